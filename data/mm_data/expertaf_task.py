@@ -1,0 +1,98 @@
+"""ExpertAF's three functions as conversations.
+
+One dialogue carries them: the learner's clip, the commentary, then the demonstration. A clip is a content part that
+the processor expands; an assistant's pose part is answered in pose tokens.
+
+| format | supervised turns | function |
+|---|---|---|
+| ``commentary`` | the remark; the expert's clip may be in the question | F_t |
+| ``demonstration`` | the expert's poses, after learner clip and remark | F_r and F_g, which share this objective |
+| ``dialogue`` | both, without the expert's clip in the question | all three in one pass |
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from mm_data.records import CoachingTuple
+
+SYSTEM = "You are an expert sports coach."
+ASK_COMMENTARY = "What should I improve?"
+OFFER_EXPERT = "An expert does it like this:"
+ASK_DEMONSTRATION = "Show me how it should look."
+FORMATS = ("commentary", "demonstration", "dialogue")
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages with content parts; ``supervised`` lists the indices of the assistant turns that carry the loss."""
+
+    sample_id: str
+    messages: list[Message]
+    supervised: tuple[int, ...]
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
+
+
+def _clip(clip_id: str) -> dict[str, str]:
+    return {"type": "clip", "clip_id": clip_id}
+
+
+def commentary_prompt(learner: str, expert: str | None = None) -> list[Message]:
+    """System turn and the learner's question; ``expert`` is a clip id that training may offer and inference never has."""
+    content = [_clip(learner)]
+    if expert is not None:
+        content += [_text(OFFER_EXPERT), _clip(expert)]
+    return [
+        {"role": "system", "content": [_text(SYSTEM)]},
+        {"role": "user", "content": [*content, _text(ASK_COMMENTARY)]},
+    ]
+
+
+def demonstration_prompt(learner: str, remark: str) -> list[Message]:
+    """The dialogue up to the request for a demonstration."""
+    return [
+        *commentary_prompt(learner),
+        {"role": "assistant", "content": [_text(remark)]},
+        {"role": "user", "content": [_text(ASK_DEMONSTRATION)]},
+    ]
+
+
+def training_conversation(
+    item: CoachingTuple, form: str, expert_drop: float, seed: int, epoch: int
+) -> Conversation:
+    """One training sample.
+
+    Args:
+        item: The coaching tuple.
+        form: One of `FORMATS`.
+        expert_drop: Probability that a commentary question lacks the expert's clip. The draw depends on seed, epoch and
+            tuple alone, so every rank and every resumed run agrees.
+        seed: Run seed.
+        epoch: Current epoch.
+
+    Raises:
+        ValueError: Unknown format.
+    """
+    learner, expert = item.learner.clip_id, item.expert.clip_id
+    sample_id = f"{item.tuple_id}#{form}"
+    if form == "commentary":
+        offered = None if _uniform(f"{seed}/{epoch}/{sample_id}") < expert_drop else expert
+        messages = [*commentary_prompt(learner, offered), {"role": "assistant", "content": [_text(item.summary)]}]
+        return Conversation(sample_id, messages, (2,))
+    if form in ("demonstration", "dialogue"):
+        messages = [
+            *demonstration_prompt(learner, item.summary),
+            {"role": "assistant", "content": [{"type": "pose", "clip_id": expert}]},
+        ]
+        return Conversation(sample_id, messages, (4,) if form == "demonstration" else (2, 4))
+    raise ValueError(f"Unknown sample format {form!r}; choose from {', '.join(FORMATS)}.")
+
+
+def _uniform(key: str) -> float:
+    """A number in [0, 1) that depends on the key alone."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,66 @@
+"""Counts what a stage kept and dropped, by reason, and stops a run that drops too much."""
+
+from collections import Counter
+from typing import Any
+
+
+class Funnel:
+    """Bookkeeping of one stage: nothing leaves it without a reason.
+
+    Args:
+        stage: Name printed in reports and errors.
+        max_drop_rate: Share of rows that may be dropped before `check` refuses to go on.
+    """
+
+    def __init__(self, stage: str, max_drop_rate: float) -> None:
+        self.stage = stage
+        self.max_drop_rate = max_drop_rate
+        self.kept = 0
+        self.dropped: Counter[str] = Counter()
+        self.noted: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = {}
+
+    def keep(self, count: int = 1) -> None:
+        """Count rows that pass."""
+        self.kept += count
+
+    def drop(self, reason: str, example: str) -> None:
+        """Count a row that does not pass; the first five examples of each reason are remembered."""
+        self.dropped[reason] += 1
+        self._remember(reason, example)
+
+    def note(self, what: str, example: str) -> None:
+        """Count an irregularity that was read without losing the row (a fallback that the format documents)."""
+        self.noted[what] += 1
+        self._remember(what, example)
+
+    def _remember(self, reason: str, example: str) -> None:
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < 5:
+            examples.append(example)
+
+    def check(self) -> None:
+        """Raises ``ValueError`` when nothing was kept or the drop rate exceeds the stage's threshold."""
+        lost = sum(self.dropped.values())
+        total = self.kept + lost
+        if self.kept and lost <= self.max_drop_rate * total:
+            return
+        reasons = "; ".join(
+            f"{count} × {reason} (for example {', '.join(self.examples[reason])})"
+            for reason, count in self.dropped.most_common()
+        )
+        raise ValueError(
+            f"Stage '{self.stage}' kept {self.kept} of {total} rows; at most {self.max_drop_rate:.0%} may be dropped. "
+            f"Reasons: {reasons or 'there was no input'}. Mend the data, or raise the stage's threshold if this is expected."
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-ready counts; ``kept + sum(dropped) = read`` always holds."""
+        return {
+            "stage": self.stage,
+            "read": self.kept + sum(self.dropped.values()),
+            "kept": self.kept,
+            "dropped": dict(self.dropped),
+            "noted": dict(self.noted),
+            "examples": self.examples,
+        }

@@ -1,0 +1,270 @@
+"""Cameras and drawing: ego and exo videos of a simulated take, rendered from the same 3-D motion."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from mm_data.miniature.simulate import FPS, SimulatedTake
+from mm_data.skeleton import BONES, JOINT_INDEX
+
+EXO_SIZE = (320, 240)
+EGO_SIZE = (192, 192)
+_GRAVITY = 9.81
+_WALL = (125, 150, 170)
+_SKIN, _SHORTS, _SHOE = (150, 180, 225), (70, 60, 60), (40, 40, 200)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera: world to camera rotation ``[3, 3]`` and translation ``[3]``, intrinsics ``[3, 3]``."""
+
+    rotation: np.ndarray
+    translation: np.ndarray
+    intrinsics: np.ndarray
+
+    @classmethod
+    def looking(cls, eye: np.ndarray, target: np.ndarray, focal: float, size: tuple[int, int]) -> "Camera":
+        """A camera at ``eye`` that looks at ``target`` with z up in the world (x right, y down, z forward inside)."""
+        forward = (target - eye) / np.linalg.norm(target - eye)
+        right = np.cross(forward, [0.0, 0.0, 1.0])
+        right /= np.linalg.norm(right)
+        rotation = np.stack([right, np.cross(forward, right), forward])
+        intrinsics = np.array([[focal, 0, (size[0] - 1) / 2], [0, focal, (size[1] - 1) / 2], [0, 0, 1]])
+        return cls(rotation, -rotation @ eye, intrinsics)
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World points ``[..., 3]`` to pixels ``[..., 2]`` and depths ``[...]`` in metres."""
+        local = points @ self.rotation.T + self.translation
+        depth = local[..., 2]
+        safe = np.where(depth > 0.05, depth, 0.05)
+        pixels = local[..., :2] / safe[..., None] * self.intrinsics[0, 0] + self.intrinsics[:2, 2]
+        return np.clip(pixels, -4000, 4000), depth
+
+
+def exo_cameras(take: SimulatedTake) -> dict[str, Camera]:
+    """Two static cameras; the first of them sees the performer from the front quarter, the second from the side."""
+    rng = np.random.default_rng([take.index, 7])
+    centre = take.to_world(np.array([0.0, -0.1, 1.0]))
+    if take.participant.activity.slug == "bouldering":
+        angles = (np.pi + rng.uniform(-0.35, 0.35), np.pi + rng.choice([-1.0, 1.0]) * rng.uniform(0.8, 1.0))
+    else:
+        angles = (rng.choice([-1, 1]) * rng.uniform(0.6, 1.0), rng.choice([-1, 1]) * rng.uniform(1.4, 1.8))
+    cameras = {}
+    for name, angle in zip(("cam01", "cam02"), angles, strict=True):
+        eye = take.to_world(np.array([np.sin(angle), np.cos(angle), 0.0]) * rng.uniform(2.7, 3.1) + [0, 0, 1.35])
+        cameras[name] = Camera.looking(eye, centre, 250.0, EXO_SIZE)
+    return cameras
+
+
+def ego_cameras(take: SimulatedTake) -> list[Camera]:
+    """One head-mounted camera pose per frame, looking ahead and down so that the hands are in view."""
+    nose, ears = take.joints[:, JOINT_INDEX["nose"]], take.joints[:, [3, 4]].mean(1)
+    forward = nose - ears
+    forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
+    eyes = take.joints[:, [1, 2]].mean(1) + 0.06 * forward
+    kernel = np.ones(5) / 5
+    aim = eyes + forward - np.array([0, 0, 0.35])
+    padded = np.pad(aim, ((2, 2), (0, 0)), mode="edge")
+    aim = np.stack([np.convolve(padded[:, d], kernel, mode="valid") for d in range(3)], -1)
+    return [Camera.looking(eye, target, 80.0, EGO_SIZE) for eye, target in zip(eyes, aim, strict=True)]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Props in world coordinates: ball positions ``[T, 3]`` or None, and static coloured points and lines."""
+
+    ball: np.ndarray | None
+    ball_colour: tuple[int, int, int]
+    ball_radius: float
+    ground: tuple[int, int, int]
+    sky: tuple[int, int, int]
+    lines: list[tuple[np.ndarray, np.ndarray, tuple[int, int, int], float]]
+    dots: list[tuple[np.ndarray, tuple[int, int, int], float]]
+    wall: np.ndarray | None = None
+
+
+def build_scene(take: SimulatedTake) -> Scene:
+    """Props of the take's activity; the ball follows the hands or waits for the foot."""
+    slug = take.participant.activity.slug
+    side = -1.0 if take.participant.left_handed else 1.0
+    world = take.to_world
+
+    def line(a: list[float], b: list[float], colour: tuple[int, int, int], width: float):  # noqa: ANN202
+        return world(np.array(a)), world(np.array(b)), colour, width
+
+    if slug == "basketball":
+        board = [[-0.9, 4.6, 2.9], [0.9, 4.6, 2.9], [0.9, 4.6, 3.95], [-0.9, 4.6, 3.95]]
+        ring = [[0.23 * np.cos(a), 4.25 + 0.23 * np.sin(a), 3.05] for a in np.linspace(0, 2 * np.pi, 9)]
+        lines = [line(a, b, (240, 240, 240), 0.05) for a, b in zip(board, [*board[1:], board[0]], strict=True)]
+        lines += [line(a, b, (30, 90, 240), 0.05) for a, b in zip(ring[:-1], ring[1:], strict=True)]
+        lines += [line([0, 4.7, 0], [0, 4.7, 2.9], (110, 110, 110), 0.09)]
+        lines += [line([-2.5, 0.45, 0], [2.5, 0.45, 0], (225, 225, 225), 0.05)]
+        return Scene(_basketball(take), (40, 110, 235), 0.12, (95, 150, 195), (170, 170, 160), lines, [])
+    if slug == "soccer":
+        posts = [[-2.2, 6.0, 0], [-2.2, 6.0, 2.2], [2.2, 6.0, 2.2], [2.2, 6.0, 0]]
+        lines = [line(a, b, (250, 250, 250), 0.08) for a, b in zip(posts[:-1], posts[1:], strict=True)]
+        lines += [line([-3.5, 6.0, 0], [3.5, 6.0, 0], (235, 245, 235), 0.04)]
+        return Scene(_soccer_ball(take, side), (245, 245, 245), 0.11, (70, 140, 60), (215, 190, 150), lines, [])
+    rng = np.random.default_rng([take.index, 11])
+    leg = take.participant.physique.leg
+    wall = world(np.array([[-2.2, 0.42, 0.0], [2.2, 0.42, 0.0], [2.2, 0.42, 3.6], [-2.2, 0.42, 3.6]]) * [1, leg, 1])
+    colours = [(60, 60, 220), (60, 180, 70), (220, 140, 50), (60, 190, 230), (180, 80, 180)]
+    dots = [
+        (
+            world(np.array([rng.uniform(-1.8, 1.8), 0.40 * leg, rng.uniform(0.2, 3.3)])),
+            colours[rng.integers(5)],
+            rng.uniform(0.04, 0.09),
+        )
+        for _ in range(34)
+    ]
+    return Scene(None, (0, 0, 0), 0.0, (90, 90, 100), (165, 165, 170), [], dots, wall)
+
+
+def _basketball(take: SimulatedTake) -> np.ndarray:
+    wrists = take.joints[:, [JOINT_INDEX["left-wrist"], JOINT_INDEX["right-wrist"]]]
+    shooting = wrists[:, 0 if take.participant.left_handed else 1]
+    up = np.array([0, 0, 1.0])
+    ball = wrists.mean(1) + 0.05 * up
+    basket = take.to_world(np.array([0.0, 4.25, 3.05]))
+    for repetition in take.repetitions:
+        first, last = repetition["frames"]
+        hold, release = first + round(0.48 * (last - first)), first + round(0.66 * (last - first))
+        ball[hold:release] = shooting[hold:release] + 0.13 * up
+        start, flight = ball[release - 1], round(0.9 * FPS)
+        for k in range(min(len(ball) - release, last - release + 10)):
+            t = min(k, flight) / flight
+            ball[release + k] = start + (basket - start) * t + up * 4.9 * 0.81 * t * (1 - t)
+    return ball
+
+
+def _soccer_ball(take: SimulatedTake, side: float) -> np.ndarray:
+    leg = take.participant.physique.leg
+    spot = take.to_world(np.array([0.06 * side * leg, 0.34 * leg, 0.11]))
+    goal = take.to_world(np.array([0.8 * side, 6.2, 0.9]))
+    ball = np.repeat(spot[None], len(take.joints), axis=0)
+    for repetition in take.repetitions:
+        first, last = repetition["frames"]
+        strike = first + round(0.54 * (last - first))
+        for frame in range(strike, min(len(ball), last + 6)):
+            ball[frame] = spot + (goal - spot) * min((frame - strike) / 14, 1.0)
+    return ball
+
+
+def _background(camera: Camera, scene: Scene, take: SimulatedTake, size: tuple[int, int]) -> np.ndarray:
+    image = np.full((size[1], size[0], 3), scene.sky, np.uint8)
+    # The horizon: project a far ring of ground points and fill below it.
+    angles = np.linspace(-np.pi, np.pi, 73)
+    ring = take.to_world(np.stack([12 * np.sin(angles), 12 * np.cos(angles), np.zeros_like(angles)], -1))
+    pixels, depth = camera.project(ring)
+    seen = pixels[depth > 0.3]
+    if len(seen):
+        order = seen[np.argsort(seen[:, 0])]
+        polygon = np.concatenate([order, [[4000, order[-1, 1]], [4000, 4000], [-4000, 4000], [-4000, order[0, 1]]]])
+        cv2.fillPoly(image, [polygon.astype(np.int32)], scene.ground)
+    if scene.wall is not None:
+        pixels, depth = camera.project(scene.wall)
+        if (depth > 0.1).all():
+            cv2.fillPoly(image, [pixels.astype(np.int32)], _WALL)
+        else:  # the head camera is so near that the wall fills the view
+            image[:] = _WALL
+    for a, b, colour, width in scene.lines:
+        _line(image, camera, a, b, colour, width)
+    for centre, colour, radius in scene.dots:
+        _disc(image, camera, centre, colour, radius)
+    return image
+
+
+def _line(image: np.ndarray, camera: Camera, a: np.ndarray, b: np.ndarray, colour, width: float) -> None:
+    pixels, depth = camera.project(np.stack([a, b]))
+    if (depth > 0.1).all():
+        thickness = max(1, round(width * camera.intrinsics[0, 0] / float(depth.mean())))
+        ends = pixels.round().astype(int)
+        cv2.line(image, tuple(ends[0].tolist()), tuple(ends[1].tolist()), colour, thickness, cv2.LINE_AA)
+
+
+def _disc(image: np.ndarray, camera: Camera, centre: np.ndarray, colour, radius: float) -> None:
+    pixels, depth = camera.project(centre)
+    if depth > 0.1:
+        size = max(1, round(radius * camera.intrinsics[0, 0] / float(depth)))
+        if size < 400:
+            at = tuple(pixels.round().astype(int).tolist())
+            cv2.circle(image, at, size, colour, -1, cv2.LINE_AA)
+            cv2.circle(image, at, size, tuple(int(c * 0.6) for c in colour), 1, cv2.LINE_AA)
+
+
+def _draw_person(image: np.ndarray, camera: Camera, joints: np.ndarray, shirt: tuple[int, int, int], ego: bool) -> None:
+    """Painter's algorithm over limbs: the far side first and darker."""
+    _, depth = camera.project(joints)
+    dark = tuple(int(c * 0.75) for c in shirt)
+    parts: list[tuple[float, tuple]] = []
+    for a, b in BONES:
+        if a < 5 and b < 5:
+            continue
+        arm, leg = {a, b} & {7, 8, 9, 10}, {a, b} & {13, 14, 15, 16}
+        if arm:
+            colour, width = (shirt, 0.085) if {a, b} & {5, 6} else (_SKIN, 0.07)
+        elif leg:
+            colour, width = (_SHORTS, 0.14) if {a, b} & {11, 12} else (_SKIN, 0.10)
+        else:
+            continue
+        parts.append((float(depth[[a, b]].mean()), ("line", a, b, colour, width)))
+    for wrist in (9, 10):
+        parts.append((float(depth[wrist]) - 0.01, ("disc", wrist, _SKIN, 0.055)))
+    for ankle in (15, 16):
+        parts.append((float(depth[ankle]) - 0.01, ("disc", ankle, _SHOE, 0.075)))
+    if not ego:
+        parts.append((float(depth[[5, 6, 11, 12]].mean()), ("torso",)))
+        parts.append((float(depth[:5].mean()), ("head",)))
+    for _, part in sorted(parts, key=lambda p: -p[0]):
+        if part[0] == "line":
+            _line(image, camera, joints[part[1]], joints[part[2]], part[3], part[4])
+        elif part[0] == "disc":
+            _disc(image, camera, joints[part[1]], part[2], part[3])
+        elif part[0] == "torso":
+            corners, d = camera.project(joints[[5, 6, 12, 11]])
+            if (d > 0.1).all():
+                cv2.fillPoly(image, [corners.round().astype(np.int32)], shirt, cv2.LINE_AA)
+            for a, b in ((5, 6), (6, 12), (12, 11), (11, 5)):
+                _line(image, camera, joints[a], joints[b], dark if (a, b) == (12, 11) else shirt, 0.12)
+            _line(image, camera, joints[[5, 6]].mean(0), joints[[3, 4]].mean(0), _SKIN, 0.09)
+        else:
+            _draw_head(image, camera, joints[[3, 4]].mean(0), joints[0])
+
+
+def _draw_head(image: np.ndarray, camera: Camera, ears: np.ndarray, nose: np.ndarray) -> None:
+    """Hair, face and nose; from behind the hair hides the face."""
+    discs = [(ears, (60, 80, 110), 0.115), (ears * 0.45 + nose * 0.55, _SKIN, 0.085), (nose, (110, 140, 200), 0.022)]
+    seen_from_behind = camera.project(nose)[1] > camera.project(ears)[1]
+    for centre, colour, radius in discs[::-1] if seen_from_behind else discs:
+        _disc(image, camera, centre, colour, radius)
+
+
+def render_view(path: Path, take: SimulatedTake, scene: Scene, cameras: list[Camera] | Camera) -> None:
+    """Writes one mp4 (H.264, 30 fps). A list of cameras means a moving, head-mounted view.
+
+    The bytes depend on the take alone: one encoder thread and no time stamps in the container.
+    """
+    ego = isinstance(cameras, list)
+    size = EGO_SIZE if ego else EXO_SIZE
+    still = None if ego else _background(cameras, scene, take, size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"preset": "ultrafast", "crf": "26", "threads": "1", "bf": "0"}
+    with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as container:
+        container.flags |= 0x400  # AVFMT_FLAG_BITEXACT
+        stream = container.add_stream("libx264", rate=int(FPS), options=options)
+        stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
+        stream.codec_context.flags |= 0x800000  # AV_CODEC_FLAG_BITEXACT
+        for index, joints in enumerate(take.joints):
+            camera = cameras[index] if isinstance(cameras, list) else cameras
+            image = _background(camera, scene, take, size) if still is None else still.copy()
+            ball = None if scene.ball is None else scene.ball[index]
+            _draw_person(image, camera, joints, take.participant.shirt, ego)
+            if ball is not None:
+                _disc(image, camera, ball, scene.ball_colour, scene.ball_radius)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)

@@ -1,0 +1,45 @@
+"""The ground-truth sidecar: which error was injected where. Evaluation only; training never reads it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mm_data.miniature.remarks import NAMING
+
+SIDECAR = "miniature_truth.json"
+
+
+class MiniatureTruth:
+    """Answers "which errors does this take show?" and "which errors does this text name?".
+
+    Args:
+        root: Folder of a miniature data set.
+
+    Raises:
+        FileNotFoundError: The folder has no sidecar, so it is not a miniature.
+    """
+
+    def __init__(self, root: Path) -> None:
+        path = root / SIDECAR
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no ground-truth sidecar; only miniature data sets have one.")
+        self.takes: dict[str, dict[str, Any]] = json.loads(path.read_text())["takes"]
+
+    def errors(self, take_uid: str, start: int | None = None, stop: int | None = None) -> dict[str, float]:
+        """Error name to severity for the repetitions of a take that overlap the frames ``[start, stop)``."""
+        found: dict[str, float] = {}
+        for repetition in self.takes[take_uid]["repetitions"]:
+            first, last = repetition["frames"]
+            if (stop is None or first < stop) and (start is None or last > start):
+                found.update(repetition["errors"])
+        return found
+
+    def named(self, take_uid: str, text: str) -> set[str]:
+        """Errors of the take's activity that a text names."""
+        slug = self.takes[take_uid]["activity"]
+        return {
+            error
+            for (activity, error), pattern in NAMING.items()
+            if activity == slug and re.search(pattern, text, flags=re.IGNORECASE)
+        }

@@ -1,0 +1,55 @@
+"""The COCO-17 skeleton: joint order, bones, left/right pairs and body regions."""
+
+JOINTS = (
+    "nose",
+    "left-eye",
+    "right-eye",
+    "left-ear",
+    "right-ear",
+    "left-shoulder",
+    "right-shoulder",
+    "left-elbow",
+    "right-elbow",
+    "left-wrist",
+    "right-wrist",
+    "left-hip",
+    "right-hip",
+    "left-knee",
+    "right-knee",
+    "left-ankle",
+    "right-ankle",
+)
+"""Joint names in COCO order, spelled as Ego-Exo4D's body files spell them."""
+
+JOINT_INDEX = {name: index for index, name in enumerate(JOINTS)}
+NUM_JOINTS = len(JOINTS)
+LEFT_HIP, RIGHT_HIP = JOINT_INDEX["left-hip"], JOINT_INDEX["right-hip"]
+
+BONES = (
+    (0, 1),
+    (0, 2),
+    (1, 3),
+    (2, 4),
+    (5, 6),
+    (5, 7),
+    (7, 9),
+    (6, 8),
+    (8, 10),
+    (5, 11),
+    (6, 12),
+    (11, 12),
+    (11, 13),
+    (13, 15),
+    (12, 14),
+    (14, 16),
+)
+
+REGIONS: dict[str, tuple[int, ...]] = {
+    "head": (0, 1, 2, 3, 4),
+    "torso": (5, 6, 11, 12),
+    "arms": (7, 8),
+    "hands": (9, 10),
+    "legs": (13, 14),
+    "feet": (15, 16),
+}
+"""Six body regions over the COCO-17 joints. The grouping is ours: ExpertAF's is unpublished."""

@@ -1,0 +1,65 @@
+"""A dozen test clips with everything a reader needs to judge them: remarks, retrieved clip and three pose sequences."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mm_data.records import Clip
+from mm_eval.expertaf import Inputs
+from mm_eval.pose import sequence_pa_mpjpe
+from mm_eval.retrieval import ranks
+
+FPS = 30.0
+
+
+def collect_examples(inputs: Inputs, videos: Path, count: int = 12) -> list[dict[str, Any]]:
+    """Evenly spaced test items over distinct learner takes, JSON-ready. They are not chosen by score."""
+    first_of_take = list({t.learner.take_uid: i for i, t in reversed(list(enumerate(inputs.tuples)))}.values())
+    first_of_take.sort()
+    chosen = [first_of_take[i] for i in np.linspace(0, len(first_of_take) - 1, min(count, len(first_of_take))).round().astype(int)]
+    clips = {t.expert.clip_id: t.expert for t in inputs.tuples}
+    return [_example(inputs, index, clips, videos) for index in chosen]
+
+
+def _example(inputs: Inputs, index: int, clips: dict[str, Clip], videos: Path) -> dict[str, Any]:
+    t, prediction = inputs.tuples[index], inputs.predictions[index]
+    gallery = list(prediction["scores"])
+    scores = np.array([[prediction["scores"][clip] for clip in gallery]])
+    retrieved = gallery[int(scores.argmax())]
+    truth = inputs.poses[t.expert.clip_id]
+    example: dict[str, Any] = {
+        "tuple_id": t.tuple_id,
+        "activity": t.activity,
+        "task": t.task,
+        "expert_remark": t.summary,
+        "our_remark": prediction["commentary"],
+        "learner": _clip(t.learner, videos),
+        "expert": _clip(t.expert, videos),
+        "retrieved": _clip(clips[retrieved], videos),
+        "retrieved_is_positive": retrieved == prediction["positive"],
+        "rank": float(ranks(scores, np.array([gallery.index(prediction["positive"])]), np.ones(scores.shape, bool))[0]),
+        "gallery_size": len(gallery),
+        "pa_mpjpe_mm": sequence_pa_mpjpe(inputs.generated[index], truth),
+        "learner_pa_mpjpe_mm": sequence_pa_mpjpe(inputs.poses[t.learner.clip_id], truth),
+        "poses": {
+            "learner": np.round(inputs.poses[t.learner.clip_id], 3).tolist(),
+            "generated": np.round(inputs.generated[index], 3).tolist(),
+            "expert": np.round(truth, 3).tolist(),
+        },
+    }
+    if inputs.truth is not None:
+        injected = inputs.truth.errors(t.learner.take_uid, t.learner.start, t.learner.stop)
+        example["injected"] = sorted(injected)
+        example["named"] = sorted(inputs.truth.named(t.learner.take_uid, prediction["commentary"]))
+    return example
+
+
+def _clip(clip: Clip, videos: Path) -> dict[str, Any]:
+    return {
+        "clip_id": clip.clip_id,
+        "skill": clip.skill,
+        "seconds": [clip.start / FPS, clip.stop / FPS],
+        "ego": str(videos / clip.ego_video),
+        "exo": str(videos / clip.exo_video),
+    }

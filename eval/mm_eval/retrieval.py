@@ -1,0 +1,40 @@
+"""Ranking metrics: one positive per query, a gallery per query, ties by mean rank."""
+
+import numpy as np
+
+from mm_eval.records import Metric, item_metric
+
+
+def ranks(scores: np.ndarray, positives: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Rank of each query's positive, 1 is best; ties share their mean rank.
+
+    Args:
+        scores: ``[Q, G]``, higher is better.
+        positives: Column of the positive, ``[Q]``.
+        candidates: ``[Q, G]`` boolean, which columns belong to the query's gallery.
+
+    Raises:
+        ValueError: A positive is not in its own gallery, or a score inside a gallery is not finite.
+    """
+    rows = np.arange(len(scores))
+    if not candidates[rows, positives].all():
+        raise ValueError(f"Query {int(np.flatnonzero(~candidates[rows, positives])[0])}: its positive is not in its gallery.")
+    if not np.isfinite(scores[candidates]).all():
+        raise ValueError("A score inside a gallery is not finite.")
+    own = scores[rows, positives][:, None]
+    above = (candidates & (scores > own)).sum(1)
+    equal = (candidates & (scores == own)).sum(1) - 1
+    return 1 + above + equal / 2
+
+
+def chance_recall(sizes: np.ndarray, k: int) -> float:
+    """Recall at k of random ranking over galleries of these sizes."""
+    return float(np.minimum(k / sizes, 1.0).mean())
+
+
+def retrieval_metrics(found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10)) -> dict[str, Metric]:
+    """Recall at k and median rank, with intervals over takes."""
+    sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean"
+    metrics = {f"recall@{k}": item_metric((found <= k).astype(float), clusters, "0-1", f"R@{k}|{sign}") for k in ks}
+    metrics["median_rank"] = item_metric(found, clusters, "rank", f"medR|{sign}", statistic="median")
+    return metrics

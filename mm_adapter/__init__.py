@@ -1,0 +1,1 @@
+"""The coach: frozen encoders, mappers, a Llama-architecture language model, its training and its use."""

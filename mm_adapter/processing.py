@@ -1,0 +1,149 @@
+"""Conversations to token ids: media placeholders, the language model's own chat template, labels from its spans."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from mm_data.expertaf_task import Conversation, Message
+from mm_tokenizers import PoseVocabulary
+
+EGO_TOKEN, EXO_TOKEN = "<|ego_video|>", "<|exo_video|>"
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One tokenized conversation.
+
+    Attributes:
+        sample_id: For error messages.
+        input_ids: ``S`` ids.
+        labels: ``S`` labels, -100 where unsupervised.
+        clip_ids: Clips whose video features fill the placeholders, in order.
+    """
+
+    sample_id: str
+    input_ids: list[int]
+    labels: list[int]
+    clip_ids: list[str]
+
+
+class CoachProcessor:
+    """Turns conversations into model inputs.
+
+    Args:
+        tokenizer: The language model's fast tokenizer with a chat template; pose and video tokens are appended to it.
+        num_codes: K.
+        tokens_per_frame: M.
+        frames: T.
+        video_tokens: V per view; 0 leaves video out.
+        views: Which views are given, of ``ego`` and ``exo``.
+
+    Raises:
+        ValueError: The tokenizer has no chat template, is not a fast one, or already knows some of the tokens.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, num_codes: int, tokens_per_frame: int, frames: int, video_tokens: int
+    ) -> None:
+        if not tokenizer.is_fast or not tokenizer.chat_template:
+            raise ValueError(f"{tokenizer.name_or_path}: needs a fast tokenizer with a chat template; use an instruction-tuned model.")
+        self.tokenizer = tokenizer
+        self.video_tokens = video_tokens
+        known = tokenizer.convert_tokens_to_ids(EGO_TOKEN)
+        first = known - num_codes - 2 if isinstance(known, int) and known != tokenizer.unk_token_id else len(tokenizer)
+        self.vocabulary = PoseVocabulary(first, num_codes, tokens_per_frame, frames)
+        tokenizer.add_tokens([*self.vocabulary.names(), EGO_TOKEN, EXO_TOKEN], special_tokens=True)
+        if tokenizer.convert_tokens_to_ids(EXO_TOKEN) != first + self.vocabulary.size + 1:
+            raise ValueError(f"{tokenizer.name_or_path}: pose tokens did not land on consecutive ids from {first}; the tokenizer already has some of them.")
+        self._names = self.vocabulary.names()
+
+    def render(self, messages: list[Message], codes: Callable[[str], np.ndarray]) -> tuple[list[dict[str, str]], list[str]]:
+        """Expands content parts to text.
+
+        A clip becomes one span: pose tokens, then ego, then exo placeholders. An assistant's pose part becomes pose
+        tokens alone.
+
+        Returns:
+            Plain messages for the chat template, and the ids of the clips that need video features, in order.
+        """
+        clip_ids: list[str] = []
+        plain = []
+        for message in messages:
+            pieces = []
+            for part in message["content"]:
+                if part["type"] == "text":
+                    pieces.append(part["text"])
+                    continue
+                ids = self.vocabulary.to_ids(codes(part["clip_id"]))
+                text = "".join(self._names[i - self.vocabulary.first_id] for i in ids)
+                if part["type"] == "clip" and self.video_tokens:
+                    text += EGO_TOKEN * self.video_tokens + EXO_TOKEN * self.video_tokens
+                    clip_ids.append(part["clip_id"])
+                pieces.append(text)
+            plain.append({"role": message["role"], "content": "\n".join(pieces)})
+        return plain, clip_ids
+
+    def encode(self, conversation: Conversation, codes: Callable[[str], np.ndarray]) -> Encoded:
+        """Tokenizes a training conversation; labels cover the supervised turns' text and end-of-turn token.
+
+        Raises:
+            ValueError: No token is supervised, or the template does not close a turn with a special token.
+        """
+        messages, clip_ids = self.render(conversation.messages, codes)
+        text = self._template(messages)
+        spans = [self._answer_span(messages, turn, text, conversation.sample_id) for turn in conversation.supervised]
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids: list[int] = encoded["input_ids"]  # type: ignore[assignment]
+        offsets: list[tuple[int, int]] = encoded["offset_mapping"]  # type: ignore[assignment]
+        labels = [
+            token if any(start <= a and b <= stop and a < b for start, stop in spans) else IGNORE
+            for token, (a, b) in zip(ids, offsets, strict=True)
+        ]
+        if all(label == IGNORE for label in labels):
+            raise ValueError(f"Sample {conversation.sample_id}: no token is supervised; its answer is empty. Remove the sample.")
+        return Encoded(conversation.sample_id, ids, labels, clip_ids)
+
+    def encode_prompt(self, messages: list[Message], codes: Callable[[str], np.ndarray], sample_id: str) -> Encoded:
+        """Tokenizes a prompt that ends where the assistant's answer begins."""
+        plain, clip_ids = self.render(messages, codes)
+        text = self._template(plain, add_generation_prompt=True)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
+        return Encoded(sample_id, ids, [IGNORE] * len(ids), clip_ids)
+
+    def _template(self, messages: list[dict[str, str]], **kwargs: Any) -> str:
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, **kwargs)  # type: ignore[return-value]
+
+    def _answer_span(self, messages: list[dict[str, str]], turn: int, text: str, sample_id: str) -> tuple[int, int]:
+        """Characters of an assistant turn's content and end-of-turn token in the rendered text."""
+        before = self._template(messages[:turn], add_generation_prompt=True)
+        content = messages[turn]["content"].strip()
+        if not text.startswith(before + content):
+            raise ValueError(f"Sample {sample_id}: the chat template does not render turn {turn} after its own generation prompt; use another template.")
+        stop = len(before) + len(content)
+        end = next((t for t in self.tokenizer.all_special_tokens if text.startswith(t, stop)), None)
+        if end is None:
+            raise ValueError(f"Sample {sample_id}: the chat template ends turn {turn} with {text[stop:stop + 12]!r}, not with a special token.")
+        return len(before), stop + len(end)
+
+    @property
+    def end_of_turn_ids(self) -> list[int]:
+        """Ids that end an assistant's turn in this template."""
+        text = self._template([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}])
+        start = text.rindex("y") + 1
+        end = next(t for t in self.tokenizer.all_special_tokens if text.startswith(t, start))
+        return [self.tokenizer.convert_tokens_to_ids(end)]  # type: ignore[list-item]
+
+    def save(self, folder: Path) -> None:
+        """Writes the extended tokenizer with its chat template."""
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: Path, num_codes: int, tokens_per_frame: int, frames: int, video_tokens: int) -> "CoachProcessor":
+        """Reads a saved processor."""
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return cls(tokenizer, num_codes, tokens_per_frame, frames, video_tokens)

@@ -1,0 +1,46 @@
+"""What a run leaves beside its results: resolved configuration, versions, commit and seed."""
+
+import json
+import platform
+import subprocess
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("mm-coach", "torch", "transformers", "accelerate", "peft", "trl", "deepspeed", "bitsandbytes", "datasets", "av", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that decide numbers."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_commit() -> str:
+    """Commit of this source tree, with ``+changes`` where files differ from it, or ``unknown`` for a wheel."""
+    root = Path(__file__).resolve().parent
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+changes" if dirty else "")
+
+
+def run_record(**configs: Any) -> dict[str, Any]:
+    """Resolved configuration with provenance, JSON-ready."""
+    resolved = {name: asdict(c) if is_dataclass(c) and not isinstance(c, type) else c for name, c in configs.items()}
+    return json.loads(json.dumps({**resolved, "versions": versions(), "git_commit": git_commit()}, default=str))
+
+
+def write_run_record(folder: Path, record: dict[str, Any]) -> None:
+    """Writes ``run_config.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run_config.json").write_text(json.dumps(record, indent=2))

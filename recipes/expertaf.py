@@ -1,0 +1,239 @@
+"""ExpertAF: trains one coach for commentary (F_t), expert retrieval (F_r) and corrected poses (F_g).
+
+Does: mappers only, LoRA, QLoRA (NF4) or full fine-tuning of a Llama-architecture model; the three functions jointly or
+separately (``--formats``); DDP, ZeRO-2 and ZeRO-3 through the files in `recipes/accelerate/`; complete checkpoints;
+resuming after a crash by running the same command again; ``--dry-run``.
+Does not: encode video or poses (`mm-coach features extract` and `mm-coach tokenizer encode` do, once), or evaluate
+(`mm-coach evaluate`).
+Refuses: unknown keys; features or pose codes of another encoder or tokenizer; clips without features; samples without
+supervised tokens or longer than ``max_length``.
+
+    accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/expertaf.py \\
+        --config recipes/configs/expertaf/quickstart.yaml --learning_rate 1e-3
+    accelerate launch --config_file recipes/accelerate/zero3.yaml recipes/expertaf.py \\
+        --config recipes/configs/expertaf/llama3_8b_lora.yaml
+    python recipes/expertaf.py --config recipes/configs/expertaf/llama3_8b_lora.yaml --dry-run
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+from trl import TrlParser
+
+from mm_adapter.base_models import LORA_TARGETS, load_language_model, native_dtype, text_config
+from mm_adapter.checkpoint import add_lora, last_complete_checkpoint
+from mm_adapter.dataset import CoachCollator, CoachDataset
+from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
+from mm_adapter.plan import estimate_memory, print_plan
+from mm_adapter.processing import CoachProcessor
+from mm_adapter.run_directory import run_record, write_run_record
+from mm_adapter.training import CoachTrainer, set_trainable
+from mm_data.build import read_tuples
+from mm_data.feature_store import FeatureStore
+from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary, fingerprint, load_tokenizer
+from mm_tokenizers.codes import PoseCodeStore
+
+
+@dataclass
+class CoachArguments:
+    """What is trained on what. Paths come from earlier commands."""
+
+    language_model: str = field(metadata={"help": "Hub name or folder of a Llama-architecture instruct model."})
+    tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
+    pose_tokenizer: str = field(metadata={"help": "Folder written by recipes/pose_tokenizer.py."})
+    pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
+    features: str | None = field(default=None, metadata={"help": "Feature store; leave out for a pose-only coach."})
+    mode: str = field(default="lora", metadata={"help": "mappers, lora or full."})
+    formats: list[str] = field(
+        default_factory=lambda: ["commentary", "demonstration"],
+        metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
+    )
+    expert_drop: float = field(default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."})
+    pose_input: str = field(default="mapper", metadata={"help": "mapper (f_pm over the codebook) or rows."})
+    pose_frames: int = field(default=10, metadata={"help": "T, frames per clip."})
+    dtype: str = field(default="auto", metadata={"help": "Frozen weights: auto, bfloat16 or float32."})
+    quantization: str | None = field(default=None, metadata={"help": "nf4 for QLoRA."})
+    lora_r: int = field(default=64, metadata={"help": "Rank of LoRA."})
+    lora_alpha: int = field(default=128, metadata={"help": "Scale of LoRA."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout of LoRA."})
+    mapper_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the mappers."})
+    pose_row_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the pose rows."})
+    max_length: int = field(default=2048, metadata={"help": "Longest sample in tokens; longer ones are an error."})
+    max_train_tuples: int | None = field(default=None, metadata={"help": "Use only the first tuples."})
+    dry_run: bool = field(default=False, metadata={"help": "Build everything, print the plan, train nothing."})
+    plan_video_tokens: int = field(default=32, metadata={"help": "Dry run without features: V per view."})
+    plan_video_width: int = field(default=1408, metadata={"help": "Dry run without features: feature width."})
+    plan_world_size: int = field(default=8, metadata={"help": "Dry run: processes that share under ZeRO."})
+    plan_zero_stage: int = field(default=0, metadata={"help": "Dry run: ZeRO stage, 0 for DDP."})
+
+
+def resolve_dtype(name: str, training: TrainingArguments) -> torch.dtype:
+    """The frozen weights' type; ``auto`` asks the hardware."""
+    if name == "auto":
+        return native_dtype(training.device)
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+
+
+def coach_config(
+    args: CoachArguments, text, first_id: int, tokenizer: PoseTokenizer, store: FeatureStore | None
+) -> CoachConfig:
+    """The model's configuration from its parts."""
+    video = store.manifest if store else None
+    return CoachConfig(
+        text_config=text,
+        base_model=args.language_model,
+        first_pose_id=first_id,
+        num_pose_codes=tokenizer.architecture.num_codes,
+        pose_tokens_per_frame=tokenizer.architecture.num_tokens,
+        pose_frames=args.pose_frames,
+        pose_code_dim=tokenizer.architecture.token_dim,
+        pose_input=args.pose_input,
+        pose_tokenizer=fingerprint(tokenizer),
+        video_tokens=video.num_tokens if video else 0,
+        video_width=video.width if video else 0,
+        video_encoder=f"{video.encoder} {video.encoder_hash}" if video else "",
+    )
+
+
+def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
+    """Builds the run on the meta device and prints what it would do. Missing inputs are named, not fatal."""
+    needed = {"tuples": args.tuples, "pose tokenizer": args.pose_tokenizer, "pose codes": args.pose_codes, "features": args.features}
+    missing = [f"{what} at {path}" for what, path in needed.items() if path is not None and not Path(path).is_dir()]
+    text, origin = text_config(args.language_model)
+    if origin == "published shape":
+        missing.append(f"the weights of {args.language_model} (its {origin} is used here)")
+    has_tokenizer = Path(args.pose_tokenizer).is_dir()
+    tokenizer = load_tokenizer(Path(args.pose_tokenizer)) if has_tokenizer else PoseTokenizer(PoseTokenizerConfig())
+    store = FeatureStore(Path(args.features)) if args.features and Path(args.features).is_dir() else None
+    config = coach_config(args, text, text.vocab_size, tokenizer, store)
+    if args.features and store is None:
+        config.video_tokens, config.video_width = args.plan_video_tokens, args.plan_video_width
+    with torch.device("meta"):
+        language_model = AutoModelForCausalLM.from_config(text, dtype=torch.bfloat16)
+        if args.mode == "lora":
+            add_lora(language_model, lora_config(args))
+        model = CoachForConditionalGeneration(config, language_model, torch.empty(config.num_pose_codes, config.pose_code_dim))
+    set_trainable(model, args.mode)
+
+    vocabulary = PoseVocabulary(config.first_pose_id, config.num_pose_codes, config.pose_tokens_per_frame, args.pose_frames)
+    media = vocabulary.clip_length + 2 * config.video_tokens
+    words = 110  # template, questions and a one-sentence remark
+    budget = {
+        "commentary": (words + media * (2 if args.expert_drop < 1 else 1), 40),
+        "demonstration": (words + media + vocabulary.clip_length, vocabulary.clip_length + 1),
+        "dialogue": (words + media + vocabulary.clip_length, vocabulary.clip_length + 41),
+    }
+    length, supervised = max(budget[form] for form in args.formats)
+    per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * args.plan_world_size
+    facts = {
+        "language model": f"{args.language_model} ({origin})",
+        "mode": args.mode + (f", {args.quantization} weights" if args.quantization else ""),
+        "tokens per clip": f"{vocabulary.clip_length} pose + 2 × {config.video_tokens} video",
+        **{f"tokens per sample: {form}": f"at most about {budget[form][0]}, {budget[form][1]} supervised" for form in args.formats},
+        "global batch": f"{per_step} samples ({args.plan_world_size} processes)",
+    }
+    if Path(args.tuples).is_dir():
+        samples = len(read_tuples(Path(args.tuples), "train")) * len(args.formats)
+        steps = training.max_steps if training.max_steps > 0 else int(samples / per_step * training.num_train_epochs + 1)
+        facts["samples"], facts["optimizer steps"] = samples, steps
+    memory = estimate_memory(
+        model,
+        training.per_device_train_batch_size,
+        length,
+        supervised,
+        training.gradient_checkpointing,
+        args.plan_zero_stage,
+        args.plan_world_size,
+        frozen_bytes=0.56 if args.quantization else 2.0,
+    )
+    print_plan(model, facts, memory, missing)
+
+
+def lora_config(args: CoachArguments) -> LoraConfig:
+    """LoRA on all linear layers of the decoder."""
+    return LoraConfig(r=args.lora_r, lora_alpha=args.lora_alpha, lora_dropout=args.lora_dropout, target_modules=LORA_TARGETS)
+
+
+def main(args: CoachArguments, training: TrainingArguments) -> None:
+    """Trains and saves; run again to resume."""
+    if args.dry_run:
+        return dry_run(args, training)
+    dtype = resolve_dtype(args.dtype, training)
+    # Mixed precision follows the frozen weights; what trains stays in float32. `replace` runs the argument checks again.
+    on_cpu = training.device.type == "cpu"  # said aloud, because bf16 without a GPU is refused otherwise
+    training = dataclasses.replace(training, bf16=dtype == torch.bfloat16, use_cpu=on_cpu, remove_unused_columns=False)
+    run = Path(str(training.output_dir))
+    torch.manual_seed(training.seed)
+
+    # --- frozen inputs ---------------------------------------------------------------------------------------------
+    tuples = read_tuples(Path(args.tuples), "train")[: args.max_train_tuples]
+    pose_tokenizer = load_tokenizer(Path(args.pose_tokenizer))
+    codes = PoseCodeStore.load(Path(args.pose_codes))
+    if codes.tokenizer_fingerprint != fingerprint(pose_tokenizer) or codes.frames != args.pose_frames:
+        raise ValueError(
+            f"{args.pose_codes} holds {codes.frames} frames per clip from tokenizer {codes.tokenizer_fingerprint[:12]}, but this run "
+            f"wants {args.pose_frames} frames from {fingerprint(pose_tokenizer)[:12]}; run `mm-coach tokenizer encode` again."
+        )
+    store = FeatureStore(Path(args.features)) if args.features else None
+
+    # --- model -----------------------------------------------------------------------------------------------------
+    language_model = load_language_model(args.language_model, dtype, args.quantization)
+    processor = CoachProcessor(
+        AutoTokenizer.from_pretrained(args.language_model),
+        pose_tokenizer.architecture.num_codes,
+        pose_tokenizer.architecture.num_tokens,
+        args.pose_frames,
+        store.manifest.num_tokens if store else 0,
+    )
+    if args.mode == "lora":
+        add_lora(language_model, lora_config(args))
+    config = coach_config(args, language_model.config, processor.vocabulary.first_id, pose_tokenizer, store)
+    model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
+    model.initialise_new_parts()
+    set_trainable(model, args.mode)
+    if training.gradient_checkpointing:
+        language_model.enable_input_require_grads()
+
+    # --- data ------------------------------------------------------------------------------------------------------
+    dataset = CoachDataset(tuples, args.formats, processor, codes, store, args.expert_drop, args.max_length, training.seed)
+    pad_id = processor.tokenizer.pad_token_id
+    collator = CoachCollator(
+        processor,
+        pad_id if pad_id is not None else processor.end_of_turn_ids[0],
+        (store.manifest.num_tokens, store.manifest.width) if store else None,
+    )
+
+    # --- train -----------------------------------------------------------------------------------------------------
+    record = run_record(coach=args, training=training.to_dict(), seed=training.seed)
+    if training.process_index == 0:
+        write_run_record(run, record)
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+        print(f"[trainable] {trainable:,} parameters  [frozen] {frozen:,}  weights {dtype}  {len(dataset)} samples of up to {max(dataset.lengths)} tokens")
+    trainer = CoachTrainer(
+        processor=processor,
+        pose_tokenizer=pose_tokenizer,
+        run_config=record,
+        mapper_learning_rate=args.mapper_learning_rate,
+        pose_row_learning_rate=args.pose_row_learning_rate,
+        model=model,
+        args=training,
+        train_dataset=dataset,
+        data_collator=collator,
+    )
+    with training.main_process_first(desc="looking for checkpoints"):
+        checkpoint = last_complete_checkpoint(run)
+    if checkpoint is not None and training.process_index == 0:
+        print(f"Resuming from {checkpoint}")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.save_state()
+    trainer.save_model(str(run / "coach"))
+
+
+if __name__ == "__main__":
+    parser = TrlParser((CoachArguments, TrainingArguments))  # type: ignore[arg-type]
+    main(*parser.parse_args_and_config())

@@ -1,0 +1,94 @@
+"""Pose tokens as vocabulary: names, ids, and the strict grammar of a clip.
+
+A clip of T frames is ``T·(M + 1) + 1`` tokens: M codes and a frame end per frame, then a sequence end (351 at the
+published size of 10 × 34).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+FRAME_END = "<|pose_frame_end|>"
+SEQUENCE_END = "<|pose_end|>"
+
+
+@dataclass(frozen=True)
+class PoseVocabulary:
+    """Ids of the pose tokens inside a language model's vocabulary.
+
+    Attributes:
+        first_id: Id of code 0; code k is ``first_id + k``, then come frame end and sequence end.
+        num_codes: K.
+        tokens_per_frame: M.
+        frames: T, frames per clip.
+    """
+
+    first_id: int
+    num_codes: int
+    tokens_per_frame: int
+    frames: int
+
+    @property
+    def frame_end_id(self) -> int:
+        """Id of the frame end."""
+        return self.first_id + self.num_codes
+
+    @property
+    def sequence_end_id(self) -> int:
+        """Id of the sequence end."""
+        return self.first_id + self.num_codes + 1
+
+    @property
+    def size(self) -> int:
+        """Number of ids: K codes and two ends."""
+        return self.num_codes + 2
+
+    @property
+    def clip_length(self) -> int:
+        """Tokens of one clip."""
+        return self.frames * (self.tokens_per_frame + 1) + 1
+
+    def names(self) -> list[str]:
+        """Token strings in id order."""
+        width = len(str(self.num_codes - 1))
+        return [f"<|pose_{k:0{width}d}|>" for k in range(self.num_codes)] + [FRAME_END, SEQUENCE_END]
+
+    def to_ids(self, codes: np.ndarray) -> list[int]:
+        """Codes ``[T, M]`` to the ids of a clip.
+
+        Raises:
+            ValueError: The shape is not ``[frames, tokens_per_frame]`` or a code is outside the codebook.
+        """
+        if codes.shape != (self.frames, self.tokens_per_frame):
+            raise ValueError(f"Pose codes have shape {codes.shape}; this vocabulary's clips are {(self.frames, self.tokens_per_frame)}.")
+        if codes.min() < 0 or codes.max() >= self.num_codes:
+            raise ValueError(f"Pose codes span {codes.min()}..{codes.max()}; the codebook has {self.num_codes} codes.")
+        ids: list[int] = []
+        for frame in codes.tolist():
+            ids.extend(self.first_id + code for code in frame)
+            ids.append(self.frame_end_id)
+        return [*ids, self.sequence_end_id]
+
+    def allowed(self, position: int) -> range:
+        """Ids that the grammar allows at a position of a clip, ``0 <= position < clip_length``."""
+        if position == self.clip_length - 1:
+            return range(self.sequence_end_id, self.sequence_end_id + 1)
+        if position % (self.tokens_per_frame + 1) == self.tokens_per_frame:
+            return range(self.frame_end_id, self.frame_end_id + 1)
+        return range(self.first_id, self.first_id + self.num_codes)
+
+    def parse(self, ids: Sequence[int]) -> np.ndarray:
+        """Ids of one clip to codes ``[T, M]``; strict, nothing is repaired.
+
+        Raises:
+            ValueError: The length is wrong, or an id breaks the grammar; says where and what was expected.
+        """
+        if len(ids) != self.clip_length:
+            raise ValueError(f"A pose clip has {self.clip_length} tokens ({self.frames} frames × ({self.tokens_per_frame} + 1) + 1), got {len(ids)}.")
+        for position, token in enumerate(ids):
+            allowed = self.allowed(position)
+            if token not in allowed:
+                raise ValueError(f"Pose token {position} is id {token}; the grammar allows {allowed.start}..{allowed.stop - 1} there.")
+        grid = np.asarray(ids[:-1]).reshape(self.frames, self.tokens_per_frame + 1)
+        return grid[:, :-1] - self.first_id
