@@ -39,7 +39,9 @@ def text_config(name: str) -> tuple[PretrainedConfig, str]:
     try:
         return AutoConfig.from_pretrained(name), "checkpoint"
     except OSError as error:
-        raise FileNotFoundError(f"Language model {name!r} cannot be read: {error}. Give a local folder (`mm-coach language-model DIR` writes the embedded default).") from error
+        raise FileNotFoundError(
+            f"Language model {name!r} cannot be read: {error}. Give a local folder (`mm-coach language-model DIR` writes the embedded default)."
+        ) from error
 
 
 def load_language_model(name: str, dtype: torch.dtype, quantization: str | None) -> PreTrainedModel:
@@ -56,7 +58,7 @@ def load_language_model(name: str, dtype: torch.dtype, quantization: str | None)
     """
     extra: dict[str, Any] = {}
     if quantization == "nf4":
-        from transformers import BitsAndBytesConfig  # noqa: PLC0415 - needs the `qlora` extra
+        from transformers import BitsAndBytesConfig
 
         extra["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
@@ -66,7 +68,9 @@ def load_language_model(name: str, dtype: torch.dtype, quantization: str | None)
     try:
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **extra)
     except OSError as error:
-        raise FileNotFoundError(f"Language model {name!r} cannot be read: {error}. Give a local folder (`mm-coach language-model DIR` writes the embedded default).") from error
+        raise FileNotFoundError(
+            f"Language model {name!r} cannot be read: {error}. Give a local folder (`mm-coach language-model DIR` writes the embedded default)."
+        ) from error
 
 
 def write_embedded_language_model(out: Path) -> None:
@@ -84,7 +88,7 @@ def write_embedded_language_model(out: Path) -> None:
     # A model that was read from GGUF refuses to be saved; an ordinary one with the same weights does not.
     config = loaded.config
     if hasattr(config, "quantization_config"):
-        del config.quantization_config  # it describes the GGUF file, not the weights that are written here
+        delattr(config, "quantization_config")  # it describes the GGUF file, not the weights that are written here
     plain = AutoModelForCausalLM.from_config(config)
     plain.load_state_dict(loaded.state_dict())
     plain.generation_config = loaded.generation_config

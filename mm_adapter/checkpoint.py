@@ -67,15 +67,17 @@ def write_coach(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / COMPLETE).unlink(missing_ok=True)
     own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_LM)}
-    own = {name: state.get(name, tensor.detach().cpu()).contiguous() for name, tensor in own.items()}
+    own = {name: (state[name] if name in state else tensor.detach().cpu()).contiguous() for name, tensor in own.items()}
     tuned = {name.removeprefix(_LM): tensor for name, tensor in state.items() if name.startswith(_LM)}
     written = {"coach.safetensors": own}
     save_file(own, folder / "coach.safetensors")
     adapter = getattr(model.language_model, "peft_config", None)
     if adapter:
         adapter["default"].save_pretrained(str(folder / "adapter"))
-        weights = get_peft_model_state_dict(model.language_model, state_dict=tuned, adapter_name="default")
-        weights = {name: tensor.contiguous() for name, tensor in weights.items()}
+        weights: dict[str, Any] = get_peft_model_state_dict(
+            model.language_model, state_dict=tuned, adapter_name="default"
+        )
+        weights = {name: torch.as_tensor(tensor).contiguous() for name, tensor in weights.items()}
         save_file(weights, folder / "adapter" / "adapter_model.safetensors")
         written["adapter/adapter_model.safetensors"] = weights
     elif tuned:
@@ -107,7 +109,9 @@ def _verify(path: Path, expected: dict[str, Tensor]) -> None:
             if found.shape != tensor.shape or found.numel() == 0:
                 raise RuntimeError(f"{path}: {name} has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}.")
             if not torch.isfinite(found).all():
-                raise RuntimeError(f"{path}: {name} holds values that are not finite; training has diverged. Lower the learning rate and resume from an earlier checkpoint.")
+                raise RuntimeError(
+                    f"{path}: {name} holds values that are not finite; training has diverged. Lower the learning rate and resume from an earlier checkpoint."
+                )
 
 
 def is_complete(folder: Path) -> bool:
@@ -139,7 +143,9 @@ def load_trainable(folder: Path, model: CoachForConditionalGeneration) -> None:
     state = load_file(folder / "coach.safetensors")
     expected = {name for name in model.state_dict() if not name.startswith(_LM)}
     if expected != set(state):
-        raise ValueError(f"{folder}: missing {sorted(expected - set(state))}, unexpected {sorted(set(state) - expected)}.")
+        raise ValueError(
+            f"{folder}: missing {sorted(expected - set(state))}, unexpected {sorted(set(state) - expected)}."
+        )
     model.load_state_dict(state, strict=False)
     if (folder / "adapter").is_dir():
         weights = load_file(folder / "adapter" / "adapter_model.safetensors")
@@ -173,16 +179,23 @@ def load_coach(
         ValueError: The pose tokenizer inside is not the one that the coach was trained with.
     """
     if not is_complete(folder):
-        raise FileNotFoundError(f"{folder} is not a complete coach ({COMPLETE} is missing or files were cut); point to a run's coach/ or checkpoint-N folder.")
+        raise FileNotFoundError(
+            f"{folder} is not a complete coach ({COMPLETE} is missing or files were cut); point to a run's coach/ or checkpoint-N folder."
+        )
     config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
     pose_tokenizer = load_tokenizer(folder / "pose_tokenizer")
     if fingerprint(pose_tokenizer) != config.pose_tokenizer:
-        raise ValueError(f"{folder / 'pose_tokenizer'} was replaced: fingerprint {fingerprint(pose_tokenizer)[:12]}, the coach was trained with {config.pose_tokenizer[:12]}.")
+        raise ValueError(
+            f"{folder / 'pose_tokenizer'} was replaced: fingerprint {fingerprint(pose_tokenizer)[:12]}, the coach was trained with {config.pose_tokenizer[:12]}."
+        )
     full = folder / "language_model"
     language_model = load_language_model(str(full) if full.is_dir() else config.base_model, dtype, None)
     if (folder / "adapter").is_dir():
         add_lora(language_model, LoraConfig.from_pretrained(folder / "adapter"))  # type: ignore[arg-type]
     model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
     load_trainable(folder, model)
-    processor = CoachProcessor.load(folder, config.num_pose_codes, config.pose_tokens_per_frame, config.pose_frames, config.video_tokens)
-    return model.to(device).eval().requires_grad_(False), processor, pose_tokenizer
+    processor = CoachProcessor.load(
+        folder, config.num_pose_codes, config.pose_tokens_per_frame, config.pose_frames, config.video_tokens
+    )
+    model.to(device)  # pyright: ignore[reportArgumentType]
+    return model.eval().requires_grad_(False), processor, pose_tokenizer

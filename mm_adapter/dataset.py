@@ -53,9 +53,14 @@ class CoachDataset(Dataset[Sample]):
         self.processor, self.codes, self.features = processor, codes, features
         self.expert_drop, self.seed, self.epoch = expert_drop, seed, 0
         clips = sorted({c.clip_id for t in tuples for c in (t.learner, t.expert)})
-        for what, missing in (("pose codes", codes.missing(clips)), ("video features", features.missing(clips) if features else [])):
+        for what, missing in (
+            ("pose codes", codes.missing(clips)),
+            ("video features", features.missing(clips) if features else []),
+        ):
             if missing:
-                raise ValueError(f"{len(missing)} of {len(clips)} clips have no {what} (for example {missing[0]}); make them again for this tuple folder.")
+                raise ValueError(
+                    f"{len(missing)} of {len(clips)} clips have no {what} (for example {missing[0]}); make them again for this tuple folder."
+                )
         self.lengths = [len(self.encode(i).input_ids) for i in range(len(self.items))]
         longest = int(np.argmax(self.lengths))
         if self.lengths[longest] > max_length:
@@ -100,7 +105,9 @@ class CoachCollator:
         side: ``right`` for training, ``left`` for generation.
     """
 
-    def __init__(self, processor: CoachProcessor, pad_id: int, video_shape: tuple[int, int] | None, side: str = "right") -> None:
+    def __init__(
+        self, processor: CoachProcessor, pad_id: int, video_shape: tuple[int, int] | None, side: str = "right"
+    ) -> None:
         self.vocabulary = processor.vocabulary
         self.pad_id, self.video_shape, self.side = pad_id, video_shape, side
 
@@ -132,7 +139,9 @@ class CoachCollator:
     def _check(self, sample: Sample) -> None:
         name, ids = sample["sample_id"], np.asarray(sample["input_ids"])
         if all(label == IGNORE for label in sample["labels"]) and not sample.get("prompt"):
-            raise ValueError(f"Sample {name}: no token is supervised, so it cannot teach anything. Remove it or mend its answer.")
+            raise ValueError(
+                f"Sample {name}: no token is supervised, so it cannot teach anything. Remove it or mend its answer."
+            )
         first = self.vocabulary.first_id + self.vocabulary.size
         for view, placeholder in (("ego", first), ("exo", first + 1)):
             wanted = int((ids == placeholder).sum())
@@ -144,4 +153,6 @@ class CoachCollator:
                     "Check that the feature store was extracted with the number of tokens that the coach is configured for."
                 )
             if clips is not None and clips.shape[1:] != self.video_shape:
-                raise ValueError(f"Sample {name}: {view} features have shape {clips.shape[1:]} per clip, the coach expects {self.video_shape}.")
+                raise ValueError(
+                    f"Sample {name}: {view} features have shape {clips.shape[1:]} per clip, the coach expects {self.video_shape}."
+                )

@@ -13,7 +13,7 @@ def gathered(parameters: Iterable[nn.Parameter | Tensor]) -> Iterator[None]:
     if not partitioned:
         yield
         return
-    import deepspeed  # noqa: PLC0415 - an optional dependency
+    import deepspeed
 
     with deepspeed.zero.GatheredParameters(partitioned, modifier_rank=0):
         yield

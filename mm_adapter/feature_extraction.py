@@ -84,7 +84,9 @@ def extract_features(
     return writer.finish(max_bad_share)
 
 
-def _ahead(pool: ThreadPoolExecutor, load: Callable, items: list[str], depth: int = 8) -> Iterator[tuple[str, torch.Tensor | str]]:
+def _ahead(
+    pool: ThreadPoolExecutor, load: Callable, items: list[str], depth: int = 8
+) -> Iterator[tuple[str, torch.Tensor | str]]:
     """Loads a bounded number of items ahead of their use."""
     waiting = [(item, pool.submit(load, item)) for item in items[:depth]]
     for upcoming in [*items[depth:], *[None] * len(waiting)]:

@@ -227,7 +227,9 @@ def build_encoder(preset: str, weights: Path | None, seed: int = 0) -> tuple[Int
         state = load_file(weights)
         result = encoder.load_state_dict(state, strict=False)
         if result.missing_keys or result.unexpected_keys:
-            raise ValueError(f"{weights} does not fit InternVideo2-{preset}: missing {result.missing_keys}, unexpected {result.unexpected_keys}.")
+            raise ValueError(
+                f"{weights} does not fit InternVideo2-{preset}: missing {result.missing_keys}, unexpected {result.unexpected_keys}."
+            )
     return encoder.eval().requires_grad_(False), name
 
 

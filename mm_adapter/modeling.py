@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils.generic import ModelOutput
 
 from mm_adapter.distributed import gathered
 from mm_adapter.mappers import FeatureMapper, PoseEmbedding, match_embeddings
@@ -38,7 +38,7 @@ class CoachConfig(PretrainedConfig):
     """
 
     model_type = "mm_coach"
-    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class CoachConfig(PretrainedConfig):
             text_config = AutoConfig.for_model(**text_config)
         # A copy: building the coach resets the attention implementation of its sub-configurations, and a language model
         # that shared the object would silently run without a causal mask.
-        self.text_config = copy.deepcopy(text_config)
+        self.text_config: Any = copy.deepcopy(text_config)
         self.base_model = base_model
         self.first_pose_id = first_pose_id
         self.num_pose_codes = num_pose_codes
@@ -91,8 +91,12 @@ class CoachConfig(PretrainedConfig):
 
 
 @dataclass
-class CoachOutput(CausalLMOutputWithPast):
+class CoachOutput(ModelOutput):
     """``logits`` are ``[B, S', num_predictable]``, or None when a loss was asked for."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Any = None
 
 
 class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -104,6 +108,8 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
         codebook: The frozen pose tokenizer's codes ``[K, D]``.
     """
 
+    config: CoachConfig
+    language_model: Any  # transformers types its accessors too loosely to check
     config_class = CoachConfig
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
@@ -138,7 +144,9 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 match_embeddings(embedding.mapper, embedding.codebook, mean, rms)
             for mapper in (self.ego_mapper, self.exo_mapper):
                 if mapper is not None:
-                    match_embeddings(mapper.mlp, torch.randn(256, self.config.video_width, device=mean.device), mean, rms)
+                    match_embeddings(
+                        mapper.mlp, torch.randn(256, self.config.video_width, device=mean.device), mean, rms
+                    )
             if self.config.text_config.tie_word_embeddings:
                 self.pose_head.weight.copy_(embedding())
             else:
@@ -183,7 +191,9 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
             # Runs with zero rows too: a rank whose batch lacks video must still take part in the mapper's collectives.
             mapped = mapper(features.to(mapper.norm.weight.dtype)).flatten(0, 1)
             if int(wanted.sum()) != len(mapped):
-                raise ValueError(f"{int(wanted.sum())} {view} placeholders, but {len(mapped)} {view} video tokens ({len(features)} clips × {config.video_tokens}).")
+                raise ValueError(
+                    f"{int(wanted.sum())} {view} placeholders, but {len(mapped)} {view} video tokens ({len(features)} clips × {config.video_tokens})."
+                )
             embeddings = embeddings.masked_scatter(wanted[..., None], mapped.to(embeddings.dtype))
             embeddings = embeddings + 0.0 * mapped.sum().to(embeddings.dtype)
         return embeddings
@@ -247,9 +257,13 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
         total = F.cross_entropy(logits, targets[supervised], reduction="sum")
         return CoachOutput(loss=total / (num_items_in_batch if num_items_in_batch is not None else supervised.sum()))
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, is_first_iteration: bool = False, **kwargs: Any
+    ) -> dict[str, Any]:
         """Video features go in with the prompt only; later steps have them in the cache."""
-        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
-        if not kwargs.get("is_first_iteration", True):
+        inputs = super().prepare_inputs_for_generation(  # pyright: ignore[reportAttributeAccessIssue]
+            input_ids, is_first_iteration=is_first_iteration, **kwargs
+        )
+        if not is_first_iteration:
             inputs["ego_features"] = inputs["exo_features"] = None
         return inputs

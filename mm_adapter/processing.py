@@ -51,7 +51,9 @@ class CoachProcessor:
         self, tokenizer: PreTrainedTokenizerBase, num_codes: int, tokens_per_frame: int, frames: int, video_tokens: int
     ) -> None:
         if not tokenizer.is_fast or not tokenizer.chat_template:
-            raise ValueError(f"{tokenizer.name_or_path}: needs a fast tokenizer with a chat template; use an instruction-tuned model.")
+            raise ValueError(
+                f"{tokenizer.name_or_path}: needs a fast tokenizer with a chat template; use an instruction-tuned model."
+            )
         self.tokenizer = tokenizer
         self.video_tokens = video_tokens
         known = tokenizer.convert_tokens_to_ids(EGO_TOKEN)
@@ -59,10 +61,14 @@ class CoachProcessor:
         self.vocabulary = PoseVocabulary(first, num_codes, tokens_per_frame, frames)
         tokenizer.add_tokens([*self.vocabulary.names(), EGO_TOKEN, EXO_TOKEN], special_tokens=True)
         if tokenizer.convert_tokens_to_ids(EXO_TOKEN) != first + self.vocabulary.size + 1:
-            raise ValueError(f"{tokenizer.name_or_path}: pose tokens did not land on consecutive ids from {first}; the tokenizer already has some of them.")
+            raise ValueError(
+                f"{tokenizer.name_or_path}: pose tokens did not land on consecutive ids from {first}; the tokenizer already has some of them."
+            )
         self._names = self.vocabulary.names()
 
-    def render(self, messages: list[Message], codes: Callable[[str], np.ndarray]) -> tuple[list[dict[str, str]], list[str]]:
+    def render(
+        self, messages: list[Message], codes: Callable[[str], np.ndarray]
+    ) -> tuple[list[dict[str, str]], list[str]]:
         """Expands content parts to text.
 
         A clip becomes one span: pose tokens, then ego, then exo placeholders. An assistant's pose part becomes pose
@@ -105,7 +111,9 @@ class CoachProcessor:
             for token, (a, b) in zip(ids, offsets, strict=True)
         ]
         if all(label == IGNORE for label in labels):
-            raise ValueError(f"Sample {conversation.sample_id}: no token is supervised; its answer is empty. Remove the sample.")
+            raise ValueError(
+                f"Sample {conversation.sample_id}: no token is supervised; its answer is empty. Remove the sample."
+            )
         return Encoded(conversation.sample_id, ids, labels, clip_ids)
 
     def encode_prompt(self, messages: list[Message], codes: Callable[[str], np.ndarray], sample_id: str) -> Encoded:
@@ -123,11 +131,15 @@ class CoachProcessor:
         before = self._template(messages[:turn], add_generation_prompt=True)
         content = messages[turn]["content"].strip()
         if not text.startswith(before + content):
-            raise ValueError(f"Sample {sample_id}: the chat template does not render turn {turn} after its own generation prompt; use another template.")
+            raise ValueError(
+                f"Sample {sample_id}: the chat template does not render turn {turn} after its own generation prompt; use another template."
+            )
         stop = len(before) + len(content)
         end = next((t for t in self.tokenizer.all_special_tokens if text.startswith(t, stop)), None)
         if end is None:
-            raise ValueError(f"Sample {sample_id}: the chat template ends turn {turn} with {text[stop:stop + 12]!r}, not with a special token.")
+            raise ValueError(
+                f"Sample {sample_id}: the chat template ends turn {turn} with {text[stop : stop + 12]!r}, not with a special token."
+            )
         return len(before), stop + len(end)
 
     @property
@@ -143,7 +155,9 @@ class CoachProcessor:
         self.tokenizer.save_pretrained(folder)
 
     @classmethod
-    def load(cls, folder: Path, num_codes: int, tokens_per_frame: int, frames: int, video_tokens: int) -> "CoachProcessor":
+    def load(
+        cls, folder: Path, num_codes: int, tokens_per_frame: int, frames: int, video_tokens: int
+    ) -> "CoachProcessor":
         """Reads a saved processor."""
         tokenizer = AutoTokenizer.from_pretrained(folder)
         return cls(tokenizer, num_codes, tokens_per_frame, frames, video_tokens)

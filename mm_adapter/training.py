@@ -87,7 +87,14 @@ class CoachTrainer(Trainer):
         """Writes a complete coach; every rank takes part because ZeRO-3 has to gather."""
         state = trainable_state(self.model)
         if self.args.should_save:
-            write_coach(Path(output_dir or str(self.args.output_dir)), self.model, state, self.processor, self.pose_tokenizer, self.run_config)
+            write_coach(
+                Path(output_dir or str(self.args.output_dir)),
+                self.model,
+                state,
+                self.processor,
+                self.pose_tokenizer,
+                self.run_config,
+            )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trainable(Path(resume_from_checkpoint), self.model)

@@ -1,4 +1,4 @@
-"""ExpertAF: trains one coach for commentary (F_t), expert retrieval (F_r) and corrected poses (F_g).
+r"""ExpertAF: trains one coach for commentary (F_t), expert retrieval (F_r) and corrected poses (F_g).
 
 Does: mappers only, LoRA, QLoRA (NF4) or full fine-tuning of a Llama-architecture model; the three functions jointly or
 separately (``--formats``); DDP, ZeRO-2 and ZeRO-3 through the files in `recipes/accelerate/`; complete checkpoints;
@@ -18,11 +18,12 @@ supervised tokens or longer than ``max_length``.
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
-from trl import TrlParser
+from trl.scripts.utils import TrlParser
 
 from mm_adapter.base_models import LORA_TARGETS, load_language_model, native_dtype, text_config
 from mm_adapter.checkpoint import add_lora, last_complete_checkpoint
@@ -52,13 +53,18 @@ class CoachArguments:
         default_factory=lambda: ["commentary", "demonstration"],
         metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
     )
-    expert_drop: float = field(default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."})
+    expert_drop: float = field(
+        default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."}
+    )
     pose_input: str = field(default="mapper", metadata={"help": "mapper (f_pm over the codebook) or rows."})
     pose_frames: int = field(default=10, metadata={"help": "T, frames per clip."})
     dtype: str = field(default="auto", metadata={"help": "Frozen weights: auto, bfloat16 or float32."})
     quantization: str | None = field(default=None, metadata={"help": "nf4 for QLoRA."})
     lora_r: int = field(default=64, metadata={"help": "Rank of LoRA."})
     lora_alpha: int = field(default=128, metadata={"help": "Scale of LoRA."})
+    lora_targets: list[str] = field(
+        default_factory=lambda: [*LORA_TARGETS], metadata={"help": "Linear layers that get an adapter."}
+    )
     lora_dropout: float = field(default=0.05, metadata={"help": "Dropout of LoRA."})
     mapper_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the mappers."})
     pose_row_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the pose rows."})
@@ -101,7 +107,12 @@ def coach_config(
 
 def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
     """Builds the run on the meta device and prints what it would do. Missing inputs are named, not fatal."""
-    needed = {"tuples": args.tuples, "pose tokenizer": args.pose_tokenizer, "pose codes": args.pose_codes, "features": args.features}
+    needed = {
+        "tuples": args.tuples,
+        "pose tokenizer": args.pose_tokenizer,
+        "pose codes": args.pose_codes,
+        "features": args.features,
+    }
     missing = [f"{what} at {path}" for what, path in needed.items() if path is not None and not Path(path).is_dir()]
     text, origin = text_config(args.language_model)
     if origin == "published shape":
@@ -116,10 +127,14 @@ def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
         language_model = AutoModelForCausalLM.from_config(text, dtype=torch.bfloat16)
         if args.mode == "lora":
             add_lora(language_model, lora_config(args))
-        model = CoachForConditionalGeneration(config, language_model, torch.empty(config.num_pose_codes, config.pose_code_dim))
+        model = CoachForConditionalGeneration(
+            config, language_model, torch.empty(config.num_pose_codes, config.pose_code_dim)
+        )
     set_trainable(model, args.mode)
 
-    vocabulary = PoseVocabulary(config.first_pose_id, config.num_pose_codes, config.pose_tokens_per_frame, args.pose_frames)
+    vocabulary = PoseVocabulary(
+        config.first_pose_id, config.num_pose_codes, config.pose_tokens_per_frame, args.pose_frames
+    )
     media = vocabulary.clip_length + 2 * config.video_tokens
     words = 110  # template, questions and a one-sentence remark
     budget = {
@@ -129,16 +144,21 @@ def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
     }
     length, supervised = max(budget[form] for form in args.formats)
     per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * args.plan_world_size
-    facts = {
+    facts: dict[str, Any] = {
         "language model": f"{args.language_model} ({origin})",
         "mode": args.mode + (f", {args.quantization} weights" if args.quantization else ""),
         "tokens per clip": f"{vocabulary.clip_length} pose + 2 × {config.video_tokens} video",
-        **{f"tokens per sample: {form}": f"at most about {budget[form][0]}, {budget[form][1]} supervised" for form in args.formats},
+        **{
+            f"tokens per sample: {form}": f"at most about {budget[form][0]}, {budget[form][1]} supervised"
+            for form in args.formats
+        },
         "global batch": f"{per_step} samples ({args.plan_world_size} processes)",
     }
     if Path(args.tuples).is_dir():
         samples = len(read_tuples(Path(args.tuples), "train")) * len(args.formats)
-        steps = training.max_steps if training.max_steps > 0 else int(samples / per_step * training.num_train_epochs + 1)
+        steps = (
+            training.max_steps if training.max_steps > 0 else int(samples / per_step * training.num_train_epochs + 1)
+        )
         facts["samples"], facts["optimizer steps"] = samples, steps
     memory = estimate_memory(
         model,
@@ -154,8 +174,10 @@ def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
 
 
 def lora_config(args: CoachArguments) -> LoraConfig:
-    """LoRA on all linear layers of the decoder."""
-    return LoraConfig(r=args.lora_r, lora_alpha=args.lora_alpha, lora_dropout=args.lora_dropout, target_modules=LORA_TARGETS)
+    """LoRA as configured."""
+    return LoraConfig(
+        r=args.lora_r, lora_alpha=args.lora_alpha, lora_dropout=args.lora_dropout, target_modules=args.lora_targets
+    )
 
 
 def main(args: CoachArguments, training: TrainingArguments) -> None:
@@ -199,11 +221,12 @@ def main(args: CoachArguments, training: TrainingArguments) -> None:
         language_model.enable_input_require_grads()
 
     # --- data ------------------------------------------------------------------------------------------------------
-    dataset = CoachDataset(tuples, args.formats, processor, codes, store, args.expert_drop, args.max_length, training.seed)
-    pad_id = processor.tokenizer.pad_token_id
+    dataset = CoachDataset(
+        tuples, args.formats, processor, codes, store, args.expert_drop, args.max_length, training.seed
+    )
     collator = CoachCollator(
         processor,
-        pad_id if pad_id is not None else processor.end_of_turn_ids[0],
+        processor.end_of_turn_ids[0],  # padding is masked; Llama-3 has no token of its own for it
         (store.manifest.num_tokens, store.manifest.width) if store else None,
     )
 
@@ -213,7 +236,9 @@ def main(args: CoachArguments, training: TrainingArguments) -> None:
         write_run_record(run, record)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-        print(f"[trainable] {trainable:,} parameters  [frozen] {frozen:,}  weights {dtype}  {len(dataset)} samples of up to {max(dataset.lengths)} tokens")
+        print(
+            f"[trainable] {trainable:,} parameters  [frozen] {frozen:,}  weights {dtype}  {len(dataset)} samples of up to {max(dataset.lengths)} tokens"
+        )
     trainer = CoachTrainer(
         processor=processor,
         pose_tokenizer=pose_tokenizer,

@@ -1,4 +1,4 @@
-"""Pose tokenizer: trains a 3-D PCT (compositional VQ) on the poses of a tuple folder's training takes.
+r"""Pose tokenizer: trains a 3-D PCT (compositional VQ) on the poses of a tuple folder's training takes.
 
 Does: mirroring and body-size augmentation; EMA codebook with dead-code revival; several processes (same result as one
 on the same global batch); resuming by running the same command again; ``--dry-run``.
@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
-from trl import TrlParser
+from trl.scripts.utils import TrlParser
 
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_data.build import read_tuples
@@ -93,7 +93,7 @@ def main(data: DataArguments, architecture: PoseTokenizerConfig, training: Train
         model=tokenizer,
         args=training,
         train_dataset=PoseDataset(poses, data.size_jitter, training.seed),
-        data_collator=lambda batch: batch,  # __getitems__ already built the batch
+        data_collator=lambda batch: batch,  # type: ignore[arg-type] # __getitems__ already built the batch
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(run)) if run.is_dir() else None)
     trainer.save_state()
@@ -110,7 +110,9 @@ def main(data: DataArguments, architecture: PoseTokenizerConfig, training: Train
             "fingerprint": save_tokenizer(tokenizer, run / "tokenizer"),
         }
         (run / "metrics.json").write_text(json.dumps(result, indent=2))
-        print(f"round trip on unseen participants: {result['pa_mpjpe_mm']:.1f} mm PA-MPJPE, {result['codes_used']:.0%} of codes used")
+        print(
+            f"round trip on unseen participants: {result['pa_mpjpe_mm']:.1f} mm PA-MPJPE, {result['codes_used']:.0%} of codes used"
+        )
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from mm_data.egoexo4d import Release, load_poses, read_release
 from mm_data.egoexo4d.poses import pose_file
 from mm_data.funnel import Funnel
 from mm_data.labelling import RULES_VERSION, label_by_rules
-from mm_data.pairing import PairingOptions, mine_tuples, split_by_participant
-from mm_data.records import CoachingTuple
+from mm_data.pairing import PairingOptions, gallery_clips, mine_tuples, split_by_participant
+from mm_data.records import Clip, CoachingTuple
 
-MANIFEST = "manifest.json"
+MANIFEST, GALLERY = "manifest.json", "gallery.parquet"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def build_tuples(
         if manifest["request"] == request:
             report(f"{out} is up to date: {manifest['tuples']}")
             return manifest
-        raise ValueError(f"{out} was built with other inputs or options ({path} says which); give another folder or delete it.")
+        raise ValueError(
+            f"{out} was built with other inputs or options ({path} says which); give another folder or delete it."
+        )
     (out / "poses").mkdir(parents=True, exist_ok=True)
 
     release = read_release(source, options.max_drop_rate)
@@ -101,10 +103,17 @@ def build_tuples(
     for split in ("train", "test"):
         rows = [t for t in tuples if t.split == split]
         if not rows:
-            raise ValueError(f"No tuple in the {split} split; the data set is too small or has no {split} participants with both skills.")
+            raise ValueError(
+                f"No tuple in the {split} split; the data set is too small or has no {split} participants with both skills."
+            )
         write_tuples(out / f"{split}.parquet", rows)
         counts[split] = len(rows)
-    report(f"paired and aligned: {counts['train']} training tuples, {counts['test']} test tuples")
+    gallery = gallery_clips(labelled, release.takes, splits, poses, options.pairing, "test")
+    _write_parquet(out / GALLERY, [{**asdict(clip), "activity": activity} for clip, activity in gallery])
+    counts["gallery"] = len(gallery)
+    report(
+        f"paired and aligned: {counts['train']} training tuples, {counts['test']} test tuples, {len(gallery)} more expert clips for the gallery"
+    )
 
     funnels += [label_funnel, pose_funnel, split_funnel, pair_funnel]
     manifest = {
@@ -146,8 +155,12 @@ def _cache_poses(release: Release, folder: Path, funnel: Funnel) -> list[str]:
 
 def write_tuples(path: Path, tuples: list[CoachingTuple]) -> None:
     """Writes tuples as Parquet, readable by ``datasets.load_dataset("parquet", ...)``."""
+    _write_parquet(path, [t.to_row() for t in tuples])
+
+
+def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     partial = path.with_suffix(".partial")
-    pq.write_table(pa.Table.from_pylist([t.to_row() for t in tuples]), partial)
+    pq.write_table(pa.Table.from_pylist(rows), partial)
     os.replace(partial, path)
 
 
@@ -159,5 +172,13 @@ def read_tuples(folder: Path, split: str) -> list[CoachingTuple]:
     """
     path = folder / f"{split}.parquet"
     if not (folder / MANIFEST).is_file() or not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no finished tuples ({path.name} or {MANIFEST} is missing). Build them with `mm-coach data build`.")
+        raise FileNotFoundError(
+            f"{folder} holds no finished tuples ({path.name} or {MANIFEST} is missing). Build them with `mm-coach data build`."
+        )
     return [CoachingTuple.from_row(row) for row in pq.read_table(path).to_pylist()]
+
+
+def read_gallery(folder: Path) -> list[tuple[Clip, str]]:
+    """Expert clips of the test split with their activity, beyond those of the tuples."""
+    rows = pq.read_table(folder / GALLERY).to_pylist()
+    return [(Clip(**{k: v for k, v in row.items() if k != "activity"}), row["activity"]) for row in rows]

@@ -62,9 +62,7 @@ def demonstration_prompt(learner: str, remark: str) -> list[Message]:
     ]
 
 
-def training_conversation(
-    item: CoachingTuple, form: str, expert_drop: float, seed: int, epoch: int
-) -> Conversation:
+def training_conversation(item: CoachingTuple, form: str, expert_drop: float, seed: int, epoch: int) -> Conversation:
     """One training sample.
 
     Args:

@@ -54,7 +54,9 @@ class FeatureStoreWriter:
         path = folder / "plan.json"
         if path.is_file():
             if json.loads(path.read_text()) != json.loads(json.dumps(plan)):
-                raise ValueError(f"{folder} was begun with another encoder, preprocessing or clip list; delete it or give another folder.")
+                raise ValueError(
+                    f"{folder} was begun with another encoder, preprocessing or clip list; delete it or give another folder."
+                )
         else:
             path.write_text(json.dumps(plan))
         shape = (len(clip_ids), manifest.num_tokens, manifest.width)
@@ -62,7 +64,9 @@ class FeatureStoreWriter:
         for view in manifest.views:
             file = folder / f"{view}.npy"
             mode = "r+" if file.is_file() else "w+"
-            self._arrays[view] = np.lib.format.open_memmap(file, mode=mode, dtype=manifest.dtype, shape=None if mode == "r+" else shape)
+            self._arrays[view] = np.lib.format.open_memmap(
+                file, mode=mode, dtype=manifest.dtype, shape=None if mode == "r+" else shape
+            )
         self._status_path = folder / "status.jsonl"
         self.status: dict[str, str] = {}
         if self._status_path.is_file():
@@ -84,7 +88,6 @@ class FeatureStoreWriter:
             if not np.isfinite(features[view]).all():
                 raise ValueError(f"Clip {clip}, view {view}: the encoder gave features that are not finite.")
             array[self._rows[clip]] = features[view]
-            array.flush()
         self._record(clip, "ok")
 
     def reject(self, clip: str, reason: str) -> None:
@@ -105,7 +108,9 @@ class FeatureStoreWriter:
         bad = {clip: status for clip, status in self.status.items() if status != "ok"}
         if len(bad) > max_bad_share * len(self.clip_ids):
             shown = "; ".join(list(bad.values())[:5])
-            raise ValueError(f"{len(bad)} of {len(self.clip_ids)} clips could not be encoded (at most {max_bad_share:.0%} may fail): {shown}")
+            raise ValueError(
+                f"{len(bad)} of {len(self.clip_ids)} clips could not be encoded (at most {max_bad_share:.0%} may fail): {shown}"
+            )
         _write_json(self.folder / INDEX, {clip: self._rows[clip] for clip in self.clip_ids if clip not in bad})
         _write_json(self.folder / MANIFEST, asdict(self.manifest))
         return bad
@@ -129,7 +134,9 @@ class FeatureStore:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / MANIFEST).is_file():
-            raise FileNotFoundError(f"{folder} holds no finished feature store; run `mm-coach features extract` (it resumes).")
+            raise FileNotFoundError(
+                f"{folder} holds no finished feature store; run `mm-coach features extract` (it resumes)."
+            )
         content = json.loads((folder / MANIFEST).read_text())
         self.manifest = FeatureManifest(**{**content, "views": tuple(content["views"])})
         self._index: dict[str, int] = json.loads((folder / INDEX).read_text())

@@ -82,7 +82,11 @@ def _clauses(text: str) -> list[str]:
 
 def _regions(clause: str) -> list[str]:
     """Mentioned regions in order of first mention."""
-    first = {name: match.start() for name, words in REGION_WORDS.items() if (match := re.search(rf"\b(?:{words})\b", clause, re.I))}
+    first = {
+        name: match.start()
+        for name, words in REGION_WORDS.items()
+        if (match := re.search(rf"\b(?:{words})\b", clause, re.I))
+    }
     return sorted(first, key=first.__getitem__)
 
 

@@ -117,6 +117,32 @@ def mine_tuples(
     return tuples
 
 
+def gallery_clips(
+    remarks: Sequence[LabelledRemark],
+    takes: dict[str, Take],
+    splits: dict[str, str],
+    poses: Callable[[str], np.ndarray],
+    options: PairingOptions,
+    split: str,
+) -> list[tuple[Clip, str]]:
+    """The expert demonstrations that retrieval searches: evidence windows of praise for experts of one split.
+
+    Returns:
+        (clip, activity), without windows that repeat a clip exactly.
+    """
+    found: dict[str, tuple[Clip, str]] = {}
+    for labelled in remarks:
+        take = takes[labelled.remark.take_uid]
+        praised = CORRECT in labelled.regions.values() and IMPROVE not in labelled.regions.values()
+        if splits.get(take.take_uid) != split or take.skill not in EXPERT_SKILLS or not praised:
+            continue
+        window = evidence_window(labelled.remark.time, poses(take.take_uid), options)
+        if not isinstance(window, str):
+            clip = _clip(take, *window)
+            found.setdefault(clip.clip_id, (clip, take.activity))
+    return list(found.values())
+
+
 def _tuples_of(
     labelled: LabelledRemark,
     takes: dict[str, Take],

@@ -117,7 +117,9 @@ def align(source: np.ndarray, target: np.ndarray, visible: np.ndarray, scale: bo
     return aligned
 
 
-def pa_mpjpe(source: np.ndarray, target: np.ndarray, visible: np.ndarray | None = None, scale: bool = True) -> np.ndarray:
+def pa_mpjpe(
+    source: np.ndarray, target: np.ndarray, visible: np.ndarray | None = None, scale: bool = True
+) -> np.ndarray:
     """Procrustes-aligned mean per-joint position error per frame, in the unit of the input.
 
     Args:
@@ -133,12 +135,16 @@ def pa_mpjpe(source: np.ndarray, target: np.ndarray, visible: np.ndarray | None 
         ValueError: The shapes differ.
     """
     if source.shape != target.shape:
-        raise ValueError(f"Poses have different shapes: {source.shape} predicted, {target.shape} true. Resample one of them.")
+        raise ValueError(
+            f"Poses have different shapes: {source.shape} predicted, {target.shape} true. Resample one of them."
+        )
     if visible is None:
         visible = np.ones(source.shape[:2], bool)
     errors = np.empty(len(source))
     for start in range(0, len(source), _CHUNK):
         part = slice(start, start + _CHUNK)
-        distance = np.sqrt(((align(source[part], target[part], visible[part], scale) - target[part]) ** 2).sum(-1))
-        errors[part] = np.where(visible[part], distance, 0.0).sum(1) / np.maximum(visible[part].sum(1), 1)
+        aligned = align(source[part], target[part], visible[part], scale)
+        distance = np.sqrt(((aligned - target[part]) ** 2).sum(-1))
+        mean = np.where(visible[part], distance, 0.0).sum(1) / np.maximum(visible[part].sum(1), 1)
+        errors[part] = np.where(np.isnan(aligned).all((1, 2)), np.nan, mean)
     return errors

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 
 class VideoError(ValueError):
@@ -46,7 +47,7 @@ def read_frames(path: Path, times: np.ndarray) -> np.ndarray:
             origin = (stream.start_time or 0) * base
             container.seek(int((times[0] + origin) / base), stream=stream, backward=True)
             for frame in container.decode(stream):
-                shown = float(frame.pts * base) - origin
+                shown = (frame.pts or 0) * base - origin
                 # A frame is on screen until the next one starts; half a frame absorbs rounding of time stamps.
                 while len(frames) < len(times) and latest is not None and times[len(frames)] < shown - 1e-6:
                     frames.append(latest)
@@ -54,8 +55,10 @@ def read_frames(path: Path, times: np.ndarray) -> np.ndarray:
                     break
                 latest = frame.to_ndarray(format="rgb24")
                 end = shown + float(frame.duration or 0) * base
-    except (av.error.InvalidDataError, av.error.EOFError, av.error.ValueError) as error:
-        raise VideoError(f"{path}: cannot be decoded ({error}); the file is truncated or corrupt. Download it again.") from error
+    except FFmpegError as error:
+        raise VideoError(
+            f"{path}: cannot be decoded ({error}); the file is truncated or corrupt. Download it again."
+        ) from error
     while len(frames) < len(times) and latest is not None and times[len(frames)] < end + 0.05:
         frames.append(latest)
     if len(frames) < len(times):

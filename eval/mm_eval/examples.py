@@ -13,12 +13,14 @@ from mm_eval.retrieval import ranks
 FPS = 30.0
 
 
-def collect_examples(inputs: Inputs, videos: Path, count: int = 12) -> list[dict[str, Any]]:
+def collect_examples(inputs: Inputs, clips: dict[str, Clip], videos: Path, count: int = 12) -> list[dict[str, Any]]:
     """Evenly spaced test items over distinct learner takes, JSON-ready. They are not chosen by score."""
     first_of_take = list({t.learner.take_uid: i for i, t in reversed(list(enumerate(inputs.tuples)))}.values())
     first_of_take.sort()
-    chosen = [first_of_take[i] for i in np.linspace(0, len(first_of_take) - 1, min(count, len(first_of_take))).round().astype(int)]
-    clips = {t.expert.clip_id: t.expert for t in inputs.tuples}
+    chosen = [
+        first_of_take[i]
+        for i in np.linspace(0, len(first_of_take) - 1, min(count, len(first_of_take))).round().astype(int)
+    ]
     return [_example(inputs, index, clips, videos) for index in chosen]
 
 

@@ -63,7 +63,9 @@ def evaluate(inputs: Inputs, seed: int = 0) -> dict[str, Any]:
         "retrieval/recall@5_video_nn": retrieval["video nearest neighbour"]["recall@5"].value if inputs.video else None,
         "retrieval/recall@5_pose_nn_ceiling": retrieval["pose nearest neighbour (ceiling)"]["recall@5"].value,
         "retrieval/median_rank": retrieval["ours"]["median_rank"].value,
-        "retrieval/median_rank_video_nn": retrieval["video nearest neighbour"]["median_rank"].value if inputs.video else None,
+        "retrieval/median_rank_video_nn": retrieval["video nearest neighbour"]["median_rank"].value
+        if inputs.video
+        else None,
         "retrieval/median_rank_chance": float(np.median((gallery + 1) / 2)),
         "retrieval/gallery_size": float(np.median(gallery)),
         "pose/pa_mpjpe_mm": pose["ours"]["pa_mpjpe"].value,
@@ -135,7 +137,9 @@ def _commentary(inputs: Inputs, texts: dict[str, list[str]], clusters: list[str]
     for name, candidates in texts.items():
         row: Row = {}
         if inputs.truth is not None:
-            row["error_named"] = item_metric(_errors_named(inputs, candidates), clusters, "0-1", "every named error was injected, at least one")
+            row["error_named"] = item_metric(
+                _errors_named(inputs, candidates), clusters, "0-1", "every named error was injected, at least one"
+            )
         try:
             row |= coco_suite(candidates, references, clusters)
         except NotComputed as reason:
@@ -153,11 +157,15 @@ def _errors_named(inputs: Inputs, texts: list[str]) -> np.ndarray:
     hits = []
     for t, text in zip(inputs.tuples, texts, strict=True):
         named = inputs.truth.named(t.learner.take_uid, text)
-        hits.append(bool(named) and named <= set(inputs.truth.errors(t.learner.take_uid, t.learner.start, t.learner.stop)))
+        hits.append(
+            bool(named) and named <= set(inputs.truth.errors(t.learner.take_uid, t.learner.start, t.learner.stop))
+        )
     return np.array(hits, float)
 
 
-def _retrieval(inputs: Inputs, clusters: list[str], rng: np.random.Generator) -> tuple[dict[str, Row], np.ndarray, dict[int, float]]:
+def _retrieval(
+    inputs: Inputs, clusters: list[str], rng: np.random.Generator
+) -> tuple[dict[str, Row], np.ndarray, dict[int, float]]:
     clips = sorted({clip for p in inputs.predictions for clip in p["scores"]})
     column = {clip: i for i, clip in enumerate(clips)}
     shape = (len(inputs.predictions), len(clips))
@@ -175,7 +183,9 @@ def _retrieval(inputs: Inputs, clusters: list[str], rng: np.random.Generator) ->
         "pose nearest neighbour (ceiling)": -np.array(
             [
                 [
-                    sequence_pa_mpjpe(inputs.poses[c], inputs.poses[t.learner.clip_id]) if candidates[row, j] else np.inf
+                    sequence_pa_mpjpe(inputs.poses[c], inputs.poses[t.learner.clip_id])
+                    if candidates[row, j]
+                    else np.inf
                     for j, c in enumerate(clips)
                 ]
                 for row, t in enumerate(inputs.tuples)
@@ -184,7 +194,9 @@ def _retrieval(inputs: Inputs, clusters: list[str], rng: np.random.Generator) ->
     }
     if inputs.video is not None:
         unit = {clip: vector / np.linalg.norm(vector) for clip, vector in inputs.video.items()}
-        systems["video nearest neighbour"] = np.array([[unit[t.learner.clip_id] @ unit[c] for c in clips] for t in inputs.tuples])
+        systems["video nearest neighbour"] = np.array(
+            [[unit[t.learner.clip_id] @ unit[c] for c in clips] for t in inputs.tuples]
+        )
     sizes = candidates.sum(1)
     table = {name: retrieval_metrics(ranks(s, positives, candidates), sizes, clusters) for name, s in systems.items()}
     return table, sizes, {k: chance_recall(sizes, k) for k in (1, 5, 10)}
@@ -202,7 +214,9 @@ def _pose(inputs: Inputs, clusters: list[str], rng: np.random.Generator) -> dict
 
     def random_expert(t: CoachingTuple, truth: np.ndarray) -> float:
         pool = experts[t.activity]
-        return float(np.mean([sequence_pa_mpjpe(pool[i], truth) for i in rng.integers(len(pool), size=_RANDOM_EXPERTS)]))
+        return float(
+            np.mean([sequence_pa_mpjpe(pool[i], truth) for i in rng.integers(len(pool), size=_RANDOM_EXPERTS)])
+        )
 
     errors: dict[str, list[float]] = {}
     for index, t in enumerate(inputs.tuples):
@@ -220,4 +234,6 @@ def _pose(inputs: Inputs, clusters: list[str], rng: np.random.Generator) -> dict
         sequence_pa_mpjpe(inputs.generated[j], inputs.poses[t.expert.clip_id])
         for t, j in zip(inputs.tuples, _derangement([t.activity for t in inputs.tuples], rng), strict=True)
     ]
-    return {name: {"pa_mpjpe": item_metric(np.array(values), clusters, "mm", SIGNATURE)} for name, values in errors.items()}
+    return {
+        name: {"pa_mpjpe": item_metric(np.array(values), clusters, "mm", SIGNATURE)} for name, values in errors.items()
+    }

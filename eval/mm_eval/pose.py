@@ -21,7 +21,9 @@ def sequence_pa_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> float:
         ValueError: The numbers of frames differ.
     """
     if len(predicted) != len(truth):
-        raise ValueError(f"{len(predicted)} predicted frames against {len(truth)} true ones; sample both to the same number.")
+        raise ValueError(
+            f"{len(predicted)} predicted frames against {len(truth)} true ones; sample both to the same number."
+        )
     visible = truth[..., 3] > 0
     if predicted.shape[-1] == 4:
         visible = visible & (predicted[..., 3] > 0)

@@ -28,7 +28,9 @@ class Metric:
     interval: tuple[float, float] | None = None
 
 
-def cluster_bootstrap(per_item: np.ndarray, clusters: list[str], resamples: int = 2000, seed: int = 0, statistic: str = "mean") -> tuple[float, float]:
+def cluster_bootstrap(
+    per_item: np.ndarray, clusters: list[str], resamples: int = 2000, seed: int = 0, statistic: str = "mean"
+) -> tuple[float, float]:
     """95 % percentile interval of a mean or median, resampling whole clusters (takes) with replacement.
 
     Args:
@@ -44,12 +46,17 @@ def cluster_bootstrap(per_item: np.ndarray, clusters: list[str], resamples: int 
     members = [np.array(rows) for rows in groups.values()]
     rng = np.random.default_rng(seed)
     reduce = np.mean if statistic == "mean" else np.median
-    draws = [reduce(per_item[np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])]) for _ in range(resamples)]
+    draws = [
+        reduce(per_item[np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])])
+        for _ in range(resamples)
+    ]
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
 
-def item_metric(per_item: np.ndarray, clusters: list[str], scale: str, signature: str, statistic: str = "mean") -> Metric:
+def item_metric(
+    per_item: np.ndarray, clusters: list[str], scale: str, signature: str, statistic: str = "mean"
+) -> Metric:
     """A mean (or median) over items with its interval; NaN items count as failed and do not enter it."""
     fine = np.isfinite(per_item)
     kept = per_item[fine]
@@ -57,4 +64,6 @@ def item_metric(per_item: np.ndarray, clusters: list[str], scale: str, signature
         return Metric(float("nan"), tuple(per_item), 0, len(per_item), scale, signature)
     interval = cluster_bootstrap(kept, [c for c, ok in zip(clusters, fine, strict=True) if ok], statistic=statistic)
     value = float(kept.mean() if statistic == "mean" else np.median(kept))
-    return Metric(value, tuple(per_item.tolist()), len(kept), int((~fine).sum()), scale, f"{signature}|n:{len(kept)}", interval)
+    return Metric(
+        value, tuple(per_item.tolist()), len(kept), int((~fine).sum()), scale, f"{signature}|n:{len(kept)}", interval
+    )

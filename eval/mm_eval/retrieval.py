@@ -18,7 +18,9 @@ def ranks(scores: np.ndarray, positives: np.ndarray, candidates: np.ndarray) -> 
     """
     rows = np.arange(len(scores))
     if not candidates[rows, positives].all():
-        raise ValueError(f"Query {int(np.flatnonzero(~candidates[rows, positives])[0])}: its positive is not in its gallery.")
+        raise ValueError(
+            f"Query {int(np.flatnonzero(~candidates[rows, positives])[0])}: its positive is not in its gallery."
+        )
     if not np.isfinite(scores[candidates]).all():
         raise ValueError("A score inside a gallery is not finite.")
     own = scores[rows, positives][:, None]
@@ -32,7 +34,9 @@ def chance_recall(sizes: np.ndarray, k: int) -> float:
     return float(np.minimum(k / sizes, 1.0).mean())
 
 
-def retrieval_metrics(found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10)) -> dict[str, Metric]:
+def retrieval_metrics(
+    found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10)
+) -> dict[str, Metric]:
     """Recall at k and median rank, with intervals over takes."""
     sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean"
     metrics = {f"recall@{k}": item_metric((found <= k).astype(float), clusters, "0-1", f"R@{k}|{sign}") for k in ks}

@@ -31,17 +31,19 @@ def coco_suite(candidates: list[str], references: list[str], clusters: list[str]
         ValueError: The lists differ in length.
     """
     if not len(candidates) == len(references) == len(clusters):
-        raise ValueError(f"{len(candidates)} candidates, {len(references)} references, {len(clusters)} clusters; they must match.")
+        raise ValueError(
+            f"{len(candidates)} candidates, {len(references)} references, {len(clusters)} clusters; they must match."
+        )
     if shutil.which("java") is None:
         raise NotComputed("Java is not installed (apt-get install default-jre-headless)")
     # Under another locale METEOR prints decimal commas, which its wrapper cannot read.
     os.environ["JAVA_TOOL_OPTIONS"] = "-Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8"
     try:
-        from pycocoevalcap.bleu.bleu import Bleu  # noqa: PLC0415 - optional extra
-        from pycocoevalcap.cider.cider import Cider  # noqa: PLC0415
-        from pycocoevalcap.meteor.meteor import Meteor  # noqa: PLC0415
-        from pycocoevalcap.rouge.rouge import Rouge  # noqa: PLC0415
-        from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer  # noqa: PLC0415
+        from pycocoevalcap.bleu.bleu import Bleu
+        from pycocoevalcap.cider.cider import Cider
+        from pycocoevalcap.meteor.meteor import Meteor
+        from pycocoevalcap.rouge.rouge import Rouge
+        from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
     except ModuleNotFoundError as error:
         raise NotComputed("pycocoevalcap is not installed (pip install 'mm-coach[metrics]')") from error
 
@@ -58,12 +60,19 @@ def coco_suite(candidates: list[str], references: list[str], clusters: list[str]
     bleu = Bleu(4).compute_score(truth, found, verbose=0)[0][3]
     meteor_scorer = Meteor()
     meteor, meteor_items = meteor_scorer.compute_score(truth, found)
-    meteor_scorer.meteor_p.stdin.close()  # one Java process per call; end it here
+    meteor_scorer.meteor_p.kill()  # one Java process per call; end it here
     rouge_items = np.asarray(Rouge().compute_score(truth, found)[1])
     cider_items = np.asarray(Cider().compute_score(truth, found)[1])
     return {
         "bleu4": Metric(float(bleu), None, len(candidates), 0, "0-1", f"bleu4|corpus|{sign}"),
-        "meteor": Metric(float(meteor), tuple(float(v) for v in meteor_items), len(candidates), 0, "0-1", f"meteor-1.5|aggregate|{sign}"),
+        "meteor": Metric(
+            float(meteor),
+            tuple(float(v) for v in meteor_items),
+            len(candidates),
+            0,
+            "0-1",
+            f"meteor-1.5|aggregate|{sign}",
+        ),
         "rouge_l": item_metric(rouge_items, clusters, "0-1", "rouge_l|beta:1.2|" + sign),
         "cider": item_metric(cider_items, clusters, "0-10", "cider-d|idf:this set|" + sign),
     }

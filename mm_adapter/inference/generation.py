@@ -64,11 +64,20 @@ class Coach:
         self.pad_id = processor.end_of_turn_ids[0]
         shape = (config.video_tokens, config.video_width) if config.video_tokens else None
         if (features is None) != (shape is None):
-            raise ValueError(f"The coach was trained {'with' if shape else 'without'} video features; give {'a' if shape else 'no'} feature store.")
-        if features is not None and f"{features.manifest.encoder} {features.manifest.encoder_hash}" != config.video_encoder:
-            raise ValueError(f"The feature store was made by {features.manifest.encoder}, the coach was trained on {config.video_encoder.rsplit(' ', 1)[0]} with other weights or preprocessing; extract the features again.")
+            raise ValueError(
+                f"The coach was trained {'with' if shape else 'without'} video features; give {'a' if shape else 'no'} feature store."
+            )
+        if (
+            features is not None
+            and f"{features.manifest.encoder} {features.manifest.encoder_hash}" != config.video_encoder
+        ):
+            raise ValueError(
+                f"The feature store was made by {features.manifest.encoder}, the coach was trained on {config.video_encoder.rsplit(' ', 1)[0]} with other weights or preprocessing; extract the features again."
+            )
         if codes.tokenizer_fingerprint != config.pose_tokenizer:
-            raise ValueError("The pose codes were made by another pose tokenizer than the coach's; run `mm-coach tokenizer encode` with the tokenizer inside the coach's folder.")
+            raise ValueError(
+                "The pose codes were made by another pose tokenizer than the coach's; run `mm-coach tokenizer encode` with the tokenizer inside the coach's folder."
+            )
         self.collate = CoachCollator(processor, self.pad_id, shape, side="left")
 
     def prompt(self, messages: list[Message], sample_id: str) -> Sample:
@@ -82,11 +91,19 @@ class Coach:
         del batch["labels"]
         return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
 
-    def _generate(self, samples: Sequence[Sample], limit: int, stop: list[int] | None, processors: Callable[[int], LogitsProcessor]) -> Tensor:
+    def _generate(
+        self,
+        samples: Sequence[Sample],
+        limit: int,
+        stop: list[int] | None,
+        processors: Callable[[int], LogitsProcessor],
+    ) -> Tensor:
         batch = self.inputs(samples)
         length = batch["input_ids"].shape[1]
         config = GenerationConfig(max_new_tokens=limit, do_sample=False, eos_token_id=stop, pad_token_id=self.pad_id)
-        out = self.model.generate(**batch, generation_config=config, logits_processor=LogitsProcessorList([processors(length)]))
+        out = self.model.generate(  # pyright: ignore[reportAttributeAccessIssue]
+            **batch, generation_config=config, logits_processor=LogitsProcessorList([processors(length)])
+        )
         return out[:, length:]  # type: ignore[index]
 
     def comment(self, learners: Sequence[str], batch_size: int = 16, max_new_tokens: int = 64) -> Iterator[str]:
@@ -94,16 +111,22 @@ class Coach:
         stop = self.processor.end_of_turn_ids
         for batch in _batches(learners, batch_size):
             samples = [self.prompt(commentary_prompt(clip), clip) for clip in batch]
-            generated = self._generate(samples, max_new_tokens, stop, lambda _: WordsOnly(self.model.config.first_pose_id))
+            generated = self._generate(
+                samples, max_new_tokens, stop, lambda _: WordsOnly(self.model.config.first_pose_id)
+            )
             for row in generated:
                 yield self.processor.tokenizer.decode(row, skip_special_tokens=True).strip()  # type: ignore[union-attr]
 
-    def demonstrate(self, learners: Sequence[str], remarks: Sequence[str], batch_size: int = 16) -> Iterator[np.ndarray]:
+    def demonstrate(
+        self, learners: Sequence[str], remarks: Sequence[str], batch_size: int = 16
+    ) -> Iterator[np.ndarray]:
         """Corrected poses as codes ``[T, M]`` (Eq. 3), conditioned on the coach's own remarks."""
         vocabulary = self.processor.vocabulary
         for batch in _batches(list(zip(learners, remarks, strict=True)), batch_size):
             samples = [self.prompt(demonstration_prompt(clip, remark), clip) for clip, remark in batch]
-            generated = self._generate(samples, vocabulary.clip_length, None, lambda length: PoseGrammar(vocabulary, length))
+            generated = self._generate(
+                samples, vocabulary.clip_length, None, lambda length: PoseGrammar(vocabulary, length)
+            )
             for row in generated:
                 yield vocabulary.parse(row.tolist())
 

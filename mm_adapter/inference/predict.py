@@ -12,30 +12,31 @@ import torch
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.scoring import score_candidates
 from mm_data.expertaf_task import demonstration_prompt
-from mm_data.records import CoachingTuple
+from mm_data.records import Clip, CoachingTuple
 
 PREDICTIONS = "predictions.jsonl"
 
 
-def gallery_of(tuples: list[CoachingTuple], min_overlap: float = 0.5) -> dict[str, str]:
-    """The distinct expert clips of a split.
+def distinct_clips(clips: list[Clip], max_overlap: float = 0.5) -> dict[str, str]:
+    """Removes repetitions from a gallery.
 
-    Clips of one take that overlap by more than ``min_overlap`` show the same performance; the first stands for all.
+    Clips of one take that overlap by more than ``max_overlap`` (intersection over union) show the same performance; the
+    first of them stands for all.
 
     Returns:
-        Every expert clip id to the clip id that represents it in the gallery.
+        Every clip id to the clip id that represents it.
     """
-    kept: list[tuple[str, int, int, str]] = []
+    kept: list[Clip] = []
     represents = {}
-    for t in tuples:
-        clip = t.expert
-        for uid, start, stop, clip_id in kept:
-            shared = min(stop, clip.stop) - max(start, clip.start)
-            if uid == clip.take_uid and shared > min_overlap * (max(stop, clip.stop) - min(start, clip.start)):
-                represents[clip.clip_id] = clip_id
+    for clip in clips:
+        for other in kept:
+            shared = min(other.stop, clip.stop) - max(other.start, clip.start)
+            joint = max(other.stop, clip.stop) - min(other.start, clip.start)
+            if other.take_uid == clip.take_uid and shared > max_overlap * joint:
+                represents[clip.clip_id] = other.clip_id
                 break
         else:
-            kept.append((clip.take_uid, clip.start, clip.stop, clip.clip_id))
+            kept.append(clip)
             represents[clip.clip_id] = clip.clip_id
     return represents
 
@@ -43,6 +44,7 @@ def gallery_of(tuples: list[CoachingTuple], min_overlap: float = 0.5) -> dict[st
 def predict(
     coach: Coach,
     tuples: list[CoachingTuple],
+    gallery: list[tuple[Clip, str]],
     out: Path,
     within_activity: bool,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -52,6 +54,7 @@ def predict(
     Args:
         coach: The coach.
         tuples: Test tuples.
+        gallery: Further expert clips to rank, with their activity.
         out: Folder; ``predictions.jsonl`` has one line per tuple.
         within_activity: Rank only expert clips of the learner's activity (the others are easily told apart).
         progress: Called with (stage, done, total).
@@ -63,8 +66,9 @@ def predict(
     out.mkdir(parents=True, exist_ok=True)
     path = out / PREDICTIONS
     known = _read(path)
-    represents = gallery_of(tuples)
-    activity = {represents[t.expert.clip_id]: t.activity for t in tuples}
+    ranked = [(t.expert, t.activity) for t in tuples] + gallery
+    represents = distinct_clips([clip for clip, _ in ranked])
+    activity = {represents[clip.clip_id]: name for clip, name in ranked}
     candidates = {clip: coach.processor.vocabulary.to_ids(coach.codes[clip]) for clip in activity}
 
     todo = [t for t in tuples if t.tuple_id not in known]
@@ -79,15 +83,15 @@ def predict(
         progress("poses", len(poses), len(todo))
     with path.open("a") as file:
         for done, (t, remark, codes) in enumerate(zip(todo, remarks, poses, strict=True), start=1):
-            gallery = [clip for clip in candidates if not within_activity or activity[clip] == t.activity]
+            pool = [clip for clip in candidates if not within_activity or activity[clip] == t.activity]
             prompt = coach.prompt(demonstration_prompt(t.learner.clip_id, remark), t.tuple_id)
-            scores = score_candidates(coach, prompt, [candidates[clip] for clip in gallery])
+            scores = score_candidates(coach, prompt, [candidates[clip] for clip in pool])
             record = {
                 "tuple_id": t.tuple_id,
                 "commentary": remark,
                 "pose_codes": codes.tolist(),
                 "positive": represents[t.expert.clip_id],
-                "scores": dict(zip(gallery, scores.mean.tolist(), strict=True)),
+                "scores": dict(zip(pool, scores.mean.tolist(), strict=True)),
             }
             file.write(json.dumps(record) + "\n")
             file.flush()

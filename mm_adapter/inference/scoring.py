@@ -28,8 +28,10 @@ class CandidateScores:
 
 
 @torch.inference_mode()
-def score_candidates(coach: Coach, prompt: Sample, candidates: Sequence[list[int]], max_row: int = 4096) -> CandidateScores:
-    """log p(candidate | prompt) for every candidate.
+def score_candidates(
+    coach: Coach, prompt: Sample, candidates: Sequence[list[int]], max_row: int = 4096
+) -> CandidateScores:
+    """Log p(candidate | prompt) for every candidate.
 
     Args:
         coach: The coach.
@@ -47,7 +49,9 @@ def score_candidates(coach: Coach, prompt: Sample, candidates: Sequence[list[int
         if not candidate:
             raise ValueError(f"Candidate {index} has no tokens.")
         if prefix + len(candidate) > max_row:
-            raise ValueError(f"Prompt ({prefix} tokens) and candidate {index} ({len(candidate)}) exceed the row limit of {max_row}.")
+            raise ValueError(
+                f"Prompt ({prefix} tokens) and candidate {index} ({len(candidate)}) exceed the row limit of {max_row}."
+            )
         if not rows or used + len(candidate) > max_row:
             rows.append([])
             used = prefix
@@ -70,13 +74,17 @@ def _score_row(coach: Coach, prompt: Sample, candidates: list[list[int]]) -> lis
     ids = torch.cat([inputs["input_ids"][0], flat])[None]
     starts = torch.tensor([0, *lengths[:-1]], device=device).cumsum(0)
     owner = torch.repeat_interleave(torch.arange(len(lengths), device=device), torch.tensor(lengths, device=device))
-    positions = torch.cat([torch.arange(prefix, device=device), prefix + torch.arange(len(flat), device=device) - starts[owner]])
+    positions = torch.cat(
+        [torch.arange(prefix, device=device), prefix + torch.arange(len(flat), device=device) - starts[owner]]
+    )
     # Segment -1 is the prefix: everybody sees it; candidates otherwise see only themselves.
     segment = torch.cat([torch.full((prefix,), -1, device=device), owner])
     order = torch.arange(len(segment), device=device)
     sees = (order[None] <= order[:, None]) & ((segment[None] == -1) | (segment[None] == segment[:, None]))
     embeddings = model.embed(ids, inputs.get("ego_features"), inputs.get("exo_features"))
-    mask = torch.zeros(sees.shape, dtype=embeddings.dtype, device=device).masked_fill_(~sees, torch.finfo(embeddings.dtype).min)
+    mask = torch.zeros(sees.shape, dtype=embeddings.dtype, device=device).masked_fill_(
+        ~sees, torch.finfo(embeddings.dtype).min
+    )
     hidden = model.language_model.get_decoder()(
         inputs_embeds=embeddings, attention_mask=mask[None, None], position_ids=positions[None], use_cache=False
     ).last_hidden_state[0]

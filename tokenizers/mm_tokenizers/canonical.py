@@ -21,11 +21,15 @@ def canonical_poses(poses: np.ndarray) -> np.ndarray:
     visible = poses[..., 3] > 0
     if not visible[..., [LEFT_HIP, RIGHT_HIP]].all():
         lacking = int((~visible[..., [LEFT_HIP, RIGHT_HIP]].all(-1)).sum())
-        raise ValueError(f"{lacking} of {visible[..., 0].size} poses lack a hip joint and cannot be centred; leave those frames out.")
+        raise ValueError(
+            f"{lacking} of {visible[..., 0].size} poses lack a hip joint and cannot be centred; leave those frames out."
+        )
     xyz = np.where(visible[..., None], poses[..., :3], 0.0)
     if not np.isfinite(xyz).all():
         bad = np.argwhere(~np.isfinite(xyz).all(-1))[0].tolist()
-        raise ValueError(f"Pose {bad[:-1]}, joint {bad[-1]} is visible but not finite; mark it as absent (flag 0) or mend it.")
+        raise ValueError(
+            f"Pose {bad[:-1]}, joint {bad[-1]} is visible but not finite; mark it as absent (flag 0) or mend it."
+        )
     left, right = xyz[..., LEFT_HIP, :], xyz[..., RIGHT_HIP, :]
     xyz = xyz - ((left + right) / 2)[..., None, :]
     across = right - left
@@ -38,7 +42,7 @@ def canonical_poses(poses: np.ndarray) -> np.ndarray:
 
 def has_hips(poses: np.ndarray) -> np.ndarray:
     """Which frames of ``[..., 17, 4]`` can be made canonical."""
-    return (poses[..., [LEFT_HIP, RIGHT_HIP], 3] > 0).all(-1)
+    return np.all(poses[..., [LEFT_HIP, RIGHT_HIP], 3] > 0, axis=-1)
 
 
 def sample_frames(poses: np.ndarray, num_frames: int) -> np.ndarray:

@@ -82,5 +82,7 @@ class PoseCodeStore:
 
     def __getitem__(self, clip: str) -> np.ndarray:
         if clip not in self._rows:
-            raise KeyError(f"Clip {clip} has no pose codes; run `mm-coach tokenizer encode` for this tuple folder again.")
+            raise KeyError(
+                f"Clip {clip} has no pose codes; run `mm-coach tokenizer encode` for this tuple folder again."
+            )
         return self._codes[self._rows[clip]]

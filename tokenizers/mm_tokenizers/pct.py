@@ -102,7 +102,8 @@ class PoseTokenizer(nn.Module):
         self.decoder_token_mlp = nn.Linear(c.num_tokens, NUM_JOINTS)
         self.decoder_start = nn.Linear(c.token_dim, c.decoder_width)
         self.decoder = nn.ModuleList(
-            MixerLayer(NUM_JOINTS, c.decoder_width, c.token_hidden, 2 * c.decoder_width) for _ in range(c.decoder_blocks)
+            MixerLayer(NUM_JOINTS, c.decoder_width, c.token_hidden, 2 * c.decoder_width)
+            for _ in range(c.decoder_blocks)
         )
         self.decoder_layer_norm = nn.LayerNorm(c.decoder_width)
         self.recover_embed = nn.Linear(c.decoder_width, 3)
@@ -170,7 +171,11 @@ class PoseTokenizer(nn.Module):
             ValueError: The number of tokens per pose is not M, or an index is outside the codebook.
         """
         if indices.shape[-1] != self.architecture.num_tokens:
-            raise ValueError(f"{indices.shape[-1]} tokens per pose, but this tokenizer has {self.architecture.num_tokens}.")
+            raise ValueError(
+                f"{indices.shape[-1]} tokens per pose, but this tokenizer has {self.architecture.num_tokens}."
+            )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < self.architecture.num_codes:
-            raise ValueError(f"Token indices span {int(indices.min())}..{int(indices.max())}, but the codebook has {self.architecture.num_codes} codes.")
+            raise ValueError(
+                f"Token indices span {int(indices.min())}..{int(indices.max())}, but the codebook has {self.architecture.num_codes} codes."
+            )
         return self._recover(F.embedding(indices.flatten(), self.quantizer.codebook))

@@ -61,7 +61,9 @@ class PoseVocabulary:
             ValueError: The shape is not ``[frames, tokens_per_frame]`` or a code is outside the codebook.
         """
         if codes.shape != (self.frames, self.tokens_per_frame):
-            raise ValueError(f"Pose codes have shape {codes.shape}; this vocabulary's clips are {(self.frames, self.tokens_per_frame)}.")
+            raise ValueError(
+                f"Pose codes have shape {codes.shape}; this vocabulary's clips are {(self.frames, self.tokens_per_frame)}."
+            )
         if codes.min() < 0 or codes.max() >= self.num_codes:
             raise ValueError(f"Pose codes span {codes.min()}..{codes.max()}; the codebook has {self.num_codes} codes.")
         ids: list[int] = []
@@ -85,10 +87,14 @@ class PoseVocabulary:
             ValueError: The length is wrong, or an id breaks the grammar; says where and what was expected.
         """
         if len(ids) != self.clip_length:
-            raise ValueError(f"A pose clip has {self.clip_length} tokens ({self.frames} frames × ({self.tokens_per_frame} + 1) + 1), got {len(ids)}.")
+            raise ValueError(
+                f"A pose clip has {self.clip_length} tokens ({self.frames} frames × ({self.tokens_per_frame} + 1) + 1), got {len(ids)}."
+            )
         for position, token in enumerate(ids):
             allowed = self.allowed(position)
             if token not in allowed:
-                raise ValueError(f"Pose token {position} is id {token}; the grammar allows {allowed.start}..{allowed.stop - 1} there.")
+                raise ValueError(
+                    f"Pose token {position} is id {token}; the grammar allows {allowed.start}..{allowed.stop - 1} there."
+                )
         grid = np.asarray(ids[:-1]).reshape(self.frames, self.tokens_per_frame + 1)
         return grid[:, :-1] - self.first_id

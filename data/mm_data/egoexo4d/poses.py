@@ -1,5 +1,6 @@
 """Body poses of a take as one dense array, from Ego-Exo4D's sparse per-frame JSON."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,14 @@ def load_poses(path: Path, max_gap: int = MAX_GAP) -> np.ndarray:
     for number, entries in frames.items():
         for name, joint in (entries[0]["annotation3D"] if entries else {}).items():
             if name not in JOINT_INDEX:
-                raise ValueError(f"{path}: frame {number} has an unknown joint {name!r}; expected COCO-17 names with hyphens.")
+                raise ValueError(
+                    f"{path}: frame {number} has an unknown joint {name!r}; expected COCO-17 names with hyphens."
+                )
             xyz = (joint["x"], joint["y"], joint["z"])
             if not np.isfinite(xyz).all():
-                raise ValueError(f"{path}: frame {number}, joint {name!r} is {xyz}; coordinates must be finite. Remove the joint or mend the file.")
+                raise ValueError(
+                    f"{path}: frame {number}, joint {name!r} is {xyz}; coordinates must be finite. Remove the joint or mend the file."
+                )
             poses[number, JOINT_INDEX[name]] = (*xyz, 1.0)
     for joint in range(NUM_JOINTS):
         _interpolate(poses[:, joint], max_gap)
@@ -58,7 +63,7 @@ def load_poses(path: Path, max_gap: int = MAX_GAP) -> np.ndarray:
 def _interpolate(track: np.ndarray, max_gap: int) -> None:
     """Fills short gaps of one joint's track ``[T, 4]`` in place and flags them 0.5."""
     known = np.flatnonzero(track[:, 3] == 1.0)
-    for before, after in zip(known[:-1], known[1:], strict=True):
+    for before, after in itertools.pairwise(known):
         if 1 < after - before <= max_gap + 1:
             weight = (np.arange(before + 1, after) - before)[:, None] / (after - before)
             track[before + 1 : after, :3] = (1 - weight) * track[before, :3] + weight * track[after, :3]

@@ -36,7 +36,9 @@ def read_json(path: Path, why: str) -> Any:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON at character {error.pos} of {path.stat().st_size} bytes; download it again.") from error
+        raise ValueError(
+            f"{path}: not valid JSON at character {error.pos} of {path.stat().st_size} bytes; download it again."
+        ) from error
 
 
 def read_release(root: Path, max_drop_rate: float = 0.5) -> Release:
@@ -51,7 +53,9 @@ def read_release(root: Path, max_drop_rate: float = 0.5) -> Release:
         ValueError: A file is malformed, or too much had to be dropped.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"Data set folder {root} does not exist. Make one with `mm-coach miniature {root} --takes 40`.")
+        raise FileNotFoundError(
+            f"Data set folder {root} does not exist. Make one with `mm-coach miniature {root} --takes 40`."
+        )
     take_funnel = Funnel("read takes", max_drop_rate)
     skills = _read_skills(root, take_funnel)
     splits = read_json(root / "annotations/splits.json", "which take belongs to which split")["take_uid_to_split"]
@@ -102,7 +106,9 @@ def _is_ego(camera: dict[str, Any]) -> bool:
 def _safe_join(root_dir: str, relative: str) -> str:
     path = PurePosixPath(root_dir) / relative
     if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"Path {str(path)!r} in takes.json leaves the data set's folder; the file has been tampered with.")
+        raise ValueError(
+            f"Path {str(path)!r} in takes.json leaves the data set's folder; the file has been tampered with."
+        )
     return str(path)
 
 

@@ -83,9 +83,7 @@ _READY = _STAND.but(
     right_hand_x=-0.18, right_hand_y=0.42, right_hand_z=-0.50, left_hand_x=0.18, left_hand_y=0.42, left_hand_z=-0.50,
     right_foot_x=0.19, left_foot_x=-0.19,
 )  # fmt: skip
-_DIP = _READY.but(
-    pelvis_z=0.74, lean=0.30, right_hand_z=-0.38, left_hand_z=-0.38, right_hand_y=0.46, left_hand_y=0.46
-)
+_DIP = _READY.but(pelvis_z=0.74, lean=0.30, right_hand_z=-0.38, left_hand_z=-0.38, right_hand_y=0.46, left_hand_y=0.46)
 _SET = _READY.but(
     pelvis_z=0.93, lean=0.06, head_down=-0.12,
     right_hand_x=-0.10, right_hand_y=0.34, right_hand_z=0.30, right_elbow_swivel=0.05,

@@ -142,7 +142,9 @@ def pose_joints(postures: np.ndarray, physique: Physique) -> np.ndarray:
             put(f"left-{name}", head + head_frame @ (np.array(offset) * (-1, 1, 1)))
 
     for side, sign in (("right", 1.0), ("left", -1.0)):
-        shoulder = put(f"{side}-shoulder", neck + trunk_frame @ np.array([sign * physique.shoulder_width / 2, 0, -0.03]))
+        shoulder = put(
+            f"{side}-shoulder", neck + trunk_frame @ np.array([sign * physique.shoulder_width / 2, 0, -0.03])
+        )
         offset = np.stack([column[f"{side}_hand_{axis}"] for axis in "xyz"], -1) * physique.arm
         hand = shoulder + np.einsum("tij,tj->ti", trunk_frame, offset)
         down_back = trunk_frame @ np.array([0, -0.6, -0.8])
@@ -171,10 +173,7 @@ def pose_joints(postures: np.ndarray, physique: Physique) -> np.ndarray:
 
 
 MIRROR_ORDER = [
-    JOINT_INDEX[
-        name.replace("left", "?").replace("right", "left").replace("?", "right")
-    ]
-    for name in JOINT_INDEX
+    JOINT_INDEX[name.replace("left", "?").replace("right", "left").replace("?", "right")] for name in JOINT_INDEX
 ]
 
 

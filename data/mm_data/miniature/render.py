@@ -1,5 +1,6 @@
 """Cameras and drawing: ego and exo videos of a simulated take, rendered from the same 3-D motion."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,20 +93,20 @@ def build_scene(take: SimulatedTake) -> Scene:
     side = -1.0 if take.participant.left_handed else 1.0
     world = take.to_world
 
-    def line(a: list[float], b: list[float], colour: tuple[int, int, int], width: float):  # noqa: ANN202
+    def line(a: list[float], b: list[float], colour: tuple[int, int, int], width: float):
         return world(np.array(a)), world(np.array(b)), colour, width
 
     if slug == "basketball":
         board = [[-0.9, 4.6, 2.9], [0.9, 4.6, 2.9], [0.9, 4.6, 3.95], [-0.9, 4.6, 3.95]]
         ring = [[0.23 * np.cos(a), 4.25 + 0.23 * np.sin(a), 3.05] for a in np.linspace(0, 2 * np.pi, 9)]
         lines = [line(a, b, (240, 240, 240), 0.05) for a, b in zip(board, [*board[1:], board[0]], strict=True)]
-        lines += [line(a, b, (30, 90, 240), 0.05) for a, b in zip(ring[:-1], ring[1:], strict=True)]
+        lines += [line(a, b, (30, 90, 240), 0.05) for a, b in itertools.pairwise(ring)]
         lines += [line([0, 4.7, 0], [0, 4.7, 2.9], (110, 110, 110), 0.09)]
         lines += [line([-2.5, 0.45, 0], [2.5, 0.45, 0], (225, 225, 225), 0.05)]
         return Scene(_basketball(take), (40, 110, 235), 0.12, (95, 150, 195), (170, 170, 160), lines, [])
     if slug == "soccer":
         posts = [[-2.2, 6.0, 0], [-2.2, 6.0, 2.2], [2.2, 6.0, 2.2], [2.2, 6.0, 0]]
-        lines = [line(a, b, (250, 250, 250), 0.08) for a, b in zip(posts[:-1], posts[1:], strict=True)]
+        lines = [line(a, b, (250, 250, 250), 0.08) for a, b in itertools.pairwise(posts)]
         lines += [line([-3.5, 6.0, 0], [3.5, 6.0, 0], (235, 245, 235), 0.04)]
         return Scene(_soccer_ball(take, side), (245, 245, 245), 0.11, (70, 140, 60), (215, 190, 150), lines, [])
     rng = np.random.default_rng([take.index, 11])
@@ -251,7 +252,7 @@ def render_view(path: Path, take: SimulatedTake, scene: Scene, cameras: list[Cam
     size = EGO_SIZE if ego else EXO_SIZE
     still = None if ego else _background(cameras, scene, take, size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"preset": "ultrafast", "crf": "26", "threads": "1", "bf": "0"}
+    options = {"preset": "ultrafast", "crf": "26", "threads": "1", "bf": "0", "g": "30"}
     with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as container:
         container.flags |= 0x400  # AVFMT_FLAG_BITEXACT
         stream = container.add_stream("libx264", rate=int(FPS), options=options)

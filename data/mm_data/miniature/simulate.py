@@ -145,7 +145,7 @@ def _draw_remarks(rng: np.random.Generator, take: SimulatedTake) -> dict[str, li
     activity = take.participant.activity
     slug = activity.slug
     by_name = {error.name: error for error in activity.errors}
-    chosen = rng.choice(COMMENTATORS, size=int(rng.integers(2, 4)), replace=False)
+    chosen = rng.choice(COMMENTATORS, size=int(rng.integers(3, 5)), replace=False)
     remarks: dict[str, list[dict]] = {str(name): [] for name in chosen}
     for rank, commentator in enumerate(remarks):
         said = remarks[commentator]

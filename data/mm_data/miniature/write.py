@@ -43,7 +43,9 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
         ValueError: Too few takes for both splits, or ``out`` holds something else.
     """
     if takes < 2 * TAKES_PER_PARTICIPANT:
-        raise ValueError(f"A miniature needs at least {2 * TAKES_PER_PARTICIPANT} takes (one participant per split), got {takes}.")
+        raise ValueError(
+            f"A miniature needs at least {2 * TAKES_PER_PARTICIPANT} takes (one participant per split), got {takes}."
+        )
     sidecar = out / SIDECAR
     if sidecar.is_file():
         made = json.loads(sidecar.read_text())
@@ -277,20 +279,30 @@ def _capture_entry(take: SimulatedTake) -> dict[str, Any]:
         "capture_uid": f"capture-{take.participant.uid:03d}",
         "university_name": "miniature",
         "physical_setting_uid": f"setting-{take.participant.activity.slug}",
-        "cameras": [camera("cam01", False, "hero10"), camera("cam02", False, "hero10"), camera(_ego_name(take), truthy, "aria")],
+        "cameras": [
+            camera("cam01", False, "hero10"),
+            camera("cam02", False, "hero10"),
+            camera(_ego_name(take), truthy, "aria"),
+        ],
     }
 
 
 def _write_annotations(out: Path, takes: list[SimulatedTake]) -> dict[str, int]:
     splits = {name: [t.take_uid for t in takes if t.split == name] for name in ("train", "val", "test")}
-    captures = {t.participant.uid: {**_capture_entry(t), "root_dir": "captures/" + _capture_entry(t)["capture_name"]} for t in takes}
+    captures = {
+        t.participant.uid: {**_capture_entry(t), "root_dir": "captures/" + _capture_entry(t)["capture_name"]}
+        for t in takes
+    }
     _dump(out / "takes.json", [_take_entry(t) for t in takes])
     _dump(out / "captures.json", list(captures.values()))
     _dump(
         out / "participants.json",
         [{"participant_uid": uid, "university_name": "miniature", "collection_date": "2026-01-01", "metadata": json.dumps({"dominant_hand": "unknown"})} for uid in captures],
     )  # fmt: skip
-    _dump(out / "physical_setting.json", [{"physical_setting_uid": f"setting-{s}"} for s in ("basketball", "soccer", "bouldering")])
+    _dump(
+        out / "physical_setting.json",
+        [{"physical_setting_uid": f"setting-{s}"} for s in ("basketball", "soccer", "bouldering")],
+    )
     _dump(out / "visual_objects.json", [])
     _dump(out / "metadata.json", {"release": "miniature", "synthetic": True})
     annotations = out / "annotations"
@@ -306,9 +318,14 @@ def _write_annotations(out: Path, takes: list[SimulatedTake]) -> dict[str, int]:
     for split in ("train", "val"):
         chosen = [t for t in takes if t.split == split]
         counts["remarks"] += sum(len(said) for t in chosen for said in t.remarks.values())
-        _dump(annotations / f"expert_commentary_{split}.json", {"ds": _DATE, "annotations": {t.take_uid: _commentary(t) for t in chosen}})
+        _dump(
+            annotations / f"expert_commentary_{split}.json",
+            {"ds": _DATE, "annotations": {t.take_uid: _commentary(t) for t in chosen}},
+        )
         _dump(annotations / f"proficiency_demonstrator_{split}.json", _demonstrators(chosen, as_list=split == "val"))
-        _dump(annotations / f"atomic_descriptions_{split}.json", {"annotations": {t.take_uid: _atomic(t) for t in chosen}})
+        _dump(
+            annotations / f"atomic_descriptions_{split}.json", {"annotations": {t.take_uid: _atomic(t) for t in chosen}}
+        )
     for take in takes[:: max(1, len(takes) // 20)]:
         _write_commentary_folder(annotations / "expert_commentary" / take.take_name, take)
     return counts
@@ -394,7 +411,9 @@ def _write_commentary_folder(folder: Path, take: SimulatedTake) -> None:
                 "duration_approx": 4.0,
                 "video_time": r["time"],
                 "start_global_time": 1_700_000_000_000 + 60_000 * n,
-                "events": [{"type": "path", "action": "clear", "global_time": 1_700_000_000_100 + 60_000 * n, "paths": []}],
+                "events": [
+                    {"type": "path", "action": "clear", "global_time": 1_700_000_000_100 + 60_000 * n, "paths": []}
+                ],
             }
             for n, r in enumerate(remarks)
         ]

@@ -31,7 +31,11 @@ _TITLES = {"commentary": "Commentary", "retrieval": "Expert retrieval", "pose": 
 
 
 def write_report(
-    out: Path, evaluation_folder: Path, evaluation: dict[str, Any], training: Path | None, tokenizer_training: Path | None
+    out: Path,
+    evaluation_folder: Path,
+    evaluation: dict[str, Any],
+    training: Path | None,
+    tokenizer_training: Path | None,
 ) -> None:
     """Writes ``index.html``.
 
@@ -46,7 +50,10 @@ def write_report(
     examples = json.loads((evaluation_folder / "examples.json").read_text())
     curves = [
         _curve(title, folder)
-        for title, folder in (("Coach: training loss per token", training), ("Pose tokenizer: training loss", tokenizer_training))
+        for title, folder in (
+            ("Coach: training loss per token", training),
+            ("Pose tokenizer: training loss", tokenizer_training),
+        )
         if folder is not None
     ]
     template = Template(files("mm_eval.report").joinpath("template.html").read_text())
@@ -110,7 +117,7 @@ def _headline(summary: dict[str, Any]) -> str:
 def _table(name: str, evaluation: dict[str, Any]) -> str:
     rows = evaluation["tables"][name]
     metrics = list(rows["ours"])
-    head = "".join(f"<th>{html.escape(_HEADINGS.get(m, m))}</th>" for m in metrics)
+    head = "".join(f"<th>{html.escape(str(_HEADINGS.get(m, m)))}</th>" for m in metrics)
     body = ""
     for row, values in rows.items():
         cells = "".join(f"<td>{_cell(values.get(m))}</td>" for m in metrics)
@@ -142,7 +149,9 @@ def _curve(title: str, folder: Path) -> str:
         return ""
     width, height, left, bottom = 460, 200, 44, 26
     last, top = points[-1][0], max(loss for _, loss in points) * 1.05
-    place = [(left + (width - left - 8) * step / last, 8 + (height - bottom - 8) * (1 - loss / top)) for step, loss in points]
+    place = [
+        (left + (width - left - 8) * step / last, 8 + (height - bottom - 8) * (1 - loss / top)) for step, loss in points
+    ]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in place)
     ticks = "".join(
         f"<line x1='{left}' x2='{width - 8}' y1='{8 + (height - bottom - 8) * (1 - share):.1f}' y2='{8 + (height - bottom - 8) * (1 - share):.1f}' class='grid'/>"
@@ -181,7 +190,11 @@ def _card(index: int, e: dict[str, Any]) -> str:
         right = bool(e["named"]) and set(e["named"]) <= set(e["injected"])
         injected = ", ".join(name.replace("_", " ") for name in e["injected"])
         verdict = f"<p class='verdict {'right' if right else 'wrong'}'>{'names an injected error' if right else 'does not name an injected error'} (injected: {html.escape(injected)})</p>"
-    found = "the expert clip it was paired with" if e["retrieved_is_positive"] else f"paired clip is at rank {e['rank']:g} of {e['gallery_size']}"
+    found = (
+        "the expert clip it was paired with"
+        if e["retrieved_is_positive"]
+        else f"paired clip is at rank {e['rank']:g} of {e['gallery_size']}"
+    )
     return f"""
 <article class="card">
   <header><h3>{html.escape(e["task"])}</h3><span>{html.escape(e["learner"]["skill"])} · {html.escape(e["tuple_id"].split("/")[0][:8])}</span></header>

@@ -1,0 +1,53 @@
+"""Guards of the layout: our folders must never shadow other packages (a top-level `tokenizers` would, under DeepSpeed)."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("folder", ["tokenizers", "data", "eval", "scripts", "recipes", "tests"])
+def test_top_level_folders_are_not_packages(folder: str) -> None:
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_hugging_face_tokenizers_wins_over_our_folder() -> None:
+    code = "import tokenizers, transformers; print(tokenizers.__file__)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert "site-packages" in done.stdout, done.stderr
+
+
+def test_wheel_holds_four_packages(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    top = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert top == {"mm_adapter", "mm_tokenizers", "mm_data", "mm_eval"}
+    assert "mm_adapter/_recipes/expertaf.py" in names
+    assert "mm_eval/report/template.html" in names
+
+
+def test_dependencies_point_one_way() -> None:
+    """mm_tokenizers and mm_data know nobody; mm_eval knows mm_data; library code never imports recipes."""
+    forbidden = {
+        "tokenizers/mm_tokenizers": ("mm_data", "mm_adapter", "mm_eval"),
+        "data/mm_data": ("mm_tokenizers", "mm_adapter", "mm_eval"),
+        "eval/mm_eval": ("mm_tokenizers", "mm_adapter"),
+    }
+    for folder, packages in forbidden.items():
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            for package in packages:
+                assert f"from {package}" not in text and f"import {package}" not in text, f"{path} imports {package}"
+
+
+def test_training_data_path_never_reads_the_sidecar() -> None:
+    for path in [*(ROOT / "data/mm_data").glob("*.py"), *(ROOT / "recipes").glob("*.py")]:
+        assert "miniature_truth" not in path.read_text() and "MiniatureTruth" not in path.read_text(), path

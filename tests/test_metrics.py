@@ -1,0 +1,112 @@
+"""Metrics against published vectors, and what protects them."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mm_eval.pose import sequence_pa_mpjpe
+from mm_eval.records import cluster_bootstrap, item_metric
+from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
+from mm_eval.text import coco_suite
+
+REFERENCES = [
+    "The player keeps the head up and bends the knees, but releases the ball too early.",
+    "The climber's arms are fully extended, which wastes energy; keep the elbows slightly bent.",
+    "Good balance on the standing leg. The player should follow through with the kicking foot.",
+    "He uses two hands to shoot the ball instead of one shooting hand at a 90-degree angle.",
+    "She doesn't look at the basket before the layup, so the shot is off-target.",
+    "The feet are placed precisely on the holds and the hips stay close to the wall.",
+]
+CANDIDATES = [
+    "The player bends the knees well and keeps the head up, but the ball is released too early.",
+    "The climber should keep the arms slightly bent to save energy.",
+    "The player shows good balance. They should follow through with the foot.",
+    "The shooter's hand should be at a 90-degree angle and he should use one hand.",
+    "The player does not look at the basket.",
+    REFERENCES[5],
+]
+CLUSTERS = list("abcdef")
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
+
+
+@needs_java
+def test_text_vectors() -> None:
+    found = coco_suite(CANDIDATES, REFERENCES, CLUSTERS)
+    assert found["bleu4"].value == pytest.approx(0.378893, abs=1e-6)
+    assert found["meteor"].value == pytest.approx(0.346150, abs=1e-6)
+    assert found["rouge_l"].value == pytest.approx(0.576308, abs=1e-6)
+    assert found["cider"].value == pytest.approx(3.742705, abs=1e-6)
+    assert found["rouge_l"].per_item == pytest.approx([0.653996, 0.449080, 0.580952, 0.361660, 0.412162, 1], abs=1e-6)
+
+
+@needs_java
+def test_odd_texts_do_not_shift_or_crash() -> None:
+    plain = coco_suite(CANDIDATES, REFERENCES, CLUSTERS)
+    broken = coco_suite([CANDIDATES[0].replace(" ", "\u2028", 1), *CANDIDATES[1:]], REFERENCES, CLUSTERS)
+    assert broken["cider"].value == pytest.approx(plain["cider"].value)
+    empty = coco_suite(["", ".", *CANDIDATES[2:]], REFERENCES, CLUSTERS)
+    assert empty["rouge_l"].per_item is not None and empty["rouge_l"].per_item[:2] == (0.0, 0.0)
+    order = [3, 1, 5, 0, 2, 4]
+    moved = coco_suite([CANDIDATES[i] for i in order], [REFERENCES[i] for i in order], CLUSTERS)
+    for name, metric in plain.items():
+        assert moved[name].value == pytest.approx(metric.value), name
+
+
+def test_text_lists_must_match() -> None:
+    with pytest.raises(ValueError, match="5 candidates, 6 references"):
+        coco_suite(CANDIDATES[:5], REFERENCES, CLUSTERS)
+
+
+def test_rank_vector() -> None:
+    scores = np.round(np.random.default_rng(0).normal(size=(8, 8)), 1) + 0.8 * np.eye(8)
+    scores = np.round(scores, 1)
+    found = ranks(scores, np.arange(8), np.ones((8, 8), bool))
+    assert found.tolist() == [2.5, 3, 2, 4, 6, 6, 7, 4]
+    metrics = retrieval_metrics(found, np.full(8, 8), list("aabbccdd"))
+    assert metrics["median_rank"].value == 4 and metrics["recall@1"].value == 0 and metrics["recall@5"].value == 0.625
+
+
+def test_ties_do_not_flatter() -> None:
+    assert ranks(np.zeros((1, 9)), np.array([3]), np.ones((1, 9), bool)).tolist() == [5]
+
+
+def test_galleries_may_differ() -> None:
+    gallery = np.array([[True, True, False], [True, True, True]])
+    scores = np.array([[0.1, 0.2, -np.inf], [0.3, 0.2, 0.1]])
+    assert ranks(scores, np.array([0, 2]), gallery).tolist() == [2, 3]
+    assert chance_recall(np.array([2, 10]), 5) == pytest.approx(0.75)
+    with pytest.raises(ValueError, match="Query 0: its positive is not in its gallery"):
+        ranks(scores, np.array([2, 2]), gallery)
+
+
+def test_pose_error_of_a_moved_and_resized_copy_is_zero() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.concatenate([rng.normal(size=(4, 17, 3)), np.ones((4, 17, 1))], -1)
+    assert sequence_pa_mpjpe(1.3 * truth[..., :3] + 2, truth) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match="3 predicted frames against 4"):
+        sequence_pa_mpjpe(truth[:3], truth)
+    truth[..., 3] = 0
+    assert math.isnan(sequence_pa_mpjpe(truth[..., :3], truth))
+
+
+def test_intervals_resample_takes_not_items() -> None:
+    values = np.repeat([0.0, 1.0, 0.0, 1.0], 25)
+    takes = [str(i // 25) for i in range(100)]
+    low, high = cluster_bootstrap(values, takes)
+    assert (low, high) == (0.0, 1.0)
+    low, high = cluster_bootstrap(values, [str(i) for i in range(100)])
+    assert 0.35 < low < 0.45 and 0.55 < high < 0.65
+
+
+def test_failed_items_are_counted_not_averaged() -> None:
+    metric = item_metric(np.array([1.0, np.nan, 3.0]), list("abc"), "mm", "x")
+    assert (metric.value, metric.n, metric.n_failed) == (2.0, 2, 1)
+
+
+def test_values_survive_json(tmp_path: Path) -> None:
+    metric = item_metric(np.array([1 / 3, 2 / 3]), list("ab"), "0-1", "x")
+    assert json.loads(json.dumps(metric.value)) == metric.value == 0.5
