@@ -46,7 +46,7 @@ def estimate_memory(
     checkpointing: bool,
     zero_stage: int,
     world_size: int,
-    frozen_bytes: float,
+    quantized: bool,
 ) -> MemoryEstimate:
     """Memory per process.
 
@@ -58,10 +58,14 @@ def estimate_memory(
         checkpointing: Whether activations are recomputed layer by layer.
         zero_stage: 0 for DDP or one process.
         world_size: Processes that share.
-        frozen_bytes: Bytes per frozen weight (2 for bf16, about 0.56 for NF4 with its scales).
+        quantized: Whether the decoder's frozen linear layers are in NF4 (4 bits and scales); embeddings and head are not.
     """
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    frozen = sum(
+        p.numel() * (0.56 if quantized and ".layers." in name else 2.0)
+        for name, p in model.named_parameters()
+        if not p.requires_grad
+    )
     share = {0: (1, 1, 1), 1: (1, 1, world_size), 2: (1, world_size, world_size), 3: (world_size,) * 3}[zero_stage]
     text: Any = model.config.text_config
     hidden, layers = text.hidden_size, text.num_hidden_layers
@@ -71,7 +75,7 @@ def estimate_memory(
     activations = (layers * positions * hidden * 2 + per_layer) if checkpointing else layers * per_layer
     logits = 3 * 4 * batch * supervised * model.config.num_predictable
     return MemoryEstimate(
-        weights=(trainable * 4 + frozen * frozen_bytes) / share[0],
+        weights=(trainable * 4 + frozen) / share[0],
         gradients=trainable * 4 / share[1],
         optimizer=trainable * 8 / share[2],
         activations=activations + logits,

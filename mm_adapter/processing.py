@@ -41,7 +41,6 @@ class CoachProcessor:
         tokens_per_frame: M.
         frames: T.
         video_tokens: V per view; 0 leaves video out.
-        views: Which views are given, of ``ego`` and ``exo``.
 
     Raises:
         ValueError: The tokenizer has no chat template, is not a fast one, or already knows some of the tokens.

@@ -168,7 +168,7 @@ def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
         training.gradient_checkpointing,
         args.plan_zero_stage,
         args.plan_world_size,
-        frozen_bytes=0.56 if args.quantization else 2.0,
+        quantized=args.quantization is not None,
     )
     print_plan(model, facts, memory, missing)
 

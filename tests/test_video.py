@@ -18,13 +18,13 @@ from mm_data.video import VideoError, middle_times, read_frames
 
 @pytest.fixture
 def numbered(tmp_path: Path) -> Path:
-    """A 30 fps video whose frame k has grey level 2·k."""
+    """A 30 fps video whose frame k has the grey level 20 + 14·(k mod 16)."""
     path = tmp_path / "numbered.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"crf": "1", "g": "12"})
         stream.width = stream.height = 64
         for k in range(90):
-            image = np.full((64, 64, 3), 2 * k + 20, np.uint8)
+            image = np.full((64, 64, 3), 20 + 14 * (k % 16), np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -33,7 +33,7 @@ def numbered(tmp_path: Path) -> Path:
 def test_frames_are_those_on_screen_at_the_time(numbered: Path) -> None:
     wanted = [0, 1, 31, 47, 89]
     frames = read_frames(numbered, np.array([(k + 0.4) / 30 for k in wanted]))
-    assert [round((f.mean() - 20) / 2) for f in frames] == wanted
+    assert [round((f.mean() - 20) / 14) for f in frames] == [k % 16 for k in wanted]
 
 
 def test_a_video_that_ends_too_early_is_an_error(numbered: Path) -> None:
@@ -57,8 +57,7 @@ def test_published_sizes() -> None:
     with torch.device("meta"):
         model = InternVideo2(PRESETS["1B"])
     trunk = [(n, p.numel()) for n, p in model.named_parameters() if not n.startswith(("clip_projector", "vision_proj"))]
-    # The stage-2 file also carries the 257 separate image positions, which video never uses.
-    assert sum(size for _, size in trunk) == 1_012_224_640 - 257 * 1408
+    assert sum(size for _, size in trunk) == 1_012_224_640
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     assert shapes["blocks.39.attn.qkv.weight"] == (4224, 1408)
     assert shapes["blocks.0.ls1.gamma"] == (1408,)
