@@ -23,7 +23,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds the commands."""
     mini = commands.add_parser("miniature", help="write a synthetic data set in Ego-Exo4D's on-disk format")
     mini.add_argument("out", type=Path)
-    mini.add_argument("--takes", type=int, default=200, help="number of takes, four per participant")
+    mini.add_argument("--takes", type=int, default=200, help="number of takes, two per participant")
     mini.add_argument("--seed", type=int, default=0, help="same takes and seed, same bytes")
     mini.add_argument("--workers", type=int, default=2)
     mini.set_defaults(run=run_miniature)

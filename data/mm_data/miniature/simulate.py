@@ -12,7 +12,7 @@ from mm_data.skeleton import REGIONS
 
 FPS = 30.0
 REPETITIONS = 2
-TAKES_PER_PARTICIPANT = 4
+TAKES_PER_PARTICIPANT = 2
 COMMENTATORS = ("avq3k1", "bd07xm", "c9rr2e", "dz41pw", "ek8s0t", "fm62ya")
 SKILLS = ("Novice", "Early Expert", "Intermediate Expert", "Late Expert")
 

@@ -31,7 +31,7 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
 
     Args:
         out: Folder to create. A finished miniature of the same size and seed is kept as it is.
-        takes: Number of takes; four per participant.
+        takes: Number of takes; two per participant.
         seed: Seed of everything drawn.
         workers: Processes that simulate and render.
         progress: Called with the number of finished takes, or None.
