@@ -53,7 +53,7 @@ class InternVideo2Config:
 
 
 PRESETS: dict[str, InternVideo2Config] = {
-    "tiny": InternVideo2Config(64, 3, 4, 128, image_size=112, pool_heads=4, pool_dim=64, embed_dim=32),
+    "tiny": InternVideo2Config(64, 3, 4, 128, frames=2, image_size=112, pool_heads=4, pool_dim=64, embed_dim=32),
     "S": InternVideo2Config(384, 12, 6, 1536, frames=8, embed_dim=0),
     "B": InternVideo2Config(768, 12, 12, 3072, frames=8, embed_dim=0),
     "L": InternVideo2Config(1024, 24, 16, 4096, frames=8, embed_dim=0),

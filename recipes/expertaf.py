@@ -73,7 +73,7 @@ class CoachArguments:
     dry_run: bool = field(default=False, metadata={"help": "Build everything, print the plan, train nothing."})
     plan_video_tokens: int = field(default=32, metadata={"help": "Dry run without features: V per view."})
     plan_video_width: int = field(default=1408, metadata={"help": "Dry run without features: feature width."})
-    plan_world_size: int = field(default=8, metadata={"help": "Dry run: processes that share under ZeRO."})
+    plan_world_size: int = field(default=1, metadata={"help": "Dry run: processes that share under ZeRO."})
     plan_zero_stage: int = field(default=0, metadata={"help": "Dry run: ZeRO stage, 0 for DDP."})
 
 

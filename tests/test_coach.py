@@ -1,5 +1,6 @@
 """The coach's model, processor, batches, checkpoints and inference, on a tiny random Llama."""
 
+import dataclasses
 import json
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ from tiny_coach import FRAMES, TinyCoach
 from mm_adapter.checkpoint import is_complete, load_coach, trainable_names, trainable_state, write_coach
 from mm_adapter.dataset import CoachCollator, CoachDataset
 from mm_adapter.inference.generation import Coach
+from mm_adapter.inference.predict import PRIOR_PROMPTS, candidate_priors, distinct_clips
 from mm_adapter.inference.scoring import score_candidates
 from mm_adapter.processing import CoachProcessor
 from mm_adapter.training import set_trainable
@@ -339,6 +341,29 @@ def test_generation_is_well_formed_and_does_not_depend_on_the_batch(coach: TinyC
     assert all(p.shape == (FRAMES, shape.num_tokens) for p in poses)
     alone = list(asked.demonstrate(learners, remarks, batch_size=1))
     assert all(np.array_equal(a, b) for a, b in zip(poses, alone, strict=True))
+
+
+def test_the_gallery_holds_each_performance_once(coach: TinyCoach) -> None:
+    clip = coach.test[0].expert
+    shifted = dataclasses.replace(clip, start=clip.start + 5, stop=clip.stop + 5)
+    later = dataclasses.replace(clip, start=clip.stop, stop=clip.stop + 30)
+    other = dataclasses.replace(shifted, take_uid="another take")
+    represents = distinct_clips([clip, shifted, later, other])
+    assert represents[shifted.clip_id] == clip.clip_id
+    assert represents[later.clip_id] == later.clip_id and represents[other.clip_id] == other.clip_id
+
+
+def test_a_candidates_prior_is_its_mean_over_training_prompts(coach: TinyCoach) -> None:
+    perturb(coach)
+    asked = as_coach(coach)
+    activity = coach.train[0].activity
+    same = [t for t in coach.train if t.activity == activity][:PRIOR_PROMPTS]
+    clip = same[0].expert.clip_id
+    tokens = coach.processor.vocabulary.to_ids(coach.codes[clip])
+    prior = candidate_priors(asked, same, {clip: tokens}, {clip: activity}, within_activity=True)
+    prompts = [asked.prompt(demonstration_prompt(t.learner.clip_id, t.summary), "q") for t in same]
+    alone = [score_candidates(asked, prompt, [tokens]).mean.item() for prompt in prompts]
+    assert prior[clip] == pytest.approx(np.mean(alone), abs=1e-5)
 
 
 def test_foreign_features_and_codes_are_refused(coach: TinyCoach) -> None:

@@ -13,6 +13,7 @@ from mm_data.egoexo4d import load_poses, read_release
 from mm_data.funnel import Funnel
 from mm_data.labelling import label_by_rules
 from mm_data.miniature import write_miniature
+from mm_data.miniature.remarks import CORRECTIONS, correction
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.pairing import PairingOptions
 from mm_data.records import CORRECT, EXPERT_SKILLS, IMPROVE, LEARNER_SKILLS, LabelledRemark, Remark
@@ -78,6 +79,19 @@ def test_miniature_shows_several_errors_per_activity(tiny: Path) -> None:
     regions = {take["activity"]: take["regions"] for take in truth.takes.values()}
     assert len(regions) == 3
     assert all(len(errors) >= 4 for errors in regions.values())
+
+
+@pytest.mark.parametrize(("slug", "error"), sorted(CORRECTIONS))
+def test_every_wording_names_its_error_and_no_other(tiny: Path, slug: str, error: str) -> None:
+    truth = MiniatureTruth(tiny / "miniature")
+    take = next(uid for uid, t in truth.takes.items() if t["activity"] == slug)
+    region = truth.takes[take]["regions"][error]
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        result = labelled(correction(rng, slug, error, praised=None))
+        assert isinstance(result, LabelledRemark)
+        assert truth.named(take, result.summary) == {error}
+        assert result.regions == {region: IMPROVE}
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

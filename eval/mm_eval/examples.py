@@ -26,8 +26,8 @@ def collect_examples(inputs: Inputs, clips: dict[str, Clip], videos: Path, count
 
 def _example(inputs: Inputs, index: int, clips: dict[str, Clip], videos: Path) -> dict[str, Any]:
     t, prediction = inputs.tuples[index], inputs.predictions[index]
-    gallery = list(prediction["scores"])
-    scores = np.array([[prediction["scores"][clip] for clip in gallery]])
+    gallery = list(prediction["pmi"])
+    scores = np.array([[prediction["pmi"][clip] for clip in gallery]])
     retrieved = gallery[int(scores.argmax())]
     truth = inputs.poses[t.expert.clip_id]
     example: dict[str, Any] = {

@@ -169,15 +169,18 @@ def _retrieval(
     clips = sorted({clip for p in inputs.predictions for clip in p["scores"]})
     column = {clip: i for i, clip in enumerate(clips)}
     shape = (len(inputs.predictions), len(clips))
-    candidates, scores = np.zeros(shape, bool), np.full(shape, -np.inf)
+    candidates = np.zeros(shape, bool)
+    scores, likelihood = np.full(shape, -np.inf), np.full(shape, -np.inf)
     for row, prediction in enumerate(inputs.predictions):
         for clip, score in prediction["scores"].items():
-            candidates[row, column[clip]], scores[row, column[clip]] = True, score
+            candidates[row, column[clip]] = True
+            likelihood[row, column[clip]], scores[row, column[clip]] = score, prediction["pmi"][clip]
     positives = np.array([column[p["positive"]] for p in inputs.predictions])
     shuffled = _derangement([t.activity for t in inputs.tuples], rng)
     popularity = np.where(candidates, scores, np.nan)
     systems = {
         "ours": scores,
+        "ours without the prior (raw likelihood)": likelihood,
         "shuffled within activity": scores[shuffled],
         "constant (mean score of each clip)": np.broadcast_to(np.nanmean(popularity, axis=0), shape),
         "pose nearest neighbour (ceiling)": -np.array(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mm_adapter.base_models import native_dtype
@@ -85,6 +86,6 @@ def run(args: argparse.Namespace) -> int:
     for heading in ("what", "found", "to mend"):
         table.add_column(heading, overflow="fold")
     for what, found, mend in checks:
-        table.add_row(what, found, mend or "ok")
+        table.add_row(what, escape(found), escape(mend) or "ok")
     Console().print(table)
     return int(any(mend and what not in optional for what, _, mend in checks))

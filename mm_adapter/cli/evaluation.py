@@ -92,7 +92,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
             task = tasks.setdefault(stage, progress.add_task(stage, total=total) if stage not in tasks else None)
             progress.update(task, completed=done)
 
-        predictions = predict(coach, tuples, gallery, args.out, args.gallery == "activity", show)
+        predictions = predict(coach, tuples, gallery, training, args.out, args.gallery == "activity", show)
 
     manifest = json.loads((args.tuples / MANIFEST).read_text())
     source = Path(manifest["request"]["source"])

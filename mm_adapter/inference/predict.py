@@ -15,6 +15,7 @@ from mm_data.expertaf_task import demonstration_prompt
 from mm_data.records import Clip, CoachingTuple
 
 PREDICTIONS = "predictions.jsonl"
+PRIOR_PROMPTS = 10
 
 
 def distinct_clips(clips: list[Clip], max_overlap: float = 0.5) -> dict[str, str]:
@@ -45,6 +46,7 @@ def predict(
     coach: Coach,
     tuples: list[CoachingTuple],
     gallery: list[tuple[Clip, str]],
+    training: list[CoachingTuple],
     out: Path,
     within_activity: bool,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -55,13 +57,14 @@ def predict(
         coach: The coach.
         tuples: Test tuples.
         gallery: Further expert clips to rank, with their activity.
+        training: Training tuples, whose prompts estimate how likely a candidate is for anybody (`candidate_priors`).
         out: Folder; ``predictions.jsonl`` has one line per tuple.
         within_activity: Rank only expert clips of the learner's activity (the others are easily told apart).
         progress: Called with (stage, done, total).
 
     Returns:
         One record per tuple: ``tuple_id``, ``commentary``, ``pose_codes``, ``positive``, ``scores`` (clip id to mean
-        log-likelihood).
+        log-likelihood) and ``pmi`` (the same minus the candidate's prior).
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / PREDICTIONS
@@ -72,6 +75,7 @@ def predict(
     candidates = {clip: coach.processor.vocabulary.to_ids(coach.codes[clip]) for clip in activity}
 
     todo = [t for t in tuples if t.tuple_id not in known]
+    prior = candidate_priors(coach, training, candidates, activity, within_activity) if todo else {}
     learners = [t.learner.clip_id for t in todo]
     remarks: list[str] = []
     for remark in coach.comment(learners):
@@ -92,12 +96,39 @@ def predict(
                 "pose_codes": codes.tolist(),
                 "positive": represents[t.expert.clip_id],
                 "scores": dict(zip(pool, scores.mean.tolist(), strict=True)),
+                "pmi": {c: s - prior[c] for c, s in zip(pool, scores.mean.tolist(), strict=True)},
             }
             file.write(json.dumps(record) + "\n")
             file.flush()
             known[t.tuple_id] = record
             progress("retrieval", done, len(todo))
     return [known[t.tuple_id] for t in tuples]
+
+
+def candidate_priors(
+    coach: Coach,
+    training: list[CoachingTuple],
+    candidates: dict[str, list[int]],
+    activity: dict[str, str],
+    within_activity: bool,
+) -> dict[str, float]:
+    """How likely each candidate is for an arbitrary learner: its mean log-likelihood over training prompts.
+
+    Some poses are likely after any prompt. Without this correction they win every ranking, because candidates differ in
+    their prior more than in how well they answer. Only training prompts enter, so a query's rank does not depend on the
+    other test queries.
+    """
+    totals = dict.fromkeys(candidates, 0.0)
+    for name in dict.fromkeys(activity.values()):
+        own = [t for t in training if t.activity == name or not within_activity]
+        chosen = [own[i] for i in np.linspace(0, len(own) - 1, PRIOR_PROMPTS).round().astype(int)]
+        pool = [clip for clip in candidates if activity[clip] == name]
+        for t in chosen:
+            prompt = coach.prompt(demonstration_prompt(t.learner.clip_id, t.summary), t.tuple_id)
+            scores = score_candidates(coach, prompt, [candidates[clip] for clip in pool])
+            for clip, score in zip(pool, scores.mean.tolist(), strict=True):
+                totals[clip] += score / len(chosen)
+    return totals
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
