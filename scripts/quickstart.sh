@@ -6,7 +6,8 @@ source "$(dirname "$0")/environment.sh" "train,metrics,miniature"
 
 run="${RUN:-runs/quickstart}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore
-launch=(accelerate launch --config_file recipes/accelerate/cpu.yaml)
+# One process with all cores: accelerate would otherwise give it a single thread.
+launch=(accelerate launch --config_file recipes/accelerate/cpu.yaml --num_cpu_threads_per_process "$(nproc)")
 mkdir -p "$run"
 [ -f "$run/started" ] || date +%s > "$run/started"
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
