@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mm_eval.metric import cluster_bootstrap, item_metric
 from mm_eval.pose import sequence_pa_mpjpe
-from mm_eval.records import cluster_bootstrap, item_metric
 from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
 from mm_eval.text import coco_suite
 

@@ -48,11 +48,11 @@ def one_process(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_a_complete_record(one_process: Path) -> None:
     record = json.loads((one_process / "run_config.json").read_text())
-    assert record["coach"]["mode"] == "lora" and record["training"]["max_steps"] == 6 and record["seed"] == 0
+    assert record["coach"]["mode"] == "lora" and record["training"]["max_steps"] == 12 and record["seed"] == 0
     assert record["versions"]["torch"].startswith("2.13") and record["git_commit"]
-    assert len(losses(one_process)) == 6
+    assert len(losses(one_process)) == 12
     assert (one_process / "coach" / "complete.json").is_file()
-    assert (one_process / "checkpoint-6" / "complete.json").is_file()
+    assert (one_process / "checkpoint-12" / "complete.json").is_file()
 
 
 @pytest.mark.parametrize("launcher", ["ddp", "zero2", "zero3"])
@@ -65,7 +65,7 @@ def test_two_processes_equal_one(tiny: Path, one_process: Path, tmp_path: Path, 
         "print(max(float((models[0][k] - models[1][k]).abs().max()) for k in models[0]))"
     )
     done = launch(sys.executable, "-c", reload, str(tmp_path / "coach"), str(one_process / "coach"))
-    assert float(done.stdout.split()[-1]) < 2e-3, "same weights after six steps (Adam amplifies rounding)"
+    assert float(done.stdout.split()[-1]) < 2e-3, "same weights after twelve steps (Adam amplifies rounding)"
 
 
 def test_accumulation_equals_one_large_batch(tiny: Path, one_process: Path, tmp_path: Path) -> None:
@@ -85,15 +85,15 @@ def test_kill_and_resume_equals_the_uninterrupted_run(tiny: Path, one_process: P
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
-    while not (tmp_path / "checkpoint-2" / "trainer_state.json").is_file() and time.monotonic() < deadline:
+    while not (tmp_path / "checkpoint-4" / "trainer_state.json").is_file() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "coach").exists(), "killed before the end"
-    (tmp_path / "checkpoint-3").mkdir()  # what a crash in the middle of saving leaves behind
+    (tmp_path / "checkpoint-5").mkdir()  # what a crash in the middle of saving leaves behind
     resumed = launch(*command)
     assert "Resuming from" in resumed.stdout
-    assert not (tmp_path / "checkpoint-3").exists()
+    assert not (tmp_path / "checkpoint-5").exists()
     assert losses(tmp_path) == pytest.approx(losses(one_process), rel=1e-6)
 
 

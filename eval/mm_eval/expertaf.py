@@ -12,8 +12,8 @@ import numpy as np
 
 from mm_data.miniature.truth import MiniatureTruth
 from mm_data.records import CoachingTuple
+from mm_eval.metric import Metric, item_metric
 from mm_eval.pose import SIGNATURE, sequence_pa_mpjpe
-from mm_eval.records import Metric, item_metric
 from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
 from mm_eval.text import NotComputed, coco_suite
 

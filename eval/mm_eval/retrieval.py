@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mm_eval.records import Metric, item_metric
+from mm_eval.metric import Metric, item_metric
 
 
 def ranks(scores: np.ndarray, positives: np.ndarray, candidates: np.ndarray) -> np.ndarray:

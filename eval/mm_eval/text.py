@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 
-from mm_eval.records import Metric, item_metric
+from mm_eval.metric import Metric, item_metric
 
 EMPTY = "emptyanswer"
 """Stands for an empty candidate: a word that no reference holds scores 0 everywhere, where "" would crash."""

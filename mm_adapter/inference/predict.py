@@ -13,6 +13,7 @@ from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.scoring import score_candidates
 from mm_data.expertaf_task import demonstration_prompt
 from mm_data.records import Clip, CoachingTuple
+from mm_tokenizers import PoseTokenizer
 
 PREDICTIONS = "predictions.jsonl"
 PRIOR_PROMPTS = 10
@@ -149,6 +150,6 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
-def decode_codes(coach_tokenizer: Any, codes: np.ndarray) -> np.ndarray:
+def decode_codes(tokenizer: PoseTokenizer, codes: np.ndarray) -> np.ndarray:
     """Codes ``[T, M]`` to joints ``[T, 17, 3]`` with the frozen decoder."""
-    return coach_tokenizer.decode(torch.from_numpy(np.asarray(codes)).long()).numpy()
+    return tokenizer.decode(torch.from_numpy(np.asarray(codes)).long()).numpy()
