@@ -5,7 +5,7 @@ set -euo pipefail
 source "$(dirname "$0")/environment.sh" "train,metrics,miniature"
 
 run="${RUN:-runs/quickstart}"
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1
 # One process with all cores: accelerate would otherwise give it a single thread.
 launch=(accelerate launch --config_file recipes/accelerate/cpu.yaml --num_cpu_threads_per_process "$(nproc)")
 mkdir -p "$run"
