@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mm_eval.metric import cluster_bootstrap, item_metric
+from mm_eval.metric import Metric, cluster_bootstrap, item_metric
 from mm_eval.pose import sequence_pa_mpjpe
 from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
 from mm_eval.text import coco_suite
@@ -33,9 +33,13 @@ CLUSTERS = list("abcdef")
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
 
 
+def scores(candidates: list[str], references: list[str] = REFERENCES) -> dict[str, Metric]:
+    return coco_suite({"ours": candidates}, references, CLUSTERS)["ours"]
+
+
 @needs_java
 def test_text_vectors() -> None:
-    found = coco_suite(CANDIDATES, REFERENCES, CLUSTERS)
+    found = scores(CANDIDATES)
     assert found["bleu4"].value == pytest.approx(0.378893, abs=1e-6)
     assert found["meteor"].value == pytest.approx(0.346150, abs=1e-6)
     assert found["rouge_l"].value == pytest.approx(0.576308, abs=1e-6)
@@ -45,20 +49,20 @@ def test_text_vectors() -> None:
 
 @needs_java
 def test_odd_texts_do_not_shift_or_crash() -> None:
-    plain = coco_suite(CANDIDATES, REFERENCES, CLUSTERS)
-    broken = coco_suite([CANDIDATES[0].replace(" ", "\u2028", 1), *CANDIDATES[1:]], REFERENCES, CLUSTERS)
+    plain = scores(CANDIDATES)
+    broken = scores([CANDIDATES[0].replace(" ", "\u2028", 1), *CANDIDATES[1:]])
     assert broken["cider"].value == pytest.approx(plain["cider"].value)
-    empty = coco_suite(["", ".", *CANDIDATES[2:]], REFERENCES, CLUSTERS)
+    empty = scores(["", ".", *CANDIDATES[2:]])
     assert empty["rouge_l"].per_item is not None and empty["rouge_l"].per_item[:2] == (0.0, 0.0)
     order = [3, 1, 5, 0, 2, 4]
-    moved = coco_suite([CANDIDATES[i] for i in order], [REFERENCES[i] for i in order], CLUSTERS)
+    moved = scores([CANDIDATES[i] for i in order], [REFERENCES[i] for i in order])
     for name, metric in plain.items():
         assert moved[name].value == pytest.approx(metric.value), name
 
 
 def test_text_lists_must_match() -> None:
-    with pytest.raises(ValueError, match="5 candidates, 6 references"):
-        coco_suite(CANDIDATES[:5], REFERENCES, CLUSTERS)
+    with pytest.raises(ValueError, match="ours: 5 candidates, 6 references"):
+        coco_suite({"ours": CANDIDATES[:5]}, REFERENCES, CLUSTERS)
 
 
 def test_rank_vector() -> None:

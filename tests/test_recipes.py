@@ -130,7 +130,7 @@ def test_unknown_yaml_keys_are_refused(tiny: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("preset", "trainable"),
-    [("llama3_8b_lora", "language_model LoRA"), ("llama3_8b_qlora", "nf4"), ("llama3_8b_paper", "32,")],
+    [("llama3_8b_lora", "language_model LoRA"), ("llama3_8b_qlora", "nf4"), ("llama3_8b_paper", "72,398,336")],
 )
 def test_large_presets_build_on_the_meta_device(preset: str, trainable: str) -> None:
     done = launch(

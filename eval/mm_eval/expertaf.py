@@ -132,19 +132,17 @@ def _texts(inputs: Inputs, rng: np.random.Generator) -> dict[str, list[str]]:
 
 def _commentary(inputs: Inputs, texts: dict[str, list[str]], clusters: list[str]) -> tuple[dict[str, Row], list[str]]:
     references = [t.summary for t in inputs.tuples]
+    table: dict[str, Row] = {name: {} for name in texts}
+    if inputs.truth is not None:
+        sign = "every named error was injected, at least one"
+        for name, candidates in texts.items():
+            table[name]["error_named"] = item_metric(_errors_named(inputs, candidates), clusters, "0-1", sign)
     notes: list[str] = []
-    table: dict[str, Row] = {}
-    for name, candidates in texts.items():
-        row: Row = {}
-        if inputs.truth is not None:
-            row["error_named"] = item_metric(
-                _errors_named(inputs, candidates), clusters, "0-1", "every named error was injected, at least one"
-            )
-        try:
-            row |= coco_suite(candidates, references, clusters)
-        except NotComputed as reason:
-            notes = [f"BLEU-4, METEOR, ROUGE-L, CIDEr: not computed: {reason}"]
-        table[name] = row
+    try:
+        for name, row in coco_suite(texts, references, clusters).items():
+            table[name] |= row
+    except NotComputed as reason:
+        notes.append(f"BLEU-4, METEOR, ROUGE-L, CIDEr: not computed: {reason}")
     if inputs.truth is not None:
         named = item_metric(_errors_named(inputs, references), clusters, "0-1", "the expert's own remark")
         table["expert's remark (ceiling)"] = {"error_named": named}
