@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from mm_data.miniature.annotations import ego_name, write_annotations, write_json
 from mm_data.miniature.render import Camera, build_scene, ego_cameras, exo_cameras, render_view
 from mm_data.miniature.simulate import (
-    FPS,
     TAKES_PER_PARTICIPANT,
     Participant,
     SimulatedTake,
@@ -22,7 +21,6 @@ from mm_data.miniature.simulate import (
 from mm_data.miniature.truth import SIDECAR
 from mm_data.skeleton import JOINTS
 
-_DATE = "20260101_00:00:00"
 _POSE_JITTER = 0.004  # metres, per coordinate: triangulated poses are never clean
 
 
@@ -68,7 +66,7 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
             simulated.append(take)
             if progress is not None:
                 progress(done)
-    counts = _write_annotations(out, simulated)
+    counts = write_annotations(out, simulated)
     truth = {
         "note": "Ground truth of a synthetic data set, for evaluation only. Training never reads this file.",
         "num_takes": takes,
@@ -86,7 +84,7 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
         },
     }
     partial_file = sidecar.with_suffix(".partial")
-    _dump(partial_file, truth)
+    write_json(partial_file, truth)
     shutil.move(partial_file, sidecar)
     (out / ".miniature").unlink()
     return counts
@@ -122,22 +120,14 @@ def _write_take(out: Path, seed: int, planned: tuple[int, Participant, str]) -> 
     heads = ego_cameras(take)
     for name, camera in cameras.items():
         render_view(folder / "frame_aligned_videos" / f"{name}.mp4", take, scene, camera)
-    render_view(folder / "frame_aligned_videos" / f"{_ego_name(take)}_214-1.mp4", take, scene, heads)
+    render_view(folder / "frame_aligned_videos" / f"{ego_name(take)}_214-1.mp4", take, scene, heads)
     _write_calibration(folder / "trajectory" / "gopro_calibs.csv", cameras)
 
     pose_root = out / "annotations" / "ego_pose" / split
     kind, frames = _pose_frames(take)
-    _dump(pose_root / "body" / kind / f"{take.take_uid}.json", _pose_json(take, frames, cameras, seed))
-    _dump(pose_root / "camera_pose" / f"{take.take_uid}.json", _camera_json(take, frames, cameras, heads))
+    write_json(pose_root / "body" / kind / f"{take.take_uid}.json", _pose_json(take, frames, cameras, seed))
+    write_json(pose_root / "camera_pose" / f"{take.take_uid}.json", _camera_json(take, frames, cameras, heads))
     return take
-
-
-def _ego_name(take: SimulatedTake) -> str:
-    return "aria02" if take.index % 11 == 5 else "aria01"
-
-
-def _best_exo(take: SimulatedTake) -> str | None:
-    return None if take.index % 17 == 3 else "cam01"
 
 
 def _pose_frames(take: SimulatedTake) -> tuple[str, list[int]]:
@@ -192,7 +182,7 @@ def _camera_json(take: SimulatedTake, frames: list[int], cameras: dict[str, Came
         return np.round(np.hstack([camera.rotation, camera.translation[:, None]]), 5).tolist()
 
     content: dict[str, Any] = {"metadata": {"take_uid": take.take_uid, "take_name": take.take_name}}
-    content[_ego_name(take)] = {
+    content[ego_name(take)] = {
         "camera_intrinsics": heads[0].intrinsics.tolist(),
         "camera_extrinsics": {str(f): extrinsics(heads[f]) for f in sorted(frames)[::3]},
     }
@@ -221,219 +211,3 @@ def _write_calibration(path: Path, cameras: dict[str, Camera]) -> None:
         lines.append(name + "," + ",".join(f"{float(v):.6f}" for v in values))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
-
-
-def _take_entry(take: SimulatedTake) -> dict[str, Any]:
-    activity = take.participant.activity
-    ego, best = _ego_name(take), _best_exo(take)
-
-    def video(camera: str, stream: str, readable: str, file: str | None) -> dict[str, Any]:
-        return {
-            "cam_id": camera,
-            "stream_id": stream,
-            "readable_stream_id": readable,
-            "clip_uid": f"{take.take_uid}-{camera}",
-            "relative_path": None if file is None else f"frame_aligned_videos/{file}",
-        }
-
-    return {
-        "root_dir": f"takes/{take.take_name}",
-        "take_name": take.take_name,
-        "take_uid": take.take_uid,
-        "participant_uid": take.participant.uid,
-        "is_dropped": False,
-        "best_exo": best,
-        "task_start_sec": None,
-        "task_end_sec": None,
-        "task_id": activity.task_id,
-        "task_name": activity.task,
-        "parent_task_id": activity.parent_id,
-        "parent_task_name": activity.parent,
-        "take_idx": take.index % TAKES_PER_PARTICIPANT,
-        "duration_sec": round(len(take.joints) / FPS, 3),
-        "is_narrated": False,
-        "validated": True,
-        "objects": [],
-        "capture": _capture_entry(take),
-        "capture_uid": f"capture-{take.participant.uid:03d}",
-        "frame_aligned_videos": {
-            ego: {"rgb": video(ego, "214-1", "rgb", f"{ego}_214-1.mp4")},
-            "cam01": {"0": video("cam01", "0", "0", "cam01.mp4")},
-            "cam02": {"0": video("cam02", "0", "0", "cam02.mp4")},
-            "best_exo": {"0": video("best_exo", "0", "0", None if best is None else f"{best}.mp4")},
-        },
-        "university_name": "miniature",
-        "physical_setting_uid": f"setting-{activity.slug}",
-        "timesync_start_idx": 100,
-        "timesync_end_idx": 100 + len(take.joints) - 1,
-    }
-
-
-def _capture_entry(take: SimulatedTake) -> dict[str, Any]:
-    truthy: Any = "True" if take.index % 13 == 6 else True  # the release has been seen with a string here
-    camera = lambda name, ego, device: {  # noqa: E731
-        "cam_id": name, "is_ego": ego, "has_walkaround": False, "includes_audio": False, "device_type": device,
-    }  # fmt: skip
-    return {
-        "capture_name": take.take_name.rsplit("_", 1)[0],
-        "capture_uid": f"capture-{take.participant.uid:03d}",
-        "university_name": "miniature",
-        "physical_setting_uid": f"setting-{take.participant.activity.slug}",
-        "cameras": [
-            camera("cam01", False, "hero10"),
-            camera("cam02", False, "hero10"),
-            camera(_ego_name(take), truthy, "aria"),
-        ],
-    }
-
-
-def _write_annotations(out: Path, takes: list[SimulatedTake]) -> dict[str, int]:
-    splits = {name: [t.take_uid for t in takes if t.split == name] for name in ("train", "val", "test")}
-    captures = {
-        t.participant.uid: {**_capture_entry(t), "root_dir": "captures/" + _capture_entry(t)["capture_name"]}
-        for t in takes
-    }
-    _dump(out / "takes.json", [_take_entry(t) for t in takes])
-    _dump(out / "captures.json", list(captures.values()))
-    _dump(
-        out / "participants.json",
-        [{"participant_uid": uid, "university_name": "miniature", "collection_date": "2026-01-01", "metadata": json.dumps({"dominant_hand": "unknown"})} for uid in captures],
-    )  # fmt: skip
-    _dump(
-        out / "physical_setting.json",
-        [{"physical_setting_uid": f"setting-{s}"} for s in ("basketball", "soccer", "bouldering")],
-    )
-    _dump(out / "visual_objects.json", [])
-    _dump(out / "metadata.json", {"release": "miniature", "synthetic": True})
-    annotations = out / "annotations"
-    _dump(
-        annotations / "splits.json",
-        {
-            "split_to_take_uids": splits,
-            "take_uid_to_split": {t.take_uid: t.split for t in takes},
-            "take_uid_to_benchmark": {t.take_uid: ["ego_pose", "proficiency"] for t in takes},
-        },
-    )
-    counts = {"takes": len(takes), "participants": len(captures), "remarks": 0}
-    for split in ("train", "val"):
-        chosen = [t for t in takes if t.split == split]
-        counts["remarks"] += sum(len(said) for t in chosen for said in t.remarks.values())
-        _dump(
-            annotations / f"expert_commentary_{split}.json",
-            {"ds": _DATE, "annotations": {t.take_uid: _commentary(t) for t in chosen}},
-        )
-        _dump(annotations / f"proficiency_demonstrator_{split}.json", _demonstrators(chosen, as_list=split == "val"))
-        _dump(
-            annotations / f"atomic_descriptions_{split}.json", {"annotations": {t.take_uid: _atomic(t) for t in chosen}}
-        )
-    for take in takes[:: max(1, len(takes) // 20)]:
-        _write_commentary_folder(annotations / "expert_commentary" / take.take_name, take)
-    return counts
-
-
-def _commentary(take: SimulatedTake) -> list[dict[str, Any]]:
-    activity = take.participant.activity
-    entries = []
-    spoken = dict(take.remarks)
-    if take.index % 6 == 2:
-        spoken["gh7t3q"] = []  # an expert who watched and said nothing
-    for commentator, remarks in spoken.items():
-        data = []
-        for number, remark in enumerate(remarks):
-            item: dict[str, Any] = {"recording": f"{number}.webm", "video_time": remark["time"], "duration_approx": 4.0}
-            if remark["text"] is None:
-                item |= {"text": None, "error": True, "_error_desc": "no speech found"}
-            else:
-                item |= {"text": " " + remark["text"], "error": False}  # Whisper's leading space
-            data.append(item)
-        entries.append(
-            {
-                "take_name": take.take_name,
-                "take_uid": take.take_uid,
-                "task_id": activity.task_id,
-                "task_name": activity.task,
-                "commentary": f"{take.take_name}/{commentator}",
-                "commentary_data": data,
-            }
-        )
-    return entries
-
-
-def _demonstrators(takes: Iterable[SimulatedTake], as_list: bool) -> Any:
-    """The documentation shows a list and the release ships a dictionary, so the two splits differ."""
-    rows = [
-        {
-            "take_uid": t.take_uid,
-            "task_id": t.participant.activity.task_id,
-            "task_name": t.participant.activity.task,
-            "scenario_name": t.participant.activity.parent,
-            "university_id": "miniature",
-            "origin_participant_id": str(t.participant.uid),
-            "video_paths": {"ego": f"takes/{t.take_name}/frame_aligned_videos/{_ego_name(t)}_214-1.mp4"},
-            "proficiency_score": t.participant.skill,
-        }
-        for t in takes
-    ]
-    rows.append({**rows[0], "take_uid": "ghost-take-that-is-not-in-takes-json"})
-    return rows if as_list else {"annotations": rows}
-
-
-def _atomic(take: SimulatedTake) -> list[dict[str, Any]]:
-    descriptions = [
-        {
-            "text": f"C performs a {take.participant.activity.task.lower()}.",
-            "timestamp": round(r["frames"][0] / FPS, 3),
-            "subject": "C",
-            "ego_visible": True,
-            "best_exo": {"cam_id": "cam01", "raw_cam_id": "cam01"},
-            "unsure": False,
-        }
-        for r in take.repetitions
-    ]
-    return [
-        {
-            "annotation_uid": f"{take.take_uid}-atomic",
-            "annotator_id": "mini",
-            "rejected": False,
-            "reject_reason": None,
-            "descriptions": descriptions,
-        }
-    ]
-
-
-def _write_commentary_folder(folder: Path, take: SimulatedTake) -> None:
-    """The second form of the commentary, which alone carries the commentator's rating (without the audio)."""
-    rating = 2 + 2 * ["Novice", "Early Expert", "Intermediate Expert", "Late Expert"].index(take.participant.skill)
-    for commentator, remarks in take.remarks.items():
-        annotations = [
-            {
-                "recording_path": f"{n}.webm",
-                "duration_approx": 4.0,
-                "video_time": r["time"],
-                "start_global_time": 1_700_000_000_000 + 60_000 * n,
-                "events": [
-                    {"type": "path", "action": "clear", "global_time": 1_700_000_000_100 + 60_000 * n, "paths": []}
-                ],
-            }
-            for n, r in enumerate(remarks)
-        ]
-        _dump(
-            folder / commentator / "data.json",
-            {
-                "user_id": commentator,
-                "video_name": take.take_name,
-                "ds": "2026-01-01",
-                "annotations": annotations,
-                "proficiency": {"rating": rating, "why": "Overall impression"},
-            },
-        )
-        texts = {
-            f"{n}.webm": {"text": r["text"], "language": "en", "error": r["text"] is None, "error_desc": None}
-            for n, r in enumerate(remarks)
-        }
-        _dump(folder / commentator / "transcriptions.json", texts)
-
-
-def _dump(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, separators=(",", ":")))

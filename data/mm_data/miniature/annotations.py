@@ -1,0 +1,239 @@
+"""Metadata and annotation files of a miniature: takes, captures, splits, commentary, proficiency, descriptions."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mm_data.miniature.simulate import FPS, SKILLS, TAKES_PER_PARTICIPANT, SimulatedTake
+
+_DATE = "20260101_00:00:00"
+
+
+def ego_name(take: SimulatedTake) -> str:
+    """The head-mounted camera; not always the first."""
+    return "aria02" if take.index % 11 == 5 else "aria01"
+
+
+def _best_exo(take: SimulatedTake) -> str | None:
+    return None if take.index % 17 == 3 else "cam01"
+
+
+def _take_entry(take: SimulatedTake) -> dict[str, Any]:
+    activity = take.participant.activity
+    ego, best = ego_name(take), _best_exo(take)
+
+    def video(camera: str, stream: str, readable: str, file: str | None) -> dict[str, Any]:
+        return {
+            "cam_id": camera,
+            "stream_id": stream,
+            "readable_stream_id": readable,
+            "clip_uid": f"{take.take_uid}-{camera}",
+            "relative_path": None if file is None else f"frame_aligned_videos/{file}",
+        }
+
+    return {
+        "root_dir": f"takes/{take.take_name}",
+        "take_name": take.take_name,
+        "take_uid": take.take_uid,
+        "participant_uid": take.participant.uid,
+        "is_dropped": False,
+        "best_exo": best,
+        "task_start_sec": None,
+        "task_end_sec": None,
+        "task_id": activity.task_id,
+        "task_name": activity.task,
+        "parent_task_id": activity.parent_id,
+        "parent_task_name": activity.parent,
+        "take_idx": take.index % TAKES_PER_PARTICIPANT,
+        "duration_sec": round(len(take.joints) / FPS, 3),
+        "is_narrated": False,
+        "validated": True,
+        "objects": [],
+        "capture": _capture_entry(take),
+        "capture_uid": f"capture-{take.participant.uid:03d}",
+        "frame_aligned_videos": {
+            ego: {"rgb": video(ego, "214-1", "rgb", f"{ego}_214-1.mp4")},
+            "cam01": {"0": video("cam01", "0", "0", "cam01.mp4")},
+            "cam02": {"0": video("cam02", "0", "0", "cam02.mp4")},
+            "best_exo": {"0": video("best_exo", "0", "0", None if best is None else f"{best}.mp4")},
+        },
+        "university_name": "miniature",
+        "physical_setting_uid": f"setting-{activity.slug}",
+        "timesync_start_idx": 100,
+        "timesync_end_idx": 100 + len(take.joints) - 1,
+    }
+
+
+def _capture_entry(take: SimulatedTake) -> dict[str, Any]:
+    truthy: Any = "True" if take.index % 13 == 6 else True  # the release has been seen with a string here
+    camera = lambda name, ego, device: {  # noqa: E731
+        "cam_id": name, "is_ego": ego, "has_walkaround": False, "includes_audio": False, "device_type": device,
+    }  # fmt: skip
+    return {
+        "capture_name": take.take_name.rsplit("_", 1)[0],
+        "capture_uid": f"capture-{take.participant.uid:03d}",
+        "university_name": "miniature",
+        "physical_setting_uid": f"setting-{take.participant.activity.slug}",
+        "cameras": [
+            camera("cam01", False, "hero10"),
+            camera("cam02", False, "hero10"),
+            camera(ego_name(take), truthy, "aria"),
+        ],
+    }
+
+
+def write_annotations(out: Path, takes: list[SimulatedTake]) -> dict[str, int]:
+    """Writes everything that is not per-take media or poses; returns counts."""
+    splits = {name: [t.take_uid for t in takes if t.split == name] for name in ("train", "val", "test")}
+    captures = {
+        t.participant.uid: {**_capture_entry(t), "root_dir": "captures/" + _capture_entry(t)["capture_name"]}
+        for t in takes
+    }
+    write_json(out / "takes.json", [_take_entry(t) for t in takes])
+    write_json(out / "captures.json", list(captures.values()))
+    write_json(
+        out / "participants.json",
+        [{"participant_uid": uid, "university_name": "miniature", "collection_date": "2026-01-01", "metadata": json.dumps({"dominant_hand": "unknown"})} for uid in captures],
+    )  # fmt: skip
+    write_json(
+        out / "physical_setting.json",
+        [{"physical_setting_uid": f"setting-{s}"} for s in ("basketball", "soccer", "bouldering")],
+    )
+    write_json(out / "visual_objects.json", [])
+    write_json(out / "metadata.json", {"release": "miniature", "synthetic": True})
+    annotations = out / "annotations"
+    write_json(
+        annotations / "splits.json",
+        {
+            "split_to_take_uids": splits,
+            "take_uid_to_split": {t.take_uid: t.split for t in takes},
+            "take_uid_to_benchmark": {t.take_uid: ["ego_pose", "proficiency"] for t in takes},
+        },
+    )
+    counts = {"takes": len(takes), "participants": len(captures), "remarks": 0}
+    for split in ("train", "val"):
+        chosen = [t for t in takes if t.split == split]
+        counts["remarks"] += sum(len(said) for t in chosen for said in t.remarks.values())
+        write_json(
+            annotations / f"expert_commentary_{split}.json",
+            {"ds": _DATE, "annotations": {t.take_uid: _commentary(t) for t in chosen}},
+        )
+        write_json(
+            annotations / f"proficiency_demonstrator_{split}.json", _demonstrators(chosen, as_list=split == "val")
+        )
+        write_json(
+            annotations / f"atomic_descriptions_{split}.json", {"annotations": {t.take_uid: _atomic(t) for t in chosen}}
+        )
+    for take in takes[:: max(1, len(takes) // 20)]:
+        _write_commentary_folder(annotations / "expert_commentary" / take.take_name, take)
+    return counts
+
+
+def _commentary(take: SimulatedTake) -> list[dict[str, Any]]:
+    activity = take.participant.activity
+    entries = []
+    spoken = dict(take.remarks)
+    if take.index % 6 == 2:
+        spoken["gh7t3q"] = []  # an expert who watched and said nothing
+    for commentator, remarks in spoken.items():
+        data = []
+        for number, remark in enumerate(remarks):
+            item: dict[str, Any] = {"recording": f"{number}.webm", "video_time": remark["time"], "duration_approx": 4.0}
+            if remark["text"] is None:
+                item |= {"text": None, "error": True, "_error_desc": "no speech found"}
+            else:
+                item |= {"text": " " + remark["text"], "error": False}  # Whisper's leading space
+            data.append(item)
+        entries.append(
+            {
+                "take_name": take.take_name,
+                "take_uid": take.take_uid,
+                "task_id": activity.task_id,
+                "task_name": activity.task,
+                "commentary": f"{take.take_name}/{commentator}",
+                "commentary_data": data,
+            }
+        )
+    return entries
+
+
+def _demonstrators(takes: Iterable[SimulatedTake], as_list: bool) -> Any:
+    """The documentation shows a list and the release ships a dictionary, so the two splits differ."""
+    rows = [
+        {
+            "take_uid": t.take_uid,
+            "task_id": t.participant.activity.task_id,
+            "task_name": t.participant.activity.task,
+            "scenario_name": t.participant.activity.parent,
+            "university_id": "miniature",
+            "origin_participant_id": str(t.participant.uid),
+            "video_paths": {"ego": f"takes/{t.take_name}/frame_aligned_videos/{ego_name(t)}_214-1.mp4"},
+            "proficiency_score": t.participant.skill,
+        }
+        for t in takes
+    ]
+    rows.append({**rows[0], "take_uid": "ghost-take-that-is-not-in-takes-json"})
+    return rows if as_list else {"annotations": rows}
+
+
+def _atomic(take: SimulatedTake) -> list[dict[str, Any]]:
+    descriptions = [
+        {
+            "text": f"C performs a {take.participant.activity.task.lower()}.",
+            "timestamp": round(r["frames"][0] / FPS, 3),
+            "subject": "C",
+            "ego_visible": True,
+            "best_exo": {"cam_id": "cam01", "raw_cam_id": "cam01"},
+            "unsure": False,
+        }
+        for r in take.repetitions
+    ]
+    return [
+        {
+            "annotation_uid": f"{take.take_uid}-atomic",
+            "annotator_id": "mini",
+            "rejected": False,
+            "reject_reason": None,
+            "descriptions": descriptions,
+        }
+    ]
+
+
+def _write_commentary_folder(folder: Path, take: SimulatedTake) -> None:
+    """The second form of the commentary, which alone carries the commentator's rating (without the audio)."""
+    rating = 2 + 2 * SKILLS.index(take.participant.skill)
+    for commentator, remarks in take.remarks.items():
+        annotations = [
+            {
+                "recording_path": f"{n}.webm",
+                "duration_approx": 4.0,
+                "video_time": r["time"],
+                "start_global_time": 1_700_000_000_000 + 60_000 * n,
+                "events": [
+                    {"type": "path", "action": "clear", "global_time": 1_700_000_000_100 + 60_000 * n, "paths": []}
+                ],
+            }
+            for n, r in enumerate(remarks)
+        ]
+        write_json(
+            folder / commentator / "data.json",
+            {
+                "user_id": commentator,
+                "video_name": take.take_name,
+                "ds": "2026-01-01",
+                "annotations": annotations,
+                "proficiency": {"rating": rating, "why": "Overall impression"},
+            },
+        )
+        texts = {
+            f"{n}.webm": {"text": r["text"], "language": "en", "error": r["text"] is None, "error_desc": None}
+            for n, r in enumerate(remarks)
+        }
+        write_json(folder / commentator / "transcriptions.json", texts)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Compact JSON, with the folders it needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, separators=(",", ":")))
