@@ -6,7 +6,6 @@ which is written last.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mm_adapter.base_models import load_language_model
 from mm_adapter.distributed import gathered
 from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
+from mm_data.files import write_atomically
 from mm_tokenizers import PoseTokenizer, fingerprint, load_tokenizer, save_tokenizer
 
 COMPLETE = "complete.json"
@@ -88,9 +88,7 @@ def write_coach(
     save_tokenizer(pose_tokenizer, folder / "pose_tokenizer")
     for name, expected in written.items():
         _verify(folder / name, expected)
-    partial = folder / "complete.partial"
-    partial.write_text(json.dumps({name: (folder / name).stat().st_size for name in written}))
-    os.replace(partial, folder / COMPLETE)
+    write_atomically(folder / COMPLETE, json.dumps({name: (folder / name).stat().st_size for name in written}))
 
 
 def _config_dict(config: CoachConfig) -> dict[str, Any]:

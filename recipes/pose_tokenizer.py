@@ -21,8 +21,9 @@ from trl.scripts.utils import TrlParser
 
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_data.build import read_tuples
+from mm_data.files import write_atomically
 from mm_data.procrustes import pa_mpjpe
-from mm_data.skeleton import JOINT_INDEX
+from mm_data.skeleton import MIRRORED_JOINTS
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, canonical_poses, save_tokenizer
 from mm_tokenizers.canonical import has_hips
 
@@ -51,9 +52,6 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
 
     def __init__(self, poses: np.ndarray, size_jitter: float, seed: int) -> None:
         self.poses, self.size_jitter, self.seed, self.epoch = torch.from_numpy(poses), size_jitter, seed, 0
-        names = list(JOINT_INDEX)
-        swap = {"left": "right", "right": "left"}
-        self.mirror = [names.index("-".join(swap.get(p, p) for p in name.split("-"))) for name in names]
 
     def set_epoch(self, epoch: int) -> None:
         """Called at the start of every epoch."""
@@ -67,7 +65,7 @@ class PoseDataset(Dataset[dict[str, torch.Tensor]]):
         poses = self.poses[rows]
         draws = np.stack([np.random.default_rng([self.seed, self.epoch, row]).random(2) for row in rows])
         draws = torch.from_numpy(draws).float()
-        flipped = poses[:, self.mirror] * torch.tensor([-1.0, 1.0, 1.0, 1.0])
+        flipped = poses[:, MIRRORED_JOINTS] * torch.tensor([-1.0, 1.0, 1.0, 1.0])
         poses = torch.where(draws[:, :1, None] < 0.5, flipped, poses)
         size = 1 + self.size_jitter * (2 * draws[:, 1:, None] - 1)
         return {"poses": torch.cat([poses[..., :3] * size, poses[..., 3:]], dim=-1)}
@@ -109,7 +107,7 @@ def main(data: DataArguments, architecture: PoseTokenizerConfig, training: Train
             "poses": len(held_out),
             "fingerprint": save_tokenizer(tokenizer, run / "tokenizer"),
         }
-        (run / "metrics.json").write_text(json.dumps(result, indent=2))
+        write_atomically(run / "metrics.json", json.dumps(result, indent=2))
         print(
             f"round trip on unseen participants: {result['pa_mpjpe_mm']:.1f} mm PA-MPJPE, {result['codes_used']:.0%} of codes used"
         )

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from mm_data.egoexo4d import Release, load_poses, read_release
 from mm_data.egoexo4d.poses import pose_file
+from mm_data.files import write_atomically
 from mm_data.funnel import Funnel
 from mm_data.labelling import RULES_VERSION, label_by_rules
 from mm_data.pairing import PairingOptions, gallery_clips, mine_tuples, split_by_participant
@@ -124,9 +125,7 @@ def build_tuples(
         "tuples": counts,
         "funnel": [f.summary() for f in funnels],
     }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(manifest, indent=2))
-    os.replace(partial, path)
+    write_atomically(path, json.dumps(manifest, indent=2))
     return manifest
 
 

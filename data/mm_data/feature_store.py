@@ -1,13 +1,13 @@
 """Frozen encoder outputs on disk: one memory-mapped array per view, an index and a manifest that says what made them."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from mm_data.files import write_atomically
 
 MANIFEST, INDEX = "manifest.json", "index.json"
 
@@ -111,15 +111,10 @@ class FeatureStoreWriter:
             raise ValueError(
                 f"{len(bad)} of {len(self.clip_ids)} clips could not be encoded (at most {max_bad_share:.0%} may fail): {shown}"
             )
-        _write_json(self.folder / INDEX, {clip: self._rows[clip] for clip in self.clip_ids if clip not in bad})
-        _write_json(self.folder / MANIFEST, asdict(self.manifest))
+        index = {clip: self._rows[clip] for clip in self.clip_ids if clip not in bad}
+        write_atomically(self.folder / INDEX, json.dumps(index, indent=1))
+        write_atomically(self.folder / MANIFEST, json.dumps(asdict(self.manifest), indent=1))
         return bad
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1))
-    os.replace(partial, path)
 
 
 class FeatureStore:

@@ -23,7 +23,11 @@ JOINTS = (
 
 JOINT_INDEX = {name: index for index, name in enumerate(JOINTS)}
 NUM_JOINTS = len(JOINTS)
-LEFT_HIP, RIGHT_HIP = JOINT_INDEX["left-hip"], JOINT_INDEX["right-hip"]
+
+MIRRORED_JOINTS = [
+    JOINT_INDEX[name.replace("left", "?").replace("right", "left").replace("?", "right")] for name in JOINTS
+]
+"""For each joint the one on the other side of the body (itself for the nose)."""
 
 BONES = (
     (0, 1),

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import decode_codes, predict
 from mm_data.build import MANIFEST, read_gallery, read_tuples
 from mm_data.feature_store import FeatureStore
+from mm_data.files import write_atomically
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
 from mm_eval.examples import collect_examples
@@ -114,7 +114,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         truth=MiniatureTruth(source) if (source / SIDECAR).is_file() else None,
     )
     result = evaluate(inputs)
-    (args.out / "examples.json").write_text(json.dumps(collect_examples(inputs, clips, source)))
+    write_atomically(args.out / "examples.json", json.dumps(collect_examples(inputs, clips, source)))
     overlap = {t.learner.participant for t in training} | {t.expert.participant for t in training}
     result |= {
         "synthetic_data": bool(manifest["synthetic"]),
@@ -125,9 +125,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
         "tuples": str(args.tuples),
         "dtype": str(dtype),
     }
-    partial = result_path.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1))
-    os.replace(partial, result_path)
+    write_atomically(result_path, json.dumps(result, indent=1))
     _print_summary(result)
 
 
@@ -149,6 +147,9 @@ def run_report(args: argparse.Namespace) -> None:
         return
     minutes = (time.time() - args.started) / 60 if args.started else None
     evaluation["summary"]["minutes"] = minutes
-    write_report(args.out, args.evaluation, evaluation, args.training, args.tokenizer_training)
-    (args.out / "metrics.json").write_text(json.dumps(evaluation, indent=1))
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(args.out / "metrics.json", json.dumps(evaluation, indent=1))
+    write_report(
+        args.out, args.evaluation, evaluation, args.training, args.tokenizer_training
+    )  # last: it marks the end
     print(f"{page}")

@@ -1,7 +1,6 @@
 """Runs all three functions over a test split and keeps what was done, item by item."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.scoring import score_candidates
 from mm_data.expertaf_task import demonstration_prompt
+from mm_data.files import write_atomically
 from mm_data.records import Clip, CoachingTuple
 from mm_tokenizers import PoseTokenizer
 
@@ -144,9 +144,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             continue
         records[record["tuple_id"]] = record
         whole.append(line)
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(line + "\n" for line in whole))
-    os.replace(partial, path)
+    write_atomically(path, "".join(line + "\n" for line in whole))
     return records
 
 

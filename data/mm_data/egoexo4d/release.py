@@ -60,12 +60,13 @@ def read_release(root: Path, max_drop_rate: float = 0.5) -> Release:
     skills = _read_skills(root, take_funnel)
     splits = read_json(root / "annotations/splits.json", "which take belongs to which split")["take_uid_to_split"]
     takes: dict[str, Take] = {}
-    for entry in read_json(root / "takes.json", "the list of takes"):
+    entries = read_json(root / "takes.json", "the list of takes")
+    for entry in entries:
         take = _read_take(root, entry, splits, skills, take_funnel)
         if take is not None:
             takes[take.take_uid] = take
             take_funnel.keep()
-    for uid in skills.keys() - {entry["take_uid"] for entry in read_json(root / "takes.json", "the list of takes")}:
+    for uid in sorted(skills.keys() - {entry["take_uid"] for entry in entries}):
         take_funnel.note("proficiency for a take that is not in takes.json", uid)
     take_funnel.check()
 

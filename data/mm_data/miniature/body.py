@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from mm_data.skeleton import JOINT_INDEX, NUM_JOINTS
+from mm_data.skeleton import JOINT_INDEX, MIRRORED_JOINTS, NUM_JOINTS
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,6 @@ def pose_joints(postures: np.ndarray, physique: Physique) -> np.ndarray:
     return joints
 
 
-MIRROR_ORDER = [
-    JOINT_INDEX[name.replace("left", "?").replace("right", "left").replace("?", "right")] for name in JOINT_INDEX
-]
-
-
 def mirrored(joints: np.ndarray) -> np.ndarray:
     """The left-handed performer of the same motion: x negated, left and right joints swapped."""
-    return joints[:, MIRROR_ORDER] * np.array([-1.0, 1.0, 1.0])
+    return joints[:, MIRRORED_JOINTS] * np.array([-1.0, 1.0, 1.0])

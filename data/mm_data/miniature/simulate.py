@@ -8,13 +8,14 @@ import numpy as np
 from mm_data.miniature.activities import ACTIVITIES, Activity, Change, smooth_interpolation
 from mm_data.miniature.body import Physique, mirrored, pose_joints
 from mm_data.miniature.remarks import correction, empty_remark, praise
+from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS
 from mm_data.skeleton import REGIONS
 
 FPS = 30.0
 REPETITIONS = 2
 TAKES_PER_PARTICIPANT = 2
 COMMENTATORS = ("avq3k1", "bd07xm", "c9rr2e", "dz41pw", "ek8s0t", "fm62ya")
-SKILLS = ("Novice", "Early Expert", "Intermediate Expert", "Late Expert")
+SKILLS = LEARNER_SKILLS + EXPERT_SKILLS
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Writes a miniature Ego-Exo4D: the release's tree, file formats and irregularities, filled with simulated takes."""
 
 import json
-import shutil
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mm_data.files import write_atomically
 from mm_data.miniature.annotations import ego_name, write_annotations, write_json
 from mm_data.miniature.render import Camera, build_scene, ego_cameras, exo_cameras, render_view
 from mm_data.miniature.simulate import (
@@ -83,9 +83,7 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
             for t in simulated
         },
     }
-    partial_file = sidecar.with_suffix(".partial")
-    write_json(partial_file, truth)
-    shutil.move(partial_file, sidecar)
+    write_atomically(sidecar, json.dumps(truth, separators=(",", ":")))
     (out / ".miniature").unlink()
     return counts
 

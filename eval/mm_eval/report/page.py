@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from mm_data.files import write_atomically
 from mm_data.skeleton import BONES
 from mm_data.video import VideoError, middle_times, read_frames
 
@@ -69,9 +70,7 @@ def write_report(
         takes=evaluation["takes"],
         participants=len(evaluation["participants"]),
     )
-    partial = out / "index.partial"
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(out / "index.html")
+    write_atomically(out / "index.html", page)
 
 
 def _banner(evaluation: dict[str, Any]) -> str:

@@ -1,0 +1,11 @@
+"""Writing files so that a crash leaves the old content or the new, never half of it."""
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes UTF-8 text beside the target and moves it into place."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
