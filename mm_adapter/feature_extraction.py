@@ -9,10 +9,8 @@ import torch
 
 from mm_adapter.internvideo2 import InternVideo2, encoder_hash, preprocess
 from mm_data.feature_store import FeatureManifest, FeatureStoreWriter
-from mm_data.records import Clip, CoachingTuple
+from mm_data.records import FPS, Clip, CoachingTuple
 from mm_data.video import VideoError, middle_times, read_frames
-
-FPS = 30.0
 
 
 def clips_of(tuples: list[CoachingTuple]) -> dict[str, Clip]:

@@ -33,8 +33,8 @@ from mm_adapter.plan import estimate_memory, print_plan
 from mm_adapter.processing import CoachProcessor
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_adapter.training import CoachTrainer, set_trainable
-from mm_data.build import read_tuples
 from mm_data.feature_store import FeatureStore
+from mm_data.tuple_store import read_tuples
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary, fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore
 

@@ -20,10 +20,10 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl.scripts.utils import TrlParser
 
 from mm_adapter.run_directory import run_record, write_run_record
-from mm_data.build import read_tuples
 from mm_data.files import write_atomically
 from mm_data.procrustes import pa_mpjpe
 from mm_data.skeleton import MIRRORED_JOINTS
+from mm_data.tuple_store import read_tuples
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, canonical_poses, save_tokenizer
 from mm_tokenizers.canonical import has_hips
 

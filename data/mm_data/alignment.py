@@ -3,11 +3,33 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
-from mm_data.procrustes import pa_mpjpe
+from mm_data.procrustes import axis_major, frame_error, scratch_space
 
 MIN_COMMON_JOINTS = 10
 MIN_FRAME_SHARE = 0.8
+_PROBE = 5  # of a window's compared frames, every fifth is looked at before windows are ranked
+
+
+@dataclass(frozen=True)
+class PoseTrack:
+    """Poses prepared for alignment; slices share memory.
+
+    Attributes:
+        coordinates: ``[T, 3, P]``, each pose about its own mean.
+        mask: ``[T, P]``, 1.0 where a joint is there.
+    """
+
+    coordinates: np.ndarray
+    mask: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def window(self, start: int, stop: int) -> "PoseTrack":
+        """Frames ``[start, stop)``."""
+        return PoseTrack(self.coordinates[start:stop], self.mask[start:stop])
 
 
 @dataclass(frozen=True)
@@ -18,38 +40,102 @@ class Match:
     error_mm: float
 
 
-def best_window(learner: np.ndarray, expert: np.ndarray, first: int, last: int, stride: int) -> Match | None:
-    """Slides a window of the learner's length over the expert's poses and keeps the best.
+def prepare_track(poses: np.ndarray) -> PoseTrack:
+    """Prepares poses ``[T, 17, 4]`` (x, y, z in metres and a flag; above 0 is visible)."""
+    coordinates, mask, _ = axis_major(poses[..., :3], poses[..., 3] > 0)
+    return PoseTrack(coordinates, mask)
 
-    All frame pairs of all windows are aligned in one batch.
+
+def error_curve(learner: PoseTrack, expert: PoseTrack, starts: np.ndarray, stride: int) -> np.ndarray:
+    """Mean PA-MPJPE of every window of the learner's length, in millimetres.
 
     Args:
-        learner: The learner's clip ``[n, 17, 4]`` (x, y, z, flag) in metres.
-        expert: The expert's whole take ``[m, 17, 4]``.
-        first: First allowed start of the window.
-        last: Last allowed start, inclusive; starts that run past the take are not tried.
-        stride: Every how many frames windows start and frames are compared.
+        learner: The learner's clip.
+        expert: The expert's whole take.
+        starts: First frames of the windows ``[W]``; every window lies inside the take.
+        stride: Every how many frames the two clips are compared.
 
     Returns:
-        The best match, or None where no window has enough frames with `MIN_COMMON_JOINTS` joints in common.
+        ``[W]``; infinite where fewer than `MIN_FRAME_SHARE` of the compared frames have `MIN_COMMON_JOINTS` joints in
+        common.
     """
-    starts = np.arange(max(first, 0), min(last, len(expert) - len(learner)) + 1, stride)
-    if len(starts) == 0:
-        return None
-    offsets = np.arange(0, len(learner), stride)
-    rows = starts[:, None] + offsets[None]  # [windows, frames]
-    target = np.broadcast_to(learner[offsets], (len(starts), *learner[offsets].shape))
-    source = expert[rows]
-    visible = (source[..., 3] > 0) & (target[..., 3] > 0)
-    flat = visible.reshape(-1, visible.shape[-1])
-    errors = pa_mpjpe(
-        source[..., :3].reshape(-1, *source.shape[-2:-1], 3), target[..., :3].reshape(-1, *target.shape[-2:-1], 3), flat
+    curve = np.empty(len(starts))
+    _curve(*_compared(learner, stride), expert.coordinates, expert.mask, starts, stride, curve)
+    return curve * 1000.0
+
+
+def best_window(
+    learner: PoseTrack, expert: PoseTrack, starts: np.ndarray, stride: int, ceiling_mm: float = np.inf
+) -> Match | None:
+    """The window with the smallest error of `error_curve`, without computing the whole curve.
+
+    Args:
+        learner: See `error_curve`.
+        expert: See `error_curve`.
+        starts: See `error_curve`; ascending. Of equal windows the first one wins.
+        stride: See `error_curve`.
+        ceiling_mm: Windows that cannot be better than this are not looked for.
+
+    Returns:
+        The best match, or None where no window can be compared or none is better than the ceiling.
+    """
+    best, error = _search(
+        *_compared(learner, stride), expert.coordinates, expert.mask, starts, stride, ceiling_mm / 1000.0
     )
-    errors = np.where(flat.sum(1) >= MIN_COMMON_JOINTS, errors, np.nan).reshape(rows.shape)
-    usable = np.isfinite(errors).mean(1) >= MIN_FRAME_SHARE
-    if not usable.any():
-        return None
-    means = np.full(len(starts), np.inf)
-    means[usable] = np.nanmean(errors[usable], axis=1)
-    best = int(means.argmin())
-    return Match(int(starts[best]), float(means[best] * 1000.0))
+    return None if best < 0 else Match(int(starts[best]), float(error * 1000.0))
+
+
+def _compared(track: PoseTrack, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every stride-th frame, contiguous: the kernel does not vectorise over strided memory."""
+    return np.ascontiguousarray(track.coordinates[::stride]), np.ascontiguousarray(track.mask[::stride])
+
+
+@njit(cache=True, nogil=True)
+def _curve(clip, clip_mask, track, track_mask, starts, stride, curve):
+    scratch, transform = scratch_space(), np.empty((3, 4))
+    for window in range(len(starts)):
+        total, usable = 0.0, 0
+        for frame in range(len(clip)):
+            error = frame_error(
+                track, track_mask, starts[window] + frame * stride, clip, clip_mask, frame,
+                MIN_COMMON_JOINTS, True, scratch, transform,
+            )  # fmt: skip
+            if error >= 0:
+                total += error
+                usable += 1
+        curve[window] = total / usable if usable >= MIN_FRAME_SHARE * len(clip) else np.inf
+
+
+@njit(cache=True, nogil=True)
+def _search(clip, clip_mask, track, track_mask, starts, stride, ceiling):
+    """Index of the best window and its error, or -1.
+
+    A few frames of every window say which windows to finish first; a window is given up as soon as it could not beat
+    the best one even if its other frames fitted perfectly. The result is that of trying everything.
+    """
+    scratch, transform = scratch_space(), np.empty((3, 4))
+    frames, windows = len(clip), len(starts)
+    totals, usable = np.zeros(windows), np.zeros(windows, np.int64)
+    best, best_error = -1, ceiling
+    for finishing in (False, True):
+        order = np.argsort(totals) if finishing else np.arange(windows)
+        for window in order:
+            left = frames - (frames + _PROBE - 1) // _PROBE if finishing else frames
+            for frame in range(frames):
+                if (frame % _PROBE != 0) != finishing:
+                    continue
+                if finishing and totals[window] > best_error * (usable[window] + left):
+                    break
+                error = frame_error(
+                    track, track_mask, starts[window] + frame * stride, clip, clip_mask, frame,
+                    MIN_COMMON_JOINTS, True, scratch, transform,
+                )  # fmt: skip
+                left -= 1
+                if error >= 0:
+                    totals[window] += error
+                    usable[window] += 1
+            if finishing and left == 0 and usable[window] >= MIN_FRAME_SHARE * frames:
+                mean = totals[window] / usable[window]
+                if mean < best_error or (mean == best_error and window < best):
+                    best, best_error = window, mean
+    return best, best_error

@@ -29,10 +29,11 @@ class Funnel:
         self.dropped[reason] += 1
         self._remember(reason, example)
 
-    def note(self, what: str, example: str) -> None:
+    def note(self, what: str, example: str, count: int = 1) -> None:
         """Count an irregularity that was read without losing the row (a fallback that the format documents)."""
-        self.noted[what] += 1
-        self._remember(what, example)
+        if count:
+            self.noted[what] += count
+            self._remember(what, example)
 
     def _remember(self, reason: str, example: str) -> None:
         examples = self.examples.setdefault(reason, [])

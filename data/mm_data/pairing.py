@@ -1,16 +1,13 @@
-"""Pairs a learner's fault with experts who do the same thing right (ExpertAF §3.2, pairing and filtering)."""
+"""Decides which learner faults go with which expert takes (ExpertAF §3.2, pairing); `mining` then aligns them."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from mm_data.alignment import Match, best_window
+from mm_data.alignment import MIN_COMMON_JOINTS, MIN_FRAME_SHARE
 from mm_data.funnel import Funnel
-from mm_data.records import CORRECT, EXPERT_SKILLS, IMPROVE, LEARNER_SKILLS, Clip, CoachingTuple, LabelledRemark, Take
-
-FPS = 30
+from mm_data.records import CORRECT, EXPERT_SKILLS, FPS, IMPROVE, LEARNER_SKILLS, Clip, LabelledRemark, Take
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,9 @@ class PairingOptions:
         horizon: Seconds around the expert's comment in which the matching window may lie.
         experts_train: Experts kept per learner remark (k) in the training split.
         experts_test: Experts kept per learner remark in the test split.
+        runners_up: Further experts that are remembered for `mm-coach data why`.
         stride: Frames between compared frames and between window starts.
+        allow_unaligned: Keep pairs whose poses are lacking, with the clip before the expert's comment.
     """
 
     window: float = 2.0
@@ -31,7 +30,54 @@ class PairingOptions:
     horizon: float = 10.0
     experts_train: int = 5
     experts_test: int = 1
+    runners_up: int = 3
     stride: int = 3
+    allow_unaligned: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A learner remark with its evidence window ``[start, stop)``, ready to be aligned.
+
+    Attributes:
+        remark_id: The remark.
+        take_uid: The learner's take.
+        group: (split, task): experts are looked for inside it.
+        regions: Body regions to improve.
+        start: First frame.
+        stop: One past the last frame, which is the comment's.
+    """
+
+    remark_id: str
+    take_uid: str
+    group: tuple[str, str]
+    regions: tuple[str, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Praise:
+    """What experts are praised for.
+
+    Attributes:
+        participants: Take uid to performer: nobody is paired with themselves.
+        comments: (split, task) to region to take uid to comments, each as (frame, remark id).
+    """
+
+    participants: dict[str, str]
+    comments: dict[tuple[str, str], dict[str, dict[str, list[tuple[int, str]]]]] = field(default_factory=dict)
+
+    def candidates(self, fault: Fault) -> dict[str, dict[str, int]]:
+        """Expert takes for a fault, each with its comments on the fault's regions: remark id to frame."""
+        found: dict[str, dict[str, int]] = {}
+        learner = self.participants[fault.take_uid]
+        regions = self.comments.get(fault.group, {})
+        for region in fault.regions:
+            for uid, comments in regions.get(region, {}).items():
+                if self.participants[uid] != learner:
+                    found.setdefault(uid, {}).update((remark_id, frame) for frame, remark_id in comments)
+        return found
 
 
 def split_by_participant(takes: dict[str, Take], funnel: Funnel) -> dict[str, str]:
@@ -57,68 +103,96 @@ def evidence_window(time: float, poses: np.ndarray, options: PairingOptions) -> 
     """Frames ``[start, stop)`` before a comment, or the reason why there are none."""
     stop = min(round(time * FPS), len(poses))
     start = max(0, stop - round(options.window * FPS))
-    present = np.flatnonzero((poses[start:stop, :, 3] > 0).sum(1) >= 10)
+    visible = poses[start:stop, :, 3] > 0
+    if options.allow_unaligned and not visible.any():
+        return (start, stop) if stop - start >= options.min_window * FPS else "evidence window too short"
+    present = np.flatnonzero(visible.sum(1) >= MIN_COMMON_JOINTS)
     if len(present) == 0:
         return "no pose in the evidence window"
     start = start + int(present[0])
     if stop - start < options.min_window * FPS:
         return "evidence window too short"
-    if len(present) < 0.8 * (stop - start):
+    if len(present) < MIN_FRAME_SHARE * (stop - start):
         return "pose gaps in the evidence window"
     return start, stop
 
 
-def mine_tuples(
-    remarks: Sequence[LabelledRemark],
+def sort_by_role(
+    labelled: Sequence[LabelledRemark], takes: dict[str, Take], splits: dict[str, str], funnel: Funnel
+) -> tuple[list[LabelledRemark], Praise]:
+    """Separates learners' faults from experts' praise.
+
+    Args:
+        labelled: Labelled remarks of takes that have a split.
+        takes: Takes by uid.
+        splits: Take uid to split.
+        funnel: Keeps faults of learners; everything else is counted by what it is.
+
+    Returns:
+        The faults, and an index of the praise.
+    """
+    faults, praise = [], Praise({uid: take.participant for uid, take in takes.items()})
+    for item in labelled:
+        uid, remark_id = item.remark.take_uid, item.remark.remark_id
+        skill = takes[uid].skill
+        improve = IMPROVE in item.regions.values()
+        praised = [region for region, side in item.regions.items() if side == CORRECT]
+        if skill in LEARNER_SKILLS and improve:
+            faults.append(item)
+            funnel.keep()
+        elif skill in LEARNER_SKILLS:
+            funnel.drop("praise of a learner", remark_id)
+        elif praised:
+            by_region = praise.comments.setdefault((splits[uid], takes[uid].task), {})
+            for region in praised:
+                by_region.setdefault(region, {}).setdefault(uid, []).append((round(item.remark.time * FPS), remark_id))
+            funnel.drop("praise of an expert: serves as demonstration", remark_id)
+        else:
+            funnel.drop("fault of an expert", remark_id)
+    return faults, praise
+
+
+def locate_faults(
+    faults: Sequence[LabelledRemark],
     takes: dict[str, Take],
     splits: dict[str, str],
+    praise: Praise,
     poses: Callable[[str], np.ndarray],
     options: PairingOptions,
     funnel: Funnel,
-    progress: Callable[[int], None] = lambda done: None,
-) -> list[CoachingTuple]:
-    """Mines tuples of (learner clip, remark, expert clip).
-
-    A learner (Novice, Early Expert) with a remark that a region needs improvement is paired with experts (Intermediate,
-    Late) of the same task and split, but another participant, whose remark calls the same region correct. Each expert
-    take is aligned by `best_window`; the k takes with the smallest error are kept.
+) -> list[Fault]:
+    """Gives every fault its evidence window, and drops those that no expert can answer.
 
     Args:
-        remarks: Labelled remarks of any take.
+        faults: See `sort_by_role`.
         takes: Takes by uid.
-        splits: Take uid to split; takes that are missing are not used.
+        splits: Take uid to split.
+        praise: See `sort_by_role`.
         poses: Take uid to its dense pose array ``[T, 17, 4]``.
         options: See `PairingOptions`.
-        funnel: Counts learner remarks, kept and dropped.
-        progress: Called with the number of learner remarks done.
+        funnel: Counts faults.
     """
-    praised: dict[tuple[str, str, str], list[LabelledRemark]] = defaultdict(list)
-    learners = []
-    for labelled in remarks:
-        uid = labelled.remark.take_uid
-        skill = takes[uid].skill
-        if uid not in splits:
+    located = []
+    for item in sorted(
+        faults, key=lambda x: x.remark.take_uid
+    ):  # one take after the other, so that poses are read once
+        uid, remark = item.remark.take_uid, item.remark
+        window = evidence_window(remark.time, poses(uid), options)
+        if isinstance(window, str):
+            funnel.drop(window, remark.remark_id)
             continue
-        if skill in EXPERT_SKILLS:
-            for region in (r for r, side in labelled.regions.items() if side == CORRECT):
-                praised[splits[uid], takes[uid].task, region].append(labelled)
-        elif skill in LEARNER_SKILLS and IMPROVE in labelled.regions.values():
-            learners.append(labelled)
-
-    tuples = []
-    for done, labelled in enumerate(learners, start=1):
-        found = _tuples_of(labelled, takes, splits[labelled.remark.take_uid], praised, poses, options)
-        if isinstance(found, str):
-            funnel.drop(found, labelled.remark.remark_id)
-        else:
-            funnel.keep()
-            tuples.extend(found)
-        progress(done)
-    return tuples
+        regions = tuple(region for region, side in item.regions.items() if side == IMPROVE)
+        fault = Fault(remark.remark_id, uid, (splits[uid], takes[uid].task), regions, *window)
+        if not praise.candidates(fault):
+            funnel.drop("no expert is praised for these regions", remark.remark_id)
+            continue
+        funnel.keep()
+        located.append(fault)
+    return located
 
 
 def gallery_clips(
-    remarks: Sequence[LabelledRemark],
+    labelled: Sequence[LabelledRemark],
     takes: dict[str, Take],
     splits: dict[str, str],
     poses: Callable[[str], np.ndarray],
@@ -131,80 +205,18 @@ def gallery_clips(
         (clip, activity), without windows that repeat a clip exactly.
     """
     found: dict[str, tuple[Clip, str]] = {}
-    for labelled in remarks:
-        take = takes[labelled.remark.take_uid]
-        praised = CORRECT in labelled.regions.values() and IMPROVE not in labelled.regions.values()
+    for item in labelled:
+        take = takes[item.remark.take_uid]
+        praised = CORRECT in item.regions.values() and IMPROVE not in item.regions.values()
         if splits.get(take.take_uid) != split or take.skill not in EXPERT_SKILLS or not praised:
             continue
-        window = evidence_window(labelled.remark.time, poses(take.take_uid), options)
+        window = evidence_window(item.remark.time, poses(take.take_uid), options)
         if not isinstance(window, str):
-            clip = _clip(take, *window)
+            clip = clip_of(take, *window)
             found.setdefault(clip.clip_id, (clip, take.activity))
     return list(found.values())
 
 
-def _tuples_of(
-    labelled: LabelledRemark,
-    takes: dict[str, Take],
-    split: str,
-    praised: dict[tuple[str, str, str], list[LabelledRemark]],
-    poses: Callable[[str], np.ndarray],
-    options: PairingOptions,
-) -> list[CoachingTuple] | str:
-    remark, take = labelled.remark, takes[labelled.remark.take_uid]
-    learner_poses = poses(take.take_uid)
-    window = evidence_window(remark.time, learner_poses, options)
-    if isinstance(window, str):
-        return window
-    start, stop = window
-    regions = [r for r, side in labelled.regions.items() if side == IMPROVE]
-    candidates = {
-        expert.remark.remark_id: expert
-        for region in regions
-        for expert in praised[split, take.task, region]
-        if takes[expert.remark.take_uid].participant != take.participant
-    }
-    if not candidates:
-        return "no expert with praise for the region"
-    best: dict[str, tuple[float, int, LabelledRemark]] = {}
-    length, reach = stop - start, round(options.horizon * FPS)
-    searched: dict[tuple[str, int, int], Match | None] = {}  # comments on one take often share their search range
-    for expert in candidates.values():
-        uid, comment = expert.remark.take_uid, round(expert.remark.time * FPS)
-        span = (uid, max(0, comment - reach), min(comment + reach, len(poses(uid))) - length)
-        if span not in searched:
-            searched[span] = best_window(learner_poses[start:stop], poses(uid), span[1], span[2], options.stride)
-        match = searched[span]
-        if match is not None and (uid not in best or match.error_mm < best[uid][0]):
-            best[uid] = (match.error_mm, match.start, expert)
-    if not best:
-        return "no expert window of this length"
-    keep = options.experts_train if split == "train" else options.experts_test
-    ranked = sorted(best.items(), key=lambda item: item[1][0])[:keep]
-    return [
-        CoachingTuple(
-            tuple_id=f"{remark.remark_id}~{rank}",
-            split=split,
-            activity=take.activity,
-            task=take.task,
-            regions=regions,
-            remark=remark.text,
-            summary=labelled.summary,
-            learner=_clip(take, start, stop),
-            expert=_clip(takes[uid], expert_start, expert_start + stop - start),
-            alignment_mm=round(error, 3),
-            provenance={
-                "learner_remark": remark.remark_id,
-                "expert_remark": expert.remark.remark_id,
-                "expert_text": expert.remark.text,
-                "labeller": labelled.labeller,
-                "comment_time": remark.time,
-                "experts_considered": len(best),
-            },
-        )
-        for rank, (uid, (error, expert_start, expert)) in enumerate(ranked)
-    ]
-
-
-def _clip(take: Take, start: int, stop: int) -> Clip:
+def clip_of(take: Take, start: int, stop: int) -> Clip:
+    """Frames ``[start, stop)`` of a take."""
     return Clip(take.take_uid, take.participant, str(take.skill), start, stop, take.ego_video, take.exo_video)

@@ -1,7 +1,13 @@
 """The records that every data source is read into (one shape, whatever the source)."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from mm_data.funnel import Funnel
+
+FPS = 30
+"""Frames per second of videos and poses; all frame numbers count at this rate."""
 
 IMPROVE, CORRECT = "needs improvement", "correct"
 """Region labels c = 0 and c = 1 of ExpertAF §3.2; a region that is not mentioned has no entry."""
@@ -59,6 +65,57 @@ class Remark:
 
 
 @dataclass(frozen=True)
+class Rating:
+    """A commentator's overall rating of a take.
+
+    Attributes:
+        value: 1 to 10 on the commentator's own scale.
+        why: Their reason.
+        standardized: In standard deviations from the commentator's mean; None where they have no spread.
+    """
+
+    value: float
+    why: str
+    standardized: float | None
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """Moment of a take that a commentator found good, or in need of work (Ego-Exo4D's proficiency demonstration)."""
+
+    take_uid: str
+    commentator: str
+    time: float
+    good: bool
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as read: what the later stages need, and what was dropped on the way.
+
+    Attributes:
+        root: Its folder; videos are relative to it.
+        takes: Usable takes by uid.
+        remarks: Usable remarks.
+        funnels: What reading kept and dropped.
+        pose_files: Take uid to its pose file, for takes that have one.
+        demonstrations: Polarity of moments, where the source has it.
+        ratings: (take uid, commentator) to rating, where the source has them.
+        synthetic: Whether the data is made up.
+    """
+
+    root: Path
+    takes: dict[str, Take]
+    remarks: list[Remark]
+    funnels: list[Funnel]
+    pose_files: dict[str, Path]
+    demonstrations: list[Demonstration] = field(default_factory=list)
+    ratings: dict[tuple[str, str], Rating] = field(default_factory=dict)
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
 class LabelledRemark:
     """A remark with a one-sentence summary and a label per mentioned body region (ExpertAF §3.2)."""
 
@@ -87,17 +144,61 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class RunnerUp:
+    """An expert take that was aligned too and came after those that were kept."""
+
+    take_uid: str
+    remark_id: str
+    start: int
+    alignment_mm: float | None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a tuple comes from.
+
+    Attributes:
+        learner_remark: Id of the remark about the learner.
+        expert_remark: Id of the praise that the expert clip lies near.
+        expert_text: That praise.
+        labeller: Version of the labeller.
+        comment_time: Seconds into the learner's take at which the commentator paused.
+        expert_comment_time: Likewise for the praise.
+        shared_regions: Regions that the learner should improve and the praise calls correct.
+        experts_considered: Expert takes that were searched.
+        runners_up: The next best of them.
+        rating: The commentator's rating of the learner's take, 1 to 10, where the source has it.
+        review: ``accept`` or ``fix`` where a person has looked at the tuple.
+        reviewer: That person.
+    """
+
+    learner_remark: str
+    expert_remark: str
+    expert_text: str
+    labeller: str
+    comment_time: float
+    expert_comment_time: float
+    shared_regions: list[str]
+    experts_considered: int
+    runners_up: list[RunnerUp]
+    rating: float | None = None
+    review: str | None = None
+    reviewer: str | None = None
+
+
+@dataclass(frozen=True)
 class CoachingTuple:
     """A learner clip, an expert's remark about it, and an expert clip that shows the correction.
 
     Attributes:
         tuple_id: ``<learner remark id>~<rank of the expert among the k kept>``.
         split: ``train`` or ``test``; participant-disjoint.
-        regions: Body regions that the learner should improve and the expert does correctly.
+        regions: Body regions that the learner should improve.
         remark: The raw transcription.
         summary: The one-sentence remark, which is the commentary target.
-        alignment_mm: PA-MPJPE between the two pose windows, in millimetres.
-        provenance: Identifiers of both remarks, the labeller, and how the window was found.
+        alignment_mm: PA-MPJPE between the two pose windows, in millimetres; None where poses are lacking and the
+            expert clip is simply the one before the praise.
+        provenance: See `Provenance`.
     """
 
     tuple_id: str
@@ -109,8 +210,8 @@ class CoachingTuple:
     summary: str
     learner: Clip
     expert: Clip
-    alignment_mm: float
-    provenance: dict[str, Any] = field(default_factory=dict)
+    alignment_mm: float | None
+    provenance: Provenance
 
     def to_row(self) -> dict[str, Any]:
         """A plain nested dictionary, one Parquet row."""
@@ -119,4 +220,13 @@ class CoachingTuple:
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> "CoachingTuple":
         """Inverse of `to_row`."""
-        return cls(**{**row, "learner": Clip(**row["learner"]), "expert": Clip(**row["expert"])})
+        provenance = row["provenance"]
+        runners_up = [RunnerUp(**entry) for entry in provenance["runners_up"]]
+        return cls(
+            **{
+                **row,
+                "learner": Clip(**row["learner"]),
+                "expert": Clip(**row["expert"]),
+                "provenance": Provenance(**{**provenance, "runners_up": runners_up}),
+            }
+        )

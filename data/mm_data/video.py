@@ -17,6 +17,27 @@ def middle_times(start: float, stop: float, num_frames: int) -> np.ndarray:
     return (edges[:-1] + edges[1:]) / 2
 
 
+def read_duration(path: Path) -> float:
+    """Length of the video stream in seconds.
+
+    Raises:
+        FileNotFoundError: No such file.
+        VideoError: Not a video, or one that does not say how long it is.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Video {path} does not exist.")
+    try:
+        with av.open(str(path)) as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is not None and stream.duration is not None and stream.time_base is not None:
+                return float(stream.duration * stream.time_base)
+            if stream is not None and container.duration is not None:
+                return container.duration / av.time_base
+    except FFmpegError as error:
+        raise VideoError(f"{path}: cannot be opened ({error}); export it again as an mp4.") from error
+    raise VideoError(f"{path}: has no video stream of a known length; export it again as an mp4.")
+
+
 def read_frames(path: Path, times: np.ndarray) -> np.ndarray:
     """Frames shown at the given times.
 

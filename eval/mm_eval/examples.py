@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.records import Clip
+from mm_data.records import FPS, Clip
 from mm_eval.expertaf import Inputs
 from mm_eval.pose import sequence_pa_mpjpe
 from mm_eval.retrieval import ranks
-
-FPS = 30.0
 
 
 def collect_examples(inputs: Inputs, clips: dict[str, Clip], videos: Path, count: int = 12) -> list[dict[str, Any]]:

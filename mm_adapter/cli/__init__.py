@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from mm_adapter.cli import data, doctor, evaluation
+from mm_adapter.cli import data, doctor, evaluation, prepare
 
 EPILOG = """\
 From nothing to a trained coach (scripts/quickstart.sh runs exactly this):
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (doctor, data, evaluation):
+    for module in (doctor, prepare, data, evaluation):
         module.add_commands(commands)
     return parser
 

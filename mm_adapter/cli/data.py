@@ -1,155 +1,229 @@
-"""Commands that make data: the miniature, tuples, video features, pose codes and the embedded language model."""
+"""`mm-coach data`: from a data set to reviewed coaching tuples."""
 
 import argparse
 import json
+import os
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
+import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.table import Table
 
-from mm_adapter.base_models import write_embedded_language_model
-from mm_adapter.feature_extraction import clips_of, extract_features
-from mm_adapter.internvideo2 import PRESETS, build_encoder
-from mm_data.build import MANIFEST, BuildOptions, build_tuples, read_gallery, read_tuples
+from mm_adapter.cli.console import ConsoleReport
+from mm_data.build import BuildOptions, build_tuples
+from mm_data.completions import Endpoint
+from mm_data.funnel import Funnel
+from mm_data.labelling import Labeller, LlmLabeller, PolarityLabeller, RulesLabeller, label_remarks
+from mm_data.labelling.llm import LOG
 from mm_data.pairing import PairingOptions
-from mm_data.records import Clip
-from mm_tokenizers import fingerprint, load_tokenizer
-from mm_tokenizers.codes import PoseCodeStore
+from mm_data.records import Remark, Source
+from mm_data.sources import read_source
+from mm_data.tuple_store import LABELS
+
+LABELLERS = ("rules", "polarity", "llm")
+
+
+@dataclass
+class DataConfig:
+    """Every setting of `data label` and `data build`: a key in the YAML file, or a flag, which wins.
+
+    Attributes:
+        source: Ego-Exo4D download, miniature, or a folder of own videos.
+        out: Folder for the tuples.
+        labeller: rules (offline), polarity (proficiency_demonstration) or llm (any OpenAI-compatible endpoint).
+        base_url: Endpoint of the llm labeller, usually ending in /v1.
+        model: Name of the served model.
+        api_key_variable: Environment variable that holds the endpoint's key.
+        concurrency: Requests in flight.
+        timeout: Seconds per request.
+        window: Seconds of evidence before a comment.
+        min_window: Seconds below which evidence is too short.
+        horizon: Seconds around the expert's comment that are searched.
+        experts_train: Experts kept per training remark (k).
+        experts_test: Experts kept per test remark.
+        runners_up: Further experts remembered for `data why`.
+        stride: Frames between compared frames.
+        allow_unaligned: Keep pairs without poses.
+        activities: Activities to use, separated by commas; all when empty.
+        max_drop_rate: Share of rows that a stage may drop.
+        review: Decisions of `data review`; OUT/review.jsonl where none is given.
+        reviewed_only: Keep only test tuples that somebody accepted or fixed.
+        workers: Processes that read poses and align.
+    """
+
+    source: str = ""
+    out: str = ""
+    labeller: str = "rules"
+    base_url: str = "http://127.0.0.1:8000/v1"
+    model: str = ""
+    api_key_variable: str = "OPENAI_API_KEY"
+    concurrency: int = 8
+    timeout: float = 120.0
+    window: float = 2.0
+    min_window: float = 1.0
+    horizon: float = 10.0
+    experts_train: int = 5
+    experts_test: int = 1
+    runners_up: int = 3
+    stride: int = 3
+    allow_unaligned: bool = False
+    activities: str = ""
+    max_drop_rate: float = 0.5
+    review: str = ""
+    reviewed_only: bool = False
+    workers: int = 2
+
+    def options(self) -> BuildOptions:
+        """The settings that decide the tuples."""
+        pairing = PairingOptions(**{field.name: getattr(self, field.name) for field in fields(PairingOptions)})
+        activities = tuple(name.strip() for name in self.activities.split(",") if name.strip())
+        return BuildOptions(pairing, activities, self.max_drop_rate, self.reviewed_only)
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds the commands."""
-    mini = commands.add_parser("miniature", help="write a synthetic data set in Ego-Exo4D's on-disk format")
-    mini.add_argument("out", type=Path)
-    mini.add_argument("--takes", type=int, default=200, help="number of takes, two per participant")
-    mini.add_argument("--seed", type=int, default=0, help="same takes and seed, same bytes")
-    mini.add_argument("--workers", type=int, default=2)
-    mini.set_defaults(run=run_miniature)
-
-    data = commands.add_parser("data", help="mine coaching tuples").add_subparsers(metavar="STEP", required=True)
-    build = data.add_parser("build", help="read, label, split, pair and align an Ego-Exo4D folder")
-    build.add_argument("source", type=Path, help="Ego-Exo4D download or miniature")
-    build.add_argument("out", type=Path)
-    defaults = PairingOptions()
-    build.add_argument("--window", type=float, default=defaults.window, help="seconds of evidence before a comment")
-    build.add_argument(
-        "--horizon", type=float, default=defaults.horizon, help="seconds around the expert's comment to search"
-    )
-    build.add_argument(
-        "--experts-train", type=int, default=defaults.experts_train, help="experts kept per training remark"
-    )
-    build.add_argument("--stride", type=int, default=defaults.stride, help="frames between compared frames")
-    build.add_argument("--max-drop-rate", type=float, default=0.5, help="share of rows that a stage may drop")
+    data = commands.add_parser("data", help="from a data set to reviewed coaching tuples")
+    steps = data.add_subparsers(metavar="STEP", required=True)
+    build = steps.add_parser("build", help="read, choose, label, pair, align: all stages, resumable")
+    _add_settings(build)
     build.set_defaults(run=run_build)
-
-    features = commands.add_parser("features", help="frozen video features").add_subparsers(
-        metavar="STEP", required=True
-    )
-    extract = features.add_parser("extract", help="encode the clips of a tuple folder; resumes at the clip")
-    extract.add_argument("tuples", type=Path)
-    extract.add_argument("out", type=Path)
-    extract.add_argument("--encoder", default="tiny", choices=sorted(PRESETS))
-    extract.add_argument("--weights", type=Path, help="safetensors file; random weights without")
-    extract.add_argument("--grid", type=int, default=1, help="tokens per frame along one side")
-    extract.add_argument("--max-bad", type=float, default=0.02, help="share of clips that may be undecodable")
-    extract.set_defaults(run=run_extract)
-
-    tokenizer = commands.add_parser("tokenizer", help="pose tokens").add_subparsers(metavar="STEP", required=True)
-    encode = tokenizer.add_parser("encode", help="tokenize the clips of a tuple folder")
-    encode.add_argument("tuples", type=Path)
-    encode.add_argument("tokenizer", type=Path)
-    encode.add_argument("out", type=Path)
-    encode.add_argument("--frames", type=int, default=10, help="frames sampled per clip")
-    encode.set_defaults(run=run_encode)
-
-    model = commands.add_parser(
-        "language-model", help="write the embedded SmolLM2-135M-Instruct as a checkpoint folder"
-    )
-    model.add_argument("out", type=Path)
-    model.set_defaults(run=run_language_model)
+    label = steps.add_parser("label", help="only the labels, or an estimate of what they would cost")
+    _add_settings(label)
+    label.add_argument("--estimate", action="store_true", help="print requests, tokens and cost, and ask nothing")
+    label.add_argument("--input-price", type=float, default=0.0, help="per million prompt tokens")
+    label.add_argument("--output-price", type=float, default=0.0, help="per million answer tokens")
+    label.set_defaults(run=run_label)
 
 
-def progress_bar() -> Progress:
-    """A progress bar like those of all commands."""
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """One flag per setting. Flags that are not given stay out of the namespace, so that the file can speak."""
+    parser.add_argument("source", nargs="?", default=argparse.SUPPRESS, help="data set")
+    parser.add_argument("out", nargs="?", default=argparse.SUPPRESS, help="folder for the result")
+    parser.add_argument("--config", type=Path, help="YAML file with any of these settings; flags win")
+    help_of = dict(
+        line.strip().split(": ", 1)
+        for line in (DataConfig.__doc__ or "").split("Attributes:")[1].strip().splitlines()
+    )  # fmt: skip
+    for field in fields(DataConfig):
+        if field.name in ("source", "out"):
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        text = f"{help_of[field.name]} (default: {field.default!r})".replace("%", "%%")
+        if isinstance(field.default, bool):
+            parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+        else:
+            choices = LABELLERS if field.name == "labeller" else None
+            kind: Any = type(field.default)
+            parser.add_argument(flag, type=kind, default=argparse.SUPPRESS, choices=choices, help=text)
 
 
-def run_miniature(args: argparse.Namespace) -> None:
-    """Writes the miniature."""
-    from mm_data.miniature import write_miniature
+def read_config(args: argparse.Namespace) -> DataConfig:
+    """Defaults, then the YAML file, then flags.
 
-    with progress_bar() as progress:
-        task = progress.add_task("rendering takes", total=args.takes)
-        counts = write_miniature(
-            args.out, args.takes, args.seed, args.workers, lambda done: progress.update(task, completed=done)
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: Unknown keys, values of the wrong type, or no source or folder.
+    """
+    known = {field.name: field.default for field in fields(DataConfig)}
+    settings: dict[str, Any] = {}
+    if args.config is not None:
+        if not args.config.is_file():
+            raise FileNotFoundError(f"{args.config} does not exist; recipes/configs/data/ holds examples.")
+        settings = yaml.safe_load(args.config.read_text()) or {}
+    for name, value in settings.items():
+        if name not in known:
+            raise ValueError(f"{args.config}: unknown key {name!r}; known are {', '.join(known)}.")
+        wanted = type(known[name])
+        if not isinstance(value, wanted) and not (wanted is float and isinstance(value, int)):
+            raise ValueError(f"{args.config}: {name} is {value!r}; expected {wanted.__name__}.")
+    settings |= {name: value for name, value in vars(args).items() if name in known}
+    config = DataConfig(**settings)
+    if not config.source or not config.out:
+        raise ValueError(
+            "Give a data set and a folder for the result, as arguments or as `source` and `out` in --config."
         )
-        progress.update(task, completed=args.takes)
-    print(f"{args.out}: {counts} (synthetic)")
+    if config.labeller not in LABELLERS:
+        raise ValueError(f"labeller is {config.labeller!r}; choose from {', '.join(LABELLERS)}.")
+    return config
+
+
+def make_labeller(config: DataConfig, source: Source) -> Labeller:
+    """The labeller that was asked for.
+
+    Raises:
+        ValueError: The model is not named, or the source has no polarity.
+    """
+    if config.labeller == "rules":
+        return RulesLabeller()
+    if config.labeller == "polarity":
+        return PolarityLabeller(source.demonstrations)
+    if not config.model:
+        raise ValueError(
+            "The llm labeller needs --model, the name of the served model (`curl BASE_URL/models` lists them)."
+        )
+    endpoint = Endpoint(
+        config.base_url, config.model, os.environ.get(config.api_key_variable, "none"), config.concurrency, config.timeout
+    )  # fmt: skip
+    tasks = {uid: take.task for uid, take in source.takes.items()}
+    return LlmLabeller(endpoint, tasks, Path(config.out) / LOG)
 
 
 def run_build(args: argparse.Namespace) -> None:
     """Builds tuples and prints the funnel."""
-    pairing = PairingOptions(
-        window=args.window, horizon=args.horizon, experts_train=args.experts_train, stride=args.stride
+    config = read_config(args)
+    out = Path(config.out)
+    review = Path(config.review) if config.review else out / "review.jsonl"
+    manifest = build_tuples(
+        Path(config.source),
+        out,
+        config.options(),
+        ConsoleReport(),
+        lambda source: make_labeller(config, source),
+        review,
+        config.workers,
     )
-    manifest = build_tuples(args.source, args.out, BuildOptions(pairing, args.max_drop_rate), print)
+    table = Table(title=f"{out}{' (synthetic)' if manifest['synthetic'] else ''}", title_justify="left")
+    for heading in ("stage", "in", "kept", "dropped, and why"):
+        table.add_column(heading, justify="right" if heading in ("in", "kept") else "left")
     for stage in manifest["funnel"]:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in stage["dropped"].items())
-        print(
-            f"  {stage['stage']}: {stage['read']} in, {stage['kept']} kept"
-            + (f"; dropped {reasons}" if reasons else "")
-        )
+        dropped = "\n".join(f"{count} {reason}" for reason, count in stage["dropped"].items())
+        table.add_row(stage["stage"], str(stage["read"]), str(stage["kept"]), escape(dropped))
+    Console().print(table)
+    print(f"{out}/report.html has the histograms, {out}/README.md is the data set card")
 
 
-def _all_clips(tuples: Path) -> dict[str, Clip]:
-    clips = clips_of(read_tuples(tuples, "train") + read_tuples(tuples, "test"))
-    return clips | {clip.clip_id: clip for clip, _ in read_gallery(tuples)}
-
-
-def run_extract(args: argparse.Namespace) -> None:
-    """Extracts features."""
-    clips = _all_clips(args.tuples)
-    videos = Path(json.loads((args.tuples / MANIFEST).read_text())["request"]["source"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder, name = build_encoder(args.encoder, args.weights)
-    with progress_bar() as progress:
-        task = progress.add_task(f"encoding clips with {name}", total=len(clips))
-        bad = extract_features(
-            encoder.to(device), name, clips, videos, args.out, args.grid, device, args.max_bad,
-            lambda done, total: progress.update(task, completed=done),
-        )  # fmt: skip
-        progress.update(task, completed=len(clips))
-    for clip, reason in list(bad.items())[:5]:
-        Console(stderr=True).print(f"left out {clip}: {reason}")
-    print(f"{args.out}: {len(clips) - len(bad)} clips, {len(bad)} left out")
-
-
-def run_encode(args: argparse.Namespace) -> None:
-    """Tokenizes poses; a store of the same tokenizer and clips is left as it is."""
-    clips = _all_clips(args.tuples)
-    tokenizer = load_tokenizer(args.tokenizer)
-    if (args.out / "codes.json").is_file():
-        store = PoseCodeStore.load(args.out)
-        if (store.tokenizer_fingerprint, store.frames) == (fingerprint(tokenizer), args.frames) and not store.missing(
-            clips
-        ):
-            print(f"{args.out} is up to date: {len(clips)} clips")
-            return
-
-    def poses(clip_id: str) -> np.ndarray:
-        clip = clips[clip_id]
-        return np.load(args.tuples / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
-
-    PoseCodeStore.encode(tokenizer, clips, poses, args.frames).save(args.out)
-    print(f"{args.out}: {len(clips)} clips of {args.frames} frames")
-
-
-def run_language_model(args: argparse.Namespace) -> None:
-    """Writes the embedded language model unless it is there."""
-    if (args.out / "model.safetensors").is_file():
-        print(f"{args.out} is there already")
+def run_label(args: argparse.Namespace) -> None:
+    """Labels the remarks on takes with a skill level, or says what that would cost."""
+    config = read_config(args)
+    source = read_source(Path(config.source), config.max_drop_rate)
+    labeller = make_labeller(config, source)
+    wanted = config.options().activities
+    usable = {uid for uid, t in source.takes.items() if t.skill and (not wanted or t.activity in wanted)}
+    remarks = [remark for remark in source.remarks if remark.take_uid in usable]
+    if args.estimate:
+        _print_estimate(args, labeller, remarks)
         return
-    write_embedded_language_model(args.out)
-    print(f"{args.out}: SmolLM2-135M-Instruct")
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    funnel = Funnel("label remarks", config.max_drop_rate)
+    with ConsoleReport().progress(f"labelling with {labeller.version}", len(remarks)) as progress:
+        label_remarks(labeller, remarks, out / LABELS, funnel, progress)
+    print(json.dumps(funnel.summary(), indent=2))
+    funnel.check()
+
+
+def _print_estimate(args: argparse.Namespace, labeller: Labeller, remarks: list[Remark]) -> None:
+    if not isinstance(labeller, LlmLabeller):
+        print(f"{labeller.version} works offline: {len(remarks)} remarks, no requests, no cost")
+        return
+    estimate = labeller.estimate(remarks)
+    print(f"requests            {estimate.requests - estimate.cached} ({estimate.cached} of {estimate.requests} are answered already)")  # fmt: skip
+    print(f"prompt tokens       about {estimate.prompt_tokens:,} (characters / 4)")
+    print(f"answer tokens       about {estimate.completion_tokens:,}")
+    if args.input_price or args.output_price:
+        print(f"cost                about {estimate.cost(args.input_price, args.output_price):,.2f}")
+    else:
+        print("cost                unknown: give --input-price and --output-price per million tokens")

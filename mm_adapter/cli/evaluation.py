@@ -13,15 +13,15 @@ from rich.table import Table
 
 from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import load_coach
-from mm_adapter.cli.data import progress_bar
+from mm_adapter.cli.console import progress_bar
 from mm_adapter.feature_extraction import clips_of
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import decode_codes, predict
-from mm_data.build import MANIFEST, read_gallery, read_tuples
 from mm_data.feature_store import FeatureStore
 from mm_data.files import write_atomically
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
+from mm_data.tuple_store import read_gallery, read_manifest, read_tuples
 from mm_eval.examples import collect_examples
 from mm_eval.expertaf import Inputs, evaluate
 from mm_eval.report import write_report
@@ -94,7 +94,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
         predictions = predict(coach, tuples, gallery, training, args.out, args.gallery == "activity", show)
 
-    manifest = json.loads((args.tuples / MANIFEST).read_text())
+    manifest = read_manifest(args.tuples)
     source = Path(manifest["request"]["source"])
     clips = clips_of(tuples + training) | {clip.clip_id: clip for clip, _ in gallery}
     video = None

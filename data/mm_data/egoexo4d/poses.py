@@ -1,15 +1,15 @@
 """Body poses of a take as one dense array, from Ego-Exo4D's sparse per-frame JSON."""
 
 import itertools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from mm_data.egoexo4d.release import read_json
 from mm_data.records import Take
+from mm_data.safe_load import MAX_FRAME, read_json
 from mm_data.skeleton import JOINT_INDEX, NUM_JOINTS
 
-FPS = 30.0
 MAX_GAP = 6
 """Longest run of missing frames that is filled by interpolation; 6 frames are 0.2 s."""
 
@@ -21,7 +21,7 @@ def pose_file(root: Path, take: Take) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def load_poses(path: Path, max_gap: int = MAX_GAP) -> np.ndarray:
+def load_poses(path: Path, max_gap: int = MAX_GAP, notes: Counter[str] | None = None) -> np.ndarray:
     """Reads one pose file.
 
     Joints are found by name, frames are sorted by number, and gaps of up to ``max_gap`` frames per joint are
@@ -30,21 +30,29 @@ def load_poses(path: Path, max_gap: int = MAX_GAP) -> np.ndarray:
     Args:
         path: ``annotations/ego_pose/<split>/body/<kind>/<take_uid>.json``.
         max_gap: Longest gap to fill, in frames.
+        notes: Receives counts of irregularities that were read without losing the file.
 
     Returns:
         ``[T, 17, 4]``: x, y, z in metres and a flag: 1 measured, 0.5 interpolated, 0 absent (coordinates NaN, so that
         a filler can never enter a mean or a Procrustes fit). Row t is take frame t.
 
     Raises:
-        ValueError: No pose, an unknown joint, or a coordinate that is not finite; names the file and the frame.
+        ValueError: No pose, an unknown joint, a coordinate that is not finite, a frame number that no video reaches, or
+            labels too sparse to interpolate; names the file and the frame.
     """
-    frames = {int(number): entries for number, entries in read_json(path, "body poses").items()}
-    if not any(frames.values()):
+    frames = {_frame_number(key, path): entries for key, entries in _content(path).items()}
+    numbers = sorted(number for number, entries in frames.items() if entries)
+    if not numbers:
         raise ValueError(f"{path}: holds no pose in any of its {len(frames)} frames.")
-    poses = np.full((max(frames) + 1, NUM_JOINTS, 4), np.nan)
+    step = int(np.median(np.diff(numbers))) if len(numbers) > 1 else 1
+    if step > max_gap + 1:
+        raise ValueError(
+            f"{path}: poses are {step} frames apart; gaps of up to {max_gap} frames are interpolated. Allow longer gaps, or use denser poses."
+        )
+    poses = np.full((numbers[-1] + 1, NUM_JOINTS, 4), np.nan)
     poses[..., 3] = 0.0
-    for number, entries in frames.items():
-        for name, joint in (entries[0]["annotation3D"] if entries else {}).items():
+    for number in numbers:
+        for name, joint in (frames[number][0].get("annotation3D") or {}).items():
             if name not in JOINT_INDEX:
                 raise ValueError(
                     f"{path}: frame {number} has an unknown joint {name!r}; expected COCO-17 names with hyphens."
@@ -57,7 +65,27 @@ def load_poses(path: Path, max_gap: int = MAX_GAP) -> np.ndarray:
             poses[number, JOINT_INDEX[name]] = (*xyz, 1.0)
     for joint in range(NUM_JOINTS):
         _interpolate(poses[:, joint], max_gap)
+    if notes is not None:
+        notes["frames without poses"] += len(frames) - len(numbers)
+        notes["files with sparse poses"] += step > 1
+        notes["files whose frames are out of order"] += list(frames) != sorted(frames)
+        notes["files that begin after frame 0"] += numbers[0] > 0
+        notes["joints interpolated"] += int((poses[..., 3] == 0.5).sum())
+        notes["joints absent"] += int((poses[..., 3] == 0.0).sum())
     return poses
+
+
+def _content(path: Path) -> dict[str, list]:
+    content = read_json(path, "body poses come with `--parts ego_pose_pseudo_gt`")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected frames by number, found {type(content).__name__}.")
+    return content
+
+
+def _frame_number(key: str, path: Path) -> int:
+    if not key.isdigit() or int(key) > MAX_FRAME:
+        raise ValueError(f"{path}: frame {key[:20]!r} is not a frame number up to {MAX_FRAME} (a day at 30 fps).")
+    return int(key)
 
 
 def _interpolate(track: np.ndarray, max_gap: int) -> None:

@@ -122,6 +122,7 @@ def write_annotations(out: Path, takes: list[SimulatedTake]) -> dict[str, int]:
         write_json(
             annotations / f"proficiency_demonstrator_{split}.json", _demonstrators(chosen, as_list=split == "val")
         )
+        write_json(annotations / f"proficiency_demonstration_{split}.json", _demonstrations(chosen))
         write_json(
             annotations / f"atomic_descriptions_{split}.json", {"annotations": {t.take_uid: _atomic(t) for t in chosen}}
         )
@@ -139,11 +140,11 @@ def _commentary(take: SimulatedTake) -> list[dict[str, Any]]:
     for commentator, remarks in spoken.items():
         data = []
         for number, remark in enumerate(remarks):
-            item: dict[str, Any] = {"recording": f"{number}.webm", "video_time": remark["time"], "duration_approx": 4.0}
-            if remark["text"] is None:
+            item: dict[str, Any] = {"recording": f"{number}.webm", "video_time": remark.time, "duration_approx": 4.0}
+            if remark.spoken.text is None:
                 item |= {"text": None, "error": True, "_error_desc": "no speech found"}
             else:
-                item |= {"text": " " + remark["text"], "error": False}  # Whisper's leading space
+                item |= {"text": " " + remark.spoken.text, "error": False}  # Whisper's leading space
             data.append(item)
         entries.append(
             {
@@ -160,21 +161,44 @@ def _commentary(take: SimulatedTake) -> list[dict[str, Any]]:
 
 def _demonstrators(takes: Iterable[SimulatedTake], as_list: bool) -> Any:
     """The documentation shows a list and the release ships a dictionary, so the two splits differ."""
-    rows = [
-        {
-            "take_uid": t.take_uid,
-            "task_id": t.participant.activity.task_id,
-            "task_name": t.participant.activity.task,
-            "scenario_name": t.participant.activity.parent,
-            "university_id": "miniature",
-            "origin_participant_id": str(t.participant.uid),
-            "video_paths": {"ego": f"takes/{t.take_name}/frame_aligned_videos/{ego_name(t)}_214-1.mp4"},
-            "proficiency_score": t.participant.skill,
-        }
-        for t in takes
-    ]
+    rows = [{**_proficiency_entry(t), "proficiency_score": t.participant.skill} for t in takes]
     rows.append({**rows[0], "take_uid": "ghost-take-that-is-not-in-takes-json"})
     return rows if as_list else {"annotations": rows}
+
+
+def _proficiency_entry(take: SimulatedTake) -> dict[str, Any]:
+    activity = take.participant.activity
+    return {
+        "take_uid": take.take_uid,
+        "task_id": activity.task_id,
+        "task_name": activity.task,
+        "scenario_name": activity.parent,
+        "university_id": "miniature",
+        "origin_participant_id": str(take.participant.uid),
+        "video_paths": {"ego": f"takes/{take.take_name}/frame_aligned_videos/{ego_name(take)}_214-1.mp4"},
+    }
+
+
+def _demonstrations(takes: Iterable[SimulatedTake]) -> dict[str, Any]:
+    """Good executions and tips; the judgement of a moment is written by others, a little later than the pause."""
+    rows = []
+    for take in takes:
+        moments = [(name, said) for name, remarks in take.remarks.items() for said in remarks]
+
+        def entries(key: str, moments: list = moments, take: SimulatedTake = take) -> list[dict[str, Any]]:
+            return [
+                {
+                    "video_time": round(said.time + 0.1, 3),
+                    "list": list(getattr(said.spoken, key)),
+                    "expert_uid": name,
+                    "video_name": take.take_name,
+                }
+                for name, said in moments
+                if getattr(said.spoken, key)
+            ]
+
+        rows.append({**_proficiency_entry(take), "good_executions": entries("good"), "tips_for_improvement": entries("tips")})  # fmt: skip
+    return {"annotations": rows}
 
 
 def _atomic(take: SimulatedTake) -> list[dict[str, Any]]:
@@ -208,7 +232,7 @@ def _write_commentary_folder(folder: Path, take: SimulatedTake) -> None:
             {
                 "recording_path": f"{n}.webm",
                 "duration_approx": 4.0,
-                "video_time": r["time"],
+                "video_time": r.time,
                 "start_global_time": 1_700_000_000_000 + 60_000 * n,
                 "events": [
                     {"type": "path", "action": "clear", "global_time": 1_700_000_000_100 + 60_000 * n, "paths": []}
@@ -227,7 +251,7 @@ def _write_commentary_folder(folder: Path, take: SimulatedTake) -> None:
             },
         )
         texts = {
-            f"{n}.webm": {"text": r["text"], "language": "en", "error": r["text"] is None, "error_desc": None}
+            f"{n}.webm": {"text": r.spoken.text, "language": "en", "error": r.spoken.text is None, "error_desc": None}
             for n, r in enumerate(remarks)
         }
         write_json(folder / commentator / "transcriptions.json", texts)

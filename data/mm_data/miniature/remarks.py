@@ -1,6 +1,10 @@
 """What the miniature's commentators say: several wordings per error, praise, fillers and remarks without content."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
+
+from mm_data.records import CORRECT, IMPROVE
 
 CORRECTIONS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
     ("basketball", "elbow_flare"): (
@@ -145,19 +149,39 @@ _CLOSERS = ("", "", "", " That's what I would work on.", " Yeah.", " I will give
 _EMPTY = ("I will give this a six out of ten.", "Okay, let's see the next one.", "Here we go again.", "Uh, yeah.")
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """A remark as spoken, with what it means.
+
+    Attributes:
+        text: The words; None where the transcription failed.
+        regions: Label per body region that it judges.
+        good: What it praises, in the words of an annotator.
+        tips: What it would improve, likewise.
+    """
+
+    text: str | None
+    regions: dict[str, str] = field(default_factory=dict)
+    good: tuple[str, ...] = ()
+    tips: tuple[str, ...] = ()
+
+
 def _joined(opener: str, sentence: str) -> str:
     return opener + (sentence[0].lower() + sentence[1:] if opener else sentence)
 
 
-def correction(rng: np.random.Generator, slug: str, error: str, praised: str | None) -> str:
-    """A correction as spoken, optionally after praise of another region."""
+def correction(rng: np.random.Generator, slug: str, error: str, region: str, praised: str | None) -> Spoken:
+    """A correction of an error in ``region``, optionally after praise of another region."""
     problem, fix = CORRECTIONS[slug, error][rng.integers(len(CORRECTIONS[slug, error]))]
     opener, closer = rng.choice(_OPENERS), rng.choice(_CLOSERS)
     link = rng.choice([". You want to ", ", so ", ". Try to "])
     body = f"{problem}{link}{fix}."
+    regions, good = {region: IMPROVE}, ()
     if praised is not None:
-        body = f"{_compliment(rng, slug, praised)}, but {body[0].lower()}{body[1:]}"
-    return _joined(str(opener), body) + str(closer)
+        compliment = _compliment(rng, slug, praised)
+        body = f"{compliment}, but {body[0].lower()}{body[1:]}"
+        regions, good = {praised: CORRECT, **regions}, (compliment,)
+    return Spoken(_joined(str(opener), body) + str(closer), regions, good, (problem,))
 
 
 def _compliment(rng: np.random.Generator, slug: str, region: str) -> str:
@@ -165,11 +189,12 @@ def _compliment(rng: np.random.Generator, slug: str, region: str) -> str:
     return options[rng.integers(len(options))]
 
 
-def praise(rng: np.random.Generator, slug: str, region: str) -> str:
-    """A compliment as spoken."""
-    return _joined(str(rng.choice(_OPENERS)), f"{_compliment(rng, slug, region)}." + str(rng.choice(_CLOSERS)))
+def praise(rng: np.random.Generator, slug: str, region: str) -> Spoken:
+    """A compliment."""
+    opener, compliment = str(rng.choice(_OPENERS)), _compliment(rng, slug, region)
+    return Spoken(_joined(opener, f"{compliment}." + str(rng.choice(_CLOSERS))), {region: CORRECT}, (compliment,))
 
 
-def empty_remark(rng: np.random.Generator) -> str:
+def empty_remark(rng: np.random.Generator) -> Spoken:
     """A remark that says nothing about technique."""
-    return str(rng.choice(_EMPTY))
+    return Spoken(str(rng.choice(_EMPTY)))

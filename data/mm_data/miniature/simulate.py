@@ -7,7 +7,7 @@ import numpy as np
 
 from mm_data.miniature.activities import ACTIVITIES, Activity, Change, smooth_interpolation
 from mm_data.miniature.body import Physique, mirrored, pose_joints
-from mm_data.miniature.remarks import correction, empty_remark, praise
+from mm_data.miniature.remarks import Spoken, correction, empty_remark, praise
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS
 from mm_data.skeleton import REGIONS
 
@@ -32,6 +32,14 @@ class Participant:
     shirt: tuple[int, int, int]
 
 
+@dataclass(frozen=True)
+class TimedRemark:
+    """What was said, and at which second of the take the commentator paused."""
+
+    time: float
+    spoken: Spoken
+
+
 @dataclass
 class SimulatedTake:
     """Everything that is known about one take, the hidden truth included.
@@ -48,7 +56,7 @@ class SimulatedTake:
     heading: float
     origin: np.ndarray
     repetitions: list[dict]
-    remarks: dict[str, list[dict]] = field(default_factory=dict)
+    remarks: dict[str, list[TimedRemark]] = field(default_factory=dict)
 
     def to_world(self, points: np.ndarray) -> np.ndarray:
         """Body axes ``[..., 3]`` to the world frame of the capture."""
@@ -141,13 +149,13 @@ def _sway(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack([np.interp(at, base, knots[:, d]) for d in range(shape[1])], -1)
 
 
-def _draw_remarks(rng: np.random.Generator, take: SimulatedTake) -> dict[str, list[dict]]:
-    """Commentator to remarks ``{time, text}``; the text is None where the transcription failed."""
+def _draw_remarks(rng: np.random.Generator, take: SimulatedTake) -> dict[str, list[TimedRemark]]:
+    """Commentator to remarks, in the order of recording."""
     activity = take.participant.activity
     slug = activity.slug
     by_name = {error.name: error for error in activity.errors}
     chosen = rng.choice(COMMENTATORS, size=int(rng.integers(3, 5)), replace=False)
-    remarks: dict[str, list[dict]] = {str(name): [] for name in chosen}
+    remarks: dict[str, list[TimedRemark]] = {str(name): [] for name in chosen}
     for rank, commentator in enumerate(remarks):
         said = remarks[commentator]
         for repetition in take.repetitions:
@@ -159,7 +167,7 @@ def _draw_remarks(rng: np.random.Generator, take: SimulatedTake) -> dict[str, li
                 if rng.random() < (0.9 if rank == 0 else 0.6) * (1.0 if visible else 0.15):
                     praised = str(rng.choice(right)) if rng.random() < 0.25 else None
                     seen = first + by_name[name].visible_at * (last - first)
-                    said.append(_remark(rng, seen, correction(rng, slug, name, praised)))
+                    said.append(_remark(rng, seen, correction(rng, slug, name, by_name[name].region, praised)))
             for region in rng.choice(right, size=1 if errors else 2, replace=False):
                 if rng.random() < (0.4 if errors else 0.95):
                     seen = first + rng.uniform(0.6, 1.0) * (last - first)
@@ -167,10 +175,10 @@ def _draw_remarks(rng: np.random.Generator, take: SimulatedTake) -> dict[str, li
         if rng.random() < 0.15:
             said.append(_remark(rng, take.repetitions[0]["frames"][1], empty_remark(rng)))
         if rng.random() < 0.05:
-            said.append(_remark(rng, take.repetitions[0]["frames"][1], None))
+            said.append(_remark(rng, take.repetitions[0]["frames"][1], Spoken(None)))
         said[:] = [said[i] for i in rng.permutation(len(said))]  # recording order is not time order
     return remarks
 
 
-def _remark(rng: np.random.Generator, frame: float, text: str | None) -> dict:
-    return {"time": round(frame / FPS + rng.uniform(0.1, 0.45), 3), "text": text}
+def _remark(rng: np.random.Generator, frame: float, spoken: Spoken) -> TimedRemark:
+    return TimedRemark(round(frame / FPS + rng.uniform(0.1, 0.45), 3), spoken)

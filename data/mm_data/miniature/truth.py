@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mm_data.labelling import Labels
 from mm_data.miniature.remarks import NAMING
 
 SIDECAR = "miniature_truth.json"
@@ -43,3 +44,9 @@ class MiniatureTruth:
             for (activity, error), pattern in NAMING.items()
             if activity == slug and re.search(pattern, text, flags=re.IGNORECASE)
         }
+
+    def labels(self) -> Labels:
+        """The true labels of every remark, to hold a labeller against."""
+        return Labels(
+            "miniature's truth", {r: regions for t in self.takes.values() for r, regions in t["remarks"].items()}
+        )

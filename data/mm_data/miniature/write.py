@@ -21,10 +21,13 @@ from mm_data.miniature.simulate import (
 from mm_data.miniature.truth import SIDECAR
 from mm_data.skeleton import JOINTS
 
+_VIDEOS = {True: "with videos", False: "without videos"}
 _POSE_JITTER = 0.004  # metres, per coordinate: triangulated poses are never clean
 
 
-def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress: Any = None) -> dict[str, int]:
+def write_miniature(
+    out: Path, takes: int, seed: int, workers: int = 2, progress: Any = None, videos: bool = True
+) -> dict[str, int]:
     """Writes a data set; the same ``(takes, seed)`` gives the same bytes.
 
     Args:
@@ -33,6 +36,7 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
         seed: Seed of everything drawn.
         workers: Processes that simulate and render.
         progress: Called with the number of finished takes, or None.
+        videos: Whether to render mp4s; tuples are built without them.
 
     Returns:
         Counts of what was written.
@@ -47,11 +51,11 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
     sidecar = out / SIDECAR
     if sidecar.is_file():
         made = json.loads(sidecar.read_text())
-        if (made["num_takes"], made["seed"]) == (takes, seed):
+        if (made["num_takes"], made["seed"], made["videos"]) == (takes, seed, videos):
             return made["counts"]
         raise ValueError(
-            f"{out} holds a miniature of {made['num_takes']} takes, seed {made['seed']}; asked for {takes}, seed {seed}. "
-            "Give another folder or delete this one."
+            f"{out} holds a miniature of {made['num_takes']} takes, seed {made['seed']}, {_VIDEOS[made['videos']]}; "
+            f"asked for {takes}, seed {seed}, {_VIDEOS[videos]}. Give another folder or delete this one."
         )
     if out.exists() and any(out.iterdir()) and not (out / ".miniature").exists():
         raise ValueError(f"{out} is not empty and is not an unfinished miniature; give another folder.")
@@ -60,7 +64,7 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
 
     plan = _plan(takes, seed)
     simulated = []
-    write_one = partial(_write_take, out, seed)
+    write_one = partial(_write_take, out, seed, videos)
     with ProcessPoolExecutor(workers) as pool:
         for done, take in enumerate(pool.map(write_one, plan), start=1):
             simulated.append(take)
@@ -71,6 +75,7 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
         "note": "Ground truth of a synthetic data set, for evaluation only. Training never reads this file.",
         "num_takes": takes,
         "seed": seed,
+        "videos": videos,
         "counts": counts,
         "takes": {
             t.take_uid: {
@@ -79,6 +84,12 @@ def write_miniature(out: Path, takes: int, seed: int, workers: int = 2, progress
                 "left_handed": t.participant.left_handed,
                 "repetitions": t.repetitions,
                 "regions": {e.name: e.region for e in t.participant.activity.errors},
+                "remarks": {
+                    f"{t.take_uid}/{commentator}/{number}": said.spoken.regions
+                    for commentator, remarks in t.remarks.items()
+                    for number, said in enumerate(remarks)
+                    if said.spoken.text is not None
+                },
             }
             for t in simulated
         },
@@ -109,16 +120,17 @@ def _plan(takes: int, seed: int) -> list[tuple[int, Participant, str]]:
     return plan
 
 
-def _write_take(out: Path, seed: int, planned: tuple[int, Participant, str]) -> SimulatedTake:
+def _write_take(out: Path, seed: int, videos: bool, planned: tuple[int, Participant, str]) -> SimulatedTake:
     index, participant, split = planned
     take = simulate_take(index, participant, split, seed)
     folder = out / "takes" / take.take_name
-    scene = build_scene(take)
     cameras = exo_cameras(take)
     heads = ego_cameras(take)
-    for name, camera in cameras.items():
-        render_view(folder / "frame_aligned_videos" / f"{name}.mp4", take, scene, camera)
-    render_view(folder / "frame_aligned_videos" / f"{ego_name(take)}_214-1.mp4", take, scene, heads)
+    if videos:
+        scene = build_scene(take)
+        for name, camera in cameras.items():
+            render_view(folder / "frame_aligned_videos" / f"{name}.mp4", take, scene, camera)
+        render_view(folder / "frame_aligned_videos" / f"{ego_name(take)}_214-1.mp4", take, scene, heads)
     _write_calibration(folder / "trajectory" / "gopro_calibs.csv", cameras)
 
     pose_root = out / "annotations" / "ego_pose" / split

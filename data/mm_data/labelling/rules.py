@@ -1,14 +1,10 @@
-"""Labels a spoken remark: a one-sentence summary and, per body region, praise or need for improvement (ExpertAF §3.2).
-
-The offline labeller works by rules over clauses. Speech that mentions no body region, or takes no side, is dropped
-and counted by the caller.
-"""
+"""The offline labeller: rules over clauses. Speech that mentions no body region, or takes no side, is dropped."""
 
 import re
+from collections.abc import Callable, Sequence
 
+from mm_data.labelling.labeller import NO_SIDE, NOTHING_SAID
 from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark
-
-RULES_VERSION = "rules-1"
 
 REGION_WORDS: dict[str, str] = {
     "head": r"head|eyes?|gaze|chin|face|look(?:ing|s)?",
@@ -35,6 +31,20 @@ _FILLER = re.compile(
 _ASIDE = re.compile(r"i will give this|that's (?:how|what) i would|let's see|here we go|out of ten", re.I)
 
 
+class RulesLabeller:
+    """See `Labeller`."""
+
+    version = "rules-1"
+
+    def label(
+        self, remarks: Sequence[Remark], progress: Callable[[int], None] = lambda done: None
+    ) -> list[LabelledRemark | str]:
+        """One result per remark; see `Labeller`."""
+        results = [label_by_rules(remark) for remark in remarks]
+        progress(len(results))
+        return results
+
+
 def label_by_rules(remark: Remark) -> LabelledRemark | str:
     """Labels one remark offline.
 
@@ -54,7 +64,7 @@ def label_by_rules(remark: Remark) -> LabelledRemark | str:
             side = IMPROVE if _IMPROVE_WORDS.search(clause) else CORRECT if _PRAISE_WORDS.search(clause) else None
         if side is None:
             continue
-        mentioned = _regions(clause)
+        mentioned = mentioned_regions(clause)
         if not mentioned and not continues:
             continue
         said[side].append(clause)
@@ -62,11 +72,11 @@ def label_by_rules(remark: Remark) -> LabelledRemark | str:
         for region in [] if continues else mentioned[:1] if side == IMPROVE else mentioned:
             regions[region] = IMPROVE if IMPROVE in (side, regions.get(region)) else CORRECT
     if not said[IMPROVE] and not said[CORRECT]:
-        return "takes no side" if _regions(remark.text) else "no body region"
+        return NO_SIDE if mentioned_regions(remark.text) else NOTHING_SAID
     if not regions:
-        return "no body region"
+        return NOTHING_SAID
     chosen = said[IMPROVE] or said[CORRECT]
-    return LabelledRemark(remark, _sentence(chosen), regions, RULES_VERSION)
+    return LabelledRemark(remark, _sentence(chosen), regions, RulesLabeller.version)
 
 
 def _clauses(text: str) -> list[str]:
@@ -80,7 +90,7 @@ def _clauses(text: str) -> list[str]:
     return clauses
 
 
-def _regions(clause: str) -> list[str]:
+def mentioned_regions(clause: str) -> list[str]:
     """Mentioned regions in order of first mention."""
     first = {
         name: match.start()

@@ -1,0 +1,41 @@
+"""Skill labels of demonstrators, and which moments are done well or need work (both proficiency files)."""
+
+from pathlib import Path
+
+from mm_data.egoexo4d.download import metadata_hint
+from mm_data.egoexo4d.takes import ANNOTATED_SPLITS, rows_of
+from mm_data.funnel import Funnel
+from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Demonstration
+from mm_data.safe_load import read_json
+
+
+def read_skills(root: Path, funnel: Funnel) -> dict[str, str]:
+    """Take uid to one of the four skill levels; a row without a known level is counted."""
+    skills: dict[str, str] = {}
+    for split in ANNOTATED_SPLITS:
+        path = root / f"annotations/proficiency_demonstrator_{split}.json"
+        for row in rows_of(read_json(path, metadata_hint(root, "it holds the skill levels")), path):
+            if row["proficiency_score"] in LEARNER_SKILLS + EXPERT_SKILLS:
+                skills[str(row["take_uid"])] = row["proficiency_score"]
+            else:
+                funnel.note("unknown proficiency label", f"{row['take_uid']}: {row['proficiency_score']!r}")
+    return skills
+
+
+def read_demonstrations(root: Path) -> list[Demonstration]:
+    """Good executions and tips for improvement; empty where the files were not downloaded."""
+    found = []
+    for split in ANNOTATED_SPLITS:
+        path = root / f"annotations/proficiency_demonstration_{split}.json"
+        if not path.is_file():
+            continue
+        for row in rows_of(read_json(path, ""), path):
+            for key, good in (("good_executions", True), ("tips_for_improvement", False)):
+                found += [
+                    Demonstration(
+                        str(row["take_uid"]), item["expert_uid"], float(item["video_time"]), good,
+                        tuple(text for text in (" ".join(t.split()) for t in item["list"]) if text),
+                    )
+                    for item in row.get(key) or ()
+                ]  # fmt: skip
+    return found

@@ -1,0 +1,41 @@
+"""Append-only JSON lines that several processes may write and a crash may cut: caches, status files, decisions."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def append_record(path: Path, record: dict[str, Any]) -> None:
+    """Appends one line and waits until it is on disk.
+
+    The line is written whole under a lock. If a crash cut off the line before it, that one is closed first, so that it
+    spoils nothing but itself.
+    """
+    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            line = b"\n" + line
+        os.write(descriptor, line)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """All records, and how many lines could not be parsed because a crash cut them off; ``([], 0)`` without a file."""
+    if not path.is_file():
+        return [], 0
+    records, torn = [], 0
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                torn += bool(line.strip())
+    return records, torn

@@ -1,0 +1,156 @@
+"""Aligns every fault with its candidate experts, on all cores, resumably (ExpertAF §3.2, temporal alignment and filtering)."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mm_data.alignment import PoseTrack, best_window, prepare_track
+from mm_data.files import write_atomically
+from mm_data.pairing import Fault, PairingOptions, Praise
+from mm_data.parallel import parallel_map
+from mm_data.records import FPS
+
+ALGORITHM = "pa-mpjpe-1"
+"""Changes whenever results would; finished shards of another algorithm are not used."""
+
+_SHARD = 32
+_TRACKS = 192  # prepared takes that a worker keeps: about 2 MB for each minute and a half of poses
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """An expert window found for a fault; ``alignment_mm`` is None where poses are lacking."""
+
+    take_uid: str
+    remark_id: str
+    start: int
+    alignment_mm: float | None
+
+
+class _Aligner:
+    """Lives in every worker: poses on demand and the index of praise."""
+
+    def __init__(self, poses: Path, praise: Praise, options: PairingOptions) -> None:
+        self._praise, self._options = praise, options
+        self._track = lru_cache(maxsize=_TRACKS)(
+            lambda uid: prepare_track(np.load(poses / f"{uid}.npy", mmap_mode="r"))
+        )
+
+    def align(self, fault: Fault) -> tuple[list[Alignment], int]:
+        """The best experts, best first, and how many were considered."""
+        options = self._options
+        keep = (options.experts_train if fault.group[0] == "train" else options.experts_test) + options.runners_up
+        learner = self._track(fault.take_uid).window(fault.start, fault.stop)
+        candidates = self._praise.candidates(fault)
+        found: list[Alignment] = []
+        for uid, comments in candidates.items():
+            worst = found[-1].alignment_mm if len(found) == keep else None
+            ceiling = np.inf if worst is None else worst + 1e-3  # errors are stored rounded
+            match = self._align(learner, self._track(uid), uid, comments, ceiling)
+            if match is not None:
+                found = sorted([*found, match], key=_quality)[:keep]
+        return found, len(candidates)
+
+    def _align(
+        self, learner: PoseTrack, expert: PoseTrack, uid: str, comments: dict[str, int], ceiling: float
+    ) -> Alignment | None:
+        options, length = self._options, len(learner)
+        if options.allow_unaligned and not (learner.mask.any() and expert.mask.any()):
+            remark_id, frame = min(comments.items(), key=lambda item: (item[1], item[0]))
+            start = min(frame, len(expert)) - length
+            return Alignment(uid, remark_id, start, None) if start >= 0 else None
+        starts = search_starts(list(comments.values()), length, len(expert), options)
+        match = best_window(learner, expert, starts, options.stride, ceiling)
+        if match is None:
+            return None
+        # Of the comments whose horizon holds the window, the one that it ends nearest to is what it demonstrates.
+        stop = match.start + length
+        remark_id = min(comments, key=lambda name: (abs(comments[name] - stop), name))
+        return Alignment(uid, remark_id, match.start, round(match.error_mm, 3))
+
+
+def _quality(found: Alignment) -> tuple[float, str]:
+    return (np.inf if found.alignment_mm is None else found.alignment_mm), found.take_uid
+
+
+def search_starts(comments: Sequence[int], length: int, frames: int, options: PairingOptions) -> np.ndarray:
+    """First frames of the windows that lie within the horizon of any comment and inside the take.
+
+    Args:
+        comments: Frames of the expert's comments.
+        length: Frames of the window.
+        frames: Frames of the take.
+        options: Horizon and stride.
+
+    Returns:
+        Ascending multiples of the stride, so that overlapping horizons share windows.
+    """
+    reach = round(options.horizon * FPS)
+    allowed = np.zeros(max(0, frames - length + 1), bool)
+    for comment in comments:
+        allowed[max(0, comment - reach) : max(0, comment + reach - length + 1)] = True
+    starts = np.flatnonzero(allowed)
+    return starts[starts % options.stride == 0]
+
+
+def align_faults(
+    faults: Sequence[Fault],
+    praise: Praise,
+    poses: Path,
+    options: PairingOptions,
+    shards: Path,
+    workers: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Iterator[tuple[Fault, list[Alignment], int]]:
+    """Aligns all faults; finished shards are read back instead of being computed again.
+
+    Args:
+        faults: What to align.
+        praise: Index of the candidates.
+        poses: Folder of ``<take_uid>.npy``.
+        options: See `PairingOptions`.
+        shards: Folder of results, one file per few faults, named by everything that decides them.
+        workers: Processes.
+        progress: Called with the number of faults done.
+
+    Yields:
+        (fault, experts best first, number of experts considered), in the order of ``faults``.
+    """
+    shards.mkdir(parents=True, exist_ok=True)
+    parts = [faults[i : i + _SHARD] for i in range(0, len(faults), _SHARD)]
+    digests = {group: _digest([ALGORITHM, asdict(options), praise.comments.get(group)]) for group in {f.group for f in faults}}  # fmt: skip
+    paths = [shards / f"{_digest([[asdict(f), digests[f.group]] for f in part])}.json" for part in parts]
+    missing = [i for i, path in enumerate(paths) if not path.is_file()]
+    done = len(faults) - sum(len(parts[i]) for i in missing)
+    progress(done)
+    results = parallel_map(_align_part, [parts[i] for i in missing], workers, _start_worker, (poses, praise, options))
+    for i, rows in zip(missing, results, strict=True):
+        write_atomically(paths[i], json.dumps(rows))
+        done += len(parts[i])
+        progress(done)
+    for part, path in zip(parts, paths, strict=True):
+        for fault, (found, considered) in zip(part, json.loads(path.read_text()), strict=True):
+            yield fault, [Alignment(**entry) for entry in found], considered
+
+
+def _digest(decisive: Any) -> str:
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:32]
+
+
+_aligner: _Aligner | None = None
+
+
+def _start_worker(poses: Path, praise: Praise, options: PairingOptions) -> None:
+    global _aligner
+    _aligner = _Aligner(poses, praise, options)
+
+
+def _align_part(part: Sequence[Fault]) -> list[tuple[list[dict], int]]:
+    assert _aligner is not None
+    return [([asdict(match) for match in found], considered) for found, considered in map(_aligner.align, part)]

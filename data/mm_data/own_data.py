@@ -1,0 +1,180 @@
+"""Reads a folder of one's own videos: mp4s, a table of takes, a table of remarks, and optional poses.
+
+::
+
+    FOLDER/takes.csv      video, participant, task, skill [, activity, split, ego_video]
+    FOLDER/remarks.csv    video, time, text [, commentator]
+    FOLDER/videos/*.mp4   named in the ``video`` column (and ``ego_video``, where there is one)
+    FOLDER/poses/*.npy    optional: <name of the video without .mp4>.npy, [T, 17, 3] or [T, 17, 4], metres, z up, 30 fps
+
+Both tables may be JSON lines (``takes.jsonl``, ``remarks.jsonl``) with the same names instead.
+"""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mm_data.funnel import Funnel
+from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Remark, Source, Take
+from mm_data.safe_load import join_inside, load_array
+from mm_data.skeleton import NUM_JOINTS
+from mm_data.video import VideoError, read_duration
+
+_TEST_SHARE = 0.2
+_SPLITS = {"train": "train", "test": "val", "val": "val"}
+
+
+def is_own_data(root: Path) -> bool:
+    """Whether a folder holds a table of takes in this format."""
+    return (root / "takes.csv").is_file() or (root / "takes.jsonl").is_file()
+
+
+def read_own_data(root: Path, max_drop_rate: float = 0.5) -> Source:
+    """Reads takes, remarks and poses of one's own.
+
+    A take without ``split`` goes to test for one participant in five, decided by the participant's name alone.
+
+    Args:
+        root: See the module.
+        max_drop_rate: Largest share of takes, and of remarks, that may be unusable.
+
+    Raises:
+        FileNotFoundError: A table is missing.
+        ValueError: A row is malformed (names file and line), a path leaves the folder, or too much had to be dropped.
+    """
+    take_funnel = Funnel("read takes", max_drop_rate)
+    takes: dict[str, Take] = {}
+    pose_files: dict[str, Path] = {}
+    for where, row in _rows(root, "takes", ("video", "participant", "task", "skill")):
+        take = _read_take(root, row, where, take_funnel)
+        if take is None:
+            continue
+        if take.take_uid in takes:
+            raise ValueError(f"{where}: video {row['video']!r} is listed twice; every video is one take.")
+        takes[take.take_uid] = take
+        take_funnel.keep()
+        poses = root / "poses" / f"{take.take_uid}.npy"
+        if poses.is_file():
+            pose_files[take.take_uid] = poses
+    take_funnel.check()
+
+    remark_funnel = Funnel("read remarks", max_drop_rate)
+    remarks = []
+    for number, (where, row) in enumerate(_rows(root, "remarks", ("video", "time", "text"))):
+        uid = Path(row["video"]).stem
+        commentator = str(row.get("commentator") or "me")
+        remark_id = f"{uid}/{commentator}/{number}"
+        text = " ".join(str(row["text"] or "").split())
+        time = _number(row["time"], where, "time")
+        if uid not in takes:
+            remark_funnel.drop("take is not usable", f"{where}: {row['video']}")
+        elif not text:
+            remark_funnel.drop("no text", where)
+        elif not 0.0 <= time <= takes[uid].duration + 1.0:
+            remark_funnel.drop("time outside the take", f"{where}: {time} s of {takes[uid].duration:.1f} s")
+        else:
+            remarks.append(Remark(remark_id, uid, commentator, time, text))
+            remark_funnel.keep()
+    remark_funnel.check()
+    return Source(root, takes, remarks, [take_funnel, remark_funnel], pose_files)
+
+
+def load_own_poses(path: Path) -> np.ndarray:
+    """Reads ``[T, 17, 3]`` or ``[T, 17, 4]`` as ``[T, 17, 4]`` with NaN and flag 0 where a joint is absent.
+
+    Raises:
+        ValueError: Another shape, or a visible joint that is not finite.
+    """
+    array = load_array(path).astype(np.float64)
+    if array.ndim != 3 or array.shape[1] != NUM_JOINTS or array.shape[2] not in (3, 4) or not len(array):
+        raise ValueError(
+            f"{path}: shape {array.shape}; expected [T, {NUM_JOINTS}, 3] or [T, {NUM_JOINTS}, 4] in COCO order."
+        )
+    finite = np.isfinite(array[..., :3]).all(-1)
+    visible = array[..., 3] > 0 if array.shape[2] == 4 else finite
+    if (visible & ~finite).any():
+        frame, joint = np.argwhere(visible & ~finite)[0]
+        raise ValueError(
+            f"{path}: frame {frame}, joint {joint} is visible but not finite; set its flag to 0 or mend it."
+        )
+    poses = np.full((len(array), NUM_JOINTS, 4), np.nan)
+    poses[..., 3] = np.where(visible, array[..., 3] if array.shape[2] == 4 else 1.0, 0.0)
+    poses[visible, :3] = array[visible, :3]
+    return poses
+
+
+def _rows(root: Path, name: str, required: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
+    """(file and line, row) of ``<name>.csv`` or ``<name>.jsonl``."""
+    table, lines = root / f"{name}.csv", root / f"{name}.jsonl"
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = [(f"{table}:{number}", dict(row)) for number, row in enumerate(csv.DictReader(file), start=2)]
+    elif lines.is_file():
+        rows = [
+            (f"{lines}:{number}", _parse(line, f"{lines}:{number}"))
+            for number, line in enumerate(lines.read_text(encoding="utf-8").splitlines(), start=1)
+            if line.strip()
+        ]
+    else:
+        raise FileNotFoundError(f"{table} is missing (or {lines.name}): docs/data.md shows the format.")
+    for where, row in rows:
+        missing = [column for column in required if row.get(column) in (None, "")]
+        if missing and (missing != ["text"]):
+            raise ValueError(f"{where}: {', '.join(missing)} missing; required are {', '.join(required)}.")
+    return rows
+
+
+def _parse(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not valid JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: expected an object, found {type(row).__name__}.")
+    return row
+
+
+def _number(value: Any, where: str, column: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {column} {value!r} is not a number.") from error
+
+
+def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> Take | None:
+    video = join_inside("videos", str(row["video"]), where)
+    ego = join_inside("videos", str(row["ego_video"]), where) if row.get("ego_video") else None
+    if row["skill"] not in LEARNER_SKILLS + EXPERT_SKILLS:
+        raise ValueError(
+            f"{where}: skill {row['skill']!r}; choose from {', '.join(LEARNER_SKILLS)} (learners), {', '.join(EXPERT_SKILLS)} (experts)."
+        )
+    if row.get("split") and row["split"] not in _SPLITS:
+        raise ValueError(f"{where}: split {row['split']!r}; choose from train and test, or leave it empty.")
+    try:
+        duration = read_duration(root / video)
+    except (FileNotFoundError, VideoError) as error:
+        return funnel.drop("video missing" if isinstance(error, FileNotFoundError) else "video unreadable", where)
+    if ego is None:
+        funnel.note("no ego video: the exo video stands in both views", where)
+    participant = str(row["participant"])
+    chosen = row.get("split") or ("test" if _uniform(participant) < _TEST_SHARE else "train")
+    return Take(
+        take_uid=Path(str(row["video"])).stem,
+        take_name=Path(str(row["video"])).stem,
+        participant=participant,
+        activity=str(row.get("activity") or row["task"]),
+        task=str(row["task"]),
+        skill=str(row["skill"]),
+        split=_SPLITS[chosen],
+        duration=duration,
+        ego_video=ego or video,
+        exo_video=video,
+    )
+
+
+def _uniform(name: str) -> float:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,151 @@
+"""Loading files that somebody else made: nothing is executed, nothing outside the folder is opened, sizes are checked first."""
+
+import ast
+import json
+import pickle
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+MAX_JSON_BYTES = 2**30
+"""Larger JSON files are refused: parsed, they would need about eight times their size in memory."""
+
+MAX_ARRAY_BYTES = 2**33
+"""Larger arrays are refused before memory is reserved for them."""
+
+_PLAIN_PICKLE = {
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("_codecs", "encode"),
+}
+
+
+def read_json(path: Path, hint: str) -> Any:
+    """Parses a JSON file.
+
+    Args:
+        path: The file.
+        hint: What the file is for and how to get it; ends the message when it is missing.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: The file is too large, or is not JSON (a truncated download, usually).
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: {hint}")
+    size = path.stat().st_size
+    if size > MAX_JSON_BYTES:
+        raise ValueError(
+            f"{path}: {size:,} bytes; JSON files above {MAX_JSON_BYTES:,} bytes are refused. No file of this kind is that large: "
+            "download it again."
+        )
+    try:
+        return json.loads(path.read_bytes())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text at byte {error.start} of {size}; download it again.") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: not valid JSON at character {error.pos} of {size} bytes; download it again."
+        ) from error
+
+
+def load_array(path: Path, mmap: bool = False) -> np.ndarray:
+    """Opens a ``.npy`` file without unpickling, after its header was checked against the bytes that are there.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: Not a NumPy file, an array of Python objects, more data claimed than there are bytes, or too large.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: an array was expected there.")
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = header(file)
+        except ValueError as error:
+            raise ValueError(f"{path}: not a NumPy array file ({error}). Save it again with numpy.save.") from error
+        there = path.stat().st_size - file.tell()
+    if dtype.hasobject:
+        raise ValueError(f"{path}: holds Python objects, which would have to be unpickled. Save it as a plain array.")
+    claimed = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if claimed > there or claimed > MAX_ARRAY_BYTES:
+        raise ValueError(
+            f"{path}: claims {claimed:,} bytes (shape {shape}, {dtype}), has {there:,} and may have {MAX_ARRAY_BYTES:,}. "
+            "The file is truncated or forged: make it again."
+        )
+    return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) in _PLAIN_PICKLE:
+            return super().find_class(module_name, global_name)
+        raise pickle.UnpicklingError(f"asks for {module_name}.{global_name}")
+
+
+def load_plain_pickle(path: Path) -> Any:
+    """Unpickles containers, strings, numbers and NumPy scalars, and nothing else; NumPy scalars become Python's.
+
+    Published annotation pickles are Python 2's, so bytes are read as Latin-1. Keys such as ``(numpy.int64(1), 7)`` come
+    out as ``(1, 7)``: releases disagree about the type of the same key.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: The file asks for any class or function, or is not a pickle.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: an annotation pickle was expected there.")
+    try:
+        with path.open("rb") as file:
+            return _plain(_PlainUnpickler(file, encoding="latin1").load())
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: refused, {error}. Only lists, tuples, dictionaries, strings and numbers are unpickled, because a "
+            "pickle can run any code. If you trust the file, convert it to JSON yourself."
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def parse_frame_range(text: str, where: str) -> tuple[int, int]:
+    """Reads ``"(30, 150)"`` or ``"[30, 150]"`` as frames ``[start, stop)`` without evaluating it.
+
+    Args:
+        text: The range as published.
+        where: File and sample, for the error.
+
+    Raises:
+        ValueError: Anything but two integers with 0 <= start < stop, both within a day of video.
+    """
+    try:
+        start, stop = ast.literal_eval(text) if len(text) <= 64 else (None, None)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        start, stop = None, None
+    if type(start) is not int or type(stop) is not int or not 0 <= start < stop <= MAX_FRAME:
+        raise ValueError(f"{where}: {text[:64]!r} is not a frame range such as '(30, 150)'.")
+    return start, stop
+
+
+MAX_FRAME = 24 * 3600 * 30
+"""A day of video at 30 fps; larger frame numbers are forged or corrupt."""
+
+
+def join_inside(root_dir: str, relative: str, where: str) -> str:
+    """Joins two paths of a metadata file, which must stay inside the data set's folder.
+
+    Raises:
+        ValueError: The result is absolute or climbs out.
+    """
+    path = PurePosixPath(root_dir) / relative
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{where}: path {str(path)!r} leaves the data set's folder; the file has been tampered with.")
+    return str(path)

@@ -1,0 +1,95 @@
+"""Opens any data set that tuples can be built from, and its poses as dense arrays on disk."""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mm_data.egoexo4d import load_poses, read_release
+from mm_data.funnel import Funnel
+from mm_data.own_data import is_own_data, load_own_poses, read_own_data
+from mm_data.parallel import parallel_map
+from mm_data.records import FPS, Source, Take
+from mm_data.skeleton import NUM_JOINTS
+
+_SLACK = 2.0  # seconds that poses may run past a take's end before another frame rate is suspected
+
+
+def read_source(root: Path, max_drop_rate: float = 0.5) -> Source:
+    """Reads an Ego-Exo4D download, a miniature, or a folder of one's own videos.
+
+    Raises:
+        FileNotFoundError: The folder or one of its files is missing.
+        ValueError: A file is malformed, or too much had to be dropped.
+    """
+    return read_own_data(root, max_drop_rate) if is_own_data(root) else read_release(root, max_drop_rate)
+
+
+def cache_poses(
+    source: Source,
+    folder: Path,
+    funnel: Funnel,
+    workers: int = 1,
+    allow_absent: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[str]:
+    """Writes ``<take_uid>.npy`` ``[T, 17, 4]`` float32 for every take; files that exist are kept.
+
+    Args:
+        source: The data set.
+        folder: Where the arrays go.
+        funnel: Counts takes, and notes irregularities of their files.
+        workers: Processes; each holds one file at a time.
+        allow_absent: Write arrays without a visible joint for takes that have no pose file, instead of dropping them.
+        progress: Called with the number of takes done.
+
+    Returns:
+        Uids of the takes that have an array.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(take, source.pose_files.get(uid), folder / f"{uid}.npy", allow_absent) for uid, take in source.takes.items()]  # fmt: skip
+    found = []
+    for done, (job, outcome) in enumerate(zip(jobs, parallel_map(_cache, jobs, workers), strict=True), start=1):
+        uid, (problem, detail, notes) = job[0].take_uid, outcome
+        for what, count in notes.items():
+            funnel.note(what, uid, count)
+        if problem:
+            funnel.drop(problem, f"{uid} {detail}".strip())
+        else:
+            funnel.keep()
+            found.append(uid)
+        progress(done)
+    return found
+
+
+def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, Counter[str]]:
+    """Problem (or None), its detail, and notes."""
+    take, source, target, allow_absent = job
+    notes: Counter[str] = Counter()
+    if target.is_file():
+        return None, "", notes
+    if source is None and not allow_absent:
+        return "no body poses", "", notes
+    try:
+        poses = _absent_poses(take) if source is None else _load(source, notes)
+    except ValueError as error:
+        return "unreadable poses", str(error), notes
+    if len(poses) > (take.duration + _SLACK) * FPS:
+        return "poses run past the take: another frame rate?", f"({len(poses)} frames, {take.duration:.1f} s)", notes
+    partial = target.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.save(file, poses.astype(np.float32))
+    os.replace(partial, target)
+    return None, "", notes
+
+
+def _load(path: Path, notes: Counter[str]) -> np.ndarray:
+    return load_own_poses(path) if path.suffix == ".npy" else load_poses(path, notes=notes)
+
+
+def _absent_poses(take: Take) -> np.ndarray:
+    poses = np.full((round(take.duration * FPS), NUM_JOINTS, 4), np.nan)
+    poses[..., 3] = 0.0
+    return poses

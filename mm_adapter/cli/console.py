@@ -1,0 +1,28 @@
+"""What all commands print with."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def progress_bar() -> Progress:
+    """A progress bar like those of all commands."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    )
+
+
+class ConsoleReport:
+    """Prints finished stages and progress bars; see `mm_data.build.Report`."""
+
+    def line(self, text: str) -> None:
+        """A stage has finished."""
+        print(text)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A progress bar; the result is called with the number done."""
+        with progress_bar() as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,120 @@
+"""Commands that prepare training: the miniature, video features, pose codes and the embedded language model."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from mm_adapter.base_models import write_embedded_language_model
+from mm_adapter.cli.console import progress_bar
+from mm_adapter.feature_extraction import clips_of, extract_features
+from mm_adapter.internvideo2 import PRESETS, build_encoder
+from mm_data.records import Clip
+from mm_data.tuple_store import read_gallery, read_manifest, read_tuples
+from mm_tokenizers import fingerprint, load_tokenizer
+from mm_tokenizers.codes import PoseCodeStore
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Adds the commands."""
+    mini = commands.add_parser("miniature", help="write a synthetic data set in Ego-Exo4D's on-disk format")
+    mini.add_argument("out", type=Path)
+    mini.add_argument("--takes", type=int, default=200, help="number of takes, two per participant")
+    mini.add_argument("--seed", type=int, default=0, help="same takes and seed, same bytes")
+    mini.add_argument("--workers", type=int, default=2)
+    mini.add_argument("--no-videos", action="store_true", help="annotations and poses only: enough to build tuples")
+    mini.set_defaults(run=run_miniature)
+
+    features = commands.add_parser("features", help="frozen video features").add_subparsers(
+        metavar="STEP", required=True
+    )
+    extract = features.add_parser("extract", help="encode the clips of a tuple folder; resumes at the clip")
+    extract.add_argument("tuples", type=Path)
+    extract.add_argument("out", type=Path)
+    extract.add_argument("--encoder", default="tiny", choices=sorted(PRESETS))
+    extract.add_argument("--weights", type=Path, help="safetensors file; random weights without")
+    extract.add_argument("--grid", type=int, default=1, help="tokens per frame along one side")
+    extract.add_argument("--max-bad", type=float, default=0.02, help="share of clips that may be undecodable")
+    extract.set_defaults(run=run_extract)
+
+    tokenizer = commands.add_parser("tokenizer", help="pose tokens").add_subparsers(metavar="STEP", required=True)
+    encode = tokenizer.add_parser("encode", help="tokenize the clips of a tuple folder")
+    encode.add_argument("tuples", type=Path)
+    encode.add_argument("tokenizer", type=Path)
+    encode.add_argument("out", type=Path)
+    encode.add_argument("--frames", type=int, default=10, help="frames sampled per clip")
+    encode.set_defaults(run=run_encode)
+
+    model = commands.add_parser(
+        "language-model", help="write the embedded SmolLM2-135M-Instruct as a checkpoint folder"
+    )
+    model.add_argument("out", type=Path)
+    model.set_defaults(run=run_language_model)
+
+
+def run_miniature(args: argparse.Namespace) -> None:
+    """Writes the miniature."""
+    from mm_data.miniature import write_miniature
+
+    with progress_bar() as progress:
+        task = progress.add_task("rendering takes", total=args.takes)
+        counts = write_miniature(
+            args.out, args.takes, args.seed, args.workers,
+            lambda done: progress.update(task, completed=done), not args.no_videos,
+        )  # fmt: skip
+        progress.update(task, completed=args.takes)
+    print(f"{args.out}: {counts} (synthetic)")
+
+
+def _all_clips(tuples: Path) -> dict[str, Clip]:
+    clips = clips_of(read_tuples(tuples, "train") + read_tuples(tuples, "test"))
+    return clips | {clip.clip_id: clip for clip, _ in read_gallery(tuples)}
+
+
+def run_extract(args: argparse.Namespace) -> None:
+    """Extracts features."""
+    clips = _all_clips(args.tuples)
+    videos = Path(read_manifest(args.tuples)["request"]["source"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encoder, name = build_encoder(args.encoder, args.weights)
+    with progress_bar() as progress:
+        task = progress.add_task(f"encoding clips with {name}", total=len(clips))
+        bad = extract_features(
+            encoder.to(device), name, clips, videos, args.out, args.grid, device, args.max_bad,
+            lambda done, total: progress.update(task, completed=done),
+        )  # fmt: skip
+        progress.update(task, completed=len(clips))
+    for clip, reason in list(bad.items())[:5]:
+        Console(stderr=True).print(f"left out {clip}: {reason}")
+    print(f"{args.out}: {len(clips) - len(bad)} clips, {len(bad)} left out")
+
+
+def run_encode(args: argparse.Namespace) -> None:
+    """Tokenizes poses; a store of the same tokenizer and clips is left as it is."""
+    clips = _all_clips(args.tuples)
+    tokenizer = load_tokenizer(args.tokenizer)
+    if (args.out / "codes.json").is_file():
+        store = PoseCodeStore.load(args.out)
+        if (store.tokenizer_fingerprint, store.frames) == (fingerprint(tokenizer), args.frames) and not store.missing(
+            clips
+        ):
+            print(f"{args.out} is up to date: {len(clips)} clips")
+            return
+
+    def poses(clip_id: str) -> np.ndarray:
+        clip = clips[clip_id]
+        return np.load(args.tuples / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
+
+    PoseCodeStore.encode(tokenizer, clips, poses, args.frames).save(args.out)
+    print(f"{args.out}: {len(clips)} clips of {args.frames} frames")
+
+
+def run_language_model(args: argparse.Namespace) -> None:
+    """Writes the embedded language model unless it is there."""
+    if (args.out / "model.safetensors").is_file():
+        print(f"{args.out} is there already")
+        return
+    write_embedded_language_model(args.out)
+    print(f"{args.out}: SmolLM2-135M-Instruct")
