@@ -1,11 +1,14 @@
 """Shared fixtures: one tiny set of inputs, made by the script that users run."""
 
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from tiny_coach import ROOT, TinyCoach, launch, load_script
+
+from mm_data.miniature import write_miniature
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +27,27 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def coach(tiny: Path) -> TinyCoach:
     return TinyCoach(tiny)
+
+
+@pytest.fixture(scope="session")
+def big_miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three hundred takes without videos: enough to count on."""
+    out = tmp_path_factory.mktemp("big") / "miniature"
+    write_miniature(out, takes=300, seed=0, workers=2, videos=False)
+    return out
+
+
+@pytest.fixture(scope="session")
+def big_tuples(big_miniature: Path) -> Path:
+    """Tuples of the big miniature, built by the command line with its defaults."""
+    out = big_miniature.parent / "tuples"
+    launch("mm-coach", "data", "build", str(big_miniature), str(out))
+    return out
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    """A writable copy of the miniature's annotations (without videos)."""
+    target = tmp_path / "copy"
+    shutil.copytree(tiny / "miniature", target, ignore=shutil.ignore_patterns("*.mp4"))
+    return target

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from mm_data.alignment import error_curve, prepare_track
-from mm_data.build_report import write_build_report
 from mm_data.files import write_atomically
 from mm_data.funnel import Funnel
 from mm_data.labelling import Labeller, RulesLabeller, label_remarks
@@ -29,15 +28,7 @@ from mm_data.pairing import (
 from mm_data.records import CoachingTuple, LabelledRemark, Provenance, RunnerUp, Source, Take
 from mm_data.review.decisions import apply_decisions, read_decisions
 from mm_data.sources import cache_poses, read_source
-from mm_data.tuple_store import (
-    LABELS,
-    MANIFEST,
-    POSES,
-    SPLITS,
-    write_card,
-    write_gallery,
-    write_tuples,
-)
+from mm_data.tuple_store import LABELS, MANIFEST, POSES, SPLITS, finish_folder
 
 
 @dataclass(frozen=True)
@@ -172,22 +163,9 @@ def build_tuples(
                 f"No tuple in the {split} split: the data set is too small, has no {split} participants with both skills, "
                 "or every tuple was rejected in review."
             )
-        write_tuples(out, split, chosen[split])
     gallery = gallery_clips(labelled, source.takes, splits, poses, options.pairing, "test")
-    write_gallery(out, gallery)
-
-    manifest = {
-        "request": request,
-        "review": reviewed,
-        "reviewed": sum(t.provenance.review is not None for t in test),
-        "synthetic": source.synthetic,
-        "tuples": {split: len(rows) for split, rows in chosen.items()} | {"gallery": len(gallery)},
-        "participants": {split: len({c.participant for t in rows for c in (t.learner, t.expert)}) for split, rows in chosen.items()},
-        "funnel": [f.summary() for f in [*funnels, role_funnel, pair_funnel, align_funnel, review_funnel]],
-    }  # fmt: skip
-    write_build_report(out, manifest, chosen)
-    write_card(out, manifest)
-    write_atomically(out / MANIFEST, json.dumps(manifest, indent=2))
+    all_funnels = [*funnels, role_funnel, pair_funnel, align_funnel, review_funnel]
+    manifest = finish_folder(out, request, chosen, gallery, all_funnels, source.synthetic, reviewed)
     report.line(
         f"paired and aligned: {len(chosen['train'])} training tuples, {len(test)} test tuples, {len(gallery)} more expert clips for the gallery"
     )

@@ -7,8 +7,9 @@ import asyncio
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class Schema:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would ask for; tokens are characters over four until answers of this run are known."""
+    """What a run would ask for, equal questions once; tokens of prompts are characters over four."""
 
     requests: int
     cached: int
@@ -126,14 +127,10 @@ def estimate(
     finished = _finished(log)
     lengths = [c.completion_tokens for c in finished.values() if c.completion_tokens]
     average = sum(lengths) / len(lengths) if lengths else answer_tokens
-    count = cached = characters = 0
-    for request in requests:
-        count += 1
-        if request_key(endpoint, request, schema) in finished:
-            cached += 1
-        else:
-            characters += sum(len(message["content"]) for message in request.messages)
-    return Estimate(count, cached, characters // 4, round((count - cached) * average))
+    distinct = {request_key(endpoint, request, schema): request for request in requests}
+    open_ = [request for key, request in distinct.items() if key not in finished]
+    characters = sum(len(message["content"]) for request in open_ for message in request.messages)
+    return Estimate(len(distinct), len(distinct) - len(open_), characters // 4, round(len(open_) * average))
 
 
 def complete(
@@ -161,19 +158,24 @@ def complete(
         EndpointError: Wrong key, unknown model, or many requests in a row that the endpoint could not answer.
         ModuleNotFoundError: The ``llm`` extra is not installed.
     """
-    finished = _finished(log)
+    answers = _finished(log)
     keys = {request.item_id: request_key(endpoint, request, schema) for request in requests}
-    waiting = iter([request for request in requests if keys[request.item_id] not in finished])
-    done = {item: finished[key] for item, key in keys.items() if key in finished}
-    progress(len(done))
+    # Equal questions are asked once: commentators repeat themselves.
+    waiting = {keys[r.item_id]: r for r in reversed(requests) if keys[r.item_id] not in answers}
+    sharing = Counter(keys.values())
+    done = sum(count for key, count in sharing.items() if key in answers)
+    progress(done)
 
     def record(completion: Completion) -> None:
-        done[completion.item_id] = completion
-        append_record(log, {"key": keys[completion.item_id], "model": endpoint.model, "at": round(time.time(), 3), **asdict(completion)})  # fmt: skip
-        progress(len(done))
+        nonlocal done
+        key = keys[completion.item_id]
+        answers[key] = completion
+        append_record(log, {"key": key, "model": endpoint.model, "at": round(time.time(), 3), **asdict(completion)})
+        done += sharing[key]
+        progress(done)
 
-    asyncio.run(_run(endpoint, waiting, schema, record))
-    return {request.item_id: done[request.item_id] for request in requests}
+    asyncio.run(_run(endpoint, iter(list(waiting.values())[::-1]), schema, record))
+    return {request.item_id: replace(answers[keys[request.item_id]], item_id=request.item_id) for request in requests}
 
 
 def _finished(log: Path) -> dict[str, Completion]:

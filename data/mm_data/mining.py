@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,18 @@ class _Aligner:
             match = self._align(learner, self._track(uid), uid, comments, ceiling)
             if match is not None:
                 found = sorted([*found, match], key=_quality)[:keep]
-        return found, len(candidates)
+        return sorted((self._refine(learner, match) for match in found), key=_quality), len(candidates)
+
+    def _refine(self, learner: PoseTrack, match: Alignment) -> Alignment:
+        """Moves a window that was found on every stride-th frame to the best frame around it."""
+        if match.alignment_mm is None:
+            return match
+        expert, reach = self._track(match.take_uid), self._options.stride - 1
+        last = len(expert) - len(learner)
+        starts = np.arange(max(0, match.start - reach), min(last, match.start + reach) + 1)
+        best = best_window(learner, expert, starts, self._options.stride)
+        assert best is not None  # the window itself is among them
+        return replace(match, start=best.start, alignment_mm=round(best.error_mm, 3))
 
     def _align(
         self, learner: PoseTrack, expert: PoseTrack, uid: str, comments: dict[str, int], ceiling: float

@@ -73,7 +73,7 @@ def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, 
     if source is None and not allow_absent:
         return "no body poses", "", notes
     try:
-        poses = _absent_poses(take) if source is None else _load(source, notes)
+        poses = _absent_poses(take) if source is None else load_pose_file(source, notes)
     except ValueError as error:
         return "unreadable poses", str(error), notes
     if len(poses) > (take.duration + _SLACK) * FPS:
@@ -85,7 +85,12 @@ def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, 
     return None, "", notes
 
 
-def _load(path: Path, notes: Counter[str]) -> np.ndarray:
+def load_pose_file(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
+    """Poses ``[T, 17, 4]`` of one take from Ego-Exo4D's JSON or a NumPy array; ``notes`` counts irregularities.
+
+    Raises:
+        ValueError: The file is malformed.
+    """
     return load_own_poses(path) if path.suffix == ".npy" else load_poses(path, notes=notes)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mm_data.build_report import write_build_report
 from mm_data.files import write_atomically
+from mm_data.funnel import Funnel
 from mm_data.records import Clip, CoachingTuple
 
 MANIFEST, GALLERY, POSES, LABELS = "manifest.json", "gallery.parquet", "poses", "labels.jsonl"
@@ -48,14 +50,47 @@ TUPLE_SCHEMA = pa.schema(
 _GALLERY_SCHEMA = pa.schema([*_CLIP, ("activity", pa.string())])
 
 
-def write_tuples(folder: Path, split: str, tuples: list[CoachingTuple]) -> None:
-    """Writes one split."""
-    _write(folder / f"{split}.parquet", [t.to_row() for t in tuples], TUPLE_SCHEMA)
+def finish_folder(
+    folder: Path,
+    request: dict[str, Any],
+    tuples: dict[str, list[CoachingTuple]],
+    gallery: list[tuple[Clip, str]],
+    funnels: list[Funnel],
+    synthetic: bool,
+    review: str | None = None,
+) -> dict[str, Any]:
+    """Writes splits, gallery, report, card and, last, the manifest that marks the folder as finished.
 
+    Args:
+        folder: The tuple folder.
+        request: Source, labeller and options.
+        tuples: Split to its tuples.
+        gallery: Expert clips that retrieval searches, with their activity.
+        funnels: Every stage's account.
+        synthetic: Whether the data is made up.
+        review: Hash of the decisions that were applied.
 
-def write_gallery(folder: Path, gallery: list[tuple[Clip, str]]) -> None:
-    """Writes the expert clips that retrieval searches, with their activity."""
+    Returns:
+        The manifest.
+    """
+    people = {split: {c.participant for t in rows for c in (t.learner, t.expert)} for split, rows in tuples.items()}
+    manifest = {
+        "request": request,
+        "review": review,
+        "reviewed": sum(t.provenance.review is not None for t in tuples["test"]),
+        "synthetic": synthetic,
+        "tuples": {split: len(rows) for split, rows in tuples.items()} | {"gallery": len(gallery)},
+        "participants": {split: len(names) for split, names in people.items()},
+        "shared_participants": len(people["train"] & people["test"]),
+        "funnel": [funnel.summary() for funnel in funnels],
+    }
+    for split, rows in tuples.items():
+        _write(folder / f"{split}.parquet", [t.to_row() for t in rows], TUPLE_SCHEMA)
     _write(folder / GALLERY, [{**asdict(clip), "activity": activity} for clip, activity in gallery], _GALLERY_SCHEMA)
+    write_build_report(folder, manifest, tuples)
+    _write_card(folder, manifest)
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2))
+    return manifest
 
 
 def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
@@ -109,7 +144,7 @@ def read_gallery(folder: Path) -> list[tuple[Clip, str]]:
     return [(Clip(**{k: v for k, v in row.items() if k != "activity"}), row["activity"]) for row in rows]
 
 
-def write_card(folder: Path, manifest: dict[str, Any]) -> None:
+def _write_card(folder: Path, manifest: dict[str, Any]) -> None:
     """Writes the data set card, which also tells ``datasets`` where the splits are."""
     request, counts = manifest["request"], manifest["tuples"]
     lines = [
@@ -133,7 +168,7 @@ def write_card(folder: Path, manifest: dict[str, Any]) -> None:
         "ExpertAF §3.2. `docs/data.md` of mm-coach explains the columns; clips are frames `[start, stop)` at 30 fps.",
         "",
         f"- {counts['train']} training and {counts['test']} test tuples, {counts['gallery']} further gallery clips",
-        f"- no participant and no take is on both sides ({manifest['participants']['train']} and {manifest['participants']['test']} participants)",
+        f"- {manifest['participants']['train']} participants in training, {manifest['participants']['test']} in test, {manifest['shared_participants']} on both sides",
         f"- labels by `{request['labeller']}`; {manifest['reviewed']} of the test tuples were looked at by a person",
         f"- pairing: `{json.dumps(request['pairing'])}`",
         "",

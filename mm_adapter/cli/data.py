@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mm_adapter.cli import data_exchange, data_inspection
 from mm_adapter.cli.console import ConsoleReport
 from mm_data.build import BuildOptions, build_tuples
 from mm_data.completions import Endpoint
@@ -96,6 +97,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     label.add_argument("--input-price", type=float, default=0.0, help="per million prompt tokens")
     label.add_argument("--output-price", type=float, default=0.0, help="per million answer tokens")
     label.set_defaults(run=run_label)
+    data_inspection.add_steps(steps)
+    data_exchange.add_steps(steps)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from mm_data.labelling.rules import mentioned_regions
 from mm_data.records import CORRECT, IMPROVE, Demonstration, LabelledRemark, Remark
 
 TOLERANCE = 0.5
-"""Seconds between a remark and the judgement of the same moment by the same commentator."""
+"""Seconds within which a judgement by the same commentator can be about the same moment; the nearest one counts."""
 
 
 class PolarityLabeller:
@@ -46,13 +46,11 @@ class PolarityLabeller:
         return results
 
     def _label(self, remark: Remark) -> LabelledRemark | str:
-        moments = [
-            item
-            for item in self._by_session[remark.take_uid, remark.commentator]
-            if abs(item.time - remark.time) <= TOLERANCE
-        ]
-        if not moments:
+        session = self._by_session.get((remark.take_uid, remark.commentator), [])
+        nearest = min((abs(item.time - remark.time) for item in session), default=TOLERANCE + 1)
+        if nearest > TOLERANCE:
             return "no judgement of this moment"
+        moments = [item for item in session if abs(item.time - remark.time) <= nearest + 1e-6]
         tips = [text for item in moments if not item.good for text in item.texts]
         praise = [text for item in moments if item.good for text in item.texts]
         regions = dict.fromkeys((r for text in praise for r in mentioned_regions(text)), CORRECT)

@@ -9,7 +9,7 @@ from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark
 REGION_WORDS: dict[str, str] = {
     "head": r"head|eyes?|gaze|chin|face|look(?:ing|s)?",
     "torso": r"torso|trunk|chest|back|upper body|body|hips?|core|spine|lean(?:ing|s)?|posture",
-    "arms": r"arms?|elbows?|forearms?|shoulders?",
+    "arms": r"arms?|elbows?|forearms?|shoulders?(?! width)",
     "hands": r"hands?|wrists?|fingers?|grip|follow-through|palms?",
     "legs": r"legs?|knees?|thighs?|backswing",
     "feet": r"feet|foot|ankles?|toes?|heels?|stance|footwork|step(?:ping)?",
@@ -34,7 +34,7 @@ _ASIDE = re.compile(r"i will give this|that's (?:how|what) i would|let's see|her
 class RulesLabeller:
     """See `Labeller`."""
 
-    version = "rules-1"
+    version = "rules-2"
 
     def label(
         self, remarks: Sequence[Remark], progress: Callable[[int], None] = lambda done: None

@@ -180,7 +180,7 @@ def _proficiency_entry(take: SimulatedTake) -> dict[str, Any]:
 
 
 def _demonstrations(takes: Iterable[SimulatedTake]) -> dict[str, Any]:
-    """Good executions and tips; the judgement of a moment is written by others, a little later than the pause."""
+    """Good executions and tips, in the words of others, at the moments of the commentary."""
     rows = []
     for take in takes:
         moments = [(name, said) for name, remarks in take.remarks.items() for said in remarks]
@@ -188,7 +188,7 @@ def _demonstrations(takes: Iterable[SimulatedTake]) -> dict[str, Any]:
         def entries(key: str, moments: list = moments, take: SimulatedTake = take) -> list[dict[str, Any]]:
             return [
                 {
-                    "video_time": round(said.time + 0.1, 3),
+                    "video_time": said.time,
                     "list": list(getattr(said.spoken, key)),
                     "expert_uid": name,
                     "video_name": take.take_name,

@@ -1,0 +1,71 @@
+"""`mm-coach data` commands towards people and other files: review, import-expertaf, export-llava."""
+
+import argparse
+import json
+from pathlib import Path
+
+from mm_adapter.cli.console import ConsoleReport
+from mm_data.expertaf_import import import_expertaf
+from mm_data.llava_format import write_llava
+from mm_data.sources import read_source
+from mm_data.tuple_store import SPLITS, read_manifest, read_tuples
+
+
+def add_steps(steps: argparse._SubParsersAction) -> None:
+    """Adds the commands below `mm-coach data`."""
+    review = steps.add_parser("review", help="open a page on this machine to accept, fix or reject tuples")
+    review.add_argument("tuples", type=Path)
+    review.add_argument("--split", default="test", choices=SPLITS)
+    review.add_argument("--decisions", type=Path, help="append-only file that reviewers share; TUPLES/review.jsonl by default")  # fmt: skip
+    review.add_argument("--port", type=int, default=8765)
+    review.set_defaults(run=run_review)
+
+    imported = steps.add_parser("import-expertaf", help="make a tuple folder from ExpertAF's released JSON")
+    imported.add_argument("source", type=Path, help="Ego-Exo4D download with poses")
+    imported.add_argument("train", type=Path)
+    imported.add_argument("test", type=Path)
+    imported.add_argument("out", type=Path)
+    imported.add_argument("--max-drop-rate", type=float, default=0.5)
+    imported.add_argument("--workers", type=int, default=2)
+    imported.set_defaults(run=run_import)
+
+    exported = steps.add_parser("export-llava", help="write a split as a LLaVA conversation file")
+    exported.add_argument("tuples", type=Path)
+    exported.add_argument("out", type=Path)
+    exported.add_argument("--split", default="train", choices=SPLITS)
+    exported.set_defaults(run=run_export)
+
+
+def run_review(args: argparse.Namespace) -> None:
+    """Serves the page until it is interrupted."""
+    try:
+        import uvicorn
+
+        from mm_data.review.server import LOOPBACK, review_app
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error.name} is missing: pip install 'mm-coach[review]'.") from error
+    decisions = args.decisions or args.tuples / "review.jsonl"
+    app = review_app(args.tuples, decisions, args.split)
+    print(
+        f"http://{LOOPBACK[0]}:{args.port}  (this machine only; Ctrl-C ends it)\ndecisions go to {decisions}",
+        flush=True,
+    )
+    uvicorn.run(app, host=LOOPBACK[0], port=args.port, log_level="warning")
+
+
+def run_import(args: argparse.Namespace) -> None:
+    """Imports and prints the funnel."""
+    with ConsoleReport().progress("reading poses", len(read_source(args.source).takes)) as progress:
+        manifest = import_expertaf(
+            args.source, {"train": args.train, "test": args.test}, args.out, args.max_drop_rate, args.workers, progress
+        )
+    print(json.dumps(manifest["funnel"], indent=1))
+    print(f"{args.out}: {manifest['tuples']}; {manifest['shared_participants']} participants on both sides")
+
+
+def run_export(args: argparse.Namespace) -> None:
+    """Writes the LLaVA file."""
+    source = read_source(Path(read_manifest(args.tuples)["request"]["source"]))
+    tuples = read_tuples(args.tuples, args.split)
+    write_llava(args.out, tuples, {uid: take.take_name for uid, take in source.takes.items()})
+    print(f"{args.out}: {len(tuples)} conversations")
