@@ -1,9 +1,10 @@
 """The `mm-coach` command."""
 
 import argparse
+import pkgutil
 import sys
 
-from mm_adapter.cli import data, doctor, evaluation, prepare
+from mm_adapter.cli.commands import add_commands
 
 EPILOG = """\
 From nothing to a trained coach (scripts/quickstart.sh runs exactly this):
@@ -29,8 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (doctor, prepare, data, evaluation):
-        module.add_commands(commands)
+    add_commands(commands)
     return parser
 
 
@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command; errors that a person can mend are printed as one sentence, with exit status 2."""
     args = build_parser().parse_args(argv)
     try:
-        return args.run(args) or 0
+        run = pkgutil.resolve_name(args.run) if isinstance(args.run, str) else args.run
+        return run(args) or 0
     except (ValueError, FileNotFoundError, ModuleNotFoundError, KeyError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"mm-coach: {message}", file=sys.stderr)

@@ -20,15 +20,6 @@ Check = tuple[str, str, str]
 """What was looked at, what was found, how to mend it (empty when nothing is missing)."""
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Adds the command."""
-    parser = commands.add_parser(
-        "doctor", help="report versions, devices, Java, vLLM and disk, and how to mend what is missing"
-    )
-    parser.add_argument("--folder", type=Path, default=Path("."), help="where runs will be written")
-    parser.set_defaults(run=run)
-
-
 def _packages() -> list[Check]:
     extras = {"trl": "train", "deepspeed": "train", "bitsandbytes": "qlora"}
     checks = []

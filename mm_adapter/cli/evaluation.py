@@ -29,31 +29,6 @@ from mm_tokenizers import canonical_poses, sample_frames
 from mm_tokenizers.codes import PoseCodeStore
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Adds the commands."""
-    score = commands.add_parser(
-        "evaluate", help="comment, rank and demonstrate on the test split, then score with baselines"
-    )
-    score.add_argument("coach", type=Path, help="a run's coach/ or checkpoint-N folder")
-    score.add_argument("tuples", type=Path)
-    score.add_argument("codes", type=Path, help="pose codes of the tuples")
-    score.add_argument("out", type=Path)
-    score.add_argument("--features", type=Path, help="feature store, unless the coach is pose-only")
-    score.add_argument(
-        "--gallery", choices=("activity", "all"), default="activity", help="which expert clips are ranked"
-    )
-    score.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
-    score.set_defaults(run=run_evaluate)
-
-    report = commands.add_parser("report", help="write a self-contained page about a finished run")
-    report.add_argument("evaluation", type=Path, help="folder written by `mm-coach evaluate`")
-    report.add_argument("out", type=Path, help="folder for index.html and metrics.json")
-    report.add_argument("--training", type=Path, help="the coach's training folder, for the loss curve")
-    report.add_argument("--tokenizer-training", type=Path, help="the tokenizer's training folder, for its curve")
-    report.add_argument("--started", type=float, help="epoch seconds at which the whole run began")
-    report.set_defaults(run=run_report)
-
-
 def _evenly(tuples: list[CoachingTuple], limit: int | None) -> list[CoachingTuple]:
     if limit is None or limit >= len(tuples):
         return tuples

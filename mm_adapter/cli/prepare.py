@@ -10,48 +10,11 @@ from rich.console import Console
 from mm_adapter.base_models import write_embedded_language_model
 from mm_adapter.cli.console import progress_bar
 from mm_adapter.feature_extraction import clips_of, extract_features
-from mm_adapter.internvideo2 import PRESETS, build_encoder
+from mm_adapter.internvideo2 import build_encoder
 from mm_data.records import Clip
 from mm_data.tuple_store import read_gallery, read_manifest, read_tuples
 from mm_tokenizers import fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore
-
-
-def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Adds the commands."""
-    mini = commands.add_parser("miniature", help="write a synthetic data set in Ego-Exo4D's on-disk format")
-    mini.add_argument("out", type=Path)
-    mini.add_argument("--takes", type=int, default=200, help="number of takes, two per participant")
-    mini.add_argument("--seed", type=int, default=0, help="same takes and seed, same bytes")
-    mini.add_argument("--workers", type=int, default=2)
-    mini.add_argument("--no-videos", action="store_true", help="annotations and poses only: enough to build tuples")
-    mini.set_defaults(run=run_miniature)
-
-    features = commands.add_parser("features", help="frozen video features").add_subparsers(
-        metavar="STEP", required=True
-    )
-    extract = features.add_parser("extract", help="encode the clips of a tuple folder; resumes at the clip")
-    extract.add_argument("tuples", type=Path)
-    extract.add_argument("out", type=Path)
-    extract.add_argument("--encoder", default="tiny", choices=sorted(PRESETS))
-    extract.add_argument("--weights", type=Path, help="safetensors file; random weights without")
-    extract.add_argument("--grid", type=int, default=1, help="tokens per frame along one side")
-    extract.add_argument("--max-bad", type=float, default=0.02, help="share of clips that may be undecodable")
-    extract.set_defaults(run=run_extract)
-
-    tokenizer = commands.add_parser("tokenizer", help="pose tokens").add_subparsers(metavar="STEP", required=True)
-    encode = tokenizer.add_parser("encode", help="tokenize the clips of a tuple folder")
-    encode.add_argument("tuples", type=Path)
-    encode.add_argument("tokenizer", type=Path)
-    encode.add_argument("out", type=Path)
-    encode.add_argument("--frames", type=int, default=10, help="frames sampled per clip")
-    encode.set_defaults(run=run_encode)
-
-    model = commands.add_parser(
-        "language-model", help="write the embedded SmolLM2-135M-Instruct as a checkpoint folder"
-    )
-    model.add_argument("out", type=Path)
-    model.set_defaults(run=run_language_model)
 
 
 def run_miniature(args: argparse.Namespace) -> None:
