@@ -1,0 +1,153 @@
+"""ExpertAF's released JSON in, LLaVA conversations out, and the check of a download."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_coach import launch
+
+from mm_data.egoexo4d import read_release
+from mm_data.expertaf_import import import_expertaf
+from mm_data.funnel import Funnel
+from mm_data.llava_format import ANSWER_PREFIX, read_expertaf
+from mm_data.tuple_store import read_manifest, read_tuples
+from mm_data.validate import validate
+
+
+def sample(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "mini_a_1-----0-----mini_b_2-----3-----Legs",
+        "video1": "mini_a_1",
+        "video1_range": "(30, 90)",
+        "video2": "mini_b_2",
+        "video2_range": "(45, 345)",
+        "conversations": [
+            {"from": "human", "value": "The learner pose is <pose1>."},
+            {"from": "gpt", "value": f"{ANSWER_PREFIX}Bend the knees."},
+        ],
+        **changes,
+    }
+
+
+def read(tmp_path: Path, *rows: dict[str, Any], frames: int | None = 1000) -> tuple[list, dict[str, Any]]:
+    path, funnel = tmp_path / "train.json", Funnel("read", 1.0)
+    path.write_text(json.dumps(rows))
+    return read_expertaf(path, lambda name: frames, funnel), funnel.summary()
+
+
+def test_released_samples_are_repaired_and_counted(tmp_path: Path) -> None:
+    (found,), summary = read(tmp_path, sample())
+    assert (found.learner, found.expert) == ((30, 90), (45, 105)), "the expert's end is wrong in the files"
+    assert (found.remark, found.region) == ("Bend the knees.", "legs")
+    assert summary["noted"] == {"expert range cut to the learner's length": 1, "constant answer prefix cut off": 1}
+
+
+def test_expert_takes_that_end_early(tmp_path: Path) -> None:
+    (moved,), summary = read(tmp_path, sample(), frames=100)
+    assert moved.expert == (40, 100) and summary["noted"]["expert clip moved to the end of its take"] == 1
+    found, summary = read(tmp_path, sample(), frames=59)
+    assert not found and summary["dropped"] == {"expert take is shorter than the clip": 1}
+    (unknown,), _ = read(tmp_path, sample(), frames=None)
+    assert unknown.expert == (45, 105)
+
+
+def test_code_in_a_range_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, summary = read(tmp_path, sample(video1_range="__import__('os').system('touch exploited')"), sample())
+    assert len(found) == 1 and summary["dropped"] == {"malformed frame range": 1}
+    assert not (tmp_path / "exploited").exists()
+    assert "sample 0" in summary["examples"]["malformed frame range"][0]
+
+
+def test_missing_fields_and_foreign_shapes(tmp_path: Path) -> None:
+    incomplete = sample()
+    del incomplete["video2"]
+    found, summary = read(tmp_path, incomplete, {"id": 1}, sample(conversations=[]))
+    assert not found and sum(summary["dropped"].values()) == 3
+    path = tmp_path / "dictionary.json"
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="expected a list of samples, found dict"):
+        read_expertaf(path, lambda name: None, Funnel("read", 1.0))
+
+
+def test_exported_tuples_come_back_through_the_importer(tiny: Path, tmp_path: Path) -> None:
+    files = {split: tmp_path / f"{split}.json" for split in ("train", "test")}
+    for split, path in files.items():
+        launch("mm-coach", "data", "export-llava", str(tiny / "tuples"), str(path), "--split", split)
+    rows = json.loads(files["train"].read_text())
+    names = {take.take_name for take in read_release(tiny / "miniature").takes.values()}
+    assert {row["video1"] for row in rows} <= names and rows[0]["conversations"][0]["value"].startswith("<pose1>")
+    manifest = import_expertaf(tiny / "miniature", files, tmp_path / "back")
+    assert manifest["shared_participants"] == 0
+    for split in files:
+        before, after = read_tuples(tiny / "tuples", split), read_tuples(tmp_path / "back", split)
+        key = lambda t: (t.learner.clip_id, t.expert.clip_id, t.summary, t.task)  # noqa: E731
+        assert sorted(map(key, before)) == sorted(map(key, after))
+        assert all(t.alignment_mm is not None and len(t.regions) == 1 for t in after)
+    assert read_manifest(tmp_path / "back")["request"]["labeller"] == "expertaf-release"
+
+
+# --- validate --------------------------------------------------------------------------------------------------------
+
+
+def test_a_complete_miniature_is_ready(tiny: Path, tmp_path: Path) -> None:
+    done = launch("mm-coach", "data", "validate", str(tiny / "miniature"), "--json", str(tmp_path / "report.json"))
+    assert "Ready: 48 takes" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["usable"] and not report["fetch"] and not report["uids"]
+    assert {check["status"] for check in report["checks"]} == {"ok"}
+    assert report["coverage"][-1] == {
+        "activity": "all", "takes": 48, "skill": 48, "remarks": 48, "poses": 48, "videos": 48, "learners": 24, "experts": 24,
+    }  # fmt: skip
+
+
+def test_what_is_missing_comes_with_command_and_size(copy: Path, tmp_path: Path) -> None:
+    result = validate(copy)
+    assert result.usable and len(result.uids) == 48, "tuples can be built, videos are missing"
+    (fetch,) = result.fetch
+    assert "downscaled_takes/448 --uids" in fetch.command and 0 < fetch.gigabytes < 10
+    for path in copy.glob("annotations/ego_pose/*/body/automatic/*.json"):
+        path.unlink()
+    result = validate(copy)
+    assert any("--parts ego_pose_pseudo_gt" in f.command and f.gigabytes == 138.6 for f in result.fetch)
+    (copy / "annotations/splits.json").unlink()
+    result = validate(copy)
+    assert not result.usable and "--parts metadata annotations" in result.fetch[0].command
+    done = launch("mm-coach", "data", "validate", str(tmp_path / "nowhere"), check=False)
+    assert done.returncode == 1 and "does not exist" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("takes.json", "[]", "no entries"),
+        ("takes.json", '[{"take_uid": "a"}]', "1 of 1 entries lack 'take_name'"),
+        ("takes.json", "[{", "not valid JSON"),
+        ("captures.json", '{"a": 1}', "expected a list"),
+        ("annotations/splits.json", "{}", "take_uid_to_split"),
+        (
+            "annotations/expert_commentary_train.json",
+            '{"annotations": {"a": [{}]}}',
+            "1 of 1 entries lack 'commentary'",
+        ),
+    ],
+)
+def test_broken_files_are_reported_and_do_not_raise(copy: Path, name: str, content: str, found: str) -> None:
+    (copy / name).write_text(content)
+    result = validate(copy)
+    assert not result.usable
+    assert any(check.what == name and check.status == "broken" and found in check.found for check in result.checks)
+
+
+def test_unknown_references_and_unreadable_poses_are_warnings(copy: Path) -> None:
+    (copy / "participants.json").write_text('[{"participant_uid": 0, "university_name": "miniature"}]')
+    poses = sorted(copy.glob("annotations/ego_pose/train/body/automatic/*.json"))
+    poses[0].rename(poses[0].with_name("stranger.json"))
+    poses[1].write_text('{"0": []}')
+    result = validate(copy, all_poses=True)
+    by_name = {check.what: check for check in result.checks}
+    assert result.usable
+    assert by_name["participants of takes"].found.startswith("23 of 48 unknown")
+    assert by_name["pose files of known takes"].found == "1 of 48 unknown, such as stranger"
+    assert "46 of 47 read" in by_name["pose files"].found and "holds no pose" in by_name["pose files"].found
