@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from mm_data.procrustes import axis_major, frame_error, scratch_space
+from mm_data.procrustes import axis_major, fit_pose
 
 MIN_COMMON_JOINTS = 10
 MIN_FRAME_SHARE = 0.8
@@ -92,14 +92,11 @@ def _compared(track: PoseTrack, stride: int) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(cache=True, nogil=True)
 def _curve(clip, clip_mask, track, track_mask, starts, stride, curve):
-    scratch, transform = scratch_space(), np.empty((3, 4))
     for window in range(len(starts)):
         total, usable = 0.0, 0
         for frame in range(len(clip)):
-            error = frame_error(
-                track, track_mask, starts[window] + frame * stride, clip, clip_mask, frame,
-                MIN_COMMON_JOINTS, True, scratch, transform,
-            )  # fmt: skip
+            at = starts[window] + frame * stride
+            error = fit_pose(track, track_mask, at, clip, clip_mask, frame, MIN_COMMON_JOINTS, True)[0]
             if error >= 0:
                 total += error
                 usable += 1
@@ -113,7 +110,6 @@ def _search(clip, clip_mask, track, track_mask, starts, stride, ceiling):
     A few frames of every window say which windows to finish first; a window is given up as soon as it could not beat
     the best one even if its other frames fitted perfectly. The result is that of trying everything.
     """
-    scratch, transform = scratch_space(), np.empty((3, 4))
     frames, windows = len(clip), len(starts)
     totals, usable = np.zeros(windows), np.zeros(windows, np.int64)
     best, best_error = -1, ceiling
@@ -126,10 +122,8 @@ def _search(clip, clip_mask, track, track_mask, starts, stride, ceiling):
                     continue
                 if finishing and totals[window] > best_error * (usable[window] + left):
                     break
-                error = frame_error(
-                    track, track_mask, starts[window] + frame * stride, clip, clip_mask, frame,
-                    MIN_COMMON_JOINTS, True, scratch, transform,
-                )  # fmt: skip
+                at = starts[window] + frame * stride
+                error = fit_pose(track, track_mask, at, clip, clip_mask, frame, MIN_COMMON_JOINTS, True)[0]
                 left -= 1
                 if error >= 0:
                     totals[window] += error

@@ -16,48 +16,33 @@ _COINCIDENT = 1e-12  # squared extent in square metres below which joints have n
 
 
 @njit(cache=True, nogil=True)
-def _adjugate_row(k, row, out):
-    """One row of the cofactor matrix of a 4×4 matrix: a multiple of the eigenvector where the matrix is singular."""
-    a, b, c = (1, 2, 3) if row == 0 else (0, 2, 3) if row == 1 else (0, 1, 3) if row == 2 else (0, 1, 2)
-    sign = 1.0 if row % 2 == 0 else -1.0
-    for column in range(4):
-        d, e, f = (1, 2, 3) if column == 0 else (0, 2, 3) if column == 1 else (0, 1, 3) if column == 2 else (0, 1, 2)
-        out[column] = sign * (
-            k[a, d] * (k[b, e] * k[c, f] - k[b, f] * k[c, e])
-            - k[a, e] * (k[b, d] * k[c, f] - k[b, f] * k[c, d])
-            + k[a, f] * (k[b, d] * k[c, e] - k[b, e] * k[c, d])
-        )
-        sign = -sign
+def _first_cofactors(k00, k01, k02, k03, k11, k12, k13, k22, k23, k33):
+    """First row of the cofactors of a symmetric 4×4 matrix: where it is singular, a multiple of its null vector."""
+    m01, m02, m03 = k02 * k13 - k12 * k03, k02 * k23 - k22 * k03, k02 * k33 - k23 * k03
+    m12, m13, m23 = k12 * k23 - k22 * k13, k12 * k33 - k23 * k13, k22 * k33 - k23 * k23
+    return (
+        k11 * m23 - k12 * m13 + k13 * m12,
+        -(k01 * m23 - k12 * m03 + k13 * m02),
+        k01 * m13 - k11 * m03 + k13 * m01,
+        -(k01 * m12 - k11 * m02 + k12 * m01),
+    )
 
 
 @njit(cache=True, nogil=True)
-def _dominant_quaternion(h, bound, k, quaternion):
-    """Unit quaternion that maximises qᵀKq for a covariance ``h`` (source rows, target columns).
+def _dominant_quaternion(h00, h01, h02, h10, h11, h12, h20, h21, h22, bound):
+    """Unit quaternion (w, x, y, z) that maximises qᵀKq for a covariance ``h`` (source rows, target columns).
 
-    ``bound`` is at least the largest eigenvalue; ``k`` ``[4, 4]`` is scratch; the result is written to ``quaternion``.
+    ``bound`` is at least the largest eigenvalue of Horn's matrix K.
     """
-    k[0, 0] = h[0, 0] + h[1, 1] + h[2, 2]
-    k[1, 1] = h[0, 0] - h[1, 1] - h[2, 2]
-    k[2, 2] = -h[0, 0] + h[1, 1] - h[2, 2]
-    k[3, 3] = -h[0, 0] - h[1, 1] + h[2, 2]
-    k[0, 1] = k[1, 0] = h[1, 2] - h[2, 1]
-    k[0, 2] = k[2, 0] = h[2, 0] - h[0, 2]
-    k[0, 3] = k[3, 0] = h[0, 1] - h[1, 0]
-    k[1, 2] = k[2, 1] = h[0, 1] + h[1, 0]
-    k[1, 3] = k[3, 1] = h[2, 0] + h[0, 2]
-    k[2, 3] = k[3, 2] = h[1, 2] + h[2, 1]
-    squares = 0.0
-    for i in range(3):
-        for j in range(3):
-            squares += h[i, j] * h[i, j]
-    determinant = (
-        h[0, 0] * (h[1, 1] * h[2, 2] - h[1, 2] * h[2, 1])
-        - h[0, 1] * (h[1, 0] * h[2, 2] - h[1, 2] * h[2, 0])
-        + h[0, 2] * (h[1, 0] * h[2, 1] - h[1, 1] * h[2, 0])
+    k00, k11, k22, k33 = h00 + h11 + h22, h00 - h11 - h22, -h00 + h11 - h22, -h00 - h11 + h22
+    k01, k02, k03 = h12 - h21, h20 - h02, h01 - h10
+    k12, k13, k23 = h01 + h10, h20 + h02, h12 + h21
+    c2 = -2.0 * (
+        h00 * h00 + h01 * h01 + h02 * h02 + h10 * h10 + h11 * h11 + h12 * h12 + h20 * h20 + h21 * h21 + h22 * h22
     )
-    _adjugate_row(k, 0, quaternion)
-    c2, c1 = -2.0 * squares, -8.0 * determinant
-    c0 = k[0, 0] * quaternion[0] + k[0, 1] * quaternion[1] + k[0, 2] * quaternion[2] + k[0, 3] * quaternion[3]
+    c1 = -8.0 * (h00 * (h11 * h22 - h12 * h21) - h01 * (h10 * h22 - h12 * h20) + h02 * (h10 * h21 - h11 * h20))
+    w, x, y, z = _first_cofactors(k00, k01, k02, k03, k11, k12, k13, k22, k23, k33)
+    c0 = k00 * w + k01 * x + k02 * y + k03 * z
     value = bound
     for _ in range(30):
         squared = value * value
@@ -69,26 +54,27 @@ def _dominant_quaternion(h, bound, k, quaternion):
         value -= step
         if abs(step) <= 1e-13 * abs(value):
             break
-    for i in range(4):
-        k[i, i] -= value
-    _adjugate_row(k, 0, quaternion)
-    size = np.sqrt((quaternion * quaternion).sum())
+    d0, d1, d2, d3 = k00 - value, k11 - value, k22 - value, k33 - value
+    w, x, y, z = _first_cofactors(d0, k01, k02, k03, d1, k12, k13, d2, k23, d3)
+    size = np.sqrt(w * w + x * x + y * y + z * z)
     if size > 1e-7 * bound**3:
-        quaternion /= size
-        residual = 0.0
-        for i in range(4):
-            row = k[i, 0] * quaternion[0] + k[i, 1] * quaternion[1] + k[i, 2] * quaternion[2] + k[i, 3] * quaternion[3]
-            residual += row * row
+        w, x, y, z = w / size, x / size, y / size, z / size
+        residual = (
+            (d0 * w + k01 * x + k02 * y + k03 * z) ** 2
+            + (k01 * w + d1 * x + k12 * y + k13 * z) ** 2
+            + (k02 * w + k12 * x + d2 * y + k23 * z) ** 2
+            + (k03 * w + k13 * x + k23 * y + d3 * z) ** 2
+        )
         if np.sqrt(residual) <= 1e-10 * bound:
-            return
-    for i in range(4):
-        k[i, i] += value
-    quaternion[:] = np.linalg.eigh(k)[1][:, 3]
+            return w, x, y, z
+    k = np.array([[k00, k01, k02, k03], [k01, k11, k12, k13], [k02, k12, k22, k23], [k03, k13, k23, k33]])
+    vector = np.linalg.eigh(k)[1][:, 3]
+    return vector[0], vector[1], vector[2], vector[3]
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract", "arcp"})
-def frame_error(x, mask_x, row_x, y, mask_y, row_y, min_joints, free_scale, scratch, transform):
-    """Mean distance over the common joints between one pose and another after similarity alignment.
+def fit_pose(x, mask_x, row_x, y, mask_y, row_y, min_joints, free_scale):
+    """Aligns one pose with another and measures what is left.
 
     Args:
         x: Source poses ``[N, 3, P]`` from `axis_major`.
@@ -99,11 +85,10 @@ def frame_error(x, mask_x, row_x, y, mask_y, row_y, min_joints, free_scale, scra
         row_y: Which of them.
         min_joints: Fewest joints that both must have in common.
         free_scale: Whether the scale is free or 1.
-        scratch: `scratch_space`.
-        transform: ``[3, 4]``, receives scale times rotation, and translation.
 
     Returns:
-        The distance, or -1.0 where there is no alignment.
+        The mean distance over the common joints, or -1.0 where there is no alignment; then scale times rotation, row by
+        row, and the translation: 13 numbers.
     """
     joints = x.shape[2]
     count, x0, x1, x2, y0, y1, y2, size_x, size_y = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -130,39 +115,31 @@ def frame_error(x, mask_x, row_x, y, mask_y, row_y, min_joints, free_scale, scra
         h20 += a2 * b0
         h21 += a2 * b1
         h22 += a2 * b2
-    if count < min_joints:
-        return -1.0
-    x0, x1, x2, y0, y1, y2 = x0 / count, x1 / count, x2 / count, y0 / count, y1 / count, y2 / count
+    share = 1.0 / max(count, 1.0)
+    x0, x1, x2, y0, y1, y2 = x0 * share, x1 * share, x2 * share, y0 * share, y1 * share, y2 * share
     size_x -= count * (x0 * x0 + x1 * x1 + x2 * x2)
     size_y -= count * (y0 * y0 + y1 * y1 + y2 * y2)
-    if size_x < _COINCIDENT:
-        return -1.0
-    h, k, quaternion = scratch
-    h[0, 0], h[0, 1], h[0, 2] = h00 - count * x0 * y0, h01 - count * x0 * y1, h02 - count * x0 * y2
-    h[1, 0], h[1, 1], h[1, 2] = h10 - count * x1 * y0, h11 - count * x1 * y1, h12 - count * x1 * y2
-    h[2, 0], h[2, 1], h[2, 2] = h20 - count * x2 * y0, h21 - count * x2 * y1, h22 - count * x2 * y2
-    _dominant_quaternion(h, np.sqrt(size_x * max(size_y, 0.0)), k, quaternion)
-    qw, qx, qy, qz = quaternion[0], quaternion[1], quaternion[2], quaternion[3]
+    if count < min_joints or size_x < _COINCIDENT:
+        return -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    h00, h01, h02 = h00 - count * x0 * y0, h01 - count * x0 * y1, h02 - count * x0 * y2
+    h10, h11, h12 = h10 - count * x1 * y0, h11 - count * x1 * y1, h12 - count * x1 * y2
+    h20, h21, h22 = h20 - count * x2 * y0, h21 - count * x2 * y1, h22 - count * x2 * y2
+    bound = np.sqrt(size_x * max(size_y, 0.0))
+    qw, qx, qy, qz = _dominant_quaternion(h00, h01, h02, h10, h11, h12, h20, h21, h22, bound)
     r00, r01, r02 = 1 - 2 * (qy * qy + qz * qz), 2 * (qx * qy - qw * qz), 2 * (qx * qz + qw * qy)
     r10, r11, r12 = 2 * (qx * qy + qw * qz), 1 - 2 * (qx * qx + qz * qz), 2 * (qy * qz - qw * qx)
     r20, r21, r22 = 2 * (qx * qz - qw * qy), 2 * (qy * qz + qw * qx), 1 - 2 * (qx * qx + qy * qy)
-    factor = 1.0
     if free_scale:
         trace = (
-            r00 * h[0, 0] + r01 * h[1, 0] + r02 * h[2, 0]
-            + r10 * h[0, 1] + r11 * h[1, 1] + r12 * h[2, 1]
-            + r20 * h[0, 2] + r21 * h[1, 2] + r22 * h[2, 2]
-        )  # fmt: skip
+            r00 * h00 + r01 * h10 + r02 * h20 + r10 * h01 + r11 * h11 + r12 * h21 + r20 * h02 + r21 * h12 + r22 * h22
+        )
         factor = trace / size_x
-    r00, r01, r02 = factor * r00, factor * r01, factor * r02
-    r10, r11, r12 = factor * r10, factor * r11, factor * r12
-    r20, r21, r22 = factor * r20, factor * r21, factor * r22
+        r00, r01, r02 = factor * r00, factor * r01, factor * r02
+        r10, r11, r12 = factor * r10, factor * r11, factor * r12
+        r20, r21, r22 = factor * r20, factor * r21, factor * r22
     t0 = y0 - (r00 * x0 + r01 * x1 + r02 * x2)
     t1 = y1 - (r10 * x0 + r11 * x1 + r12 * x2)
     t2 = y2 - (r20 * x0 + r21 * x1 + r22 * x2)
-    transform[0, 0], transform[0, 1], transform[0, 2], transform[0, 3] = r00, r01, r02, t0
-    transform[1, 0], transform[1, 1], transform[1, 2], transform[1, 3] = r10, r11, r12, t1
-    transform[2, 0], transform[2, 1], transform[2, 2], transform[2, 3] = r20, r21, r22, t2
     total = 0.0
     for j in range(joints):
         a0, a1, a2 = x[row_x, 0, j], x[row_x, 1, j], x[row_x, 2, j]
@@ -170,23 +147,18 @@ def frame_error(x, mask_x, row_x, y, mask_y, row_y, min_joints, free_scale, scra
         d1 = r10 * a0 + r11 * a1 + r12 * a2 + t1 - y[row_y, 1, j]
         d2 = r20 * a0 + r21 * a1 + r22 * a2 + t2 - y[row_y, 2, j]
         total += mask_x[row_x, j] * mask_y[row_y, j] * np.sqrt(d0 * d0 + d1 * d1 + d2 * d2)
-    return total / count
+    return total * share, r00, r01, r02, r10, r11, r12, r20, r21, r22, t0, t1, t2
 
 
 @njit(cache=True, nogil=True)
-def scratch_space():
-    """Working arrays of `frame_error`: allocated once, not per frame."""
-    return np.empty((3, 3)), np.empty((4, 4)), np.empty(4)
-
-
-@njit(cache=True, nogil=True)
-def _errors(source, target, mask, free_scale, errors, transforms):
-    scratch = scratch_space()
+def _fit_all(source, target, mask, free_scale, errors, rotations, translations):
     for n in range(len(source)):
-        error = frame_error(source, mask, n, target, mask, n, MIN_JOINTS, free_scale, scratch, transforms[n])
-        errors[n] = error if error >= 0 else np.nan
-        if error < 0:
-            transforms[n] = np.nan
+        fitted = fit_pose(source, mask, n, target, mask, n, MIN_JOINTS, free_scale)
+        for i in range(9):
+            rotations[n, i // 3, i % 3] = fitted[1 + i] if fitted[0] >= 0 else np.nan
+        for i in range(3):
+            translations[n, i] = fitted[10 + i] if fitted[0] >= 0 else np.nan
+        errors[n] = fitted[0] if fitted[0] >= 0 else np.nan
 
 
 def axis_major(xyz: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -202,23 +174,37 @@ def axis_major(xyz: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.nda
     """
     count, joints = visible.shape
     padded = -(-joints // 8) * 8
-    mask = np.zeros((count, padded))
-    mask[:, :joints] = visible
-    clean = np.where(visible[..., None], xyz, 0.0).astype(np.float64)
-    means = clean.sum(1) / np.maximum(visible.sum(1), 1)[:, None]
-    coordinates = np.zeros((count, 3, padded))
-    coordinates[:, :, :joints] = ((clean - means[:, None]) * visible[..., None]).transpose(0, 2, 1)
+    coordinates, mask, means = np.zeros((count, 3, padded)), np.zeros((count, padded)), np.zeros((count, 3))
+    _fill(xyz, visible, coordinates, mask, means)
     return coordinates, mask, means
+
+
+@njit(cache=True, nogil=True)
+def _fill(xyz, visible, coordinates, mask, means):
+    for n in range(len(xyz)):
+        count = 0
+        for j in range(visible.shape[1]):
+            if visible[n, j]:
+                count += 1
+                mask[n, j] = 1.0
+                for axis in range(3):
+                    means[n, axis] += xyz[n, j, axis]
+        for axis in range(3):
+            means[n, axis] /= max(count, 1)
+            for j in range(visible.shape[1]):
+                if visible[n, j]:
+                    coordinates[n, axis, j] = xyz[n, j, axis] - means[n, axis]
 
 
 def _fit(
     source: np.ndarray, target: np.ndarray, visible: np.ndarray, scale: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    x, mask, mean_x = axis_major(source, visible)
-    y, _, mean_y = axis_major(target, visible)
-    errors, transforms = np.empty(len(source)), np.empty((len(source), 3, 4))
-    _errors(x, y, mask, scale, errors, transforms)
-    return errors, transforms, mean_x, mean_y
+    """Errors ``[N]``, scaled rotations ``[N, 3, 3]``, and the points ``[N, 3]`` that are moved onto each other."""
+    x, mask, from_point = axis_major(source, visible)
+    y, _, to_point = axis_major(target, visible)
+    errors, rotations, translations = np.empty(len(source)), np.empty((len(source), 3, 3)), np.empty((len(source), 3))
+    _fit_all(x, y, mask, scale, errors, rotations, translations)
+    return errors, rotations, from_point, to_point + translations
 
 
 def align(source: np.ndarray, target: np.ndarray, visible: np.ndarray, scale: bool = True) -> np.ndarray:
@@ -234,9 +220,8 @@ def align(source: np.ndarray, target: np.ndarray, visible: np.ndarray, scale: bo
         ``[N, J, 3]`` in float64. Rows with fewer than three visible joints, or whose visible source joints coincide,
         are NaN: they have no alignment.
     """
-    _, transforms, mean_x, mean_y = _fit(source, target, visible, scale)
-    turned = np.einsum("nab,njb->nja", transforms[..., :3], source - mean_x[:, None])
-    return turned + (transforms[..., 3] + mean_y)[:, None]
+    _, rotations, from_point, to_point = _fit(source, target, visible, scale)
+    return np.einsum("nab,njb->nja", rotations, source - from_point[:, None]) + to_point[:, None]
 
 
 def pa_mpjpe(

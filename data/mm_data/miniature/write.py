@@ -51,10 +51,10 @@ def write_miniature(
     sidecar = out / SIDECAR
     if sidecar.is_file():
         made = json.loads(sidecar.read_text())
-        if (made["num_takes"], made["seed"], made["videos"]) == (takes, seed, videos):
+        if (made["num_takes"], made["seed"], made.get("videos", True)) == (takes, seed, videos):
             return made["counts"]
         raise ValueError(
-            f"{out} holds a miniature of {made['num_takes']} takes, seed {made['seed']}, {_VIDEOS[made['videos']]}; "
+            f"{out} holds a miniature of {made['num_takes']} takes, seed {made['seed']}, {_VIDEOS[made.get('videos', True)]}; "
             f"asked for {takes}, seed {seed}, {_VIDEOS[videos]}. Give another folder or delete this one."
         )
     if out.exists() and any(out.iterdir()) and not (out / ".miniature").exists():
