@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ ALGORITHM = "pa-mpjpe-1"
 """Changes whenever results would; finished shards of another algorithm are not used."""
 
 _SHARD = 32
-_TRACKS = 192  # prepared takes that a worker keeps: about 2 MB for each minute and a half of poses
 
 
 @dataclass(frozen=True)
@@ -34,39 +32,42 @@ class Alignment:
 
 
 class _Aligner:
-    """Lives in every worker: poses on demand and the index of praise."""
+    """Lives in every worker: where the poses are, and the index of praise."""
 
     def __init__(self, poses: Path, praise: Praise, options: PairingOptions) -> None:
-        self._praise, self._options = praise, options
-        self._track = lru_cache(maxsize=_TRACKS)(
-            lambda uid: prepare_track(np.load(poses / f"{uid}.npy", mmap_mode="r"))
-        )
+        self._poses, self._praise, self._options = poses, praise, options
 
-    def align(self, fault: Fault) -> tuple[list[Alignment], int]:
-        """The best experts, best first, and how many were considered."""
+    def align(self, faults: Sequence[Fault]) -> list[tuple[list[Alignment], int]]:
+        """For every fault the best experts, best first, and how many were considered.
+
+        Experts are the outer loop: each take is prepared once for all faults, and only one is in memory.
+        """
+        learners = [self._track(fault.take_uid, fault.start, fault.stop) for fault in faults]
+        candidates = [self._praise.candidates(fault) for fault in faults]
+        found: list[list[Alignment]] = [[] for _ in faults]
+        for uid in sorted(set().union(*candidates)):
+            expert = self._track(uid)
+            for i, fault in enumerate(faults):
+                if uid not in candidates[i]:
+                    continue
+                keep = self._kept(fault)
+                worst = found[i][-1].alignment_mm if len(found[i]) == keep else None
+                ceiling = np.inf if worst is None else worst + 1e-3  # errors are stored rounded
+                match = self._align(learners[i], expert, uid, candidates[i][uid], ceiling)
+                if match is not None:
+                    found[i] = sorted([*found[i], match], key=_quality)[:keep]
+        refined = [
+            sorted((self._refine(learner, match) for match in matches), key=_quality)
+            for learner, matches in zip(learners, found, strict=True)
+        ]
+        return [(matches, len(experts)) for matches, experts in zip(refined, candidates, strict=True)]
+
+    def _kept(self, fault: Fault) -> int:
         options = self._options
-        keep = (options.experts_train if fault.group[0] == "train" else options.experts_test) + options.runners_up
-        learner = self._track(fault.take_uid).window(fault.start, fault.stop)
-        candidates = self._praise.candidates(fault)
-        found: list[Alignment] = []
-        for uid, comments in candidates.items():
-            worst = found[-1].alignment_mm if len(found) == keep else None
-            ceiling = np.inf if worst is None else worst + 1e-3  # errors are stored rounded
-            match = self._align(learner, self._track(uid), uid, comments, ceiling)
-            if match is not None:
-                found = sorted([*found, match], key=_quality)[:keep]
-        return sorted((self._refine(learner, match) for match in found), key=_quality), len(candidates)
+        return (options.experts_train if fault.group[0] == "train" else options.experts_test) + options.runners_up
 
-    def _refine(self, learner: PoseTrack, match: Alignment) -> Alignment:
-        """Moves a window that was found on every stride-th frame to the best frame around it."""
-        if match.alignment_mm is None:
-            return match
-        expert, reach = self._track(match.take_uid), self._options.stride - 1
-        last = len(expert) - len(learner)
-        starts = np.arange(max(0, match.start - reach), min(last, match.start + reach) + 1)
-        best = best_window(learner, expert, starts, self._options.stride)
-        assert best is not None  # the window itself is among them
-        return replace(match, start=best.start, alignment_mm=round(best.error_mm, 3))
+    def _track(self, uid: str, start: int = 0, stop: int | None = None) -> PoseTrack:
+        return prepare_track(np.load(self._poses / f"{uid}.npy", mmap_mode="r")[start:stop])
 
     def _align(
         self, learner: PoseTrack, expert: PoseTrack, uid: str, comments: dict[str, int], ceiling: float
@@ -84,6 +85,17 @@ class _Aligner:
         stop = match.start + length
         remark_id = min(comments, key=lambda name: (abs(comments[name] - stop), name))
         return Alignment(uid, remark_id, match.start, round(match.error_mm, 3))
+
+    def _refine(self, learner: PoseTrack, match: Alignment) -> Alignment:
+        """Moves a window that was found on every stride-th frame to the best frame around it."""
+        if match.alignment_mm is None:
+            return match
+        reach = self._options.stride - 1
+        first = max(0, match.start - reach)
+        around = self._track(match.take_uid, first, match.start + len(learner) + reach)
+        best = best_window(learner, around, np.arange(len(around) - len(learner) + 1), self._options.stride)
+        assert best is not None  # the window itself is among them
+        return replace(match, start=first + best.start, alignment_mm=round(best.error_mm, 3))
 
 
 def _quality(found: Alignment) -> tuple[float, str]:
@@ -134,7 +146,8 @@ def align_faults(
         (fault, experts best first, number of experts considered), in the order of ``faults``.
     """
     shards.mkdir(parents=True, exist_ok=True)
-    parts = [faults[i : i + _SHARD] for i in range(0, len(faults), _SHARD)]
+    grouped = sorted(faults, key=lambda fault: fault.group)  # faults of a shard share their candidates
+    parts = [grouped[i : i + _SHARD] for i in range(0, len(grouped), _SHARD)]
     digests = {group: _digest([ALGORITHM, asdict(options), praise.comments.get(group)]) for group in {f.group for f in faults}}  # fmt: skip
     paths = [shards / f"{_digest([[asdict(f), digests[f.group]] for f in part])}.json" for part in parts]
     missing = [i for i, path in enumerate(paths) if not path.is_file()]
@@ -145,9 +158,10 @@ def align_faults(
         write_atomically(paths[i], json.dumps(rows))
         done += len(parts[i])
         progress(done)
-    for part, path in zip(parts, paths, strict=True):
-        for fault, (found, considered) in zip(part, json.loads(path.read_text()), strict=True):
-            yield fault, [Alignment(**entry) for entry in found], considered
+    rows = {row["fault"]: row for path in paths for row in json.loads(path.read_text())}
+    for fault in faults:
+        row = rows[fault.remark_id]
+        yield fault, [Alignment(**entry) for entry in row["found"]], row["considered"]
 
 
 def _digest(decisive: Any) -> str:
@@ -162,6 +176,9 @@ def _start_worker(poses: Path, praise: Praise, options: PairingOptions) -> None:
     _aligner = _Aligner(poses, praise, options)
 
 
-def _align_part(part: Sequence[Fault]) -> list[tuple[list[dict], int]]:
+def _align_part(part: Sequence[Fault]) -> list[dict[str, Any]]:
     assert _aligner is not None
-    return [([asdict(match) for match in found], considered) for found, considered in map(_aligner.align, part)]
+    return [
+        {"fault": fault.remark_id, "found": [asdict(match) for match in found], "considered": considered}
+        for fault, (found, considered) in zip(part, _aligner.align(part), strict=True)
+    ]

@@ -113,6 +113,9 @@ def read_remarks(root: Path, takes: dict[str, Take], sessions: list[Session], fu
     remarks: dict[str, Remark] = {}
     seen: set[str] = set()
     for remark_id, uid, time, text in _from_split_files(root):
+        if remark_id in seen:
+            funnel.drop("listed twice", remark_id)
+            continue
         seen.add(remark_id)
         if remark := _usable(remark_id, uid, time, text, takes, funnel):
             remarks[remark_id] = remark
