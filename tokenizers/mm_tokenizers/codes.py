@@ -44,12 +44,18 @@ class PoseCodeStore:
             clips: Clip ids.
             poses: Clip id to its raw poses ``[n, 17, 4]``.
             frames: T, frames sampled per clip.
+
+        Raises:
+            ValueError: A clip has no frame that can be made canonical; names it.
         """
         clip_ids = list(clips)
         sampled = []
         for clip in clip_ids:
             raw = poses(clip)
-            sampled.append(canonical_poses(raw[sample_frames(raw, frames)]))
+            try:
+                sampled.append(canonical_poses(raw[sample_frames(raw, frames)]))
+            except ValueError as error:
+                raise ValueError(f"Clip {clip}: {error} Leave its tuple out, or give the take poses.") from error
         flat = torch.from_numpy(np.concatenate(sampled))
         codes = torch.cat([tokenizer.encode(part) for part in flat.split(_BATCH)])
         grid = codes.view(len(clip_ids), frames, -1).numpy().astype(np.int32)
