@@ -161,6 +161,8 @@ def test_unusable_takes_are_dropped_by_reason(copy: Path) -> None:
         for camera in ("cam01", "cam02", "best_exo"):
             takes[2]["frame_aligned_videos"].pop(camera)
         takes[3]["take_uid"] = "not-in-splits"
+        takes[4]["frame_aligned_videos"] = None
+        del takes[5]["university_name"]
 
     edit(copy / "takes.json", change)
     assert dropped(read_release(copy)) == {
@@ -168,6 +170,7 @@ def test_unusable_takes_are_dropped_by_reason(copy: Path) -> None:
         "no egocentric RGB video": 1,
         "no exocentric video": 1,
         "not in splits.json": 1,
+        "malformed entry": 2,
     }
 
 
@@ -190,6 +193,7 @@ def test_errors_nulls_ghosts_and_times_outside_are_counted(copy: Path) -> None:
         items[1].update(text=None, error=False)
         items[2].pop("text")
         items[3]["video_time"] = 9999.0
+        sessions[0]["commentary_data"] += [{"recording": "77.webm", "video_time": None, "text": " a"}, dict(items[3])]
         content["annotations"]["ghost"] = [{**sessions[0], "commentary_data": [{**items[3]}]}]
 
     before = read_release(copy)
@@ -198,8 +202,9 @@ def test_errors_nulls_ghosts_and_times_outside_are_counted(copy: Path) -> None:
     failed = "transcription failed"
     lost = dropped(after, 1)
     assert lost["time outside the take"] == 1 and lost["take is not usable"] == 1
+    assert lost["malformed entry"] == 1 and lost["listed twice"] == 1
     assert 1 <= lost[failed] - dropped(before, 1)[failed] <= 3
-    assert after.funnels[1].summary()["read"] == before.funnels[1].summary()["read"] + 1
+    assert after.funnels[1].summary()["read"] == before.funnels[1].summary()["read"] + 3
 
 
 def test_two_commentators_of_whom_one_is_silent(tiny: Path) -> None:
@@ -303,6 +308,8 @@ def test_frames_without_joints_or_three_dimensional_part(tmp_path: Path) -> None
         ({}, "holds no pose"),
         ([], "expected frames by number, found list"),
         ({"0": [{"annotation3D": {"left_hip": {"x": 0, "y": 0, "z": 0}}}]}, "unknown joint 'left_hip'"),
+        ({"0": [{"annotation3D": {"nose": {"x": 0, "y": 0}}}]}, "frame 0 is malformed .KeyError: 'z'"),
+        ({"0": ["text"]}, "frame 0 is malformed"),
         ({"0": frame(float("nan"))}, "frame 0, joint 'right-hip' is .*must be finite"),
         ({str(i * 30): frame(i) for i in range(5)}, "poses are 30 frames apart"),
     ],

@@ -140,6 +140,7 @@ def test_a_killed_build_goes_on_where_it_was(big_miniature: Path, big_tuples: Pa
     assert all(path.stat().st_mtime_ns == made for path, made in before.items()), "finished parts were not made again"
     for split in SPLITS:
         assert read_tuples(out, split) == read_tuples(big_tuples, split)
+    assert read_manifest(out)["funnel"] == read_manifest(big_tuples)["funnel"]
 
 
 def test_configuration_file_equals_flags_and_refuses_unknown_keys(tiny: Path, copy: Path, tmp_path: Path) -> None:

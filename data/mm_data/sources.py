@@ -9,6 +9,7 @@ import numpy as np
 
 from mm_data.egoexo4d import load_poses, read_release
 from mm_data.funnel import Funnel
+from mm_data.jsonl import append_record, read_records
 from mm_data.own_data import is_own_data, load_own_poses, read_own_data
 from mm_data.parallel import parallel_map
 from mm_data.records import FPS, Source, Take
@@ -35,11 +36,11 @@ def cache_poses(
     allow_absent: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[str]:
-    """Writes ``<take_uid>.npy`` ``[T, 17, 4]`` float32 for every take; files that exist are kept.
+    """Writes ``<take_uid>.npy`` ``[T, 17, 4]`` float32 for every take; finished takes are not read again.
 
     Args:
         source: The data set.
-        folder: Where the arrays go.
+        folder: Where the arrays go, and ``finished.jsonl``, which remembers what was noted about each.
         funnel: Counts takes, and notes irregularities of their files.
         workers: Processes; each holds one file at a time.
         allow_absent: Write arrays without a visible joint for takes that have no pose file, instead of dropping them.
@@ -49,27 +50,37 @@ def cache_poses(
         Uids of the takes that have an array.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(take, source.pose_files.get(uid), folder / f"{uid}.npy", allow_absent) for uid, take in source.takes.items()]  # fmt: skip
-    found = []
-    for done, (job, outcome) in enumerate(zip(jobs, parallel_map(_cache, jobs, workers), strict=True), start=1):
-        uid, (problem, detail, notes) = job[0].take_uid, outcome
-        for what, count in notes.items():
-            funnel.note(what, uid, count)
+    log = folder / "finished.jsonl"
+    notes_of = {r["take"]: r["notes"] for r in read_records(log)[0] if (folder / f"{r['take']}.npy").is_file()}
+    jobs = [
+        (take, source.pose_files.get(uid), folder / f"{uid}.npy", allow_absent)
+        for uid, take in source.takes.items()
+        if uid not in notes_of
+    ]
+    problems = {}
+    for job, (problem, detail, notes) in zip(jobs, parallel_map(_cache, jobs, workers), strict=True):
+        uid = job[0].take_uid
         if problem:
-            funnel.drop(problem, f"{uid} {detail}".strip())
+            problems[uid] = problem, detail
         else:
-            funnel.keep()
-            found.append(uid)
-        progress(done)
-    return found
+            append_record(log, {"take": uid, "notes": notes})
+            notes_of[uid] = notes
+        progress(len(notes_of) + len(problems))
+    for uid in source.takes:
+        if uid in problems:
+            problem, detail = problems[uid]
+            funnel.drop(problem, f"{uid} {detail}".strip())
+            continue
+        funnel.keep()
+        for what, count in notes_of[uid].items():
+            funnel.note(what, uid, count)
+    return [uid for uid in source.takes if uid in notes_of]
 
 
 def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, Counter[str]]:
     """Problem (or None), its detail, and notes."""
     take, source, target, allow_absent = job
     notes: Counter[str] = Counter()
-    if target.is_file():
-        return None, "", notes
     if source is None and not allow_absent:
         return "no body poses", "", notes
     try:

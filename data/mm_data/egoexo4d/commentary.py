@@ -112,7 +112,7 @@ def read_remarks(root: Path, takes: dict[str, Take], sessions: list[Session], fu
     """
     remarks: dict[str, Remark] = {}
     seen: set[str] = set()
-    for remark_id, uid, time, text in _from_split_files(root):
+    for remark_id, uid, time, text in _from_split_files(root, funnel):
         if remark_id in seen:
             funnel.drop("listed twice", remark_id)
             continue
@@ -132,16 +132,21 @@ def read_remarks(root: Path, takes: dict[str, Take], sessions: list[Session], fu
     return list(remarks.values())
 
 
-def _from_split_files(root: Path) -> Iterator[tuple[str, str, float, str | None]]:
+def _from_split_files(root: Path, funnel: Funnel) -> Iterator[tuple[str, str, float, str | None]]:
     for split in ANNOTATED_SPLITS:
         path = root / f"annotations/expert_commentary_{split}.json"
         for uid, sessions in read_json(path, metadata_hint(root, "it holds the commentary"))["annotations"].items():
             for session in sessions:
                 commentator = session["commentary"].rsplit("/", 1)[-1]
-                for item in session["commentary_data"]:
-                    text = None if item.get("error") else _clean(item.get("text"))
-                    number = Path(item["recording"]).stem
-                    yield f"{uid}/{commentator}/{number}", uid, float(item["video_time"]), text
+                for number, item in enumerate(session["commentary_data"]):
+                    try:
+                        name, time = Path(item["recording"]).stem, float(item["video_time"])
+                        text = None if item.get("error") else _clean(item.get("text"))
+                    except (KeyError, TypeError, AttributeError, ValueError) as error:
+                        where = f"{path.name}, {uid}/{commentator}, item {number}"
+                        funnel.drop("malformed entry", f"{where}: {type(error).__name__} {error}")
+                        continue
+                    yield f"{uid}/{commentator}/{name}", uid, time, text
 
 
 def _usable(

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -52,16 +53,7 @@ def load_poses(path: Path, max_gap: int = MAX_GAP, notes: Counter[str] | None = 
     poses = np.full((numbers[-1] + 1, NUM_JOINTS, 4), np.nan)
     poses[..., 3] = 0.0
     for number in numbers:
-        for name, joint in (frames[number][0].get("annotation3D") or {}).items():
-            if name not in JOINT_INDEX:
-                raise ValueError(
-                    f"{path}: frame {number} has an unknown joint {name!r}; expected COCO-17 names with hyphens."
-                )
-            xyz = (joint["x"], joint["y"], joint["z"])
-            if not np.isfinite(xyz).all():
-                raise ValueError(
-                    f"{path}: frame {number}, joint {name!r} is {xyz}; coordinates must be finite. Remove the joint or mend the file."
-                )
+        for name, xyz in _joints(frames[number], f"{path}: frame {number}"):
             poses[number, JOINT_INDEX[name]] = (*xyz, 1.0)
     for joint in range(NUM_JOINTS):
         _interpolate(poses[:, joint], max_gap)
@@ -73,6 +65,23 @@ def load_poses(path: Path, max_gap: int = MAX_GAP, notes: Counter[str] | None = 
         notes["joints interpolated"] += int((poses[..., 3] == 0.5).sum())
         notes["joints absent"] += int((poses[..., 3] == 0.0).sum())
     return poses
+
+
+def _joints(entries: list, where: str) -> Iterator[tuple[str, tuple[float, float, float]]]:
+    """Name and coordinates of a frame's joints."""
+    try:
+        joints = (entries[0].get("annotation3D") or {}).items()
+        found = [(name, (float(joint["x"]), float(joint["y"]), float(joint["z"]))) for name, joint in joints]
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ValueError(f"{where} is malformed ({type(error).__name__}: {error}); download the file again.") from error
+    for name, xyz in found:
+        if name not in JOINT_INDEX:
+            raise ValueError(f"{where} has an unknown joint {name!r}; expected COCO-17 names with hyphens.")
+        if not np.isfinite(xyz).all():
+            raise ValueError(
+                f"{where}, joint {name!r} is {xyz}; coordinates must be finite. Remove the joint or mend the file."
+            )
+        yield name, xyz
 
 
 def _content(path: Path) -> dict[str, list]:

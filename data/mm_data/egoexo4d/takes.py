@@ -111,8 +111,12 @@ def read_takes(
         ValueError: A path leaves the folder.
     """
     takes: dict[str, Take] = {}
-    for entry in entries:
-        take = _read_take(root, entry, splits, skills, best_exo, funnel)
+    for number, entry in enumerate(entries):
+        try:
+            take = _read_take(root, entry, splits, skills, best_exo, funnel)
+        except (KeyError, TypeError, AttributeError) as error:
+            funnel.drop("malformed entry", f"takes.json, entry {number}: {type(error).__name__} {error}")
+            continue
         if take is not None:
             takes[take.take_uid] = take
             funnel.keep()
