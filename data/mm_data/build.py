@@ -186,11 +186,18 @@ def _claim(out: Path, request: dict[str, Any]) -> None:
     """
     path = out / "request.json"
     if path.is_file() and (begun := json.loads(path.read_text())) != request:
-        differing = ", ".join(key for key in request if begun.get(key) != request[key])
+        before, now = _flat(begun), _flat(request)
+        differing = ", ".join(
+            f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in now if before.get(key) != now[key]
+        )
         raise ValueError(
-            f"{out} was built with other inputs or options ({differing}; {path} says which); give another folder or delete it."
+            f"{out} was built with other inputs or options: {differing}. Give another folder or delete it."
         )
     write_atomically(path, json.dumps(request, indent=2))
+
+
+def _flat(request: dict[str, Any]) -> dict[str, Any]:
+    return {**{key: value for key, value in request.items() if key != "pairing"}, **request.get("pairing", {})}
 
 
 def _choose_takes(takes: dict[str, Take], options: BuildOptions, funnel: Funnel) -> dict[str, str]:

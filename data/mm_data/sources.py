@@ -58,6 +58,7 @@ def cache_poses(
         if uid not in notes_of
     ]
     problems = {}
+    progress(len(notes_of))
     for job, (problem, detail, notes) in zip(jobs, parallel_map(_cache, jobs, workers), strict=True):
         uid = job[0].take_uid
         if problem:

@@ -38,6 +38,7 @@ class DataConfig:
         base_url: Endpoint of the llm labeller, usually ending in /v1.
         model: Name of the served model.
         api_key_variable: Environment variable that holds the endpoint's key.
+        answers: Log of the model's answers, which several folders may share; OUT/llm_answers.jsonl where none is given.
         concurrency: Requests in flight.
         timeout: Seconds per request.
         window: Seconds of evidence before a comment.
@@ -61,6 +62,7 @@ class DataConfig:
     base_url: str = "http://127.0.0.1:8000/v1"
     model: str = ""
     api_key_variable: str = "OPENAI_API_KEY"
+    answers: str = ""
     concurrency: int = 8
     timeout: float = 120.0
     window: float = 2.0
@@ -171,7 +173,7 @@ def make_labeller(config: DataConfig, source: Source) -> Labeller:
         config.base_url, config.model, os.environ.get(config.api_key_variable, "none"), config.concurrency, config.timeout
     )  # fmt: skip
     tasks = {uid: take.task for uid, take in source.takes.items()}
-    return LlmLabeller(endpoint, tasks, Path(config.out) / LOG)
+    return LlmLabeller(endpoint, tasks, Path(config.answers) if config.answers else Path(config.out) / LOG)
 
 
 def run_build(args: argparse.Namespace) -> None:
