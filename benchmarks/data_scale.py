@@ -2,7 +2,7 @@
 
     python benchmarks/data_scale.py WORK [--workers 2] [--align-faults 1280] [--pose-files 24] [--save]
 
-Everything is read, chosen, labelled, paired and written at full size. Two stages are measured on a part and extrapolated,
+Everything is read, labelled, paired and written at full size, in a folder that `datasets` could open. Two stages are measured on a part and extrapolated,
 and say so: pose JSON (its files would take 130 GB; `--pose-files` of true length and with four cameras' 2-D annotations are
 written) and alignment (`--align-faults` faults spread over all tasks, each with all of its candidates). Peak memory is
 sampled over this process and all workers. `ratio` is the limit of 8 GiB over it.
@@ -22,6 +22,7 @@ import numpy as np
 import psutil
 from record import finish, parser
 
+from mm_data.build import make_tuples
 from mm_data.egoexo4d import read_release
 from mm_data.funnel import Funnel
 from mm_data.labelling import RulesLabeller, label_remarks
@@ -30,8 +31,10 @@ from mm_data.miniature.simulate import SimulatedTake, TimedRemark, draw_particip
 from mm_data.mining import align_faults
 from mm_data.pairing import PairingOptions, gallery_clips, locate_faults, sort_by_role, split_by_participant
 from mm_data.parallel import parallel_map
+from mm_data.records import CoachingTuple
 from mm_data.skeleton import JOINTS
 from mm_data.sources import cache_poses
+from mm_data.tuple_store import SPLITS, finish_folder
 
 TAKES, FRAMES, REMARKS = 3000, 3000, 40
 TASKS_PER_ACTIVITY = 4
@@ -48,7 +51,7 @@ def long_take(index: int, parts: list[SimulatedTake]) -> tuple[SimulatedTake, np
     """One take of the full length, with its remarks, and the indices of the parts that it is joined from."""
     rng = np.random.default_rng([7, index])
     participant = draw_participant(index // 3, 0)
-    variant = (index // 9) % TASKS_PER_ACTIVITY
+    variant = (index // 36) % TASKS_PER_ACTIVITY
     activity = replace(participant.activity, task=f"{participant.activity.task} {variant + 1}")
     participant = replace(participant, activity=activity)
     same = [
@@ -187,8 +190,8 @@ def main() -> None:
     with stages.time("read annotations", f"{counts['remarks']:,} remarks"):
         source = read_release(root)
     with stages.time("read pose JSON", f"{args.pose_files} files of {size / args.pose_files / 1e6:.0f} MB") as scale:
-        some = replace(source, takes={uid: source.takes[uid] for uid in source.pose_files})
-        cache_poses(some, args.work / "read_poses", Funnel("read poses", 1.0), args.workers)
+        chosen = list(source.pose_files)
+        cache_poses(source, chosen, args.work / "read_poses", Funnel("read poses", 1.0), args.workers)
         scale(TAKES / args.pose_files)
     splits = split_by_participant(source.takes, Funnel("split", 1.0))
     remarks = [remark for remark in source.remarks if remark.take_uid in splits]
@@ -208,11 +211,22 @@ def main() -> None:
     with stages.time(
         "align", f"{len(chosen):,} of {len(located):,} faults, {pairs / len(chosen):.0f} expert takes each"
     ) as scale:
-        found = list(align_faults(chosen, praise, poses, options, args.work / "alignments", args.workers))
+        signatures = dict.fromkeys(splits, "synthetic")
+        shards = args.work / "alignments"
+        found = list(align_faults(chosen, praise, poses, signatures, options, shards, args.workers))
         scale(len(located) / len(chosen))
-    with stages.time("gallery", "test split"):
-        gallery = gallery_clips(labelled, source.takes, splits, load, options, "test")
-    assert all(matches for _, matches, _ in found) and gallery
+    # Every fault gets the experts of a fault that was aligned, so that as many tuples are written as there would be.
+    with stages.time("write", f"tuples of {len(located):,} faults, gallery, report"):
+        by_id = {item.remark.remark_id: item for item in labelled}
+        tuples: list[CoachingTuple] = []
+        for index, fault in enumerate(located):
+            _, matches, considered = found[index % len(found)]
+            tuples += make_tuples(fault, matches, considered, by_id, source, options)
+        gallery = gallery_clips(labelled, source.takes, splits, load, options, "test", Funnel("gallery", 1.0))
+        by_split = {split: [t for t in tuples if t.split == split] for split in SPLITS}
+        request = {"source": str(root), "labeller": "rules", "pairing": {}}
+        finish_folder(args.work, request, by_split, gallery, source.funnels, True)
+    print(f"{len(tuples):,} tuples written")
 
     peak = memory.gib
     print(f"\n{'stage':<20}{'measured s':>12}{'full size s':>13}  {args.workers} workers")

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_coach import launch
+from tiny_coach import Silent, launch
 
 from mm_data.egoexo4d import read_release
 from mm_data.expertaf_import import import_expertaf
 from mm_data.funnel import Funnel
 from mm_data.llava_format import ANSWER_PREFIX, read_expertaf
-from mm_data.tuple_store import read_manifest, read_tuples
+from mm_data.tuple_store import clips_of_folder, read_manifest, read_tuples
 from mm_data.validate import validate
 
 
@@ -78,7 +78,7 @@ def test_exported_tuples_come_back_through_the_importer(tiny: Path, tmp_path: Pa
     rows = json.loads(files["train"].read_text())
     names = {take.take_name for take in read_release(tiny / "miniature").takes.values()}
     assert {row["video1"] for row in rows} <= names and rows[0]["conversations"][0]["value"].startswith("<pose1>")
-    manifest = import_expertaf(tiny / "miniature", files, tmp_path / "back")
+    manifest = import_expertaf(tiny / "miniature", files, tmp_path / "back", Silent())
     assert manifest["shared_participants"] == 0
     for split in files:
         before, after = read_tuples(tiny / "tuples", split), read_tuples(tmp_path / "back", split)
@@ -86,6 +86,20 @@ def test_exported_tuples_come_back_through_the_importer(tiny: Path, tmp_path: Pa
         assert sorted(map(key, before)) == sorted(map(key, after))
         assert all(t.alignment_mm is not None and len(t.regions) == 1 for t in after)
     assert read_manifest(tmp_path / "back")["request"]["labeller"] == "expertaf-release"
+
+
+def test_samples_about_no_region_of_ours_are_kept_and_exported(tiny: Path, tmp_path: Path) -> None:
+    files = {split: tmp_path / f"{split}.json" for split in ("train", "test")}
+    for split, path in files.items():
+        launch("mm-coach", "data", "export-llava", str(tiny / "tuples"), str(path), "--split", split)
+        rows = json.loads(path.read_text())
+        path.write_text(json.dumps([{**row, "id": row["id"].rsplit("-----", 1)[0] + "-----Jump"} for row in rows]))
+    import_expertaf(tiny / "miniature", files, tmp_path / "back", Silent())
+    assert all(not t.regions for t in read_tuples(tmp_path / "back", "train"))
+    launch("mm-coach", "data", "export-llava", str(tmp_path / "back"), str(tmp_path / "again.json"))
+    assert len(json.loads((tmp_path / "again.json").read_text())) == len(read_tuples(tiny / "tuples", "train"))
+    with pytest.raises(ValueError, match=r"begun with other inputs: .*labeller"):
+        import_expertaf(tiny / "miniature", files, tiny / "tuples", Silent())
 
 
 # --- validate --------------------------------------------------------------------------------------------------------
@@ -102,11 +116,11 @@ def test_a_complete_miniature_is_ready(tiny: Path, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_what_is_missing_comes_with_command_and_size(copy: Path, tmp_path: Path) -> None:
+def test_what_is_missing_comes_with_command_and_size(tiny: Path, copy: Path, tmp_path: Path) -> None:
     result = validate(copy)
     assert result.usable and len(result.uids) == 48, "tuples can be built, videos are missing"
     (fetch,) = result.fetch
-    assert "downscaled_takes/448 --uids" in fetch.command and 0 < fetch.gigabytes < 10
+    assert "downscaled_takes/448 --uids $(cat uids.txt)" in fetch.command and 0 < fetch.gigabytes < 10
     for path in copy.glob("annotations/ego_pose/*/body/automatic/*.json"):
         path.unlink()
     result = validate(copy)
@@ -114,6 +128,11 @@ def test_what_is_missing_comes_with_command_and_size(copy: Path, tmp_path: Path)
     (copy / "annotations/splits.json").unlink()
     result = validate(copy)
     assert not result.usable and "--parts metadata annotations" in result.fetch[0].command
+    uids = tmp_path / "wanted.txt"
+    launch(
+        "mm-coach", "data", "validate", str(copy), "--uids", str(uids), "--tuples", str(tiny / "tuples"), check=False
+    )
+    assert not uids.exists(), "nothing can be planned without splits"
     done = launch("mm-coach", "data", "validate", str(tmp_path / "nowhere"), check=False)
     assert done.returncode == 1 and "does not exist" in done.stdout
 
@@ -138,6 +157,12 @@ def test_broken_files_are_reported_and_do_not_raise(copy: Path, name: str, conte
     result = validate(copy)
     assert not result.usable
     assert any(check.what == name and check.status == "broken" and found in check.found for check in result.checks)
+
+
+def test_videos_of_built_tuples_alone_can_be_fetched(tiny: Path, copy: Path, tmp_path: Path) -> None:
+    uids = tmp_path / "wanted.txt"
+    launch("mm-coach", "data", "validate", str(copy), "--uids", str(uids), "--tuples", str(tiny / "tuples"))
+    assert set(uids.read_text().split()) == {clip.take_uid for clip in clips_of_folder(tiny / "tuples")}
 
 
 def test_unknown_references_and_unreadable_poses_are_warnings(copy: Path) -> None:

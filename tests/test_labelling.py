@@ -216,7 +216,7 @@ def test_every_failure_has_a_class_and_transient_ones_are_asked_again(tmp_path: 
         before = Counter(server.asked)
         assert [r if isinstance(r, str) else r.regions for r in labeller.label(remarks)] == outcomes
         again = {question.split('"')[1] for question, count in server.asked.items() if count > before[question]}
-        assert again == {"500 always", "too slow", "no choices"}, "finished answers are never asked for again"
+        assert again == {"500 always", "too slow", "no choices", "rejected"}, "only what was never answered"
 
 
 def test_equal_questions_are_asked_once_and_the_estimate_knows(tmp_path: Path) -> None:
@@ -275,6 +275,20 @@ def test_a_killed_run_resumes_without_repeating_a_finished_call(tiny: Path, tmp_
         assert len(repeated) <= 2, "only what was in flight at the kill"
         assert len(asked) == len(records) > len(finished)
     assert read_labels(out / "labels.jsonl").regions
+
+
+def test_answers_with_broken_unicode_are_kept(tmp_path: Path) -> None:
+    broken = (
+        '{"summary": "half \\ud83d", "regions": '
+        + json.dumps(dict.fromkeys(REGIONS, NOT_MENTIONED) | {"legs": IMPROVE})
+        + "}"
+    )
+    with ScriptedEndpoint(lambda question, before: (200, broken)).running() as server:
+        labeller = LlmLabeller(Endpoint(server.url, "scripted"), {"take": "x"}, tmp_path / LOG)
+        (result,) = labeller.label([remark("fine")])
+        assert isinstance(result, LabelledRemark) and result.regions == {"legs": IMPROVE}
+        label_remarks(labeller, [remark("fine")], tmp_path / "labels.jsonl", Funnel("label", 1.0))
+        assert sum(server.asked.values()) == 1 and read_labels(tmp_path / "labels.jsonl").regions
 
 
 def test_append_only_files_survive_torn_lines_and_many_writers(tmp_path: Path) -> None:

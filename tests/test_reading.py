@@ -12,7 +12,7 @@ import pytest
 
 from mm_data.egoexo4d import load_poses, read_release
 from mm_data.egoexo4d.cameras import read_camera_poses, read_gopro_calibration
-from mm_data.egoexo4d.commentary import read_session, read_sessions
+from mm_data.egoexo4d.commentary import read_session, read_sessions, read_strokes
 from mm_data.egoexo4d.takes import read_best_exo, read_captures, read_participants
 from mm_data.funnel import Funnel
 from mm_data.records import Source
@@ -36,7 +36,7 @@ def dropped(source: Source, stage: int = 0) -> dict[str, int]:
 def test_reading_counts_what_it_meets(tiny: Path) -> None:
     source = read_release(tiny / "miniature")
     takes, remarks = (f.summary() for f in source.funnels)
-    assert takes["noted"]["best_exo is null: the atomic descriptions' choice is used"] >= 1
+    assert takes["noted"]["no best_exo video: the atomic descriptions' choice is used"] >= 1
     assert takes["noted"]["proficiency for a take that is not in takes.json"] == 1
     assert remarks["dropped"]["transcription failed"] >= 1
     for stage in (takes, remarks):
@@ -79,7 +79,7 @@ def test_proficiency_as_list_and_as_dictionary_give_the_same(copy: Path) -> None
         read_release(copy)
 
 
-def test_takes_as_dictionary_and_numeric_identifiers(copy: Path) -> None:
+def test_takes_wrapped_in_a_dictionary(copy: Path) -> None:
     before = read_release(copy)
     edit(copy / "takes.json", lambda takes: {"annotations": takes})
     assert read_release(copy).takes == before.takes
@@ -105,14 +105,14 @@ def test_best_exo_falls_back_in_order_and_counts(copy: Path) -> None:
 
     assert best_after(lambda take: None)[0] == "cam01.mp4"
     name, counts = best_after(no_label)
-    assert name == "cam02.mp4" and counts["best_exo is null: the file named best_exo is used"] == 1
-    before = counts["best_exo is null: the atomic descriptions' choice is used"]
+    assert name == "cam02.mp4" and counts["no best_exo video: the file named best_exo is used"] == 1
+    before = counts["no best_exo video: the atomic descriptions' choice is used"]
     _, counts = best_after(no_file)
-    assert counts["best_exo is null: the atomic descriptions' choice is used"] == before + 1
+    assert counts["no best_exo video: the atomic descriptions' choice is used"] == before + 1
     for split in ("train", "val"):
         (copy / f"annotations/atomic_descriptions_{split}.json").unlink()
     name, counts = best_after(no_file)
-    assert name == "cam01.mp4" and counts["best_exo is null: the first exo camera is used"] == before + 1
+    assert name == "cam01.mp4" and counts["no best_exo video: the first exo camera is used"] == before + 1
 
 
 def test_atomic_descriptions_vote_and_rejected_ones_do_not(copy: Path) -> None:
@@ -152,6 +152,53 @@ def test_the_small_copy_of_a_video_is_preferred_where_it_exists(copy: Path) -> N
     small.touch()
     found = read_release(copy).takes[uid]
     assert found.exo_video == f"{folder}/downscaled/448/{name}" and found.ego_video == take.ego_video
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("take_uid", "../../escaped"), ("take_uid", "/etc/x"), ("take_name", "..")]
+)
+def test_names_that_would_climb_as_paths_are_refused(copy: Path, field: str, value: str) -> None:
+    edit(copy / "takes.json", lambda takes: takes[0].update({field: value}))
+    with pytest.raises(ValueError, match="leaves the data set's folder"):
+        read_release(copy)
+
+
+def test_malformed_annotations_beside_the_takes_are_noted(copy: Path) -> None:
+    before = read_release(copy)
+
+    def break_demonstrations(content: dict) -> None:
+        content["annotations"][0]["good_executions"] = [
+            {"video_time": None, "list": ["x"], "expert_uid": "a"},
+            {"list": 3},
+        ]
+        content["annotations"][1]["tips_for_improvement"] = None
+
+    edit(copy / "annotations/proficiency_demonstration_train.json", break_demonstrations)
+    edit(
+        copy / "annotations/proficiency_demonstrator_train.json",
+        lambda c: c["annotations"][0].update(proficiency_score=3),
+    )
+    folders = sorted(copy.glob("annotations/expert_commentary/*/*/data.json"))
+    folders[0].write_text('{"annotations": [{"recording_path": "0.webm", "video_time": null}]}')
+    folders[1].write_text('{"annotations": [], "proficiency": {"rating": "n/a"}}')
+    (copy / "metadata.json").write_text("[]")
+    after = read_release(copy)
+    counts = noted(after, 1)
+    assert counts["unreadable commentator's folder"] == 2 and counts["malformed proficiency demonstration"] == 2
+    assert noted(after)["unknown proficiency label"] == 1
+    assert after.remarks == before.remarks and not after.synthetic
+
+
+def test_folders_of_unusable_takes_are_not_counted_twice(copy: Path) -> None:
+    session = next(read_sessions(copy, Funnel("read", 1.0)))
+    before = read_release(copy)
+    edit(
+        copy / "takes.json",
+        lambda takes: [t.update(is_dropped=True) for t in takes if t["take_name"] == session.take_name] and None,
+    )
+    after = read_release(copy)
+    assert after.funnels[1].summary()["read"] == before.funnels[1].summary()["read"]
+    assert "only in the commentator's folder" not in noted(after, 1)
 
 
 def test_unusable_takes_are_dropped_by_reason(copy: Path) -> None:
@@ -216,7 +263,7 @@ def test_two_commentators_of_whom_one_is_silent(tiny: Path) -> None:
 
 def test_the_second_form_fills_what_the_first_lacks(copy: Path) -> None:
     before = read_release(copy)
-    session = next(read_sessions(copy))
+    session = next(read_sessions(copy, Funnel("read", 1.0)))
     uid = next(u for u, t in before.takes.items() if t.take_name == session.take_name)
 
     def forget(content: dict) -> None:
@@ -255,7 +302,7 @@ def test_drawings_end_with_what_was_not_wiped(tmp_path: Path) -> None:
     recording = {"recording_path": "0.webm", "video_time": 1.0, "events": events}
     (tmp_path / "data.json").write_text(json.dumps({"user_id": "a", "video_name": "t", "annotations": [recording]}))
     session = read_session(tmp_path)
-    assert session.recordings[0].strokes == [[(0.2, 0.2), (0.3, 0.3), (0.4, 0.3)], [(0.5, 0.5), (0.6, 0.6)]]
+    assert read_strokes(tmp_path)["0"] == [[(0.2, 0.2), (0.3, 0.3), (0.4, 0.3)], [(0.5, 0.5), (0.6, 0.6)]]
     assert session.rating is None and session.recordings[0].text is None
 
 
@@ -335,6 +382,29 @@ def test_cameras_of_both_files_agree_and_gaps_are_none(tiny: Path) -> None:
     present, absent = int(ego.frames[0]), int(ego.frames[0]) + 1
     assert ego.at(present) is not None and ego.at(absent) is None, "every third frame has extrinsics"
     assert cameras["cam01"].at(absent) is cameras["cam01"].extrinsics
+
+
+def test_cameras_nested_in_frames_as_documented(tmp_path: Path) -> None:
+    shipped = {"camera_intrinsics": np.eye(3).tolist(), "camera_extrinsics": np.eye(4)[:3].tolist()}
+    path = tmp_path / "camera.json"
+    path.write_text(json.dumps({"metadata": {}, "7": {"cam01": shipped}, "10": {"cam01": shipped}}))
+    camera = read_camera_poses(path)["cam01"]
+    assert camera.at(7) is not None and camera.at(8) is None and camera.at(10) is not None
+    path.write_text(json.dumps({"cam01": {"camera_intrinsics": []}}))
+    with pytest.raises(ValueError, match="camera 'cam01' lacks intrinsics or extrinsics"):
+        read_camera_poses(path)
+
+
+def test_what_is_sorted_out_on_purpose_passes_no_threshold() -> None:
+    funnel = Funnel("choose takes", max_drop_rate=0.2)
+    funnel.keep(1)
+    for number in range(9):
+        funnel.drop("activity is not wanted", f"take-{number}", expected=True)
+    funnel.check()
+    assert funnel.summary()["read"] == 10
+    funnel.drop("broken", "take-9")
+    with pytest.raises(ValueError, match="kept 1 of 11"):
+        funnel.check()
 
 
 def test_a_stage_that_drops_too_much_stops() -> None:

@@ -59,6 +59,7 @@ def test_decisions_are_stored_and_shown(client: TestClient, decisions: Path, tin
         ({"verdict": "fix", "regions": ["tail"]}, 422, "choose at least one"),
         ({"verdict": "fix", "expert_start": 999999}, 422, "cannot start at 999999"),
         ({"at": 1, "cmd": "rm"}, 422, "unexpected keyword"),
+        ({"reviewer": {"x": 1}}, 422, "reviewer is"),
         ({"content": "0"}, 409, "reload the page"),
         ({"tuple_id": "nobody"}, 409, "reload the page"),
         ({"reviewer": "a" * 30_000}, 413, "20000 bytes"),
@@ -156,6 +157,11 @@ def test_page_in_a_browser(tiny: Path, decisions: Path) -> None:
         until("state.number === 2")
         page.keyboard.press("f")
         page.fill("textarea", "Say it <b>better</b>.")
+        before = page.is_checked("[value=head]")
+        page.focus("[value=head]")
+        page.keyboard.press(" ")
+        page.keyboard.press("r")  # a slip in the form decides nothing
+        assert page.is_checked("[value=head]") is not before and page.is_visible("#fix")
         page.keyboard.press("Control+Enter")
         until("state.number === 3")
 

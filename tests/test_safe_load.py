@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mm_data import safe_load
 from mm_data.long_term_aqa import fit_clips, read_logo_scores, read_score_table
 from mm_data.safe_load import join_inside, load_array, load_plain_pickle, parse_frame_range, read_json
 
@@ -31,6 +30,17 @@ def test_malicious_pickle_is_refused_and_does_not_run(tmp_path: Path, monkeypatc
     (tmp_path / "c.pkl").write_bytes(b"not a pickle")
     with pytest.raises(ValueError, match="refused"):
         load_plain_pickle(tmp_path / "c.pkl")
+
+
+def test_pickles_that_claim_memory_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(b"\x80\x02]r\xff\xff\xff\x7f.")  # remembers a list as number 2,147,483,647
+    with pytest.raises(ValueError, match="claims 2,147,483,647 remembered objects"):
+        load_plain_pickle(path)
+    with path.open("wb") as file:
+        file.truncate(10 * 2**30)
+    with pytest.raises(ValueError, match=r"refused, 10,737,418,240 bytes"):
+        load_plain_pickle(path)
 
 
 def test_pickled_numpy_keys_become_plain(tmp_path: Path) -> None:
@@ -91,7 +101,9 @@ def test_enormous_json_is_refused_before_it_is_read(tmp_path: Path) -> None:
         file.truncate(10 * 2**30)  # sparse: claims 10 GiB, holds nothing
     with pytest.raises(ValueError, match=r"takes\.json: 10,737,418,240 bytes"):
         read_json(path, "")
-    assert path.stat().st_size > safe_load.MAX_JSON_BYTES
+    path.write_text("[" * 200_000)
+    with pytest.raises(ValueError, match=r"nested too deeply|not valid JSON"):
+        read_json(path, "")
 
 
 def test_json_that_is_not_text_names_the_byte(tmp_path: Path) -> None:

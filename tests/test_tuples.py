@@ -6,15 +6,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_coach import ROOT, launch
+from tiny_coach import ROOT, Silent, launch
 
 from mm_data.build import BuildOptions, build_tuples
 from mm_data.explain import explain_tuple
@@ -23,17 +21,18 @@ from mm_data.miniature.truth import SIDECAR
 from mm_data.pairing import PairingOptions
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, CoachingTuple
 from mm_data.review.decisions import Decision, apply_decisions, content_key, read_decisions, record_decision
-from mm_data.tuple_store import MANIFEST, POSES, SPLITS, find_tuple, read_gallery, read_manifest, read_tuples
+from mm_data.tuple_store import (
+    MANIFEST,
+    POSES,
+    SPLITS,
+    find_tuple,
+    read_gallery,
+    read_manifest,
+    read_mined_test,
+    read_tuples,
+)
 
 TINY = BuildOptions(PairingOptions(experts_train=2, stride=6))
-
-
-class Silent:
-    def line(self, text: str) -> None: ...
-
-    @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        yield lambda done: None
 
 
 def stages(folder: Path) -> dict[str, dict[str, Any]]:
@@ -116,10 +115,69 @@ def test_building_never_reads_the_sidecar_and_is_repeatable(tiny: Path, copy: Pa
     for name, workers in (("one", 1), ("two", 2)):
         build_tuples(copy, tmp_path / name, TINY, Silent(), workers=workers)
         for split in SPLITS:
-            again = [replace(t, provenance=t.provenance) for t in read_tuples(tmp_path / name, split)]
-            assert again == read_tuples(tiny / "tuples", split), f"{workers} workers"
-    with pytest.raises(ValueError, match=r"other inputs or options: experts_train was 2, is 5, stride was 6, is 3\."):
-        build_tuples(copy, tmp_path / "one", BuildOptions(), Silent())
+            assert read_tuples(tmp_path / name, split) == read_tuples(tiny / "tuples", split), f"{workers} workers"
+
+
+def test_other_options_use_what_is_still_valid_and_other_sources_are_refused(
+    tiny: Path, copy: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    build_tuples(copy, out, BuildOptions(), Silent())
+    arrays = {path: path.stat().st_mtime_ns for path in out.glob("poses/*.npy")}
+    build_tuples(copy, out, TINY, Silent())
+    for split in SPLITS:
+        assert read_tuples(out, split) == read_tuples(tiny / "tuples", split)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("poses/*.npy")} == arrays
+    with pytest.raises(ValueError, match=r"begun with other inputs: source was .*copy', is .*miniature'"):
+        build_tuples(tiny / "miniature", out, TINY, Silent())
+
+
+def test_poses_that_were_replaced_are_read_again(copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build_tuples(copy, out, TINY, Silent())
+    item = read_tuples(out, "test")[0]
+    path = next(copy.glob(f"annotations/ego_pose/*/body/*/{item.learner.take_uid}.json"))
+    content = json.loads(path.read_text())
+    for entries in content.values():
+        for entry in entries:
+            entry["annotation3D"]["nose"] = {"x": 9.0, "y": 9.0, "z": 9.0}
+    path.write_text(json.dumps(content))
+    build_tuples(copy, out, TINY, Silent())
+    again = next(t for t in read_tuples(out, "test") if t.tuple_id == item.tuple_id)
+    assert (again.alignment_mm or 0) > 2 * (item.alignment_mm or 0)
+
+
+def test_a_comment_after_the_last_pose_has_no_evidence(copy: Path, tmp_path: Path) -> None:
+    build_tuples(copy, tmp_path / "before", TINY, Silent())
+    item = max(read_tuples(tmp_path / "before", "train"), key=lambda t: t.learner.start)
+    path = next(copy.glob(f"annotations/ego_pose/*/body/*/{item.learner.take_uid}.json"))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({number: entries for number, entries in content.items() if int(number) < 40}))
+    build_tuples(copy, tmp_path / "after", TINY, Silent())
+    assert not [
+        t
+        for t in read_tuples(tmp_path / "after", "train")
+        if t.provenance.learner_remark == item.provenance.learner_remark
+    ]
+    assert stages(tmp_path / "after")["pair"]["dropped"]["no pose in the evidence window"] >= 1
+
+
+def test_takes_without_task_or_skill_are_sorted_out_by_reason(copy: Path, tmp_path: Path) -> None:
+    takes = json.loads((copy / "takes.json").read_text())
+    for take in takes[:3]:
+        take["task_name"] = None
+    (copy / "takes.json").write_text(json.dumps(takes))
+    build_tuples(copy, tmp_path / "out", TINY, Silent())
+    assert stages(tmp_path / "out")["choose takes"]["dropped"]["no task name"] == 3
+
+
+def test_a_split_without_experts_is_refused_before_any_work(copy: Path, tmp_path: Path) -> None:
+    path = copy / "annotations/proficiency_demonstrator_val.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([{**row, "proficiency_score": "Novice"} for row in rows]))
+    with pytest.raises(ValueError, match=r"The test split has no expert \(Intermediate Expert, Late Expert\)"):
+        build_tuples(copy, tmp_path / "out", TINY, Silent())
+    assert not (tmp_path / "out" / POSES).exists()
 
 
 def test_a_killed_build_goes_on_where_it_was(big_miniature: Path, big_tuples: Path, tmp_path: Path) -> None:
@@ -158,7 +216,7 @@ def test_configuration_file_equals_flags_and_refuses_unknown_keys(tiny: Path, co
 
 
 def test_activities_can_be_chosen_and_are_counted(tiny: Path, tmp_path: Path) -> None:
-    build_tuples(tiny / "miniature", tmp_path, replace(TINY, activities=("Soccer",), max_drop_rate=0.8), Silent())
+    build_tuples(tiny / "miniature", tmp_path, replace(TINY, activities=("Soccer",)), Silent())
     assert {t.activity for split in SPLITS for t in read_tuples(tmp_path, split)} == {"Soccer"}
     chosen = stages(tmp_path)["choose takes"]
     assert chosen["dropped"]["activity is not wanted"] == 32 and chosen["kept"] + sum(chosen["dropped"].values()) == 48
@@ -179,7 +237,11 @@ def test_without_poses_only_if_asked_for(copy: Path, tmp_path: Path) -> None:
     for path in lacking:
         path.unlink()
     build_tuples(copy, tmp_path / "strict", replace(TINY, max_drop_rate=0.9), Silent())
-    assert stages(tmp_path / "strict")["read poses"]["dropped"] == {"no body poses": len(lacking)}
+    without = len(lacking) - sum(
+        path.stem in stages(tmp_path / "strict")["choose takes"]["examples"]["training take of a test participant"]
+        for path in lacking
+    )
+    assert stages(tmp_path / "strict")["read poses"]["dropped"] == {"no body poses": without}
     assert all(t.alignment_mm is not None for t in read_tuples(tmp_path / "strict", "train"))
     pairing = replace(TINY.pairing, allow_unaligned=True)
     build_tuples(copy, tmp_path / "lenient", replace(TINY, pairing=pairing), Silent())
@@ -264,6 +326,10 @@ def test_decisions_are_applied_and_counted(big_tuples: Path, tmp_path: Path) -> 
         ({"verdict": "fix", "regions": []}, "choose at least one"),
         ({"verdict": "fix", "regions": ["tail"]}, "choose at least one"),
         ({"verdict": "fix", "expert_start": -1}, "cannot start before 0"),
+        ({"verdict": "accept", "reviewer": {"x": 1}}, "reviewer is"),
+        ({"verdict": "accept", "reviewer": " "}, "needs the reviewer's name"),
+        ({"verdict": "fix", "summary": 5}, "summary is 5"),
+        ({"verdict": "fix", "regions": [["legs"]]}, "choose at least one"),
     ],
 )
 def test_malformed_decisions_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -273,6 +339,29 @@ def test_malformed_decisions_are_refused(tmp_path: Path, change: dict[str, Any],
     (tmp_path / "review.jsonl").write_text(json.dumps(record) + "\n")
     with pytest.raises(ValueError, match=r"review\.jsonl, record 1: not a decision"):
         read_decisions(tmp_path / "review.jsonl")
+
+
+def test_a_fixed_tuple_can_be_decided_about_again(tiny: Path, tmp_path: Path) -> None:
+    out, review = tmp_path / "out", tmp_path / "review.jsonl"
+    build_tuples(tiny / "miniature", out, TINY, Silent())
+    mined = read_mined_test(out)
+    record_decision(review, decision(mined[0], "fix", summary="Better words."))
+    record_decision(review, decision(mined[1], "reject"))
+    build_tuples(tiny / "miniature", out, TINY, Silent(), review=review)
+    assert find_tuple(out, mined[0].tuple_id).summary == "Better words."
+    assert read_mined_test(out) == mined, "reviewers go on looking at what was mined, the rejected included"
+    record_decision(review, decision(read_mined_test(out)[0], "fix", "bob", at=2.0, summary="Best words."))
+    record_decision(review, decision(read_mined_test(out)[1], "accept", at=2.0))
+    build_tuples(tiny / "miniature", out, TINY, Silent(), review=review)
+    assert find_tuple(out, mined[0].tuple_id).summary == "Best words."
+    assert find_tuple(out, mined[1].tuple_id).provenance.review == "accept"
+    assert "stale decision: the tuple has changed since" not in stages(out)["review the test split"]["noted"]
+    with review.open("ab") as file:
+        file.write(b'{"tuple_id": "cut')
+    record_decision(review, replace(decision(mined[2], "accept"), tuple_id="gone"))
+    build_tuples(tiny / "miniature", out, TINY, Silent(), review=review)
+    noted = stages(out)["review the test split"]["noted"]
+    assert noted == {"decision about a tuple that is not there any more": 1, "decision that a crash cut off": 1}
 
 
 def test_build_honours_decisions_and_may_run_again(tiny: Path, tmp_path: Path) -> None:

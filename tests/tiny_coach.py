@@ -4,6 +4,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +24,16 @@ from mm_tokenizers.codes import PoseCodeStore
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 3
+
+
+class Silent:
+    """A build's report that says nothing."""
+
+    def line(self, text: str) -> None: ...
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        yield lambda done: None
 
 
 def load_script(path: Path) -> ModuleType:

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from mm_data.alignment import error_curve, prepare_track
-from mm_data.files import write_atomically
 from mm_data.funnel import Funnel
 from mm_data.labelling import Labeller, RulesLabeller, label_remarks
 from mm_data.mining import Alignment, align_faults
@@ -25,10 +24,19 @@ from mm_data.pairing import (
     sort_by_role,
     split_by_participant,
 )
-from mm_data.records import CoachingTuple, LabelledRemark, Provenance, RunnerUp, Source, Take
+from mm_data.records import (
+    EXPERT_SKILLS,
+    LEARNER_SKILLS,
+    CoachingTuple,
+    LabelledRemark,
+    Provenance,
+    RunnerUp,
+    Source,
+    Take,
+)
 from mm_data.review.decisions import apply_decisions, read_decisions
-from mm_data.sources import cache_poses, read_source
-from mm_data.tuple_store import LABELS, MANIFEST, POSES, SPLITS, finish_folder
+from mm_data.sources import cache_poses, pose_signature, read_source
+from mm_data.tuple_store import LABELS, MANIFEST, POSES, SPLITS, claim_folder, finish_folder
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,8 @@ def build_tuples(
 ) -> dict[str, Any]:
     """Runs all stages and writes a tuple folder (see `tuple_store`).
 
-    A finished folder with the same inputs and options is left as it is. An unfinished one goes on: pose arrays, answers
-    of a language model and aligned faults are not computed again. Decisions of reviewers may change at any time.
+    A finished folder with the same inputs and options is left as it is. Otherwise whatever is still valid in it is used:
+    pose arrays, answers of a language model and aligned faults are stored by what decides them.
 
     Args:
         root: Ego-Exo4D download, miniature, or a folder of one's own videos.
@@ -87,89 +95,104 @@ def build_tuples(
 
     Raises:
         FileNotFoundError: A file of the data set is missing.
-        ValueError: A file is malformed, a stage dropped too much, or ``out`` was built from something else.
+        ValueError: A file is malformed, a stage dropped too much, or ``out`` was begun from another source.
     """
     source = read_source(root, options.max_drop_rate)
     label = labeller(source)
-    request = {"source": str(root.resolve()), "labeller": label.version, **asdict(options)}
+    request = {"source": str(root.resolve()), "content": _digest(source), "labeller": label.version, **asdict(options)}
     request = json.loads(json.dumps(request))
     reviewed = hashlib.sha256(review.read_bytes()).hexdigest() if review is not None and review.is_file() else None
     if manifest := _finished(out, request, reviewed):
         report.line(f"{out} is up to date: {manifest['tuples']}")
         return manifest
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, request)
+    claim_folder(out, {"source": request["source"]})
     report.line(f"read {len(source.takes)} takes and {len(source.remarks)} remarks")
 
-    funnels = [*source.funnels, *(Funnel(name, options.max_drop_rate) for name in ("read poses", "choose takes", "choose remarks", "label remarks"))]  # fmt: skip
-    pose_funnel, take_funnel, remark_funnel, label_funnel = funnels[-4:]
-    with report.progress("reading poses", len(source.takes)) as progress:
-        allow_absent = options.pairing.allow_unaligned
-        with_poses = cache_poses(source, out / POSES, pose_funnel, workers, allow_absent, progress)
-    pose_funnel.check()
-    report.line(f"read the poses of {len(with_poses)} takes")
-    splits = _choose_takes({uid: source.takes[uid] for uid in with_poses}, options, take_funnel)
+    stages = (
+        "choose takes",
+        "read poses",
+        "choose remarks",
+        "label remarks",
+        "faults of learners",
+        "pair",
+        "align",
+        "gallery",
+    )
+    funnels = {stage: Funnel(stage, options.max_drop_rate) for stage in stages}
+    splits = _choose_takes(source.takes, options, funnels["choose takes"])
+    with report.progress("reading poses", len(splits)) as progress:
+        signatures = cache_poses(
+            source, list(splits), out / POSES, funnels["read poses"], workers, options.pairing.allow_unaligned, progress
+        )
+    funnels["read poses"].check()
+    report.line(f"read the poses of {len(signatures)} takes")
     remarks = []
     for remark in source.remarks:
-        if remark.take_uid in splits:
-            remark_funnel.keep()
+        if remark.take_uid in signatures:
+            funnels["choose remarks"].keep()
             remarks.append(remark)
         else:
-            remark_funnel.drop("its take was not chosen", remark.remark_id)
-    remark_funnel.check()
+            reason = "its take has no poses" if remark.take_uid in splits else "its take was not chosen"
+            funnels["choose remarks"].drop(reason, remark.remark_id, expected=True)
+    funnels["choose remarks"].check()
 
     with report.progress(f"labelling with {label.version}", len(remarks)) as progress:
-        labelled = label_remarks(label, remarks, out / LABELS, label_funnel, progress)
-    label_funnel.check()
+        labelled = label_remarks(label, remarks, out / LABELS, funnels["label remarks"], progress)
+    funnels["label remarks"].check()
     report.line(f"labelled {len(labelled)} remarks with {label.version}")
 
     @lru_cache(maxsize=64)
     def poses(uid: str) -> np.ndarray:
         return np.load(out / POSES / f"{uid}.npy", mmap_mode="r")
 
-    # Remarks that play another role than a learner's fault are no loss, so this stage has no threshold.
-    role_funnel = Funnel("faults of learners", 1.0)
-    faults, praise = sort_by_role(labelled, source.takes, splits, role_funnel)
-    role_funnel.check()
-    pair_funnel, align_funnel = Funnel("pair", options.max_drop_rate), Funnel("align", options.max_drop_rate)
-    located = locate_faults(faults, source.takes, splits, praise, poses, options.pairing, pair_funnel)
-    pair_funnel.check()
+    faults, praise = sort_by_role(labelled, source.takes, splits, funnels["faults of learners"])
+    funnels["faults of learners"].check()
+    located = locate_faults(faults, source.takes, splits, praise, poses, options.pairing, funnels["pair"])
+    funnels["pair"].check()
     by_id = {item.remark.remark_id: item for item in labelled}
     tuples: list[CoachingTuple] = []
     with report.progress("aligning faults with experts", len(located)) as progress:
-        shards = out / "alignments"
         for fault, found, considered in align_faults(
-            located, praise, out / POSES, options.pairing, shards, workers, progress
+            located, praise, out / POSES, signatures, options.pairing, out / "alignments", workers, progress
         ):
             if found:
-                align_funnel.keep()
-                tuples += _tuples(fault, found, considered, by_id, source, options.pairing)
+                funnels["align"].keep()
+                tuples += make_tuples(fault, found, considered, by_id, source, options.pairing)
             else:
-                align_funnel.drop("no expert window that can be compared", fault.remark_id)
-    align_funnel.check()
+                funnels["align"].drop("no expert window that can be compared", fault.remark_id)
+    funnels["align"].check()
+    gallery = gallery_clips(labelled, source.takes, splits, poses, options.pairing, "test", funnels["gallery"])
 
-    review_funnel = Funnel("review the test split", 1.0)
+    mined_test = [t for t in tuples if t.split == "test"]
+    review_funnel = Funnel("review the test split", options.max_drop_rate)
     test = apply_decisions(
-        [t for t in tuples if t.split == "test"],
-        read_decisions(review) if review is not None else {},
+        mined_test,
+        read_decisions(review, review_funnel) if review is not None else {},
         lambda item: _realigned(item, poses, options.pairing.stride),
         options.reviewed_only,
         review_funnel,
     )
     chosen = {"train": [t for t in tuples if t.split == "train"], "test": test}
-    for split in SPLITS:
-        if not chosen[split]:
+    for split, rows in chosen.items():
+        if not rows:
             raise ValueError(
-                f"No tuple in the {split} split: the data set is too small, has no {split} participants with both skills, "
-                "or every tuple was rejected in review."
+                f"No tuple in the {split} split: no {split} learner has a fault that a {split} expert of the same task is "
+                "praised for, or every tuple was rejected in review."
             )
-    gallery = gallery_clips(labelled, source.takes, splits, poses, options.pairing, "test")
-    all_funnels = [*funnels, role_funnel, pair_funnel, align_funnel, review_funnel]
-    manifest = finish_folder(out, request, chosen, gallery, all_funnels, source.synthetic, reviewed)
+    manifest = finish_folder(
+        out, request, chosen, gallery, [*source.funnels, *funnels.values(), review_funnel], source.synthetic, mined_test, reviewed
+    )  # fmt: skip
     report.line(
         f"paired and aligned: {len(chosen['train'])} training tuples, {len(test)} test tuples, {len(gallery)} more expert clips for the gallery"
     )
     return manifest
+
+
+def _digest(source: Source) -> str:
+    """Hash of everything that was read, and of which pose files there are."""
+    poses = {uid: pose_signature(path) for uid, path in sorted(source.pose_files.items())}
+    content = [source.takes, source.remarks, source.demonstrations, source.ratings, poses]
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 def _finished(out: Path, request: dict[str, Any], reviewed: str | None) -> dict[str, Any] | None:
@@ -178,44 +201,35 @@ def _finished(out: Path, request: dict[str, Any], reviewed: str | None) -> dict[
     return manifest if manifest and manifest["request"] == request and manifest["review"] == reviewed else None
 
 
-def _claim(out: Path, request: dict[str, Any]) -> None:
-    """Marks a folder as begun from one source with one set of options.
+def _choose_takes(takes: dict[str, Take], options: BuildOptions, funnel: Funnel) -> dict[str, str]:
+    """Take uid to split for takes of the wanted activities that have a skill level.
 
     Raises:
-        ValueError: It was begun from others.
+        ValueError: A split has no learner, or no expert, so that no tuple can come of it.
     """
-    path = out / "request.json"
-    if path.is_file() and (begun := json.loads(path.read_text())) != request:
-        before, now = _flat(begun), _flat(request)
-        differing = ", ".join(
-            f"{key} was {before.get(key)!r}, is {now[key]!r}" for key in now if before.get(key) != now[key]
-        )
-        raise ValueError(
-            f"{out} was built with other inputs or options: {differing}. Give another folder or delete it."
-        )
-    write_atomically(path, json.dumps(request, indent=2))
-
-
-def _flat(request: dict[str, Any]) -> dict[str, Any]:
-    return {**{key: value for key, value in request.items() if key != "pairing"}, **request.get("pairing", {})}
-
-
-def _choose_takes(takes: dict[str, Take], options: BuildOptions, funnel: Funnel) -> dict[str, str]:
-    """Take uid to split for takes of the wanted activities that have a skill level."""
     wanted = {}
     for uid, take in takes.items():
         if options.activities and take.activity not in options.activities:
-            funnel.drop("activity is not wanted", f"{uid} ({take.activity})")
+            funnel.drop("activity is not wanted", f"{uid} ({take.activity})", expected=True)
         elif take.skill is None:
-            funnel.drop("no proficiency label", uid)
+            funnel.drop("no proficiency label", uid, expected=True)
+        elif take.task is None:
+            funnel.drop("no task name", uid, expected=True)
         else:
             wanted[uid] = take
     splits = split_by_participant(wanted, funnel)
     funnel.check()
+    for split in SPLITS:
+        for role, skills in (("learner", LEARNER_SKILLS), ("expert", EXPERT_SKILLS)):
+            if not any(splits[uid] == split and takes[uid].skill in skills for uid in splits):
+                raise ValueError(
+                    f"The {split} split has no {role} ({', '.join(skills)}) among {len(splits)} chosen takes; nobody is on both "
+                    "sides, so each split needs learners and experts of its own. Add takes, or assign splits in the table."
+                )
     return splits
 
 
-def _tuples(
+def make_tuples(
     fault: Fault,
     found: list[Alignment],
     considered: int,
@@ -223,7 +237,7 @@ def _tuples(
     source: Source,
     options: PairingOptions,
 ) -> list[CoachingTuple]:
-    """The k best experts as tuples; the others as runners-up of the first."""
+    """The k best experts of a fault as tuples; the experts after them are remembered as runners-up."""
     split, item = fault.group[0], labelled[fault.remark_id]
     take, remark = source.takes[fault.take_uid], item.remark
     keep = options.experts_train if split == "train" else options.experts_test
@@ -237,7 +251,7 @@ def _tuples(
                 tuple_id=f"{remark.remark_id}~{rank}",
                 split=split,
                 activity=take.activity,
-                task=take.task,
+                task=str(take.task),
                 regions=list(fault.regions),
                 remark=remark.text,
                 summary=item.summary,
@@ -255,6 +269,7 @@ def _tuples(
                     experts_considered=considered,
                     runners_up=runners_up,
                     rating=rating.value if rating else None,
+                    rating_standardized=rating.standardized if rating else None,
                 ),
             )
         )

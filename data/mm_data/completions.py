@@ -20,8 +20,8 @@ Messages = list[dict[str, str]]
 REFUSED, TRUNCATED, NOT_JSON, WRONG_CONTENT = "refused", "truncated", "not JSON", "wrong content"
 REJECTED = "request rejected"
 RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE = "rate limited", "server error", "timed out", "unreachable"
-TRANSIENT = frozenset({RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE})
-"""Failures of the endpoint rather than of the answer: the next run asks again."""
+UNANSWERED = frozenset({RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE, REJECTED})
+"""Failures of the endpoint, its limits or its settings rather than of the answer: the next run asks again."""
 
 _PATIENCE = 20
 """Requests in a row that may fail at the endpoint before the run stops."""
@@ -179,13 +179,13 @@ def complete(
 
 
 def _finished(log: Path) -> dict[str, Completion]:
-    """Key to completion, save transient failures."""
+    """Key to completion, where there was an answer."""
     records, _ = read_records(log)
     fields = Completion.__dataclass_fields__
     return {
         record["key"]: Completion(**{name: record[name] for name in fields})
         for record in records
-        if record.get("failure") not in TRANSIENT
+        if record.get("failure") not in UNANSWERED
     }
 
 
@@ -207,7 +207,7 @@ async def _run(
             for request in waiting:
                 completion = await _ask(client, endpoint, request, schema)
                 record(completion)
-                troubles = troubles + 1 if completion.failure in TRANSIENT else 0
+                troubles = troubles + 1 if completion.failure in UNANSWERED else 0
                 if troubles >= _PATIENCE:
                     raise EndpointError(
                         f"{endpoint.base_url}: {troubles} requests in a row failed, the last one: {completion.failure} "
@@ -256,7 +256,7 @@ async def _ask_once(client: Any, endpoint: Endpoint, request: Request, schema: S
         return failed(UNREACHABLE, error)
     except openai.RateLimitError as error:
         return failed(RATE_LIMITED, error)
-    except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+    except (openai.AuthenticationError, openai.NotFoundError) as error:
         raise EndpointError(
             f"{endpoint.base_url} refuses model {endpoint.model!r}: {error}. Check the address (it usually ends in /v1), the model's name and the key."
         ) from error

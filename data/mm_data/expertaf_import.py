@@ -1,6 +1,6 @@
 """Makes a tuple folder from ExpertAF's released JSON and an Ego-Exo4D download."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from mm_data.alignment import error_curve, prepare_track
+from mm_data.build import Report
 from mm_data.funnel import Funnel
 from mm_data.llava_format import ExpertAfSample, read_expertaf
 from mm_data.pairing import PairingOptions, clip_of
 from mm_data.records import FPS, CoachingTuple, Provenance, Source
 from mm_data.skeleton import REGIONS
 from mm_data.sources import cache_poses, read_source
-from mm_data.tuple_store import POSES, SPLITS, finish_folder
+from mm_data.tuple_store import POSES, SPLITS, claim_folder, finish_folder
 
 LABELLER = "expertaf-release"
 _REGIONS = {**{name: name for name in REGIONS}, "hand": "hands", "leg": "legs", "arm": "arms", "shoulder": "torso", "shoulders": "torso"}  # fmt: skip
@@ -24,9 +25,9 @@ def import_expertaf(
     root: Path,
     files: dict[str, Path],
     out: Path,
+    report: Report,
     max_drop_rate: float = 0.5,
     workers: int = 1,
-    progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Writes a tuple folder that every later command reads.
 
@@ -36,9 +37,9 @@ def import_expertaf(
         root: Ego-Exo4D download with poses.
         files: ``train`` and ``test`` to the released JSON.
         out: Folder for the tuples.
+        report: Receives progress.
         max_drop_rate: Share of samples that may be unusable.
         workers: Processes that read poses.
-        progress: Called with the number of pose files read.
 
     Returns:
         The manifest.
@@ -49,7 +50,13 @@ def import_expertaf(
     """
     source = read_source(root, max_drop_rate)
     pose_funnel = Funnel("read poses", max_drop_rate)
-    with_poses = set(cache_poses(source, out / POSES, pose_funnel, workers, progress=progress))
+    request = {"source": str(root.resolve()), "labeller": LABELLER, "pairing": asdict(PairingOptions())}
+    claim_folder(out, {"source": request["source"], "labeller": LABELLER})
+    with report.progress("reading poses", len(source.takes)) as progress:
+        with_poses = cache_poses(
+            source, list(source.takes), out / POSES, pose_funnel, workers, progress=progress
+        ).keys()
+    pose_funnel.check()
     uids = {take.take_name: uid for uid, take in source.takes.items()}
 
     def poses(uid: str) -> np.ndarray:
@@ -67,9 +74,7 @@ def import_expertaf(
         chosen[split] = [item for item in found if item is not None]
         match.check()
         funnels += [read, match]
-    gallery = {t.expert.clip_id: (t.expert, t.activity) for t in chosen["test"]}
-    request = {"source": str(root.resolve()), "labeller": LABELLER, "pairing": asdict(PairingOptions())}
-    return finish_folder(out, request, chosen, list(gallery.values()), funnels, source.synthetic)
+    return finish_folder(out, request, chosen, [], funnels, source.synthetic)
 
 
 def _tuple(
@@ -77,14 +82,14 @@ def _tuple(
     split: str,
     source: Source,
     uids: dict[str, str],
-    with_poses: set[str],
+    with_poses: Collection[str],
     poses: Callable[[str], np.ndarray],
     funnel: Funnel,
 ) -> CoachingTuple | None:
     learner_uid, expert_uid = uids.get(sample.learner_take), uids.get(sample.expert_take)
     if learner_uid is None or expert_uid is None:
         return funnel.drop("take is not in the download", sample.sample_id)
-    if not {learner_uid, expert_uid} <= with_poses:
+    if learner_uid not in with_poses or expert_uid not in with_poses:
         return funnel.drop("take has no poses", sample.sample_id)
     if sample.learner[1] > len(poses(learner_uid)):
         return funnel.drop("learner range runs past the take", sample.sample_id)
@@ -103,7 +108,7 @@ def _tuple(
         tuple_id=sample.sample_id,
         split=split,
         activity=learner.activity,
-        task=learner.task,
+        task=learner.task or learner.activity,
         regions=regions,
         remark=sample.remark,
         summary=sample.remark,

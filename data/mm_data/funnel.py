@@ -17,6 +17,7 @@ class Funnel:
         self.max_drop_rate = max_drop_rate
         self.kept = 0
         self.dropped: Counter[str] = Counter()
+        self._lost = 0
         self.noted: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
 
@@ -24,9 +25,16 @@ class Funnel:
         """Count rows that pass."""
         self.kept += count
 
-    def drop(self, reason: str, example: str) -> None:
-        """Count a row that does not pass; the first five examples of each reason are remembered."""
+    def drop(self, reason: str, example: str, expected: bool = False) -> None:
+        """Count a row that does not pass; the first five examples of each reason are remembered.
+
+        Args:
+            reason: Why.
+            example: Which row.
+            expected: The row was sorted out on purpose; it does not count towards the threshold.
+        """
         self.dropped[reason] += 1
+        self._lost += not expected
         self._remember(reason, example)
 
     def note(self, what: str, example: str, count: int = 1) -> None:
@@ -42,9 +50,8 @@ class Funnel:
 
     def check(self) -> None:
         """Raises ``ValueError`` when nothing was kept or the drop rate exceeds the stage's threshold."""
-        lost = sum(self.dropped.values())
-        total = self.kept + lost
-        if self.kept and lost <= self.max_drop_rate * total:
+        total = self.kept + sum(self.dropped.values())
+        if self.kept and self._lost <= self.max_drop_rate * (self.kept + self._lost):
             return
         reasons = "; ".join(
             f"{count} × {reason} (for example {', '.join(self.examples[reason])})"

@@ -13,7 +13,7 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
     The line is written whole under a lock. If a crash cut off the line before it, that one is closed first, so that it
     spoils nothing but itself.
     """
-    line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    line = json.dumps(record).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -21,7 +21,8 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             line = b"\n" + line
-        os.write(descriptor, line)
+        while line:
+            line = line[os.write(descriptor, line) :]  # a full disk writes a part, then raises
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -83,6 +83,8 @@ def _read_sample(
         return funnel.drop("a field is missing", f"{where}: {error}")
     except ValueError as error:
         return funnel.drop("malformed frame range", str(error))
+    if not isinstance(answer, str) or not isinstance(question, str):
+        return funnel.drop("a turn is not text", f"{where} ({sample_id})")
     length = learner[1] - learner[0]
     if expert[1] - expert[0] != length:
         funnel.note("expert range cut to the learner's length", sample_id)
@@ -104,7 +106,9 @@ def _read_sample(
 
 
 def write_llava(path: Path, tuples: list[CoachingTuple], take_names: dict[str, str]) -> None:
-    """Writes tuples as a LLaVA conversation file with ExpertAF's field names.
+    """Writes tuples as a LLaVA conversation file with ExpertAF's field names: the learner's clip and the commentary.
+
+    The published identifier holds one body part: the first that learner and praise share.
 
     Args:
         path: The JSON file.
@@ -118,7 +122,7 @@ def _llava(tuples: list[CoachingTuple], take_names: dict[str, str]) -> Iterator[
     for item in tuples:
         learner, expert = take_names[item.learner.take_uid], take_names[item.expert.take_uid]
         remarks = [remark.rsplit("/", 1)[-1] for remark in (item.provenance.learner_remark, item.provenance.expert_remark)]  # fmt: skip
-        region = (item.provenance.shared_regions or item.regions)[0]
+        region = (item.provenance.shared_regions or item.regions or ["body"])[0]
         yield {
             "id": _SEPARATOR.join((learner, remarks[0], expert, remarks[1], region.capitalize())),
             "tuple_id": item.tuple_id,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,7 @@ def align_faults(
     faults: Sequence[Fault],
     praise: Praise,
     poses: Path,
+    signatures: Mapping[str, str],
     options: PairingOptions,
     shards: Path,
     workers: int,
@@ -137,6 +138,7 @@ def align_faults(
         faults: What to align.
         praise: Index of the candidates.
         poses: Folder of ``<take_uid>.npy``.
+        signatures: Take uid to what identifies its poses; see `cache_poses`.
         options: See `PairingOptions`.
         shards: Folder of results, one file per few faults, named by everything that decides them.
         workers: Processes.
@@ -148,8 +150,12 @@ def align_faults(
     shards.mkdir(parents=True, exist_ok=True)
     grouped = sorted(faults, key=lambda fault: fault.group)  # faults of a shard share their candidates
     parts = [grouped[i : i + _SHARD] for i in range(0, len(grouped), _SHARD)]
-    digests = {group: _digest([ALGORITHM, asdict(options), praise.comments.get(group)]) for group in {f.group for f in faults}}  # fmt: skip
-    paths = [shards / f"{_digest([[asdict(f), digests[f.group]] for f in part])}.json" for part in parts]
+    digests = {}
+    for group in {fault.group for fault in faults}:
+        by_region = praise.comments.get(group, {})
+        experts = sorted(set().union(*by_region.values()))
+        digests[group] = _digest([ALGORITHM, asdict(options), by_region, [signatures[uid] for uid in experts]])
+    paths = [shards / f"{_digest([[asdict(f), signatures[f.take_uid], digests[f.group]] for f in part])}.json" for part in parts]  # fmt: skip
     missing = [i for i, path in enumerate(paths) if not path.is_file()]
     done = len(faults) - sum(len(parts[i]) for i in missing)
     progress(done)

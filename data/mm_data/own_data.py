@@ -5,7 +5,7 @@
     FOLDER/takes.csv      video, participant, task, skill [, activity, split, ego_video]
     FOLDER/remarks.csv    video, time, text [, commentator]
     FOLDER/videos/*.mp4   named in the ``video`` column (and ``ego_video``, where there is one)
-    FOLDER/poses/*.npy    optional: <name of the video without .mp4>.npy, [T, 17, 3] or [T, 17, 4], metres, z up, 30 fps
+    FOLDER/poses/*.npy    optional: <video without .mp4, / as __>.npy, [T, 17, 3] or [T, 17, 4], metres, z up, 30 fps
 
 Both tables may be JSON lines (``takes.jsonl``, ``remarks.jsonl``) with the same names instead.
 """
@@ -13,7 +13,7 @@ Both tables may be JSON lines (``takes.jsonl``, ``remarks.jsonl``) with the same
 import csv
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,10 @@ def read_own_data(root: Path, max_drop_rate: float = 0.5) -> Source:
     remark_funnel = Funnel("read remarks", max_drop_rate)
     remarks = []
     for number, (where, row) in enumerate(_rows(root, "remarks", ("video", "time", "text"))):
-        uid = Path(row["video"]).stem
+        uid = _uid(row["video"])
         commentator = str(row.get("commentator") or "me")
         remark_id = f"{uid}/{commentator}/{number}"
-        text = " ".join(str(row["text"] or "").split())
+        text = " ".join(str(row.get("text") or "").split())
         time = _number(row["time"], where, "time")
         if uid not in takes:
             remark_funnel.drop("take is not usable", f"{where}: {row['video']}")
@@ -163,8 +163,8 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
     participant = str(row["participant"])
     chosen = row.get("split") or ("test" if _uniform(participant) < _TEST_SHARE else "train")
     return Take(
-        take_uid=Path(str(row["video"])).stem,
-        take_name=Path(str(row["video"])).stem,
+        take_uid=_uid(row["video"]),
+        take_name=_uid(row["video"]),
         participant=participant,
         activity=str(row.get("activity") or row["task"]),
         task=str(row["task"]),
@@ -174,6 +174,11 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
         ego_video=ego or video,
         exo_video=video,
     )
+
+
+def _uid(video: Any) -> str:
+    """Path below ``videos/`` without its ending, as one name."""
+    return "__".join(PurePosixPath(str(video)).with_suffix("").parts)
 
 
 def _uniform(name: str) -> float:

@@ -42,7 +42,7 @@ class Fault:
     Attributes:
         remark_id: The remark.
         take_uid: The learner's take.
-        group: (split, task): experts are looked for inside it.
+        group: (split, activity, task): experts are looked for inside it.
         regions: Body regions to improve.
         start: First frame.
         stop: One past the last frame, which is the comment's.
@@ -50,7 +50,7 @@ class Fault:
 
     remark_id: str
     take_uid: str
-    group: tuple[str, str]
+    group: tuple[str, str, str]
     regions: tuple[str, ...]
     start: int
     stop: int
@@ -62,11 +62,11 @@ class Praise:
 
     Attributes:
         participants: Take uid to performer: nobody is paired with themselves.
-        comments: (split, task) to region to take uid to comments, each as (frame, remark id).
+        comments: (split, activity, task) to region to take uid to comments, each as (frame, remark id).
     """
 
     participants: dict[str, str]
-    comments: dict[tuple[str, str], dict[str, dict[str, list[tuple[int, str]]]]] = field(default_factory=dict)
+    comments: dict[tuple[str, str, str], dict[str, dict[str, list[tuple[int, str]]]]] = field(default_factory=dict)
 
     def candidates(self, fault: Fault) -> dict[str, dict[str, int]]:
         """Expert takes for a fault, each with its comments on the fault's regions: remark id to frame."""
@@ -88,12 +88,12 @@ def split_by_participant(takes: dict[str, Take], funnel: Funnel) -> dict[str, st
         if take.split == "val":
             splits[uid] = "test"
         elif take.split == "train" and take.participant in held_out:
-            funnel.drop("training take of a test participant", uid)
+            funnel.drop("training take of a test participant", uid, expected=True)
             continue
         elif take.split == "train":
             splits[uid] = "train"
         else:
-            funnel.drop("test split: annotations are redacted", uid)
+            funnel.drop("test split: annotations are redacted", uid, expected=True)
             continue
         funnel.keep()
     return splits
@@ -141,15 +141,19 @@ def sort_by_role(
             faults.append(item)
             funnel.keep()
         elif skill in LEARNER_SKILLS:
-            funnel.drop("praise of a learner", remark_id)
+            funnel.drop("praise of a learner", remark_id, expected=True)
         elif praised:
-            by_region = praise.comments.setdefault((splits[uid], takes[uid].task), {})
+            by_region = praise.comments.setdefault(_group(takes[uid], splits), {})
             for region in praised:
                 by_region.setdefault(region, {}).setdefault(uid, []).append((round(item.remark.time * FPS), remark_id))
-            funnel.drop("praise of an expert: serves as demonstration", remark_id)
+            funnel.drop("praise of an expert: serves as demonstration", remark_id, expected=True)
         else:
-            funnel.drop("fault of an expert", remark_id)
+            funnel.drop("fault of an expert", remark_id, expected=True)
     return faults, praise
+
+
+def _group(take: Take, splits: dict[str, str]) -> tuple[str, str, str]:
+    return splits[take.take_uid], take.activity, str(take.task)
 
 
 def locate_faults(
@@ -182,7 +186,7 @@ def locate_faults(
             funnel.drop(window, remark.remark_id)
             continue
         regions = tuple(region for region, side in item.regions.items() if side == IMPROVE)
-        fault = Fault(remark.remark_id, uid, (splits[uid], takes[uid].task), regions, *window)
+        fault = Fault(remark.remark_id, uid, _group(takes[uid], splits), regions, *window)
         if not praise.candidates(fault):
             funnel.drop("no expert is praised for these regions", remark.remark_id)
             continue
@@ -198,8 +202,18 @@ def gallery_clips(
     poses: Callable[[str], np.ndarray],
     options: PairingOptions,
     split: str,
+    funnel: Funnel,
 ) -> list[tuple[Clip, str]]:
     """The expert demonstrations that retrieval searches: evidence windows of praise for experts of one split.
+
+    Args:
+        labelled: Labelled remarks.
+        takes: Takes by uid.
+        splits: Take uid to split.
+        poses: Take uid to its pose array.
+        options: See `PairingOptions`.
+        split: Which split.
+        funnel: Counts remarks of praise.
 
     Returns:
         (clip, activity), without windows that repeat a clip exactly.
@@ -211,9 +225,15 @@ def gallery_clips(
         if splits.get(take.take_uid) != split or take.skill not in EXPERT_SKILLS or not praised:
             continue
         window = evidence_window(item.remark.time, poses(take.take_uid), options)
-        if not isinstance(window, str):
-            clip = clip_of(take, *window)
-            found.setdefault(clip.clip_id, (clip, take.activity))
+        if isinstance(window, str):
+            funnel.drop(window, item.remark.remark_id)
+            continue
+        clip = clip_of(take, *window)
+        if clip.clip_id in found:
+            funnel.drop("same clip as another remark's", item.remark.remark_id, expected=True)
+            continue
+        found[clip.clip_id] = clip, take.activity
+        funnel.keep()
     return list(found.values())
 
 

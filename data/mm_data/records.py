@@ -25,7 +25,7 @@ class Take:
         take_name: Its folder name under ``takes/``.
         participant: Identifier of the performer, unique over universities.
         activity: Parent task, such as ``Basketball``.
-        task: Task, such as ``Mid-Range Jumpshot``; only takes of the same task are paired.
+        task: Task, such as ``Mid-Range Jumpshot``; only takes of the same task are paired. None where the release has none.
         skill: One of the four proficiency labels, or None where the release has none.
         split: The release's own split.
         duration: Seconds.
@@ -37,7 +37,7 @@ class Take:
     take_name: str
     participant: str
     activity: str
-    task: str
+    task: str | None
     skill: str | None
     split: str
     duration: float
@@ -168,6 +168,7 @@ class Provenance:
         experts_considered: Expert takes that were searched.
         runners_up: The next best of them.
         rating: The commentator's rating of the learner's take, 1 to 10, where the source has it.
+        rating_standardized: The same in standard deviations from that commentator's mean.
         review: ``accept`` or ``fix`` where a person has looked at the tuple.
         reviewer: That person.
     """
@@ -182,6 +183,7 @@ class Provenance:
     experts_considered: int
     runners_up: list[RunnerUp]
     rating: float | None = None
+    rating_standardized: float | None = None
     review: str | None = None
     reviewer: str | None = None
 

@@ -1,8 +1,10 @@
 """Loading files that somebody else made: nothing is executed, nothing outside the folder is opened, sizes are checked first."""
 
 import ast
+import io
 import json
 import pickle
+import pickletools
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,6 +15,9 @@ MAX_JSON_BYTES = 2**30
 
 MAX_ARRAY_BYTES = 2**33
 """Larger arrays are refused before memory is reserved for them."""
+
+MAX_PICKLE_BYTES = 2**28
+"""Larger pickles are refused."""
 
 _PLAIN_PICKLE = {
     ("numpy", "dtype"),
@@ -43,6 +48,8 @@ def read_json(path: Path, hint: str) -> Any:
         )
     try:
         return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply to be an annotation file; download it again.") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text at byte {error.start} of {size}; download it again.") from error
     except json.JSONDecodeError as error:
@@ -98,10 +105,27 @@ def load_plain_pickle(path: Path) -> Any:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: an annotation pickle was expected there.")
+    size = path.stat().st_size
+    if size > MAX_PICKLE_BYTES:
+        raise ValueError(f"{path}: refused, {size:,} bytes; annotation pickles have at most {MAX_PICKLE_BYTES:,}.")
     try:
-        with path.open("rb") as file:
-            return _plain(_PlainUnpickler(file, encoding="latin1").load())
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        for opcode, argument, _ in pickletools.genops(content):
+            if opcode.name == "LONG_BINPUT" and isinstance(argument, int) and argument > size:
+                raise pickle.UnpicklingError(f"claims {argument:,} remembered objects in {size:,} bytes")
+        return _plain(_PlainUnpickler(io.BytesIO(content), encoding="latin1").load())
+    except (
+        pickle.UnpicklingError,
+        ArithmeticError,
+        LookupError,
+        ValueError,
+        TypeError,
+        EOFError,
+        AttributeError,
+        ImportError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise ValueError(
             f"{path}: refused, {error}. Only lists, tuples, dictionaries, strings and numbers are unpickled, because a "
             "pickle can run any code. If you trust the file, convert it to JSON yourself."
@@ -137,6 +161,11 @@ def parse_frame_range(text: str, where: str) -> tuple[int, int]:
 
 MAX_FRAME = 24 * 3600 * 30
 """A day of video at 30 fps; larger frame numbers are forged or corrupt."""
+
+
+def is_path_component(name: str) -> bool:
+    """Whether a name can stand alone as a file or folder: no separators, not a step upwards."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def join_inside(root_dir: str, relative: str, where: str) -> str:

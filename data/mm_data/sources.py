@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,31 +30,40 @@ def read_source(root: Path, max_drop_rate: float = 0.5) -> Source:
 
 def cache_poses(
     source: Source,
+    uids: Sequence[str],
     folder: Path,
     funnel: Funnel,
     workers: int = 1,
     allow_absent: bool = False,
     progress: Callable[[int], None] = lambda done: None,
-) -> list[str]:
-    """Writes ``<take_uid>.npy`` ``[T, 17, 4]`` float32 for every take; finished takes are not read again.
+) -> dict[str, str]:
+    """Writes ``<take_uid>.npy`` ``[T, 17, 4]`` float32, at least as long as the take; finished takes are not read again.
 
     Args:
         source: The data set.
-        folder: Where the arrays go, and ``finished.jsonl``, which remembers what was noted about each.
+        uids: Takes to read.
+        folder: Where the arrays go, and ``finished.jsonl``: which file each was made of, and what was noted about it.
         funnel: Counts takes, and notes irregularities of their files.
         workers: Processes; each holds one file at a time.
         allow_absent: Write arrays without a visible joint for takes that have no pose file, instead of dropping them.
         progress: Called with the number of takes done.
 
     Returns:
-        Uids of the takes that have an array.
+        Take uid to what identifies its pose file, for every take that has an array.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "finished.jsonl"
-    notes_of = {r["take"]: r["notes"] for r in read_records(log)[0] if (folder / f"{r['take']}.npy").is_file()}
+    wanted = {uid: pose_signature(source.pose_files.get(uid)) for uid in uids}
+    notes_of = {
+        record["take"]: record["notes"]
+        for record in read_records(log)[0]
+        if record["file"] == wanted.get(record["take"]) and (folder / f"{record['take']}.npy").is_file()
+    }
+    if not allow_absent:
+        notes_of = {uid: notes for uid, notes in notes_of.items() if uid in source.pose_files}
     jobs = [
-        (take, source.pose_files.get(uid), folder / f"{uid}.npy", allow_absent)
-        for uid, take in source.takes.items()
+        (source.takes[uid], source.pose_files.get(uid), folder / f"{uid}.npy", allow_absent)
+        for uid in uids
         if uid not in notes_of
     ]
     problems = {}
@@ -64,10 +73,10 @@ def cache_poses(
         if problem:
             problems[uid] = problem, detail
         else:
-            append_record(log, {"take": uid, "notes": notes})
+            append_record(log, {"take": uid, "file": wanted[uid], "notes": notes})
             notes_of[uid] = notes
         progress(len(notes_of) + len(problems))
-    for uid in source.takes:
+    for uid in uids:
         if uid in problems:
             problem, detail = problems[uid]
             funnel.drop(problem, f"{uid} {detail}".strip())
@@ -75,7 +84,15 @@ def cache_poses(
         funnel.keep()
         for what, count in notes_of[uid].items():
             funnel.note(what, uid, count)
-    return [uid for uid in source.takes if uid in notes_of]
+    return {uid: wanted[uid] for uid in uids if uid in notes_of}
+
+
+def pose_signature(path: Path | None) -> str:
+    """Kind, name, size and time of a take's pose file, so that another file in its place is noticed."""
+    if path is None:
+        return "none"
+    status = path.stat()
+    return f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}"
 
 
 def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, Counter[str]]:
@@ -84,12 +101,15 @@ def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, 
     notes: Counter[str] = Counter()
     if source is None and not allow_absent:
         return "no body poses", "", notes
+    length = round(take.duration * FPS)
     try:
-        poses = _absent_poses(take) if source is None else load_pose_file(source, notes)
+        poses = _absent_poses(length) if source is None else load_pose_file(source, notes)
     except ValueError as error:
         return "unreadable poses", str(error), notes
     if len(poses) > (take.duration + _SLACK) * FPS:
         return "poses run past the take: another frame rate?", f"({len(poses)} frames, {take.duration:.1f} s)", notes
+    # Poses may end long before the take does; a comment about what comes later must not find them.
+    poses = np.concatenate([poses, _absent_poses(max(0, length - len(poses)))])
     partial = target.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
         np.save(file, poses.astype(np.float32))
@@ -106,7 +126,7 @@ def load_pose_file(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
     return load_own_poses(path) if path.suffix == ".npy" else load_poses(path, notes=notes)
 
 
-def _absent_poses(take: Take) -> np.ndarray:
-    poses = np.full((round(take.duration * FPS), NUM_JOINTS, 4), np.nan)
+def _absent_poses(frames: int) -> np.ndarray:
+    poses = np.full((frames, NUM_JOINTS, 4), np.nan)
     poses[..., 3] = 0.0
     return poses

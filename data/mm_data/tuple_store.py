@@ -5,6 +5,7 @@
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from mm_data.funnel import Funnel
 from mm_data.records import Clip, CoachingTuple
 
 MANIFEST, GALLERY, POSES, LABELS = "manifest.json", "gallery.parquet", "poses", "labels.jsonl"
+MINED_TEST = "mined_test.parquet"
+"""The test split before review: what reviewers look at."""
+
+_ROWS = 5000  # per Parquet row group: rows are converted in parts, so that memory does not grow with their number
 SPLITS = ("train", "test")
 
 _CLIP = pa.struct(
@@ -34,7 +39,7 @@ _PROVENANCE = pa.struct(
         ("learner_remark", pa.string()), ("expert_remark", pa.string()), ("expert_text", pa.string()),
         ("labeller", pa.string()), ("comment_time", pa.float64()), ("expert_comment_time", pa.float64()),
         ("shared_regions", pa.list_(pa.string())), ("experts_considered", pa.int32()),
-        ("runners_up", pa.list_(_RUNNER_UP)), ("rating", pa.float64()),
+        ("runners_up", pa.list_(_RUNNER_UP)), ("rating", pa.float64()), ("rating_standardized", pa.float64()),
         ("review", pa.string()), ("reviewer", pa.string()),
     ]
 )  # fmt: skip
@@ -57,6 +62,7 @@ def finish_folder(
     gallery: list[tuple[Clip, str]],
     funnels: list[Funnel],
     synthetic: bool,
+    mined_test: list[CoachingTuple] | None = None,
     review: str | None = None,
 ) -> dict[str, Any]:
     """Writes splits, gallery, report, card and, last, the manifest that marks the folder as finished.
@@ -68,6 +74,7 @@ def finish_folder(
         gallery: Expert clips that retrieval searches, with their activity.
         funnels: Every stage's account.
         synthetic: Whether the data is made up.
+        mined_test: The test split before review, where it was reviewed.
         review: Hash of the decisions that were applied.
 
     Returns:
@@ -84,19 +91,38 @@ def finish_folder(
         "shared_participants": len(people["train"] & people["test"]),
         "funnel": [funnel.summary() for funnel in funnels],
     }
+    (folder / MANIFEST).unlink(missing_ok=True)  # from here until it is written again, the folder is not finished
     for split, rows in tuples.items():
-        _write(folder / f"{split}.parquet", [t.to_row() for t in rows], TUPLE_SCHEMA)
-    _write(folder / GALLERY, [{**asdict(clip), "activity": activity} for clip, activity in gallery], _GALLERY_SCHEMA)
+        _write(folder / f"{split}.parquet", rows, CoachingTuple.to_row, TUPLE_SCHEMA)
+    mined = tuples["test"] if mined_test is None else mined_test
+    _write(folder / MINED_TEST, mined, CoachingTuple.to_row, TUPLE_SCHEMA)
+    _write(folder / GALLERY, gallery, lambda row: {**asdict(row[0]), "activity": row[1]}, _GALLERY_SCHEMA)
     write_build_report(folder, manifest, tuples)
     _write_card(folder, manifest)
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2))
     return manifest
 
 
-def _write(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+def _write(path: Path, rows: Sequence[Any], to_row: Callable[[Any], dict[str, Any]], schema: pa.Schema) -> None:
     partial = path.with_suffix(".partial")
-    pq.write_table(pa.Table.from_pylist(rows, schema), partial)
+    with pq.ParquetWriter(partial, schema) as writer:
+        for start in range(0, len(rows), _ROWS):
+            writer.write_table(pa.Table.from_pylist([to_row(row) for row in rows[start : start + _ROWS]], schema))
     os.replace(partial, path)
+
+
+def claim_folder(folder: Path, identity: dict[str, Any]) -> None:
+    """Marks a folder as begun from one source; what is stored in it by content may then be used again.
+
+    Raises:
+        ValueError: It was begun from another.
+    """
+    path = folder / "begun.json"
+    if path.is_file() and (begun := json.loads(path.read_text())) != identity:
+        differing = ", ".join(f"{k} was {begun.get(k)!r}, is {identity.get(k)!r}" for k in {**begun, **identity} if begun.get(k) != identity.get(k))  # fmt: skip
+        raise ValueError(f"{folder} was begun with other inputs: {differing}. Give another folder or delete it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(identity, indent=2))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -118,11 +144,30 @@ def read_tuples(folder: Path, split: str) -> list[CoachingTuple]:
     Raises:
         FileNotFoundError: The folder was not built, or not completely.
     """
+    return _read(folder, f"{split}.parquet")
+
+
+def read_mined_test(folder: Path) -> list[CoachingTuple]:
+    """The test split before review.
+
+    Raises:
+        FileNotFoundError: The folder was not built, or not completely.
+    """
+    return _read(folder, MINED_TEST)
+
+
+def _read(folder: Path, name: str) -> list[CoachingTuple]:
     read_manifest(folder)
-    path = folder / f"{split}.parquet"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; build the folder again with `mm-coach data build`.")
-    return [CoachingTuple.from_row(row) for row in pq.read_table(path).to_pylist()]
+    if not (folder / name).is_file():
+        raise FileNotFoundError(f"{folder / name} is missing; build the folder again with `mm-coach data build`.")
+    return [CoachingTuple.from_row(row) for row in pq.read_table(folder / name).to_pylist()]
+
+
+def clips_of_folder(folder: Path) -> list[Clip]:
+    """Every distinct clip of a folder: learners, experts and the gallery."""
+    tuples = [item for split in SPLITS for item in read_tuples(folder, split)]
+    clips = [clip for item in tuples for clip in (item.learner, item.expert)]
+    return list({clip.clip_id: clip for clip in [*clips, *(clip for clip, _ in read_gallery(folder))]}.values())
 
 
 def find_tuple(folder: Path, tuple_id: str) -> CoachingTuple:

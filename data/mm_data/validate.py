@@ -1,7 +1,7 @@
 """Checks a data set before anything runs on it: presence, schema, cross-references, coverage, what to fetch next."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,20 @@ class Validation:
         return not any(check.status in (MISSING, BROKEN) for check in self.checks)
 
 
-def validate(root: Path, all_poses: bool = False, progress: Callable[[str], None] = lambda what: None) -> Validation:
+def validate(
+    root: Path,
+    all_poses: bool = False,
+    only: Collection[str] | None = None,
+    uids_file: Path = Path("uids.txt"),
+    progress: Callable[[str], None] = lambda what: None,
+) -> Validation:
     """Checks a data set; never raises for what is wrong with it.
 
     Args:
         root: Ego-Exo4D download, miniature, or a folder of one's own videos.
         all_poses: Read every pose file instead of an even sample.
+        only: Takes whose videos are wanted; all that can take part where it is None.
+        uids_file: Where the caller will write `Validation.uids`; named in the downloader's command.
         progress: Called with what is being looked at.
     """
     result = Validation()
@@ -98,7 +106,7 @@ def validate(root: Path, all_poses: bool = False, progress: Callable[[str], None
     progress("coverage")
     _cover(source, result)
     if not own:
-        _plan_fetching(root, source, result)
+        _plan_fetching(root, source, only, uids_file, result)
     return result
 
 
@@ -240,7 +248,9 @@ def _annotations(root: Path, why: str) -> Fetch:
     return Fetch(f"{why}. {LICENCE}".lstrip(". "), command, PART_GB["metadata"] + PART_GB["annotations"])
 
 
-def _plan_fetching(root: Path, source: Source, result: Validation) -> None:
+def _plan_fetching(
+    root: Path, source: Source, only: Collection[str] | None, uids_file: Path, result: Validation
+) -> None:
     spoken = {remark.take_uid for remark in source.remarks}
     candidates = [t for t in source.takes.values() if t.skill and t.take_uid in spoken]
     without_poses = [t for t in candidates if t.take_uid not in source.pose_files]
@@ -253,15 +263,16 @@ def _plan_fetching(root: Path, source: Source, result: Validation) -> None:
             )
         )
     result.uids = [
-        t.take_uid for t in candidates if t.take_uid in source.pose_files and not _has_videos(root, t)
+        t.take_uid
+        for t in candidates
+        if t.take_uid in source.pose_files and (only is None or t.take_uid in only) and not _has_videos(root, t)
     ]  # fmt: skip
     if result.uids:
         size = PART_GB["downscaled_takes/448"] * len(result.uids) / _RELEASE_TAKES
-        shown = [*result.uids[:2], f"...  # all {len(result.uids)}: `uids` of the JSON report"]
         result.fetch.append(
             Fetch(
                 f"{len(result.uids)} takes can take part but lack videos (needed for features, not for tuples)",
-                fetch_command(root, ("downscaled_takes/448",), uids=shown),
+                fetch_command(root, ("downscaled_takes/448",), uids=[f"$(cat {uids_file})"]),
                 round(size, 1),
             )
         )

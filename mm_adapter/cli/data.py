@@ -22,7 +22,7 @@ from mm_data.labelling.llm import LOG
 from mm_data.pairing import PairingOptions
 from mm_data.records import Remark, Source
 from mm_data.sources import read_source
-from mm_data.tuple_store import LABELS
+from mm_data.tuple_store import LABELS, MANIFEST
 
 LABELLERS = ("rules", "polarity", "llm")
 
@@ -172,7 +172,7 @@ def make_labeller(config: DataConfig, source: Source) -> Labeller:
     endpoint = Endpoint(
         config.base_url, config.model, os.environ.get(config.api_key_variable, "none"), config.concurrency, config.timeout
     )  # fmt: skip
-    tasks = {uid: take.task for uid, take in source.takes.items()}
+    tasks = {uid: take.task or take.activity for uid, take in source.takes.items()}
     return LlmLabeller(endpoint, tasks, Path(config.answers) if config.answers else Path(config.out) / LOG)
 
 
@@ -212,6 +212,10 @@ def run_label(args: argparse.Namespace) -> None:
         _print_estimate(args, labeller, remarks)
         return
     out = Path(config.out)
+    if (out / MANIFEST).is_file():
+        raise ValueError(
+            f"{out} holds finished tuples with their labels; label into another folder (`--answers` shares a model's answers)."
+        )
     out.mkdir(parents=True, exist_ok=True)
     funnel = Funnel("label remarks", config.max_drop_rate)
     with ConsoleReport().progress(f"labelling with {labeller.version}", len(remarks)) as progress:

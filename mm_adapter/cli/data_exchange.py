@@ -13,9 +13,8 @@ from mm_data.tuple_store import SPLITS, read_manifest, read_tuples
 
 def add_steps(steps: argparse._SubParsersAction) -> None:
     """Adds the commands below `mm-coach data`."""
-    review = steps.add_parser("review", help="open a page on this machine to accept, fix or reject tuples")
+    review = steps.add_parser("review", help="open a page on this machine to accept, fix or reject test tuples")
     review.add_argument("tuples", type=Path)
-    review.add_argument("--split", default="test", choices=SPLITS)
     review.add_argument("--decisions", type=Path, help="append-only file that reviewers share; TUPLES/review.jsonl by default")  # fmt: skip
     review.add_argument("--port", type=int, default=8765)
     review.set_defaults(run=run_review)
@@ -45,7 +44,7 @@ def run_review(args: argparse.Namespace) -> None:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is missing: pip install 'mm-coach[review]'.") from error
     decisions = args.decisions or args.tuples / "review.jsonl"
-    app = review_app(args.tuples, decisions, args.split)
+    app = review_app(args.tuples, decisions)
     print(
         f"http://{LOOPBACK[0]}:{args.port}  (this machine only; Ctrl-C ends it)\ndecisions go to {decisions}",
         flush=True,
@@ -55,10 +54,8 @@ def run_review(args: argparse.Namespace) -> None:
 
 def run_import(args: argparse.Namespace) -> None:
     """Imports and prints the funnel."""
-    with ConsoleReport().progress("reading poses", len(read_source(args.source).takes)) as progress:
-        manifest = import_expertaf(
-            args.source, {"train": args.train, "test": args.test}, args.out, args.max_drop_rate, args.workers, progress
-        )
+    files = {"train": args.train, "test": args.test}
+    manifest = import_expertaf(args.source, files, args.out, ConsoleReport(), args.max_drop_rate, args.workers)
     print(json.dumps(manifest["funnel"], indent=1))
     print(f"{args.out}: {manifest['tuples']}; {manifest['shared_participants']} participants on both sides")
 

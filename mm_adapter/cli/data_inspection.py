@@ -20,6 +20,7 @@ from mm_data.records import CORRECT, IMPROVE
 from mm_data.sources import read_source
 from mm_data.stats import rating_statistics, task_statistics
 from mm_data.tuple_store import LABELS as LABEL_FILE
+from mm_data.tuple_store import clips_of_folder
 from mm_data.validate import Validation, validate
 
 _CURVE_WIDTH, _CURVE_BLOCKS = 72, " ▁▂▃▄▅▆▇█"
@@ -32,6 +33,8 @@ def add_steps(steps: argparse._SubParsersAction) -> None:
     check = steps.add_parser("validate", help="check a download: what is there, what is broken, what to fetch next")
     check.add_argument("source", type=Path)
     check.add_argument("--json", type=Path, help="write the whole report there as well")
+    check.add_argument("--tuples", type=Path, help="a built folder: fetch the videos of its takes only")
+    check.add_argument("--uids", type=Path, default=Path("uids.txt"), help="write takes that lack videos there, if any")
     check.add_argument("--all-poses", action="store_true", help="read every pose file, not only a sample")
     check.set_defaults(run=run_validate)
 
@@ -74,8 +77,13 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
 def run_validate(args: argparse.Namespace) -> int:
     """Prints checks, coverage and what to fetch; exits with 1 when tuples cannot be built."""
     console = Console()
+    only = None if args.tuples is None else {clip.take_uid for clip in clips_of_folder(args.tuples)}
     with console.status("") as status:
-        result = validate(args.source, args.all_poses, lambda what: status.update(f"looking at {what}"))
+        result = validate(
+            args.source, args.all_poses, only, args.uids, lambda what: status.update(f"looking at {what}")
+        )
+    if result.uids:
+        write_atomically(args.uids, "\n".join(result.uids) + "\n")
     table = Table(title=f"{args.source}", title_justify="left")
     for heading in ("", "what was found, and how to mend it"):
         table.add_column(heading, overflow="fold")

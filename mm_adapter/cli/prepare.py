@@ -9,10 +9,10 @@ from rich.console import Console
 
 from mm_adapter.base_models import write_embedded_language_model
 from mm_adapter.cli.console import progress_bar
-from mm_adapter.feature_extraction import clips_of, extract_features
+from mm_adapter.feature_extraction import extract_features
 from mm_adapter.internvideo2 import build_encoder
 from mm_data.records import Clip
-from mm_data.tuple_store import read_gallery, read_manifest, read_tuples
+from mm_data.tuple_store import POSES, clips_of_folder, read_manifest
 from mm_tokenizers import fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -32,8 +32,7 @@ def run_miniature(args: argparse.Namespace) -> None:
 
 
 def _all_clips(tuples: Path) -> dict[str, Clip]:
-    clips = clips_of(read_tuples(tuples, "train") + read_tuples(tuples, "test"))
-    return clips | {clip.clip_id: clip for clip, _ in read_gallery(tuples)}
+    return {clip.clip_id: clip for clip in clips_of_folder(tuples)}
 
 
 def run_extract(args: argparse.Namespace) -> None:
@@ -68,7 +67,7 @@ def run_encode(args: argparse.Namespace) -> None:
 
     def poses(clip_id: str) -> np.ndarray:
         clip = clips[clip_id]
-        return np.load(args.tuples / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
+        return np.load(args.tuples / POSES / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
 
     PoseCodeStore.encode(tokenizer, clips, poses, args.frames).save(args.out)
     print(f"{args.out}: {len(clips)} clips of {args.frames} frames")

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,10 @@ def read_camera_poses(path: Path) -> dict[str, Camera]:
         ValueError: A matrix has another shape; names the file and the camera.
     """
     cameras = {}
-    for name, entry in read_json(path, "camera poses come with `--parts annotations --benchmarks egopose`").items():
-        if name == "metadata":
-            continue
+    content = read_json(path, "camera poses come with `--parts annotations --benchmarks egopose`")
+    for name, entry in _by_camera(content).items():
+        if "camera_intrinsics" not in entry or "camera_extrinsics" not in entry:
+            raise ValueError(f"{path}: camera {name!r} lacks intrinsics or extrinsics; download the file again.")
         extrinsics, frames = entry["camera_extrinsics"], None
         if isinstance(extrinsics, dict):
             frames = np.array(sorted(map(int, extrinsics)), np.int64)
@@ -60,6 +62,19 @@ def read_camera_poses(path: Path) -> dict[str, Camera]:
                 "expected (3, 3) and (3, 4)."
             )
         cameras[name] = camera
+    return cameras
+
+
+def _by_camera(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Shipped files are keyed by camera; the documentation nests cameras in frames."""
+    entries = {name: entry for name, entry in content.items() if name != "metadata"}
+    if not all(name.isdigit() for name in entries):
+        return entries
+    cameras: dict[str, dict[str, Any]] = {}
+    for frame, views in entries.items():
+        for name, view in views.items():
+            camera = cameras.setdefault(name, {**view, "camera_extrinsics": {}})
+            camera["camera_extrinsics"][frame] = view["camera_extrinsics"]
     return cameras
 
 

@@ -27,13 +27,11 @@ class Recording:
         number: Stem of the audio file's name.
         time: Seconds into the take.
         text: Transcription, or None where it failed.
-        strokes: What is drawn on the picture when the comment ends.
     """
 
     number: str
     time: float
     text: str | None
-    strokes: list[Stroke]
 
 
 @dataclass(frozen=True)
@@ -47,38 +45,67 @@ class Session:
     recordings: list[Recording]
 
 
-def read_sessions(root: Path) -> Iterator[Session]:
-    """All commentator folders of a download, one at a time; none without that part of the download."""
+def read_sessions(root: Path, funnel: Funnel) -> Iterator[Session]:
+    """All commentator folders of a download, one at a time; none without that part of the download.
+
+    Args:
+        root: The download.
+        funnel: Notes folders that cannot be read.
+    """
     for path in sorted((root / "annotations/expert_commentary").glob("*/*/data.json")):
-        yield read_session(path.parent)
+        try:
+            yield read_session(path.parent)
+        except ValueError as error:
+            funnel.note("unreadable commentator's folder", str(error))
 
 
 def read_session(folder: Path) -> Session:
     """Reads ``data.json`` and, where present, ``transcriptions.json`` of one commentator.
 
     Raises:
-        ValueError: A file is malformed.
+        ValueError: A file is malformed; names it.
     """
     content = read_json(folder / "data.json", "the commentator's recordings")
     texts_path = folder / "transcriptions.json"
     texts = read_json(texts_path, "") if texts_path.is_file() else {}
-    proficiency = content.get("proficiency") or {}
-    recordings = []
-    for item in content["annotations"]:
-        said = texts.get(item["recording_path"], {})
-        text = None if said.get("error") else _clean(said.get("text"))
-        recordings.append(
+    try:
+        proficiency = content.get("proficiency") or {}
+        rating = proficiency.get("rating")
+        recordings = [
             Recording(
-                Path(item["recording_path"]).stem, float(item["video_time"]), text, _strokes(item.get("events") or ())
+                Path(item["recording_path"]).stem, float(item["video_time"]), _said(texts, item["recording_path"])
             )
+            for item in content.get("annotations") or ()
+        ]
+        return Session(
+            str(content.get("video_name") or folder.parent.name),
+            str(content.get("user_id") or folder.name),
+            None if rating is None else float(rating),
+            proficiency.get("why") or "",
+            recordings,
         )
-    return Session(
-        str(content.get("video_name") or folder.parent.name),
-        str(content.get("user_id") or folder.name),
-        None if proficiency.get("rating") is None else float(proficiency["rating"]),
-        proficiency.get("why") or "",
-        recordings,
-    )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{folder}: malformed ({type(error).__name__}: {error}); download it again.") from error
+
+
+def _said(texts: dict[str, Any], recording: str) -> str | None:
+    said = texts.get(recording) or {}
+    return None if said.get("error") else _clean(said.get("text"))
+
+
+def read_strokes(folder: Path) -> dict[str, list[Stroke]]:
+    """Recording number to what is drawn on the picture when its comment ends.
+
+    Raises:
+        ValueError: ``data.json`` is malformed; names it.
+    """
+    content = read_json(folder / "data.json", "the commentator's drawings")
+    try:
+        return {
+            Path(item["recording_path"]).stem: _strokes(item.get("events") or ()) for item in content["annotations"]
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder}: malformed drawings ({type(error).__name__}: {error}).") from error
 
 
 def _strokes(events: Any) -> list[Stroke]:
@@ -101,12 +128,15 @@ def _clean(text: str | None) -> str | None:
     return " ".join((text or "").split()) or None
 
 
-def read_remarks(root: Path, takes: dict[str, Take], sessions: list[Session], funnel: Funnel) -> list[Remark]:
+def read_remarks(
+    root: Path, takes: dict[str, Take], uids: dict[str, str], sessions: list[Session], funnel: Funnel
+) -> list[Remark]:
     """Every usable comment, from the split files first and from the folders where those lack it.
 
     Args:
         root: The download.
         takes: Usable takes by uid.
+        uids: Take name to uid of all takes, usable or not.
         sessions: See `read_sessions`.
         funnel: Counts comments.
     """
@@ -119,13 +149,13 @@ def read_remarks(root: Path, takes: dict[str, Take], sessions: list[Session], fu
         seen.add(remark_id)
         if remark := _usable(remark_id, uid, time, text, takes, funnel):
             remarks[remark_id] = remark
-    uids = {take.take_name: uid for uid, take in takes.items()}
     for session in sessions:
         uid = uids.get(session.take_name, session.take_name)
         for recording in session.recordings:
             remark_id = f"{uid}/{session.commentator}/{recording.number}"
             if remark_id in seen:
                 continue
+            seen.add(remark_id)
             funnel.note("only in the commentator's folder", remark_id)
             if remark := _usable(remark_id, uid, recording.time, recording.text, takes, funnel):
                 remarks[remark_id] = remark
@@ -137,8 +167,12 @@ def _from_split_files(root: Path, funnel: Funnel) -> Iterator[tuple[str, str, fl
         path = root / f"annotations/expert_commentary_{split}.json"
         for uid, sessions in read_json(path, metadata_hint(root, "it holds the commentary"))["annotations"].items():
             for session in sessions:
-                commentator = session["commentary"].rsplit("/", 1)[-1]
-                for number, item in enumerate(session["commentary_data"]):
+                try:
+                    commentator, items = session["commentary"].rsplit("/", 1)[-1], list(session["commentary_data"])
+                except (KeyError, TypeError, AttributeError) as error:
+                    funnel.note("malformed session", f"{path.name}, {uid}: {type(error).__name__} {error}")
+                    continue
+                for number, item in enumerate(items):
                     try:
                         name, time = Path(item["recording"]).stem, float(item["video_time"])
                         text = None if item.get("error") else _clean(item.get("text"))

@@ -15,14 +15,15 @@ def read_skills(root: Path, funnel: Funnel) -> dict[str, str]:
     for split in ANNOTATED_SPLITS:
         path = root / f"annotations/proficiency_demonstrator_{split}.json"
         for row in rows_of(read_json(path, metadata_hint(root, "it holds the skill levels")), path):
-            if row["proficiency_score"] in LEARNER_SKILLS + EXPERT_SKILLS:
-                skills[str(row["take_uid"])] = row["proficiency_score"]
+            uid, skill = row.get("take_uid"), row.get("proficiency_score")
+            if skill in LEARNER_SKILLS + EXPERT_SKILLS:
+                skills[str(uid)] = skill
             else:
-                funnel.note("unknown proficiency label", f"{row['take_uid']}: {row['proficiency_score']!r}")
+                funnel.note("unknown proficiency label", f"{uid}: {skill!r}")
     return skills
 
 
-def read_demonstrations(root: Path) -> list[Demonstration]:
+def read_demonstrations(root: Path, funnel: Funnel) -> list[Demonstration]:
     """Good executions and tips for improvement; empty where the files were not downloaded."""
     found = []
     for split in ANNOTATED_SPLITS:
@@ -31,11 +32,15 @@ def read_demonstrations(root: Path) -> list[Demonstration]:
             continue
         for row in rows_of(read_json(path, ""), path):
             for key, good in (("good_executions", True), ("tips_for_improvement", False)):
-                found += [
-                    Demonstration(
-                        str(row["take_uid"]), item["expert_uid"], float(item["video_time"]), good,
-                        tuple(text for text in (" ".join(t.split()) for t in item["list"]) if text),
-                    )
-                    for item in row.get(key) or ()
-                ]  # fmt: skip
+                for item in row.get(key) or ():
+                    try:
+                        texts = tuple(text for text in (" ".join(t.split()) for t in item["list"]) if text)
+                        found.append(
+                            Demonstration(
+                                str(row["take_uid"]), item["expert_uid"], float(item["video_time"]), good, texts
+                            )
+                        )
+                    except (KeyError, TypeError, AttributeError, ValueError) as error:
+                        where = f"{path.name}, {row.get('take_uid')}, {key}: {type(error).__name__} {error}"
+                        funnel.note("malformed proficiency demonstration", where)
     return found

@@ -31,13 +31,15 @@ def read_release(root: Path, max_drop_rate: float = 0.5) -> Source:
     splits = read_splits(root)
     entries = read_take_entries(root)
     takes = read_takes(root, entries, splits, skills, read_best_exo(root), take_funnel)
-    for uid in sorted(skills.keys() - {str(entry["take_uid"]) for entry in entries}):
+    for uid in sorted(skills.keys() - {str(entry.get("take_uid")) for entry in entries}):
         take_funnel.note("proficiency for a take that is not in takes.json", uid)
     take_funnel.check()
 
     remark_funnel = Funnel("read remarks", max_drop_rate)
-    sessions = list(read_sessions(root))
-    remarks = read_remarks(root, takes, sessions, remark_funnel)
+    sessions = list(read_sessions(root, remark_funnel))
+    uids = {str(entry.get("take_name")): str(entry.get("take_uid")) for entry in entries}
+    remarks = read_remarks(root, takes, uids, sessions, remark_funnel)
+    demonstrations = read_demonstrations(root, remark_funnel)
     remark_funnel.check()
     files = {uid: pose_file(root, take) for uid, take in takes.items()}
     return Source(
@@ -46,7 +48,7 @@ def read_release(root: Path, max_drop_rate: float = 0.5) -> Source:
         remarks=remarks,
         funnels=[take_funnel, remark_funnel],
         pose_files={uid: path for uid, path in files.items() if path is not None},
-        demonstrations=read_demonstrations(root),
+        demonstrations=demonstrations,
         ratings=standardized_ratings(sessions, takes),
         synthetic=is_synthetic(root),
     )
@@ -55,4 +57,5 @@ def read_release(root: Path, max_drop_rate: float = 0.5) -> Source:
 def is_synthetic(root: Path) -> bool:
     """Whether the folder is a miniature."""
     path = root / "metadata.json"
-    return path.is_file() and bool(read_json(path, "").get("synthetic", False))
+    content = read_json(path, "") if path.is_file() else {}
+    return isinstance(content, dict) and bool(content.get("synthetic", False))

@@ -9,8 +9,9 @@ from typing import Any
 from mm_data.egoexo4d.download import metadata_hint
 from mm_data.funnel import Funnel
 from mm_data.records import Take
-from mm_data.safe_load import join_inside, read_json
+from mm_data.safe_load import is_path_component, join_inside, read_json
 
+SPLITS = ("train", "val", "test")
 ANNOTATED_SPLITS = ("train", "val")
 """The test split's commentary and proficiency are redacted."""
 
@@ -54,8 +55,13 @@ def read_participants(root: Path) -> dict[str, dict[str, Any]]:
     path = root / "participants.json"
     found = {}
     for entry in rows_of(read_json(path, metadata_hint(root, "it lists the participants")), path):
-        metadata = entry.get("metadata") or "{}"
-        found[participant_of(entry)] = json.loads(metadata) if isinstance(metadata, str) else metadata
+        metadata = entry.get("metadata") or {}
+        if isinstance(metadata, str):
+            try:
+                metadata = json.loads(metadata)
+            except json.JSONDecodeError:
+                metadata = {}  # what a participant said about themselves is not needed for anything else
+        found[participant_of(entry)] = metadata
     return found
 
 
@@ -73,11 +79,11 @@ def read_best_exo(root: Path, splits: Iterable[str] = ANNOTATED_SPLITS) -> dict[
             continue
         for uid, annotations in read_json(path, "")["annotations"].items():
             votes = Counter(
-                description["best_exo"]["cam_id"]
+                view["cam_id"]
                 for annotation in annotations
-                if not annotation.get("rejected")
-                for description in annotation.get("descriptions", ())
-                if (description.get("best_exo") or {}).get("cam_id")
+                if not is_true(annotation.get("rejected"))
+                for description in annotation.get("descriptions") or ()
+                if isinstance(view := description.get("best_exo"), dict) and view.get("cam_id")
             )
             if votes:
                 best[uid] = min(votes, key=lambda camera: (-votes[camera], camera))
@@ -132,8 +138,14 @@ def _read_take(
     funnel: Funnel,
 ) -> Take | None:
     uid = str(entry["take_uid"])
+    if not is_path_component(uid) or not is_path_component(entry["take_name"]):
+        raise ValueError(
+            f"takes.json: take {uid!r} ({entry['take_name']!r}) leaves the data set's folder; the file has been tampered with."
+        )
     if uid not in splits:
         return funnel.drop("not in splits.json", uid)
+    if splits[uid] not in SPLITS:
+        return funnel.drop("unknown split", f"{uid}: {splits[uid]!r}")
     if is_true(entry.get("is_dropped")):
         return funnel.drop("marked as dropped", uid)
     videos = entry["frame_aligned_videos"]
@@ -151,7 +163,7 @@ def _read_take(
         take_name=entry["take_name"],
         participant=participant_of(entry),
         activity=entry.get("parent_task_name") or "unknown",
-        task=entry.get("task_name") or "unknown",
+        task=entry.get("task_name"),
         skill=skills.get(uid),
         split=splits[uid],
         duration=float(entry["duration_sec"]),
@@ -175,14 +187,14 @@ def _exo_path(
     if path := of_camera(entry.get("best_exo")):
         return path
     if path := of_camera("best_exo"):
-        funnel.note("best_exo is null: the file named best_exo is used", uid)
+        funnel.note("no best_exo video: the file named best_exo is used", uid)
         return path
     if path := of_camera(best_exo.get(uid)):
-        funnel.note("best_exo is null: the atomic descriptions' choice is used", uid)
+        funnel.note("no best_exo video: the atomic descriptions' choice is used", uid)
         return path
     first = min((c for c in videos if c.startswith(("cam", "gp"))), default=None)
     if path := of_camera(first):
-        funnel.note("best_exo is null: the first exo camera is used", uid)
+        funnel.note("no best_exo video: the first exo camera is used", uid)
     return path
 
 

@@ -47,13 +47,13 @@ def label_remarks(
     for remark, result in zip(remarks, labeller.label(remarks, progress), strict=True):
         outcome: dict[str, Any] = {"remark_id": remark.remark_id, "labeller": labeller.version, "text": remark.text}
         if isinstance(result, str):
-            funnel.drop(result, remark.remark_id)
+            funnel.drop(result, remark.remark_id, expected=result in (NOTHING_SAID, NO_SIDE))
             outcome["reason"] = result
         else:
             funnel.keep()
             labelled.append(result)
             outcome |= {"summary": result.summary, "regions": result.regions}
-        lines.append(json.dumps(outcome, ensure_ascii=False) + "\n")
+        lines.append(json.dumps(outcome) + "\n")
     write_atomically(out, "".join(lines))
     return labelled
 

@@ -1,6 +1,7 @@
 """Labels by a language model behind any OpenAI-compatible endpoint (ExpertAF used Llama-3-70B)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -51,10 +52,14 @@ def _problem(content: Any) -> str | None:
     return f"unknown labels {wrong}; expected {', '.join(_LABELS)}" if wrong else None
 
 
+@lru_cache
+def _prompt_file() -> str:
+    return files("mm_data.labelling").joinpath(f"prompts/{PROMPT}.md").read_text()
+
+
 def remark_prompt(text: str, task: str) -> Messages:
-    """The versioned prompt, filled in. Bold words of a remark are data: they stand in the user's turn alone."""
-    source = files("mm_data.labelling").joinpath(f"prompts/{PROMPT}.md").read_text()
-    _, system, user = source.replace("<!-- user -->", "<!-- system -->").split("<!-- system -->\n")
+    """The versioned prompt, filled in. What was said is data: it stands in the user's turn alone."""
+    _, system, user = _prompt_file().replace("<!-- user -->", "<!-- system -->").split("<!-- system -->\n")
     regions = "\n".join(
         f"  - {region}: {', '.join(JOINTS[joint].replace('-', ' ') for joint in joints)} and what lies around them"
         for region, joints in REGIONS.items()

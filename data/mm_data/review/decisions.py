@@ -22,7 +22,7 @@ class Decision:
 
     Attributes:
         tuple_id: The tuple.
-        content: `content_key` of what the person saw; a decision about other content is stale.
+        content: `content_key` of the tuple as it was mined; a decision about other content is stale.
         verdict: One of `VERDICTS`; ``undo`` takes the earlier ones back.
         reviewer: Who decided.
         at: Seconds since 1970.
@@ -42,20 +42,28 @@ class Decision:
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for what the page could not have sent."""
+        for name, kind in (("tuple_id", str), ("content", str), ("reviewer", str), ("at", int | float)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} is {getattr(self, name)!r}.")
+        for name, kind in (("summary", str), ("regions", list), ("expert_start", int)):
+            if not isinstance(getattr(self, name), kind | None):
+                raise ValueError(f"{name} is {getattr(self, name)!r}.")
+        if not self.reviewer.strip():
+            raise ValueError("A decision needs the reviewer's name.")
         if self.verdict not in VERDICTS:
             raise ValueError(f"Verdict {self.verdict!r}; choose from {', '.join(VERDICTS)}.")
         if self.verdict == FIX and self.summary is None and self.regions is None and self.expert_start is None:
             raise ValueError("A fix has to change the remark, the regions or the expert's clip.")
         if self.summary is not None and not 0 < len(self.summary.strip()) <= MAX_SUMMARY:
             raise ValueError(f"The remark has {len(self.summary)} characters; it may have 1 to {MAX_SUMMARY}.")
-        if self.regions is not None and (not self.regions or set(self.regions) - set(REGIONS)):
+        if self.regions is not None and not (self.regions and all(region in list(REGIONS) for region in self.regions)):
             raise ValueError(f"Regions {self.regions}; choose at least one of {', '.join(REGIONS)}.")
         if self.expert_start is not None and self.expert_start < 0:
             raise ValueError(f"The expert's clip starts at frame {self.expert_start}; it cannot start before 0.")
 
 
 def content_key(item: CoachingTuple) -> str:
-    """Hash of what a reviewer sees."""
+    """Hash of what was mined; fixes do not change it, because they are decisions about it."""
     seen = [item.remark, item.summary, item.regions, item.learner.clip_id, item.expert.clip_id]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
@@ -65,14 +73,21 @@ def record_decision(path: Path, decision: Decision) -> None:
     append_record(path, asdict(decision))
 
 
-def read_decisions(path: Path) -> dict[str, list[Decision]]:
+def read_decisions(path: Path, funnel: Funnel | None = None) -> dict[str, list[Decision]]:
     """Tuple id to its standing decisions, the last of every reviewer, oldest first.
+
+    Args:
+        path: The file; without one there are no decisions.
+        funnel: Notes lines that a crash cut off.
 
     Raises:
         ValueError: A line is not a decision; names file and line.
     """
+    records, torn = read_records(path)
+    if torn and funnel is not None:
+        funnel.note("decision that a crash cut off", str(path), torn)
     latest: dict[tuple[str, str], Decision] = {}
-    for number, record in enumerate(read_records(path)[0], start=1):
+    for number, record in enumerate(records, start=1):
         try:
             decision = Decision(**record)
         except (TypeError, ValueError) as error:
@@ -105,6 +120,8 @@ def apply_decisions(
         funnel: Counts tuples.
     """
     kept = []
+    for tuple_id in sorted(decisions.keys() - {item.tuple_id for item in tuples}):
+        funnel.note("decision about a tuple that is not there any more", tuple_id)
     for item in tuples:
         about = decisions.get(item.tuple_id, [])
         valid = [d for d in about if d.content == content_key(item)]
@@ -114,11 +131,11 @@ def apply_decisions(
             funnel.note("reviewers disagree: the latest decision stands", item.tuple_id)
         if not valid:
             if reviewed_only:
-                funnel.drop("not reviewed", item.tuple_id)
+                funnel.drop("not reviewed", item.tuple_id, expected=True)
                 continue
             kept.append(item)
         elif valid[-1].verdict == REJECT:
-            funnel.drop("rejected in review", item.tuple_id)
+            funnel.drop("rejected in review", item.tuple_id, expected=True)
             continue
         else:
             kept.append(_reviewed(item, valid[-1], realign))

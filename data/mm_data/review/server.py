@@ -19,15 +19,15 @@ from starlette.staticfiles import StaticFiles
 from mm_data.records import FPS, Clip, CoachingTuple
 from mm_data.review.decisions import Decision, content_key, read_decisions, record_decision
 from mm_data.skeleton import BONES, REGIONS
-from mm_data.tuple_store import POSES, read_manifest, read_tuples
+from mm_data.tuple_store import POSES, read_manifest, read_mined_test
 
 LOOPBACK = ("127.0.0.1", "localhost")
 _MAX_BODY = 20_000
 _STATIC = str(files("mm_data.review").joinpath("static"))
 
 
-def review_app(folder: Path, decisions: Path, split: str = "test") -> Starlette:
-    """The page over one split of a tuple folder.
+def review_app(folder: Path, decisions: Path) -> Starlette:
+    """The page over the test split of a tuple folder, as it was mined.
 
     Requests that name another host are refused, so that no web page can reach it through the browser (DNS rebinding);
     posts have to be JSON, which no foreign page can send without being asked first.
@@ -35,13 +35,12 @@ def review_app(folder: Path, decisions: Path, split: str = "test") -> Starlette:
     Args:
         folder: Tuple folder.
         decisions: Append-only file; other reviewers may write to it at the same time.
-        split: Which split.
 
     Raises:
         FileNotFoundError: The folder was not built.
     """
     manifest = read_manifest(folder)
-    tuples = read_tuples(folder, split)
+    tuples = read_mined_test(folder)
     by_id = {item.tuple_id: item for item in tuples}
     videos = Path(manifest["request"]["source"]).resolve()
 

@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const SIDES = ["learner", "expert"];
 const SPEEDS = [1, 0.5, 0.25];
-const state = { tuples: [], decisions: {}, number: 0, item: null, time: 0, playing: false, speed: 0, view: "exo", last: 0, sent: 0 };
+const state = { tuples: [], contents: new Map(), decisions: {}, busy: false, asked: 0, number: 0, item: null, time: 0, playing: false, speed: 0, view: "exo", last: 0, sent: 0 };
 
 async function ask(url, options) {
   const response = await fetch(url, options);
@@ -21,11 +21,12 @@ const length = () => state.item.learner.stop - state.item.learner.start;
 const figure = (side) => document.querySelector(`figure[data-side="${side}"]`);
 const expertStart = () => ($("fix").hidden ? state.item.expert.start : Number($("fix").start.value));
 const clipStart = (side) => (side === "learner" ? state.item.learner.start : expertStart());
-const valid = (id) => (state.decisions[id] || []).filter((d) => d.content === state.tuples.find((t) => t.id === id).content);
+const valid = (id) => (state.decisions[id] || []).filter((d) => d.content === state.contents.get(id));
 const mine = (id) => valid(id).find((d) => d.reviewer === $("reviewer").value.trim());
 
 async function start() {
   Object.assign(state, await ask("/api/tuples"));
+  state.contents = new Map(state.tuples.map((t) => [t.id, t.content]));
   $("flag").hidden = !state.synthetic;
   $("reviewer").value = localStorage.getItem("reviewer") || "";
   for (const region of Object.keys(state.regions)) {
@@ -46,8 +47,11 @@ async function refresh() {
 }
 
 async function show(number) {
+  const asked = (state.asked += 1);
+  const item = await ask(`/api/tuples/${number}`);
+  if (asked !== state.asked) return; // another one was asked for since
   state.number = number;
-  state.item = await ask(`/api/tuples/${number}`);
+  state.item = item;
   location.hash = number;
   $("fix").hidden = true;
   $("error").hidden = true;
@@ -66,6 +70,15 @@ function load() {
   }
 }
 
+function inWords(decision) {
+  const changes = [];
+  if (decision.summary !== null) changes.push(`“${decision.summary.trim()}”`);
+  if (decision.regions !== null) changes.push(decision.regions.join(", "));
+  if (decision.expert_start !== null) changes.push(`expert from frame ${decision.expert_start}`);
+  const stale = decision.content === state.item.content ? "" : " (stale)";
+  return `${decision.reviewer}: ${decision.verdict}${changes.length ? ` ${changes.join(", ")}` : ""}${stale}`;
+}
+
 function describe() {
   const item = state.item, source = item.provenance;
   const decided = state.tuples.filter((t) => valid(t.id).length).length;
@@ -79,7 +92,7 @@ function describe() {
   $("praise").textContent = source.expert_text;
   $("alignment").textContent = item.alignment_mm === null ? "no poses" : `${item.alignment_mm.toFixed(1)} mm, best of ${source.experts_considered} experts`;
   const all = state.decisions[item.tuple_id] || [];
-  $("decisions").textContent = all.map((d) => `${d.reviewer}: ${d.verdict}${d.content === item.content ? "" : " (stale)"}`).join("; ") || "none yet";
+  $("decisions").textContent = all.map(inWords).join("; ") || "none yet";
   const chosen = mine(item.tuple_id);
   for (const button of document.querySelectorAll("[data-verdict]"))
     button.classList.toggle("chosen", chosen !== undefined && chosen.verdict === button.dataset.verdict);
@@ -100,6 +113,12 @@ async function decide(verdict, changes = {}) {
   if (verdict !== "undo") await nextUndecided();
 }
 
+async function exclusively(action) {
+  if (state.busy) return; // a second key press would be about the tuple that is being left
+  state.busy = true;
+  try { await action(); } catch (error) { fail(error); } finally { state.busy = false; }
+}
+
 async function nextUndecided() {
   const count = state.tuples.length;
   for (let step = 1; step <= count; step += 1) {
@@ -110,11 +129,14 @@ async function nextUndecided() {
 
 function openFix() {
   const form = $("fix");
-  form.summary.value = state.item.summary;
-  form.start.value = state.item.expert.start;
-  for (const box of form.querySelectorAll("[name=region]")) box.checked = state.item.regions.includes(box.value);
+  const fixed = valid(state.item.tuple_id).findLast((d) => d.verdict === "fix") || {};
+  const regions = fixed.regions || state.item.regions;
+  form.summary.value = fixed.summary || state.item.summary;
+  form.start.value = fixed.expert_start ?? state.item.expert.start;
+  for (const box of form.querySelectorAll("[name=region]")) box.checked = regions.includes(box.value);
   form.hidden = false;
   form.summary.focus();
+  previewStart();
 }
 
 function closeFix() {
@@ -135,7 +157,7 @@ function saveFix() {
   if (form.summary.value.trim() !== item.summary) changes.summary = form.summary.value;
   if (regions.join() !== item.regions.join()) changes.regions = regions;
   if (Number(form.start.value) !== item.expert.start) changes.expert_start = Number(form.start.value);
-  decide("fix", changes);
+  exclusively(() => decide("fix", changes));
 }
 
 const seek = (frame) => { state.playing = false; state.time = Math.max(0, Math.min(length() - 1, frame)) / state.fps; };
@@ -206,15 +228,16 @@ function draw(canvas, joints, side) {
 }
 
 const KEYS = {
-  a: () => decide("accept"), r: () => decide("reject"), u: () => decide("undo"), f: openFix,
-  j: () => move(1), k: () => move(-1), n: nextUndecided, v: turnView, s: turnSpeed, " ": toggle,
+  a: () => exclusively(() => decide("accept")), r: () => exclusively(() => decide("reject")), u: () => exclusively(() => decide("undo")),
+  f: openFix, j: () => move(1).catch(fail), k: () => move(-1).catch(fail), n: () => nextUndecided().catch(fail), v: turnView, s: turnSpeed, " ": toggle,
   ArrowLeft: () => seek(Number($("seek").value) - 1), ArrowRight: () => seek(Number($("seek").value) + 1),
 };
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("textarea, input:not([type=range]):not([type=checkbox])");
   if (event.key === "Escape") { closeFix(); return; }
   if (event.key === "Enter" && event.ctrlKey && !$("fix").hidden) { saveFix(); return; }
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
+  const pressing = event.key === " " && event.target.matches("button, input");
+  if (typing || pressing || !$("fix").hidden || event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS)) return;
   event.preventDefault();
   KEYS[event.key]();
 });
