@@ -56,7 +56,7 @@ Report:  $run/report/index.html   (numbers: $run/report/metrics.json)
 The data is synthetic and the video encoder random: this shows that the path works.
 
 Go on:
-  your own data      mm-coach data build EGOEXO4D_FOLDER TUPLES          (docs/architecture.md says what is read)
+  your own data      mm-coach data build EGOEXO4D_FOLDER TUPLES          (docs/data.md shows the formats)
   a bigger model     python recipes/expertaf.py --config recipes/configs/expertaf/llama3_8b_lora.yaml --dry-run
   another run        RUN=runs/second bash scripts/quickstart.sh
   what is missing    mm-coach doctor

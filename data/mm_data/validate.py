@@ -271,7 +271,7 @@ def _plan_fetching(
         size = PART_GB["downscaled_takes/448"] * len(result.uids) / _RELEASE_TAKES
         result.fetch.append(
             Fetch(
-                f"{len(result.uids)} takes can take part but lack videos (needed for features, not for tuples)",
+                f"{len(result.uids)} takes can take part but lack videos (needed for features, not for tuples; --uids {uids_file} writes their list)",
                 fetch_command(root, ("downscaled_takes/448",), uids=[f"$(cat {uids_file})"]),
                 round(size, 1),
             )

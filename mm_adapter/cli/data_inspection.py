@@ -34,7 +34,7 @@ def add_steps(steps: argparse._SubParsersAction) -> None:
     check.add_argument("source", type=Path)
     check.add_argument("--json", type=Path, help="write the whole report there as well")
     check.add_argument("--tuples", type=Path, help="a built folder: fetch the videos of its takes only")
-    check.add_argument("--uids", type=Path, default=Path("uids.txt"), help="write takes that lack videos there, if any")
+    check.add_argument("--uids", type=Path, help="write the takes that lack videos there, for the downloader")
     check.add_argument("--all-poses", action="store_true", help="read every pose file, not only a sample")
     check.set_defaults(run=run_validate)
 
@@ -80,10 +80,14 @@ def run_validate(args: argparse.Namespace) -> int:
     only = None if args.tuples is None else {clip.take_uid for clip in clips_of_folder(args.tuples)}
     with console.status("") as status:
         result = validate(
-            args.source, args.all_poses, only, args.uids, lambda what: status.update(f"looking at {what}")
+            args.source,
+            args.all_poses,
+            only,
+            args.uids or Path("uids.txt"),
+            lambda what: status.update(f"looking at {what}"),
         )
-    if result.uids:
-        write_atomically(args.uids, "\n".join(result.uids) + "\n")
+    if args.uids is not None and result.usable:
+        write_atomically(args.uids, "".join(f"{uid}\n" for uid in result.uids))
     table = Table(title=f"{args.source}", title_justify="left")
     for heading in ("", "what was found, and how to mend it"):
         table.add_column(heading, overflow="fold")
