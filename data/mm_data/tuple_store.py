@@ -91,7 +91,6 @@ def finish_folder(
         "shared_participants": len(people["train"] & people["test"]),
         "funnel": [funnel.summary() for funnel in funnels],
     }
-    (folder / MANIFEST).unlink(missing_ok=True)  # from here until it is written again, the folder is not finished
     for split, rows in tuples.items():
         _write(folder / f"{split}.parquet", rows, CoachingTuple.to_row, TUPLE_SCHEMA)
     mined = tuples["test"] if mined_test is None else mined_test
