@@ -73,6 +73,12 @@ def test_bad_decisions_are_refused_and_nothing_is_written(
     assert not decisions.exists()
 
 
+def test_a_spoilt_decisions_file_is_explained(client: TestClient, decisions: Path) -> None:
+    decisions.write_text('{"tuple_id": "t"}\n')
+    answer = client.get("/api/tuples")
+    assert answer.status_code == 500 and "record 1: not a decision" in answer.json()["error"]
+
+
 def test_other_hosts_and_forms_are_refused(client: TestClient, decisions: Path, tiny: Path) -> None:
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 400, "DNS rebinding"
     form = {"Content-Type": "text/plain"}

@@ -106,7 +106,6 @@ def build_tuples(
         report.line(f"{out} is up to date: {manifest['tuples']}")
         return manifest
     claim_folder(out, {"source": request["source"]})
-    (out / MANIFEST).unlink(missing_ok=True)  # until it is written again, the folder is not finished
     report.line(f"read {len(source.takes)} takes and {len(source.remarks)} remarks")
 
     stages = (

@@ -111,7 +111,7 @@ def _write(path: Path, rows: Sequence[Any], to_row: Callable[[Any], dict[str, An
 
 
 def claim_folder(folder: Path, identity: dict[str, Any]) -> None:
-    """Marks a folder as begun from one source; what is stored in it by content may then be used again.
+    """Marks a folder as begun from one source, and as not finished; what is stored in it by content may be used again.
 
     Raises:
         ValueError: It was begun from another.
@@ -121,6 +121,7 @@ def claim_folder(folder: Path, identity: dict[str, Any]) -> None:
         differing = ", ".join(f"{k} was {begun.get(k)!r}, is {identity.get(k)!r}" for k in {**begun, **identity} if begun.get(k) != identity.get(k))  # fmt: skip
         raise ValueError(f"{folder} was begun with other inputs: {differing}. Give another folder or delete it.")
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
     write_atomically(path, json.dumps(identity, indent=2))
 
 

@@ -100,8 +100,9 @@ def review_app(folder: Path, decisions: Path) -> Starlette:
         return FileResponse(f"{_STATIC}/index.html", headers=headers)
 
     async def failed(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return JSONResponse({"error": error.detail}, status_code=error.status_code)
+        if isinstance(error, HTTPException):
+            return JSONResponse({"error": error.detail}, status_code=error.status_code)
+        return JSONResponse({"error": str(error)}, status_code=500)  # somebody else's line in the decisions file
 
     return Starlette(
         routes=[
@@ -114,7 +115,7 @@ def review_app(folder: Path, decisions: Path) -> Starlette:
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))],
-        exception_handlers={HTTPException: failed},
+        exception_handlers={HTTPException: failed, ValueError: failed},
     )
 
 
