@@ -1,5 +1,6 @@
 """From a data set to tuples: nothing vanishes, nobody is on both sides, and a build resumes, explains and obeys reviewers."""
 
+import argparse
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from tiny_coach import ROOT, Silent, launch
 
+from mm_adapter.cli.data import read_config
 from mm_data.build import BuildOptions, build_tuples
 from mm_data.explain import explain_tuple
 from mm_data.funnel import Funnel
@@ -382,3 +384,10 @@ def test_build_honours_decisions_and_may_run_again(tiny: Path, tmp_path: Path) -
     record_decision(review, decision(first, "undo", at=3.0))
     build_tuples(tiny / "miniature", out, TINY, Silent(), review=review)
     assert [t.tuple_id for t in read_tuples(out, "test")] == [t.tuple_id for t in before]
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "recipes/configs/data").glob("*.yaml")), ids=lambda path: path.stem)
+def test_presets_are_read(preset: Path) -> None:
+    config = read_config(argparse.Namespace(config=preset, source="DATA", out="TUPLES"))
+    assert config.options().activities == ("Basketball", "Soccer", "Rock Climbing")
+    assert config.options().pairing.experts_train == 5
