@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mm_data.files import write_atomically
+from mm_data.jsonl import append_record, read_records
 
 MANIFEST, INDEX = "manifest.json", "index.json"
 
@@ -68,14 +69,8 @@ class FeatureStoreWriter:
                 file, mode=mode, dtype=manifest.dtype, shape=None if mode == "r+" else shape
             )
         self._status_path = folder / "status.jsonl"
-        self.status: dict[str, str] = {}
-        if self._status_path.is_file():
-            for line in self._status_path.read_text().splitlines():
-                try:
-                    entry = json.loads(line)
-                except json.JSONDecodeError:
-                    continue  # the line that a crash cut off; its clip is encoded again
-                self.status[entry["clip"]] = entry["status"]
+        # A line that a crash cut off is passed over; its clip is encoded again.
+        self.status = {entry["clip"]: entry["status"] for entry in read_records(self._status_path)[0]}
         self._rows = {clip: row for row, clip in enumerate(clip_ids)}
 
     def pending(self) -> list[str]:
@@ -95,8 +90,7 @@ class FeatureStoreWriter:
         self._record(clip, reason)
 
     def _record(self, clip: str, status: str) -> None:
-        with self._status_path.open("a") as file:
-            file.write(json.dumps({"clip": clip, "status": status}) + "\n")
+        append_record(self._status_path, {"clip": clip, "status": status})
         self.status[clip] = status
 
     def finish(self, max_bad_share: float) -> dict[str, str]:
