@@ -9,13 +9,8 @@ import torch
 
 from mm_adapter.internvideo2 import InternVideo2, encoder_hash, preprocess
 from mm_data.feature_store import FeatureManifest, FeatureStoreWriter
-from mm_data.records import FPS, Clip, CoachingTuple
+from mm_data.records import FPS, Clip
 from mm_data.video import VideoError, middle_times, read_frames
-
-
-def clips_of(tuples: list[CoachingTuple]) -> dict[str, Clip]:
-    """Distinct clips of both sides, by clip id, in a stable order."""
-    return {clip.clip_id: clip for t in tuples for clip in (t.learner, t.expert)}
 
 
 def extract_features(

@@ -157,7 +157,7 @@ def test_broken_files_are_reported_and_do_not_raise(copy: Path, name: str, conte
 def test_videos_of_built_tuples_alone_can_be_fetched(tiny: Path, copy: Path, tmp_path: Path) -> None:
     uids = tmp_path / "wanted.txt"
     launch("mm-coach", "data", "validate", str(copy), "--uids", str(uids), "--tuples", str(tiny / "tuples"))
-    assert set(uids.read_text().split()) == {clip.take_uid for clip in clips_of_folder(tiny / "tuples")}
+    assert set(uids.read_text().split()) == {clip.take_uid for clip in clips_of_folder(tiny / "tuples").values()}
 
 
 def test_unknown_references_and_unreadable_poses_are_warnings(copy: Path) -> None:

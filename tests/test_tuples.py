@@ -217,6 +217,15 @@ def test_configuration_file_equals_flags_and_refuses_unknown_keys(tiny: Path, co
     assert done.returncode == 2 and "Give a data set and a folder" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"stride": 0}, {"experts_test": 0}, {"runners_up": -1}, {"window": 0.5}, {"min_window": 0.0}, {"horizon": -1.0}],
+)
+def test_options_that_mean_nothing_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"has to be at least|have to be above 0"):
+        PairingOptions(**change)
+
+
 def test_activities_can_be_chosen_and_are_counted(tiny: Path, tmp_path: Path) -> None:
     build_tuples(tiny / "miniature", tmp_path, replace(TINY, activities=("Soccer",)), Silent())
     assert {t.activity for split in SPLITS for t in read_tuples(tmp_path, split)} == {"Soccer"}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mm_adapter.feature_extraction import clips_of, extract_features
+from mm_adapter.feature_extraction import extract_features
 from mm_adapter.internvideo2 import PRESETS, InternVideo2, InternVideo2Config, build_encoder, preprocess
 from mm_data.feature_store import FeatureManifest, FeatureStore, FeatureStoreWriter
-from mm_data.tuple_store import read_tuples
+from mm_data.tuple_store import clips_of, read_tuples
 from mm_data.video import VideoError, middle_times, read_frames
 
 

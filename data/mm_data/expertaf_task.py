@@ -10,10 +10,10 @@ the processor expands; an assistant's pose part is answered in pose tokens.
 | ``dialogue`` | both, without the expert's clip in the question | all three in one pass |
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from mm_data.hashing import uniform
 from mm_data.records import CoachingTuple
 
 SYSTEM = "You are an expert sports coach."
@@ -79,7 +79,7 @@ def training_conversation(item: CoachingTuple, form: str, expert_drop: float, se
     learner, expert = item.learner.clip_id, item.expert.clip_id
     sample_id = f"{item.tuple_id}#{form}"
     if form == "commentary":
-        offered = None if _uniform(f"{seed}/{epoch}/{sample_id}") < expert_drop else expert
+        offered = None if uniform(f"{seed}/{epoch}/{sample_id}") < expert_drop else expert
         messages = [*commentary_prompt(learner, offered), {"role": "assistant", "content": [_text(item.summary)]}]
         return Conversation(sample_id, messages, (2,))
     if form in ("demonstration", "dialogue"):
@@ -89,8 +89,3 @@ def training_conversation(item: CoachingTuple, form: str, expert_drop: float, se
         ]
         return Conversation(sample_id, messages, (4,) if form == "demonstration" else (2, 4))
     raise ValueError(f"Unknown sample format {form!r}; choose from {', '.join(FORMATS)}.")
-
-
-def _uniform(key: str) -> float:
-    """A number in [0, 1) that depends on the key alone."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64

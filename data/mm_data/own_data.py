@@ -11,7 +11,6 @@ Both tables may be JSON lines (``takes.jsonl``, ``remarks.jsonl``) with the same
 """
 
 import csv
-import hashlib
 import json
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mm_data.funnel import Funnel
+from mm_data.hashing import uniform
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Remark, Source, Take
 from mm_data.safe_load import join_inside, load_array
 from mm_data.skeleton import NUM_JOINTS
@@ -161,7 +161,7 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
     if ego is None:
         funnel.note("no ego video: the exo video stands in both views", where)
     participant = str(row["participant"])
-    chosen = row.get("split") or ("test" if _uniform(participant) < _TEST_SHARE else "train")
+    chosen = row.get("split") or ("test" if uniform(participant) < _TEST_SHARE else "train")
     return Take(
         take_uid=_uid(row["video"]),
         take_name=_uid(row["video"]),
@@ -179,7 +179,3 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
 def _uid(video: Any) -> str:
     """Path below ``videos/`` without its ending, as one name."""
     return "__".join(PurePosixPath(str(video)).with_suffix("").parts)
-
-
-def _uniform(name: str) -> float:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64

@@ -34,6 +34,18 @@ class PairingOptions:
     stride: int = 3
     allow_unaligned: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for settings that mean nothing."""
+        lowest = {"experts_train": 1, "experts_test": 1, "runners_up": 0, "stride": 1}
+        for name, least in lowest.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least {least}.")
+        if not 0 < self.min_window <= self.window or self.horizon <= 0:
+            raise ValueError(
+                f"min_window {self.min_window} s, window {self.window} s, horizon {self.horizon} s: they have to be above 0, and "
+                "min_window at most window."
+            )
+
 
 @dataclass(frozen=True)
 class Fault:

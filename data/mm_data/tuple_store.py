@@ -163,11 +163,15 @@ def _read(folder: Path, name: str) -> list[CoachingTuple]:
     return [CoachingTuple.from_row(row) for row in pq.read_table(folder / name).to_pylist()]
 
 
-def clips_of_folder(folder: Path) -> list[Clip]:
-    """Every distinct clip of a folder: learners, experts and the gallery."""
+def clips_of(tuples: list[CoachingTuple]) -> dict[str, Clip]:
+    """Distinct clips of both sides, by clip id, in a stable order."""
+    return {clip.clip_id: clip for item in tuples for clip in (item.learner, item.expert)}
+
+
+def clips_of_folder(folder: Path) -> dict[str, Clip]:
+    """Every distinct clip of a folder by clip id: learners, experts and the gallery."""
     tuples = [item for split in SPLITS for item in read_tuples(folder, split)]
-    clips = [clip for item in tuples for clip in (item.learner, item.expert)]
-    return list({clip.clip_id: clip for clip in [*clips, *(clip for clip, _ in read_gallery(folder))]}.values())
+    return clips_of(tuples) | {clip.clip_id: clip for clip, _ in read_gallery(folder)}
 
 
 def find_tuple(folder: Path, tuple_id: str) -> CoachingTuple:

@@ -21,6 +21,7 @@ from mm_data.labelling import Labeller, LlmLabeller, PolarityLabeller, RulesLabe
 from mm_data.labelling.llm import LOG
 from mm_data.pairing import PairingOptions
 from mm_data.records import Remark, Source
+from mm_data.review.decisions import REVIEW
 from mm_data.sources import read_source
 from mm_data.tuple_store import LABELS, MANIFEST
 
@@ -180,7 +181,7 @@ def run_build(args: argparse.Namespace) -> None:
     """Builds tuples and prints the funnel."""
     config = read_config(args)
     out = Path(config.out)
-    review = Path(config.review) if config.review else out / "review.jsonl"
+    review = Path(config.review) if config.review else out / REVIEW
     manifest = build_tuples(
         Path(config.source),
         out,

@@ -7,6 +7,7 @@ from pathlib import Path
 from mm_adapter.cli.console import ConsoleReport
 from mm_data.expertaf_import import import_expertaf
 from mm_data.llava_format import write_llava
+from mm_data.review.decisions import REVIEW
 from mm_data.sources import read_source
 from mm_data.tuple_store import SPLITS, read_manifest, read_tuples
 
@@ -43,7 +44,9 @@ def run_review(args: argparse.Namespace) -> None:
         from mm_data.review.server import LOOPBACK, review_app
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is missing: pip install 'mm-coach[review]'.") from error
-    decisions = args.decisions or args.tuples / "review.jsonl"
+    if not 0 < args.port < 65536:
+        raise ValueError(f"--port is {args.port}; ports are 1 to 65535.")
+    decisions = args.decisions or args.tuples / REVIEW
     app = review_app(args.tuples, decisions)
     print(
         f"http://{LOOPBACK[0]}:{args.port}  (this machine only; Ctrl-C ends it)\ndecisions go to {decisions}",

@@ -77,7 +77,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
 def run_validate(args: argparse.Namespace) -> int:
     """Prints checks, coverage and what to fetch; exits with 1 when tuples cannot be built."""
     console = Console()
-    only = None if args.tuples is None else {clip.take_uid for clip in clips_of_folder(args.tuples)}
+    only = None if args.tuples is None else {clip.take_uid for clip in clips_of_folder(args.tuples).values()}
     with console.status("") as status:
         result = validate(
             args.source,

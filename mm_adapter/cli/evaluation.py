@@ -14,14 +14,13 @@ from rich.table import Table
 from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import load_coach
 from mm_adapter.cli.console import progress_bar
-from mm_adapter.feature_extraction import clips_of
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import decode_codes, predict
 from mm_data.feature_store import FeatureStore
 from mm_data.files import write_atomically
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
-from mm_data.tuple_store import read_gallery, read_manifest, read_tuples
+from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
 from mm_eval.examples import collect_examples
 from mm_eval.expertaf import Inputs, evaluate
 from mm_eval.report import write_report

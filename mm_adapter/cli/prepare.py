@@ -11,7 +11,6 @@ from mm_adapter.base_models import write_embedded_language_model
 from mm_adapter.cli.console import progress_bar
 from mm_adapter.feature_extraction import extract_features
 from mm_adapter.internvideo2 import build_encoder
-from mm_data.records import Clip
 from mm_data.tuple_store import POSES, clips_of_folder, read_manifest
 from mm_tokenizers import fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore
@@ -31,13 +30,9 @@ def run_miniature(args: argparse.Namespace) -> None:
     print(f"{args.out}: {counts} (synthetic)")
 
 
-def _all_clips(tuples: Path) -> dict[str, Clip]:
-    return {clip.clip_id: clip for clip in clips_of_folder(tuples)}
-
-
 def run_extract(args: argparse.Namespace) -> None:
     """Extracts features."""
-    clips = _all_clips(args.tuples)
+    clips = clips_of_folder(args.tuples)
     videos = Path(read_manifest(args.tuples)["request"]["source"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder, name = build_encoder(args.encoder, args.weights)
@@ -55,7 +50,7 @@ def run_extract(args: argparse.Namespace) -> None:
 
 def run_encode(args: argparse.Namespace) -> None:
     """Tokenizes poses; a store of the same tokenizer and clips is left as it is."""
-    clips = _all_clips(args.tuples)
+    clips = clips_of_folder(args.tuples)
     tokenizer = load_tokenizer(args.tokenizer)
     if (args.out / "codes.json").is_file():
         store = PoseCodeStore.load(args.out)

@@ -11,6 +11,9 @@ from mm_data.jsonl import append_record, read_records
 from mm_data.records import Clip, CoachingTuple
 from mm_data.skeleton import REGIONS
 
+REVIEW = "review.jsonl"
+"""Where decisions about a tuple folder are kept unless another file is named."""
+
 ACCEPT, FIX, REJECT, UNDO = "accept", "fix", "reject", "undo"
 VERDICTS = (ACCEPT, FIX, REJECT, UNDO)
 MAX_SUMMARY = 1000
