@@ -10,11 +10,21 @@ from torch.utils.data import Dataset
 
 from mm_adapter.processing import IGNORE, CoachProcessor, Encoded
 from mm_data.expertaf_task import FORMATS, training_conversation
-from mm_data.feature_store import FeatureStore
+from mm_data.features import FeatureStore
 from mm_data.records import CoachingTuple
 from mm_tokenizers.codes import PoseCodeStore
 
 Sample = dict[str, Any]
+
+
+def without_rejected(tuples: Sequence[CoachingTuple], features: FeatureStore | None) -> tuple[list[CoachingTuple], int]:
+    """Tuples whose clips could be encoded, and how many could not because extraction rejected a clip of theirs.
+
+    A clip that extraction never saw is not forgiven here; `CoachDataset` raises for it.
+    """
+    rejected = features.manifest.rejected if features else {}
+    kept = [t for t in tuples if t.learner.clip_id not in rejected and t.expert.clip_id not in rejected]
+    return kept, len(tuples) - len(kept)
 
 
 class CoachDataset(Dataset[Sample]):

@@ -1,91 +1,175 @@
-"""Runs the frozen video encoder over the clips of a tuple folder and fills a feature store."""
+"""Runs the frozen video encoder over clips and fills a feature store."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mm_adapter.internvideo2 import InternVideo2, encoder_hash, preprocess
-from mm_data.feature_store import FeatureManifest, FeatureStoreWriter
-from mm_data.records import FPS, Clip
+from mm_adapter.internvideo2 import InternVideo2, encoder_hash, normalise, resize_frames
+from mm_data.clip_list import VideoClip
+from mm_data.features import FeatureManifest, FeatureStoreWriter
 from mm_data.video import VideoError, middle_times, read_frames
+
+OUTPUTS = ("tokens", "pooled")
+
+
+@dataclass(frozen=True)
+class ExtractionOptions:
+    """How clips are encoded.
+
+    Attributes:
+        output: ``tokens`` (g×g per frame) or ``pooled`` (one contrastive embedding per clip, ExpertAF's).
+        grid: g, for ``tokens``.
+        decoder: Key of `mm_data.video.DECODERS`.
+        batch_size: Clips per encoder call. Results are bit-equal between runs of the same batch size.
+        workers: Threads that decode ahead of the encoder.
+        max_bad_share: Share of clips that may be undecodable.
+        retry_bad: Try clips again that an earlier run could not decode.
+    """
+
+    output: str = "tokens"
+    grid: int = 1
+    decoder: str = "pyav"
+    batch_size: int = 8
+    workers: int = 2
+    max_bad_share: float = 0.02
+    retry_bad: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for settings that mean nothing."""
+        if self.output not in OUTPUTS:
+            raise ValueError(f"Unknown output {self.output!r}; choose {' or '.join(OUTPUTS)}.")
+        for name in ("grid", "batch_size", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1.")
 
 
 def extract_features(
     encoder: InternVideo2,
     encoder_name: str,
-    clips: dict[str, Clip],
+    clips: list[VideoClip],
     videos: Path,
     out: Path,
-    grid: int,
-    device: torch.device,
-    max_bad_share: float = 0.02,
+    options: ExtractionOptions,
+    rank: int = 0,
+    world_size: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, str]:
-    """Encodes ego and exo views of every clip; resumes at the clip.
+) -> dict[str, str] | None:
+    """Encodes every view of every clip; resumes at the clip.
+
+    Each process takes every ``world_size``-th shard. Whichever finds the last clip recorded finishes the store.
 
     Args:
-        encoder: Frozen encoder on ``device``.
+        encoder: Frozen encoder on its device.
         encoder_name: As `build_encoder` named it.
-        clips: Clip id to clip.
+        clips: What to encode.
         videos: Root that the clips' paths are relative to.
         out: Feature store.
-        grid: g×g tokens per frame.
-        device: Where the encoder runs; decoding runs on two threads beside it.
-        max_bad_share: Share of clips that may be undecodable.
-        progress: Called with (done, total).
+        options: See `ExtractionOptions`.
+        rank: This process.
+        world_size: Processes.
+        progress: Called with (done, total) of this process.
 
     Returns:
-        Bad clips with reasons.
+        Rejected clips with reasons, or None while other processes still have clips to do.
 
     Raises:
-        ValueError: Too many clips failed, or the store was begun with something else.
+        ValueError: Too many clips failed, the store was begun with something else, or features are not finite.
     """
-    frames = encoder.config.frames
-    manifest = FeatureManifest(
-        encoder=encoder_name,
-        encoder_hash=encoder_hash(encoder),
-        preprocessing=f"middle of {frames} intervals, {encoder.config.image_size} px bicubic, ImageNet statistics, grid {grid}",
-        num_tokens=frames * grid * grid,
-        width=encoder.config.width,
-        dtype="float16",
+    store = FeatureStoreWriter(
+        out, _manifest(encoder, encoder_name, clips[0], options), [c.clip_id for c in clips], options.max_bad_share
     )
-    writer = FeatureStoreWriter(out, manifest, list(clips))
-    pending = writer.pending()
-    done = len(clips) - len(pending)
+    shards = store.shards[rank::world_size]
+    if options.retry_bad:
+        store.reopen()
+        for shard in shards:
+            shard.forget_rejected()
+    if store.finished:
+        return FeatureManifest.read(out).rejected
+    by_id = {clip.clip_id: clip for clip in clips}
+    work = [(shard, batch) for shard in shards for batch in shard.pending(options.batch_size)]
+    total = sum(len(shard.clip_ids) for shard in shards)
+    done = total - sum(len(batch) for _, batch in work)
+    rejected: dict[str, str] = {}
+    progress(done, total)
 
     def load(clip_id: str) -> torch.Tensor | str:
-        clip = clips[clip_id]
-        times = middle_times(clip.start / FPS, clip.stop / FPS, frames)
-        try:
-            views = [read_frames(videos / path, times) for path in (clip.ego_video, clip.exo_video)]
-        except (FileNotFoundError, VideoError) as error:
-            return str(error)
-        return torch.stack([preprocess(view, encoder.config.image_size) for view in views])
+        return load_clip(by_id[clip_id], videos, encoder.config.frames, encoder.config.image_size, options.decoder)
 
-    with ThreadPoolExecutor(2) as pool, torch.inference_mode():
-        for clip_id, loaded in _ahead(pool, load, pending):
-            if isinstance(loaded, str):
-                writer.reject(clip_id, loaded)
-            else:
-                tokens = encoder(loaded.to(device), grid)["tokens"].float().cpu().numpy().astype(np.float16)
-                writer.write(clip_id, {"ego": tokens[0], "exo": tokens[1]})
-            done += 1
-            progress(done, len(clips))
-    return writer.finish(max_bad_share)
+    with ThreadPoolExecutor(options.workers) as pool:
+        loads = _ahead(
+            pool, load, [clip for _, batch in work for clip in batch], 2 * options.workers + options.batch_size
+        )
+        for shard, batch in work:
+            loaded = {clip: next(loads) for clip in batch}
+            failed = {clip: reason for clip, reason in loaded.items() if isinstance(reason, str)}
+            shard.write(batch, _encode(encoder, list(loaded.values()), clips[0], options), failed)
+            rejected |= failed
+            store.check(rejected)
+            done += len(batch)
+            progress(done, total)
+    return store.finish()
+
+
+def load_clip(clip: VideoClip, videos: Path, frames: int, size: int, decoder: str) -> torch.Tensor | str:
+    """Every view's resized frames ``[views, 3, T, size, size]`` uint8, or why the clip cannot be read."""
+    times = middle_times(clip.start, clip.stop, frames)
+    views = []
+    for view, path in clip.videos.items():
+        try:
+            views.append(resize_frames(read_frames(videos / path, times, decoder), size))
+        except (FileNotFoundError, VideoError) as error:
+            return f"{view} view: {error}"
+    return torch.stack(views)
+
+
+def _manifest(encoder: InternVideo2, name: str, clip: VideoClip, options: ExtractionOptions) -> FeatureManifest:
+    config = encoder.config
+    tokens = options.output == "tokens"
+    return FeatureManifest(
+        encoder=name,
+        encoder_hash=encoder_hash(encoder),
+        preprocessing=(
+            f"middle of {config.frames} intervals, {options.decoder}, {config.image_size} px bicubic, ImageNet statistics, "
+            + (f"tokens on a grid of {options.grid}" if tokens else "pooled")
+        ),
+        num_tokens=config.frames * options.grid**2 if tokens else 1,
+        width=config.width if tokens else config.pooled_dim,
+        dtype="float16",
+        views=tuple(clip.videos),
+    )
+
+
+@torch.inference_mode()
+def _encode(
+    encoder: InternVideo2, loaded: list[torch.Tensor | str], clip: VideoClip, options: ExtractionOptions
+) -> dict[str, np.ndarray]:
+    """Features ``[B, V, C]`` per view; an unreadable clip's row is zero.
+
+    The batch is filled up to its full size, so that a clip's bits do not depend on which of its neighbours are readable
+    or on where the list ends.
+    """
+    size, frames, device = encoder.config.image_size, encoder.config.frames, encoder.cls_token.device
+    video = torch.zeros((options.batch_size, len(clip.videos), 3, frames, size, size), dtype=torch.uint8)
+    readable = np.zeros((len(loaded), 1, 1), bool)
+    for row, views in enumerate(loaded):
+        if isinstance(views, torch.Tensor):
+            video[row], readable[row] = views, True
+    out = encoder(normalise(video.flatten(0, 1).to(device)), options.grid)[options.output]
+    features = out.view(options.batch_size, len(clip.videos), -1, out.shape[-1])[: len(loaded)].cpu().numpy()
+    return {view: np.where(readable, features[:, i], 0).astype(np.float16) for i, view in enumerate(clip.videos)}
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, load: Callable, items: list[str], depth: int = 8
-) -> Iterator[tuple[str, torch.Tensor | str]]:
-    """Loads a bounded number of items ahead of their use."""
-    waiting = [(item, pool.submit(load, item)) for item in items[:depth]]
-    for upcoming in [*items[depth:], *[None] * len(waiting)]:
-        if not waiting:
-            return
-        item, future = waiting.pop(0)
-        if upcoming is not None:
-            waiting.append((upcoming, pool.submit(load, upcoming)))
-        yield item, future.result()
+    pool: ThreadPoolExecutor, load: Callable[[str], torch.Tensor | str], items: list[str], depth: int
+) -> Iterator[torch.Tensor | str]:
+    """Loads a bounded number of items ahead of their use, in order."""
+    waiting: list[Future[torch.Tensor | str]] = [pool.submit(load, item) for item in items[:depth]]
+    for position in range(len(items)):
+        future = waiting.pop(0)
+        if position + depth < len(items):
+            waiting.append(pool.submit(load, items[position + depth]))
+        yield future.result()

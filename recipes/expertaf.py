@@ -27,13 +27,13 @@ from trl.scripts.utils import TrlParser
 
 from mm_adapter.base_models import LORA_TARGETS, load_language_model, native_dtype, text_config
 from mm_adapter.checkpoint import add_lora, last_complete_checkpoint
-from mm_adapter.dataset import CoachCollator, CoachDataset
+from mm_adapter.dataset import CoachCollator, CoachDataset, without_rejected
 from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
 from mm_adapter.plan import estimate_memory, print_plan
 from mm_adapter.processing import CoachProcessor
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_adapter.training import CoachTrainer, set_trainable
-from mm_data.feature_store import FeatureStore
+from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary, fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore
@@ -201,6 +201,9 @@ def main(args: CoachArguments, training: TrainingArguments) -> None:
             f"wants {args.pose_frames} frames from {fingerprint(pose_tokenizer)[:12]}; run `mm-coach tokenizer encode` again."
         )
     store = FeatureStore(Path(args.features)) if args.features else None
+    tuples, unusable = without_rejected(tuples, store)
+    if unusable and training.process_index == 0:
+        print(f"[data] {unusable} of {unusable + len(tuples)} tuples left out: feature extraction rejected their clips")
 
     # --- model -----------------------------------------------------------------------------------------------------
     language_model = load_language_model(args.language_model, dtype, args.quantization)

@@ -1,115 +1,201 @@
-r"""Pose tokenizer: trains a 3-D PCT (compositional VQ) on the poses of a tuple folder's training takes.
+r"""Pose tokenizer: trains a 3-D PCT (compositional VQ) on poses.
 
-Does: mirroring and body-size augmentation; EMA codebook with dead-code revival; several processes (same result as one
-on the same global batch); resuming by running the same command again; ``--dry-run``.
-Does not: read poses of test participants, or tokenize clips (`mm-coach tokenizer encode` does).
+Does: poses of a tuple folder (`mm-coach data build`) or of a pose folder (`mm-coach poses import`: Ego-Exo4D, the
+miniature, BVH, joint arrays); mirroring, resizing, turning and hiding joints; EMA codebook with dead-code revival, or FSQ;
+several processes (same result as one on the same global batch); resuming by running the same command again; ``--dry-run``.
+Does not: train on test performers, or tokenize clips (`mm-coach tokenizer encode` does).
 
     accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/pose_tokenizer.py \\
-        --config recipes/configs/pose_tokenizer/quickstart.yaml --tuples runs/quickstart/tuples
+        --config recipes/configs/pose_tokenizer/compact.yaml --poses runs/quickstart/tuples
+    accelerate launch --num_processes 8 recipes/pose_tokenizer.py --config recipes/configs/pose_tokenizer/paper.yaml
 """
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 from trl.scripts.utils import TrlParser
 
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_data.files import write_atomically
-from mm_data.procrustes import pa_mpjpe
-from mm_data.skeleton import MIRRORED_JOINTS
-from mm_data.tuple_store import read_tuples
-from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, canonical_poses, save_tokenizer
+from mm_data.motion.pose_folder import is_synthetic, pose_files
+from mm_data.skeleton import MIRRORED_JOINTS, NUM_JOINTS
+from mm_eval.pose_tokenizer import Motion, evaluate_tokenizer, read_motions
+from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, canonical_poses, numpy_codec, save_tokenizer
 from mm_tokenizers.canonical import has_hips
+from mm_tokenizers.quantizer import EmaQuantizer
+
+HELD_OUT_FRAMES = 512  # for the curve; the final figures use every test sequence
 
 
 @dataclass
 class DataArguments:
-    """Where the poses are."""
+    """Where the poses are, and how they are varied."""
 
-    tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
+    poses: str = field(metadata={"help": "Folder written by `mm-coach data build` or `mm-coach poses import`."})
+    mirror: float = field(default=0.5, metadata={"help": "Share of poses that are mirrored, left and right swapped."})
     size_jitter: float = field(default=0.1, metadata={"help": "Bodies are scaled by up to this share."})
+    yaw_jitter: float = field(default=10.0, metadata={"help": "Bodies are turned about the vertical, up to degrees."})
+    tilt_jitter: float = field(default=5.0, metadata={"help": "Bodies are tilted, up to degrees."})
+    joint_drop: float = field(default=0.2, metadata={"help": "Probability that a joint is hidden from the encoder."})
+    intact: float = field(default=0.0, metadata={"help": "Share of poses of which no joint is hidden."})
+    test_frames: int = field(default=300, metadata={"help": "Frames per test sequence in the final figures."})
     dry_run: bool = field(default=False, metadata={"help": "Build everything, print the plan, train nothing."})
 
 
-def load_split(folder: Path, split: str) -> np.ndarray:
-    """Canonical poses ``[N, 17, 4]`` of all takes of a split."""
-    takes = sorted({clip.take_uid for t in read_tuples(folder, split) for clip in (t.learner, t.expert)})
-    parts = []
-    for uid in takes:
-        poses = np.load(folder / "poses" / f"{uid}.npy")
-        parts.append(canonical_poses(poses[has_hips(poses)]))
-    return np.concatenate(parts)
-
-
 class PoseDataset(Dataset[dict[str, torch.Tensor]]):
-    """Poses that are augmented a batch at a time; the augmentation depends on seed, epoch and rows alone."""
+    """Poses, varied a batch at a time; the variation depends on seed, epoch and row alone, not on the process."""
 
-    def __init__(self, poses: np.ndarray, size_jitter: float, seed: int) -> None:
-        self.poses, self.size_jitter, self.seed, self.epoch = torch.from_numpy(poses), size_jitter, seed, 0
+    def __init__(self, files: dict[str, Path], options: DataArguments, seed: int) -> None:
+        self.arrays = [np.load(path, mmap_mode="r") for path in files.values()]
+        usable = [np.flatnonzero(has_hips(array)) for array in self.arrays]
+        self.sequence = np.repeat(np.arange(len(usable)), [len(frames) for frames in usable])
+        self.frame = np.concatenate(usable)
+        self.options, self.seed, self.epoch = options, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called at the start of every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.poses)
+        return len(self.frame)
 
     def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        """One batch: mirrored with probability 1/2 (left and right joints swapped), and resized."""
-        poses = self.poses[rows]
-        draws = np.stack([np.random.default_rng([self.seed, self.epoch, row]).random(2) for row in rows])
-        draws = torch.from_numpy(draws).float()
-        flipped = poses[:, MIRRORED_JOINTS] * torch.tensor([-1.0, 1.0, 1.0, 1.0])
-        poses = torch.where(draws[:, :1, None] < 0.5, flipped, poses)
-        size = 1 + self.size_jitter * (2 * draws[:, 1:, None] - 1)
-        return {"poses": torch.cat([poses[..., :3] * size, poses[..., 3:]], dim=-1)}
+        """One batch: ``poses`` ``[B, 17, 4]`` and ``hidden`` ``[B, 17]``."""
+        raw = np.stack([self.arrays[self.sequence[row]][self.frame[row]] for row in rows])
+        draws = np.stack([np.random.default_rng([self.seed, self.epoch, row]).random(6 + NUM_JOINTS) for row in rows])
+        poses = vary(torch.from_numpy(canonical_poses(raw)), torch.from_numpy(draws[:, :5]).float(), self.options)
+        hidden = (draws[:, 6:] < self.options.joint_drop) & (draws[:, 5:6] >= self.options.intact)
+        return {"poses": poses, "hidden": torch.from_numpy(hidden)}
+
+
+def vary(poses: torch.Tensor, draws: torch.Tensor, options: DataArguments) -> torch.Tensor:
+    """Mirrors, resizes, turns and tilts canonical poses.
+
+    Args:
+        poses: ``[B, 17, 4]``.
+        draws: ``[B, 5]`` in [0, 1): mirror, size, yaw, tilt forward, tilt sideways.
+        options: How much.
+    """
+    flipped = poses[:, MIRRORED_JOINTS] * torch.tensor([-1.0, 1.0, 1.0, 1.0])
+    poses = torch.where(draws[:, :1, None] < options.mirror, flipped, poses)
+    spread = 2 * draws[:, 1:] - 1
+    yaw, pitch, roll = torch.deg2rad(spread[:, 1:] * torch.tensor([options.yaw_jitter, *[options.tilt_jitter] * 2])).T
+    generator = torch.zeros(len(poses), 3, 3)  # of a small rotation, antisymmetric
+    generator[:, 1, 0], generator[:, 2, 1], generator[:, 0, 2] = yaw, pitch, roll
+    turn = torch.linalg.matrix_exp(generator - generator.transpose(1, 2))
+    size = 1 + options.size_jitter * spread[:, :1, None]
+    return torch.cat([(poses[..., :3] @ turn.transpose(1, 2)) * size, poses[..., 3:]], dim=-1)
+
+
+class TokenizerTrainer(Trainer):
+    """Adds to every log line the two losses, use of the codes since the last line, and the error on unseen performers."""
+
+    model: PoseTokenizer
+
+    def __init__(self, held_out: torch.Tensor, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.held_out = held_out
+        self._counts = torch.zeros(self.model.architecture.num_codes, device=self.args.device)
+        self._losses = torch.zeros(3, device=self.args.device)  # joint, commitment, batches
+
+    def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+        """The model's own loss."""
+        out = model(**inputs)
+        self._counts += torch.bincount(out["indices"].flatten(), minlength=len(self._counts))
+        self._losses += torch.stack([out["joint_loss"], out["commitment_loss"], torch.ones_like(out["joint_loss"])])
+        return out["loss"]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Called on every process."""
+        if "loss" in logs:
+            counts, losses = self._total(self._counts), self._total(self._losses)
+            share = counts[counts > 0] / counts.sum()
+            logs["joint_loss"], logs["commitment_loss"] = (losses[:2] / losses[2]).tolist()
+            logs["codes_used"] = float((counts > 0).float().mean())
+            logs["perplexity"] = float(torch.exp(-(share * share.log()).sum()))
+            if isinstance(self.model.quantizer, EmaQuantizer):
+                logs["revived"] = int(self.model.quantizer.revived)
+            logs["held_out_mpjpe_mm"] = self._held_out_error()
+            self._counts.zero_()
+            self._losses.zero_()
+        super().log(logs, start_time)
+
+    def _total(self, tensor: torch.Tensor) -> torch.Tensor:
+        total = self.accelerator.reduce(tensor, "sum")
+        assert isinstance(total, torch.Tensor)
+        return total
+
+    def _held_out_error(self) -> float:
+        poses = self.held_out.to(self.args.device)
+        joints = self.model.decode(self.model.encode(poses))
+        error = (joints - poses[..., :3]).norm(dim=-1)
+        return float(error[poses[..., 3] > 0].mean()) * 1000
+
+
+def last_checkpoint(run: Path) -> str | None:
+    """The latest checkpoint whose last file was written; one that a crash cut short is passed over."""
+    complete = [path.parent for path in run.glob("checkpoint-*/trainer_state.json")]
+    return str(max(complete, key=lambda path: int(path.name.rsplit("-", 1)[1]))) if complete else None
+
+
+def evenly_spaced(motions: list[Motion], count: int) -> torch.Tensor:
+    """``count`` of all poses."""
+    poses = np.concatenate([motion.poses for motion in motions])
+    return torch.from_numpy(poses[np.linspace(0, len(poses) - 1, min(count, len(poses))).astype(int)])
 
 
 def main(data: DataArguments, architecture: PoseTokenizerConfig, training: TrainingArguments) -> None:
-    """Trains, evaluates on the test participants and saves; run again to resume."""
+    """Trains, evaluates on the test performers and saves; run again to resume."""
     torch.manual_seed(training.seed)
     tokenizer = PoseTokenizer(architecture)
     parameters = sum(p.numel() for p in tokenizer.parameters())
-    buffers = sum(b.numel() for b in tokenizer.buffers())
-    poses = load_split(Path(data.tuples), "train")
-    if training.process_index == 0:
-        print(f"[trainable] {parameters:,} parameters, {buffers:,} buffer values; {len(poses):,} training poses")
+    buffers = sum(b.numel() for b in tokenizer.buffers() if b.is_floating_point())
+    folder = Path(data.poses)
+    dataset = PoseDataset(pose_files(folder, "train"), data, training.seed)
+    motions = read_motions(pose_files(folder, "test"), has_hips, canonical_poses, data.test_frames)
+    main_process = training.process_index == 0
+    if main_process:
+        print(
+            f"[trainable] {parameters:,} parameters, {buffers:,} buffer values; {len(dataset):,} training poses of "
+            f"{len(dataset.arrays)} sequences, {len(motions)} test sequences"
+        )
     if data.dry_run:
         return
     run = Path(str(training.output_dir))
-    record = run_record(data=data, architecture=architecture, training=training.to_dict(), seed=training.seed)
-    if training.process_index == 0:
+    if main_process:
+        record = run_record(data=data, architecture=architecture, training=training.to_dict(), seed=training.seed)
         write_run_record(run, record)
     training.remove_unused_columns = False
-    trainer = Trainer(
+    training.ddp_broadcast_buffers = False  # every process computes the same codebook
+    trainer = TokenizerTrainer(
+        held_out=evenly_spaced(motions, HELD_OUT_FRAMES),
         model=tokenizer,
         args=training,
-        train_dataset=PoseDataset(poses, data.size_jitter, training.seed),
-        data_collator=lambda batch: batch,  # type: ignore[arg-type] # __getitems__ already built the batch
+        train_dataset=dataset,
+        data_collator=lambda batch: batch,  # __getitems__ already built the batch
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(run)) if run.is_dir() else None)
+    with training.main_process_first(desc="looking for checkpoints"):
+        checkpoint = last_checkpoint(run)
+    if checkpoint and main_process:
+        print(f"Resuming from {checkpoint}")
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_state()
-    if training.process_index == 0:
-        tokenizer = tokenizer.cpu().eval()
-        held_out = torch.from_numpy(load_split(Path(data.tuples), "test")[::5])
-        codes = tokenizer.encode(held_out)
-        decoded = tokenizer.decode(codes).double().numpy()
-        truth, visible = held_out[..., :3].double().numpy(), (held_out[..., 3] > 0).numpy()
-        result = {
-            "pa_mpjpe_mm": float(np.nanmean(pa_mpjpe(decoded, truth, visible)) * 1000),
-            "codes_used": len(codes.unique()) / architecture.num_codes,
-            "poses": len(held_out),
-            "fingerprint": save_tokenizer(tokenizer, run / "tokenizer"),
-        }
+    if main_process:
+        tokenizer = tokenizer.eval()
+        result = evaluate_tokenizer(motions, *numpy_codec(tokenizer), architecture.num_codes)
+        result["synthetic_data"] = is_synthetic(folder)
+        result["fingerprint"] = save_tokenizer(tokenizer.cpu(), run / "tokenizer")
         write_atomically(run / "metrics.json", json.dumps(result, indent=2))
         print(
-            f"round trip on unseen participants: {result['pa_mpjpe_mm']:.1f} mm PA-MPJPE, {result['codes_used']:.0%} of codes used"
+            f"round trip on unseen performers: {result['pa_mpjpe_mm']['value']:.1f} mm PA-MPJPE, {result['mpjpe_mm']['value']:.1f} mm "
+            f"MPJPE (mean pose {result['mean_pose']['pa_mpjpe_mm']:.0f} and {result['mean_pose']['mpjpe_mm']:.0f}), "
+            f"{result['codes_used']:.0%} of codes used{' (synthetic data)' if result['synthetic_data'] else ''}"
         )
 
 

@@ -81,7 +81,7 @@ def make_tiny(out: Path, takes: int) -> None:
     run("features", "extract", out / "tuples", out / "features", "--encoder", "tiny")
     if not (out / "pose_tokenizer" / "metrics.json").is_file():
         recipe = ["recipes/pose_tokenizer.py", "--config", "recipes/configs/pose_tokenizer/tiny.yaml"]
-        paths = ["--tuples", str(out / "tuples"), "--output_dir", str(out / "pose_tokenizer")]
+        paths = ["--poses", str(out / "tuples"), "--output_dir", str(out / "pose_tokenizer")]
         subprocess.run([sys.executable, *recipe, *paths], check=True)
     run(
         "tokenizer", "encode", out / "tuples", out / "pose_tokenizer" / "tokenizer", out / "pose_codes", "--frames", "3"

@@ -26,7 +26,7 @@ if [ -f "$run/pose_tokenizer/metrics.json" ]; then
   echo "$run/pose_tokenizer is trained"
 else
   "${launch[@]}" recipes/pose_tokenizer.py --config recipes/configs/pose_tokenizer/quickstart.yaml \
-    --tuples "$run/tuples" --output_dir "$run/pose_tokenizer"
+    --poses "$run/tuples" --output_dir "$run/pose_tokenizer"
 fi
 mm-coach tokenizer encode "$run/tuples" "$run/pose_tokenizer/tokenizer" "$run/pose_codes" --frames 5
 

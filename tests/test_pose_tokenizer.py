@@ -1,7 +1,9 @@
 """Pose tokenizer: published size, quantiser state, vocabulary grammar, storage."""
 
-import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
+from tiny_coach import launch
 
 from mm_tokenizers import (
     PoseTokenizer,
@@ -20,9 +23,11 @@ from mm_tokenizers import (
     sample_frames,
     save_tokenizer,
 )
-from mm_tokenizers.quantizer import EmaQuantizer
+from mm_tokenizers.pct_checkpoint import load_pct_checkpoint, pct_state_dict, save_pct_checkpoint
+from mm_tokenizers.quantizer import EmaQuantizer, FsqQuantizer
 
-SMALL = PoseTokenizerConfig(4, 16, 8, 1, 16, 1, 16, 8, joint_drop=0.0)
+SMALL = PoseTokenizerConfig(4, 16, 8, 1, 16, 1, 16, 8)
+FSQ = replace(SMALL, fsq_levels=[4, 2, 2])
 
 
 def random_poses(count: int) -> torch.Tensor:
@@ -31,12 +36,207 @@ def random_poses(count: int) -> torch.Tensor:
     return torch.from_numpy(canonical_poses(poses.numpy()))
 
 
+def published_shapes() -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of systems.md §1.2 for C = 3 and guide ratio 0."""
+
+    def linear(name: str, into: int, out: int) -> dict[str, tuple[int, ...]]:
+        return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
+
+    def mixer(name: str, width: int, hidden: int) -> dict[str, tuple[int, ...]]:
+        norms = {f"{name}.layernorm{i}.{part}": (width,) for i in (1, 2) for part in ("weight", "bias")}
+        token = linear(f"{name}.MLP_token.ff.0", 17, 64) | linear(f"{name}.MLP_token.ff.3", 64, 17)
+        return norms | token | linear(f"{name}.MLP_channel.ff.0", width, hidden) | linear(f"{name}.MLP_channel.ff.3", hidden, width)  # fmt: skip
+
+    shapes = {
+        "invisible_token": (1, 1, 512),
+        "codebook": (2048, 512),
+        "ema_cluster_size": (2048,),
+        "ema_w": (2048, 512),
+    }
+    for block in range(4):
+        shapes |= mixer(f"encoder.{block}", 512, 512)
+    shapes |= mixer("decoder.0", 32, 64)
+    for name, width in (("encoder_layer_norm", 512), ("decoder_layer_norm", 32)):
+        shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+    for name, into, out in (
+        ("start_embed", 3, 512),
+        ("token_mlp", 17, 34),
+        ("feature_embed", 512, 512),
+        ("decoder_token_mlp", 34, 17),
+        ("decoder_start", 512, 32),
+        ("recover_embed", 32, 3),
+    ):
+        shapes |= linear(name, into, out)
+    return shapes
+
+
 def test_published_size() -> None:
     model = PoseTokenizer(PoseTokenizerConfig())
     assert sum(p.numel() for p in model.parameters()) == 2_409_071
     state = {n: b for n, b in model.quantizer.named_buffers() if b.is_floating_point()}
     assert sum(b.numel() for b in state.values()) == 2_099_200
+    assert {name: tuple(value.shape) for name, value in pct_state_dict(model, "").items()} == published_shapes()
     assert PoseVocabulary(0, 2048, 34, 10).clip_length == 351
+
+
+@pytest.mark.parametrize("prefix", ["", "keypoint_head.tokenizer."])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_published_state_dicts_load(prefix: str, wrapped: bool, tmp_path: Path) -> None:
+    state = {prefix + name: torch.randn(shape) * 0.05 for name, shape in published_shapes().items()}
+    beside = {"backbone.weight": torch.ones(2)} if prefix else {}
+    torch.save({"state_dict": state | beside, "meta": {}} if wrapped else state | beside, tmp_path / "pct.pth")
+    model = load_pct_checkpoint(tmp_path / "pct.pth")
+    assert model.architecture == PoseTokenizerConfig(coordinate_scale=1.0)
+    for name, value in pct_state_dict(model, prefix).items():
+        assert torch.equal(value, state[name]), name
+    assert isinstance(model.quantizer, EmaQuantizer) and bool(model.quantizer.initialised)
+
+
+def test_exported_weights_work_in_bare_metres(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, poses = PoseTokenizer(SMALL), random_poses(64)
+    for _ in range(3):
+        model(poses)
+    save_pct_checkpoint(model.eval(), tmp_path / "pct.pth")
+    read = load_pct_checkpoint(tmp_path / "pct.pth")
+    assert read.architecture.coordinate_scale == 1.0 != SMALL.coordinate_scale
+    assert torch.equal(read.encode(poses), model.encode(poses))
+    torch.testing.assert_close(read(poses)["joints"], model(poses)["joints"], atol=1e-6, rtol=1e-5)
+    launch("mm-coach", "tokenizer", "import-pct", str(tmp_path / "pct.pth"), str(tmp_path / "tokenizer"))
+    launch(
+        "mm-coach", "tokenizer", "export-pct", str(tmp_path / "tokenizer"), str(tmp_path / "again.pth"), "--prefix", ""
+    )
+    again = torch.load(tmp_path / "again.pth", weights_only=True)["state_dict"]
+    assert all(torch.equal(again[name], value) for name, value in pct_state_dict(read, "").items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("recover_embed.bias"), r"missing recover_embed\.bias"),
+        (lambda s: s.update({"extra.weight": torch.ones(1)}), r"unknown extra\.weight"),
+        (lambda s: s.update({"ema_w": torch.ones(3, 512)}), r"ema_w is \[3, 512\], expected \[2048, 512\]"),
+        (lambda s: s.update({"start_embed.weight": torch.ones(512, 2)}), "takes 2 coordinates; only 3-D tokenizers"),
+        (lambda s: s.update({"start_img_embed.weight": torch.ones(256, 9)}), "and image features"),
+        (lambda s: s.clear(), "0 keys end in token_mlp"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_named(change: Callable[[Any], Any], message: str, tmp_path: Path) -> None:
+    state = {name: torch.zeros(shape) for name, shape in published_shapes().items()}
+    change(state)
+    torch.save({"state_dict": state}, tmp_path / "pct.pth")
+    with pytest.raises(ValueError, match=message):
+        load_pct_checkpoint(tmp_path / "pct.pth")
+
+
+def by_definition(model: Any, poses: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Encodings, indices, joints and both losses from systems.md §§1.3-1.4, written out."""
+
+    def norm(x: torch.Tensor, m: Any) -> torch.Tensor:
+        x = x - x.mean(-1, keepdim=True)
+        return x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt() * m.weight + m.bias
+
+    def mlp(x: torch.Tensor, m: Any) -> torch.Tensor:
+        h = x @ m.ff[0].weight.T + m.ff[0].bias
+        return (h * 0.5 * (1 + torch.erf(h / 2**0.5))) @ m.ff[3].weight.T + m.ff[3].bias
+
+    def mixer(x: torch.Tensor, m: Any) -> torch.Tensor:
+        y = mlp(norm(x, m.layernorm1).mT, m.MLP_token).mT
+        return x + y + mlp(norm(x + y, m.layernorm2), m.MLP_channel)
+
+    a = model.architecture
+    seen = (poses[..., 3] > 0) & ~hidden
+    x = (poses[..., :3] * a.coordinate_scale) @ model.start_embed.weight.T + model.start_embed.bias
+    x[~seen] = model.invisible_token[0, 0]
+    for block in model.encoder:
+        x = mixer(x, block)
+    x = (
+        torch.einsum("mj,bjc->bmc", model.token_mlp.weight, norm(x, model.encoder_layer_norm))
+        + model.token_mlp.bias[:, None]
+    )
+    x = (x @ model.feature_embed.weight.T + model.feature_embed.bias).flatten(0, 1)
+    indices = (x[:, None] - model.quantizer.codebook).pow(2).sum(-1).argmin(1)
+    codes = model.quantizer.codebook[indices]
+    y = torch.einsum("jm,bmd->bjd", model.decoder_token_mlp.weight, codes.view(len(poses), a.num_tokens, -1))
+    y = (y + model.decoder_token_mlp.bias[:, None]) @ model.decoder_start.weight.T + model.decoder_start.bias
+    for block in model.decoder:
+        y = mixer(y, block)
+    y = norm(y, model.decoder_layer_norm) @ model.recover_embed.weight.T + model.recover_embed.bias
+    error, beta = (y - poses[..., :3] * a.coordinate_scale).abs(), a.joint_beta * a.coordinate_scale
+    smooth = torch.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta)
+    joint_loss = (smooth * (poses[..., 3:] > 0)).sum() / smooth.numel()
+    return x, indices, y / a.coordinate_scale, joint_loss, (x - codes).pow(2).mean()
+
+
+def test_forward_equals_the_definition() -> None:
+    torch.manual_seed(0)
+    model: Any = PoseTokenizer(SMALL).eval()
+    poses = random_poses(32)
+    poses[::3, 4] = 0
+    hidden = torch.rand(32, 17) < 0.2
+    with torch.no_grad():
+        _, indices, joints, joint_loss, commitment = by_definition(model, poses, hidden)
+        out = model(poses, hidden)
+    assert torch.equal(out["indices"].flatten(), indices)
+    torch.testing.assert_close(out["joints"], joints, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(out["joint_loss"], joint_loss)
+    torch.testing.assert_close(out["commitment_loss"], commitment)
+    torch.testing.assert_close(out["loss"], joint_loss + SMALL.commitment_weight * commitment)
+
+
+def test_moving_averages_equal_the_reference() -> None:
+    torch.manual_seed(0)
+    quantizer = EmaQuantizer(6, 4, decay=0.9, revive_below=0.0).train()
+    quantizer.initialised.fill_(True)
+    size, weights, book = quantizer.ema_cluster_size.clone(), quantizer.ema_w.clone(), quantizer.codebook.clone()
+    for _ in range(3):
+        data = torch.randn(20, 4)
+        onehot = torch.eye(6)[(data[:, None] - book).pow(2).sum(-1).argmin(1)]
+        quantizer(data)
+        size = 0.9 * size + 0.1 * onehot.sum(0)
+        size = (size + 1e-5) / (size.sum() + 6 * 1e-5) * size.sum()
+        weights = 0.9 * weights + 0.1 * onehot.T @ data
+        book = weights / size[:, None]
+        torch.testing.assert_close(quantizer.codebook, book, atol=1e-5, rtol=1e-4)
+    assert int(quantizer.revived) == 0
+
+
+# --- finite scalar quantisation --------------------------------------------------------------------------------------
+
+
+def test_fsq_codes_are_their_own_nearest() -> None:
+    torch.manual_seed(0)
+    quantizer = FsqQuantizer([4, 3, 2], 8)
+    assert quantizer.codebook.shape == (24, 8)
+    grid = torch.unique(quantizer.grid, dim=0)
+    assert len(grid) == 24 and grid.min() == -1 and grid.max() == 1
+    # An encoding whose channels lie on a code's levels gets that code.
+    with torch.no_grad():
+        quantizer.project_in = torch.nn.Linear(3, 3, bias=False)
+        quantizer.project_in.weight.copy_(torch.eye(3))
+        half = torch.tensor([4, 3, 2]).sub(1) / 2
+        wanted = quantizer.grid * half / (half + 0.5 - 1e-3)
+        assert torch.equal(quantizer.nearest(torch.atanh(wanted)), torch.arange(24))
+
+
+def test_fsq_tokenizer_trains_saves_and_has_gradients(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = PoseTokenizer(FSQ)
+    out = model(random_poses(32))
+    out["loss"].backward()
+    assert out["commitment_loss"] == 0
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if n != "invisible_token")  # fmt: skip
+    save_tokenizer(model.eval(), tmp_path)
+    loaded, poses = load_tokenizer(tmp_path), random_poses(16)
+    assert torch.equal(loaded.encode(poses), model.encode(poses)) and loaded.architecture == FSQ
+    torch.testing.assert_close(loaded.decode(loaded.encode(poses)), model(poses)["joints"])
+    with pytest.raises(ValueError, match="no counterpart in PCT's code"):
+        pct_state_dict(model)
+    with pytest.raises(ValueError, match="make 8 codes, but num_codes is 16"):
+        replace(SMALL, fsq_levels=[4, 2])
+
+
+# --- training --------------------------------------------------------------------------------------------------------
 
 
 def test_training_reduces_the_loss_and_uses_codes() -> None:
@@ -71,8 +271,10 @@ def test_resuming_keeps_the_codebook(tmp_path: Path) -> None:
     before = resumed.eval().encode(poses)
     resumed.train()
     resumed(poses)
-    assert (resumed.eval().encode(poses) == before).float().mean() > 0.9
-    assert bool(resumed.quantizer.initialised)
+    straight = model.train()
+    straight(poses)
+    assert (resumed.eval().encode(poses) == straight.eval().encode(poses)).float().mean() >= 0.999
+    assert (resumed.encode(poses) == before).float().mean() > 0.9
 
 
 def test_dead_codes_are_revived() -> None:
@@ -109,12 +311,15 @@ def test_two_ranks_equal_one_on_the_same_global_batch(tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-5)
 
 
-def test_loss_is_float32_under_autocast() -> None:
-    model = PoseTokenizer(SMALL).eval()
-    poses = random_poses(8)
+@pytest.mark.parametrize("architecture", [SMALL, FSQ])
+def test_everything_is_float32_under_autocast(architecture: PoseTokenizerConfig) -> None:
+    model = PoseTokenizer(architecture).eval()
+    poses = random_poses(64)
+    codes, joints = model.encode(poses), model(poses)["joints"]
     with torch.autocast("cpu", torch.bfloat16):
-        inside = model(poses)["joints"]
-    torch.testing.assert_close(inside, model(poses)["joints"], atol=0, rtol=0)
+        assert torch.equal(model.encode(poses), codes)
+        assert torch.equal(model.decode(codes), model.decode(codes).float())
+        torch.testing.assert_close(model(poses)["joints"], joints, atol=0, rtol=0)
 
 
 def test_absent_joints_carry_no_loss_and_no_nan() -> None:
@@ -204,9 +409,3 @@ def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
     with pytest.raises(FileNotFoundError, match="train a pose tokenizer"):
         load_tokenizer(tmp_path / "nothing")
-
-
-def test_trained_tiny_tokenizer_reports_honest_metrics(tiny: Path) -> None:
-    metrics = json.loads((tiny / "pose_tokenizer" / "metrics.json").read_text())
-    assert 0 < metrics["pa_mpjpe_mm"] < 300
-    assert metrics["fingerprint"] == fingerprint(load_tokenizer(tiny / "pose_tokenizer" / "tokenizer"))

@@ -17,7 +17,7 @@ from mm_adapter.checkpoint import add_lora
 from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_adapter.training import set_trainable
-from mm_data.feature_store import FeatureStore
+from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
 from mm_tokenizers import fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore

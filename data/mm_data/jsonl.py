@@ -3,17 +3,23 @@
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Appends one line and waits until it is on disk.
+    """Appends one line; see `append_records`."""
+    append_records(path, [record])
 
-    The line is written whole under a lock. If a crash cut off the line before it, that one is closed first, so that it
+
+def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Appends one line per record and waits until they are on disk.
+
+    They are written whole under a lock. If a crash cut off the line before them, that one is closed first, so that it
     spoils nothing but itself.
     """
-    line = json.dumps(record).encode() + b"\n"
+    line = b"".join(json.dumps(record).encode() + b"\n" for record in records)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:

@@ -19,9 +19,9 @@ import numpy as np
 
 from mm_data.funnel import Funnel
 from mm_data.hashing import uniform
+from mm_data.motion.joint_maps import FORMATS, array_to_coco
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Remark, Source, Take
 from mm_data.safe_load import join_inside, load_array
-from mm_data.skeleton import NUM_JOINTS
 from mm_data.video import VideoError, read_duration
 
 _TEST_SHARE = 0.2
@@ -89,22 +89,7 @@ def load_own_poses(path: Path) -> np.ndarray:
     Raises:
         ValueError: Another shape, or a visible joint that is not finite.
     """
-    array = load_array(path).astype(np.float64)
-    if array.ndim != 3 or array.shape[1] != NUM_JOINTS or array.shape[2] not in (3, 4) or not len(array):
-        raise ValueError(
-            f"{path}: shape {array.shape}; expected [T, {NUM_JOINTS}, 3] or [T, {NUM_JOINTS}, 4] in COCO order."
-        )
-    finite = np.isfinite(array[..., :3]).all(-1)
-    visible = array[..., 3] > 0 if array.shape[2] == 4 else finite
-    if (visible & ~finite).any():
-        frame, joint = np.argwhere(visible & ~finite)[0]
-        raise ValueError(
-            f"{path}: frame {frame}, joint {joint} is visible but not finite; set its flag to 0 or mend it."
-        )
-    poses = np.full((len(array), NUM_JOINTS, 4), np.nan)
-    poses[..., 3] = np.where(visible, array[..., 3] if array.shape[2] == 4 else 1.0, 0.0)
-    poses[visible, :3] = array[visible, :3]
-    return poses
+    return array_to_coco(load_array(path).astype(np.float64), FORMATS["coco17"], str(path))
 
 
 def _rows(root: Path, name: str, required: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import pickletools
+import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -84,6 +85,28 @@ def load_array(path: Path, mmap: bool = False) -> np.ndarray:
             "The file is truncated or forged: make it again."
         )
     return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+
+
+def load_archive(path: Path) -> dict[str, np.ndarray]:
+    """Opens a ``.npz`` file without unpickling, after the sizes it claims were checked.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: Not an archive of arrays, an array of Python objects, or too large.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: an archive of arrays was expected there.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+        if claimed > MAX_ARRAY_BYTES:
+            raise ValueError(f"claims {claimed:,} bytes and may have {MAX_ARRAY_BYTES:,}")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path}: not a readable archive of plain arrays ({error}). Make it with numpy.savez."
+        ) from error
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -38,53 +38,108 @@ def read_duration(path: Path) -> float:
     raise VideoError(f"{path}: has no video stream of a known length; export it again as an mp4.")
 
 
-def read_frames(path: Path, times: np.ndarray) -> np.ndarray:
-    """Frames shown at the given times.
+def available_decoder() -> str:
+    """``torchcodec`` where it loads (it needs FFmpeg's libraries and a torch it was built for), else ``pyav``."""
+    try:
+        from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found] # noqa: F401
+    except (ImportError, OSError, RuntimeError):
+        return "pyav"
+    return "torchcodec"
 
-    Decoding starts at the key frame before the first time and stops after the last.
+
+def read_frames(path: Path, times: np.ndarray, decoder: str = "pyav") -> np.ndarray:
+    """Frames shown at the given times, upright.
+
+    Frames are found by their time stamps, so variable frame rates are honoured. A rotation in the file (phones write one
+    instead of turning the pixels) is applied. Decoding starts at the key frame before the first time and stops after the
+    last.
 
     Args:
         path: Video file.
-        times: Ascending seconds from the start of the video, ``[N]``.
+        times: Ascending seconds from the first frame of the video, ``[N]``.
+        decoder: Key of `DECODERS`.
 
     Returns:
         RGB ``[N, H, W, 3]`` uint8.
 
     Raises:
         FileNotFoundError: No such file.
-        VideoError: The file has no video stream, is truncated or corrupt, or ends before the last time.
+        VideoError: The file has no video stream or no frame, is truncated or corrupt, or ends before the last time.
     """
     if not path.is_file():
         raise FileNotFoundError(f"Video {path} does not exist; check the takes folder of the data set.")
+    return DECODERS[decoder](path, times)
+
+
+def _read_with_pyav(path: Path, times: np.ndarray) -> np.ndarray:
     frames: list[np.ndarray] = []
-    latest: np.ndarray | None = None
+    latest: av.VideoFrame | None = None
     end = 0.0
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: has no video stream.")
             stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # callers decode several files at once
             base = float(stream.time_base or 0)
             origin = (stream.start_time or 0) * base
             container.seek(int((times[0] + origin) / base), stream=stream, backward=True)
             for frame in container.decode(stream):
                 shown = (frame.pts or 0) * base - origin
-                # A frame is on screen until the next one starts; half a frame absorbs rounding of time stamps.
+                # A frame is on screen until the next one starts.
                 while len(frames) < len(times) and latest is not None and times[len(frames)] < shown - 1e-6:
-                    frames.append(latest)
+                    frames.append(_upright(latest))
                 if len(frames) == len(times):
                     break
-                latest = frame.to_ndarray(format="rgb24")
-                end = shown + float(frame.duration or 0) * base
+                latest, end = frame, shown + float(frame.duration or 0) * base
     except FFmpegError as error:
         raise VideoError(
             f"{path}: cannot be decoded ({error}); the file is truncated or corrupt. Download it again."
         ) from error
-    while len(frames) < len(times) and latest is not None and times[len(frames)] < end + 0.05:
-        frames.append(latest)
+    if latest is None:
+        raise VideoError(f"{path}: holds no frame at or after {times[0]:.2f} s; the file is empty or truncated.")
+    while len(frames) < len(times) and times[len(frames)] < end + _END_SLACK:
+        frames.append(_upright(latest))
     if len(frames) < len(times):
-        raise VideoError(
-            f"{path}: ends at {end:.2f} s, but a frame at {times[len(frames)]:.2f} s was asked for. "
-            "The file is truncated or belongs to another take."
-        )
+        raise _ends_early(path, end, times[len(frames)])
     return np.stack(frames)
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """RGB pixels, turned as the file's display matrix says (quarter turns)."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90) % 4)
+
+
+def _read_with_torchcodec(path: Path, times: np.ndarray) -> np.ndarray:
+    from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found]
+
+    try:
+        decoder = VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=1, dimension_order="NHWC")
+        begin = float(decoder.metadata.begin_stream_seconds or 0.0)
+        end = float(decoder.metadata.end_stream_seconds or 0.0) - begin
+        if times[-1] >= end + _END_SLACK:
+            raise _ends_early(path, end, times[-1])
+        last = decoder.get_frame_at(-1)
+        before = times[times + begin < last.pts_seconds] + begin
+        shown = decoder.get_frames_played_at(seconds=before.tolist()).data.numpy() if len(before) else []
+        return np.stack([*shown, *[last.data.numpy()] * (len(times) - len(before))])
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, VideoError):
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise VideoError(
+            f"{path}: cannot be decoded ({reason}); the file is empty, truncated or corrupt. Download it again."
+        ) from error
+
+
+def _ends_early(path: Path, end: float, wanted: float) -> VideoError:
+    return VideoError(
+        f"{path}: ends at {end:.2f} s, but a frame at {wanted:.2f} s was asked for. "
+        "The file is truncated or belongs to another take."
+    )
+
+
+_END_SLACK = 0.05  # seconds; durations are rounded, so the last frame may be asked for just after its end
+
+DECODERS = {"pyav": _read_with_pyav, "torchcodec": _read_with_torchcodec}
+"""Decoders by name. Their colours differ by rounding, so a feature store says which one it used."""

@@ -8,7 +8,7 @@ from mm_adapter.cli import data
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds every command, in the order in which they are needed."""
-    for add in (_add_doctor, _add_preparation, data.add_commands, _add_evaluation):
+    for add in (_add_doctor, _add_preparation, data.add_commands, _add_features, _add_tokenizer, _add_evaluation):
         add(commands)
 
 
@@ -29,31 +29,121 @@ def _add_preparation(commands: argparse._SubParsersAction) -> None:
     mini.add_argument("--no-videos", action="store_true", help="annotations and poses only: enough to build tuples")
     mini.set_defaults(run="mm_adapter.cli.prepare:run_miniature")
 
-    features = commands.add_parser("features", help="frozen video features").add_subparsers(
-        metavar="STEP", required=True
-    )
-    extract = features.add_parser("extract", help="encode the clips of a tuple folder; resumes at the clip")
-    extract.add_argument("tuples", type=Path)
-    extract.add_argument("out", type=Path)
-    extract.add_argument("--encoder", default="tiny", help="tiny, S, B, L, 1B or 6B")
-    extract.add_argument("--weights", type=Path, help="safetensors file; random weights without")
-    extract.add_argument("--grid", type=int, default=1, help="tokens per frame along one side")
-    extract.add_argument("--max-bad", type=float, default=0.02, help="share of clips that may be undecodable")
-    extract.set_defaults(run="mm_adapter.cli.prepare:run_extract")
-
-    tokenizer = commands.add_parser("tokenizer", help="pose tokens").add_subparsers(metavar="STEP", required=True)
-    encode = tokenizer.add_parser("encode", help="tokenize the clips of a tuple folder")
-    encode.add_argument("tuples", type=Path)
-    encode.add_argument("tokenizer", type=Path)
-    encode.add_argument("out", type=Path)
-    encode.add_argument("--frames", type=int, default=10, help="frames sampled per clip")
-    encode.set_defaults(run="mm_adapter.cli.prepare:run_encode")
-
     model = commands.add_parser(
         "language-model", help="write the embedded SmolLM2-135M-Instruct as a checkpoint folder"
     )
     model.add_argument("out", type=Path)
     model.set_defaults(run="mm_adapter.cli.prepare:run_language_model")
+
+
+def _add_features(commands: argparse._SubParsersAction) -> None:
+    steps = commands.add_parser("features", help="frozen video features").add_subparsers(metavar="STEP", required=True)
+
+    extract = steps.add_parser(
+        "extract",
+        help="encode clips; resumes at the clip; several processes: accelerate launch scripts/extract_features.py",
+    )
+    extract.add_argument(
+        "source", type=Path, help="tuple folder, or a .csv/.jsonl of clip, start, stop and a column per view"
+    )
+    extract.add_argument("out", type=Path, help="feature store")
+    extract.add_argument(
+        "--videos", type=Path, help="root of the videos; by default the data set, or the table's folder"
+    )
+    extract.add_argument("--encoder", default="tiny", help="tiny, S, B, L, 1B or 6B")
+    extract.add_argument("--weights", type=Path, help="published file or folder of safetensors; random weights without")
+    extract.add_argument("--frames", type=int, help="frames per clip; by default what the weights were trained with")
+    extract.add_argument("--output", default="tokens", help="tokens (g×g per frame) or pooled (one embedding per clip)")
+    extract.add_argument("--grid", type=int, default=1, help="tokens per frame along one side")
+    extract.add_argument(
+        "--dtype", default="auto", help="auto (bfloat16 on GPUs that have it), bfloat16, float16 or float32"
+    )
+    extract.add_argument("--attention", default="sdpa", help="sdpa or flash (the flash-attn package)")
+    extract.add_argument("--compile", action="store_true", help="torch.compile the encoder")
+    extract.add_argument("--decoder", default="auto", help="auto (torchcodec where it loads), pyav or torchcodec")
+    extract.add_argument("--batch-size", type=int, default=8, help="clips per encoder call")
+    extract.add_argument("--workers", type=int, default=2, help="decoding threads per process")
+    extract.add_argument("--max-bad", type=float, default=0.02, help="share of clips that may be undecodable")
+    extract.add_argument("--retry-bad", action="store_true", help="try clips again that could not be decoded before")
+    extract.set_defaults(run="mm_adapter.cli.features:run_extract")
+
+    omnivore = steps.add_parser(
+        "import-omnivore", help="use Ego-Exo4D's released Omnivore features instead of an encoder"
+    )
+    omnivore.add_argument("tuples", type=Path)
+    omnivore.add_argument("release", type=Path, help="Ego-Exo4D download with features/omnivore_video")
+    omnivore.add_argument("out", type=Path)
+    omnivore.add_argument("--tokens", type=int, default=4, help="rows per clip and view")
+    omnivore.add_argument("--max-bad", type=float, default=0.02, help="share of clips whose files may be missing")
+    omnivore.set_defaults(run="mm_adapter.cli.features:run_import_omnivore")
+
+    listing = steps.add_parser("ls", help="what made a store, how large it is, and what was rejected")
+    listing.add_argument("store", type=Path)
+    listing.add_argument("--clips", action="store_true", help="one line per clip")
+    listing.set_defaults(run="mm_adapter.cli.feature_stores:run_ls")
+
+    verify = steps.add_parser("verify", help="check every array against its hash; exit status 1 if something is wrong")
+    verify.add_argument("store", type=Path)
+    verify.set_defaults(run="mm_adapter.cli.feature_stores:run_verify")
+
+    merge = steps.add_parser("merge", help="join stores of the same encoder into a new one")
+    merge.add_argument("out", type=Path)
+    merge.add_argument("stores", type=Path, nargs="+")
+    merge.set_defaults(run="mm_adapter.cli.feature_stores:run_merge")
+
+
+def _add_tokenizer(commands: argparse._SubParsersAction) -> None:
+    poses = commands.add_parser("poses", help="motion of any kind as poses").add_subparsers(
+        metavar="STEP", required=True
+    )
+    motion = poses.add_parser("import", help="BVH, joint arrays or a data set to a folder of COCO-17 poses")
+    motion.add_argument("source", type=Path)
+    motion.add_argument("out", type=Path)
+    motion.add_argument(
+        "--format",
+        required=True,
+        help="bvh, coco17, wholebody, humanml3d, smpl, mediapipe, or dataset (what `data build` reads)",
+    )
+    motion.add_argument("--unit", default="m", help="m, cm, mm or inch")
+    motion.add_argument("--up", help="axis that points up: z, y or -y; by default the format's convention")
+    motion.add_argument("--fps", type=float, help="frame rate of arrays; by default the format's convention")
+    motion.add_argument("--joint-map", type=Path, help="YAML of COCO joint: BVH joint, for rigs with unusual names")
+    motion.add_argument("--test-share", type=float, default=0.1, help="share of the performers kept for testing")
+    motion.add_argument("--workers", type=int, default=2, help="processes that read a data set")
+    motion.set_defaults(run="mm_adapter.cli.tokenizer:run_import_motion")
+
+    steps = commands.add_parser("tokenizer", help="pose tokens").add_subparsers(metavar="STEP", required=True)
+    encode = steps.add_parser("encode", help="tokenize the clips of a tuple folder, or the frames of one .npy of poses")
+    encode.add_argument("source", type=Path, help="tuple folder, or .npy [T, 17, 3 or 4]")
+    encode.add_argument("tokenizer", type=Path)
+    encode.add_argument("out", type=Path, help="folder of codes, or .npz for one .npy")
+    encode.add_argument("--frames", type=int, default=10, help="frames sampled per clip of a tuple folder")
+    encode.set_defaults(run="mm_adapter.cli.tokenizer:run_encode")
+
+    decode = steps.add_parser("decode", help="codes back to poses")
+    decode.add_argument("codes", type=Path, help="what `tokenizer encode` wrote")
+    decode.add_argument("tokenizer", type=Path)
+    decode.add_argument("out", type=Path, help=".npy of one sequence, or .npz with one array per clip")
+    decode.set_defaults(run="mm_adapter.cli.tokenizer:run_decode")
+
+    score = steps.add_parser("eval", help="what is lost on the way through tokens and back; numbers and a page")
+    score.add_argument("tokenizer", type=Path)
+    score.add_argument("poses", type=Path, help="tuple folder, or folder written by `mm-coach poses import`")
+    score.add_argument("out", type=Path, help="folder for metrics.json and index.html")
+    score.add_argument("--split", default="test", help="train or test")
+    score.add_argument("--max-frames", type=int, default=300, help="consecutive frames per sequence")
+    score.set_defaults(run="mm_adapter.cli.tokenizer:run_eval")
+
+    read = steps.add_parser("import-pct", help="a PCT checkpoint (three coordinates, no image guidance) as a tokenizer")
+    read.add_argument("checkpoint", type=Path)
+    read.add_argument("out", type=Path)
+    read.set_defaults(run="mm_adapter.cli.tokenizer:run_import_pct")
+
+    write = steps.add_parser("export-pct", help="a tokenizer as a checkpoint that PCT's and ExpertAF's code load")
+    write.add_argument("tokenizer", type=Path)
+    write.add_argument("out", type=Path)
+    write.add_argument("--prefix", default="keypoint_head.tokenizer.", help="of every key; '' for bare keys")
+    write.set_defaults(run="mm_adapter.cli.tokenizer:run_export_pct")
 
 
 def _add_evaluation(commands: argparse._SubParsersAction) -> None:

@@ -14,15 +14,26 @@ def progress_bar() -> Progress:
 
 
 class ConsoleReport:
-    """Prints finished stages and progress bars; see `mm_data.build.Report`."""
+    """Prints finished stages and progress bars; see `mm_data.build.Report`.
+
+    Args:
+        quiet: Print nothing: one of several processes speaks for all.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
 
     def line(self, text: str) -> None:
         """A stage has finished."""
-        print(text)
+        if not self.quiet:
+            print(text)
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """A progress bar; the result is called with the number done."""
+        if self.quiet:
+            yield lambda done: None
+            return
         with progress_bar() as bar:
             task = bar.add_task(what, total=total)
             yield lambda done: bar.update(task, completed=done)

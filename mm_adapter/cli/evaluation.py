@@ -14,9 +14,10 @@ from rich.table import Table
 from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import load_coach
 from mm_adapter.cli.console import progress_bar
+from mm_adapter.dataset import without_rejected
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import decode_codes, predict
-from mm_data.feature_store import FeatureStore
+from mm_data.features import FeatureStore
 from mm_data.files import write_atomically
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
@@ -55,9 +56,13 @@ def run_evaluate(args: argparse.Namespace) -> None:
     features = FeatureStore(args.features) if args.features else None
     codes = PoseCodeStore.load(args.codes)
     coach = Coach(model, processor, codes, features)
-    tuples = _evenly(read_tuples(args.tuples, "test"), args.max_tuples)
-    training = read_tuples(args.tuples, "train")
-    gallery = read_gallery(args.tuples)
+    test, unusable = without_rejected(read_tuples(args.tuples, "test"), features)
+    if unusable:
+        print(f"{unusable} of {unusable + len(test)} test tuples left out: feature extraction rejected their clips")
+    tuples = _evenly(test, args.max_tuples)
+    training, _ = without_rejected(read_tuples(args.tuples, "train"), features)
+    rejected = features.manifest.rejected if features else {}
+    gallery = [(clip, activity) for clip, activity in read_gallery(args.tuples) if clip.clip_id not in rejected]
 
     with progress_bar() as progress:
         tasks: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from mm_adapter.dataset import CoachCollator, Sample, with_features
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prompt
-from mm_data.feature_store import FeatureStore
+from mm_data.features import FeatureStore
 from mm_tokenizers import PoseVocabulary
 from mm_tokenizers.codes import PoseCodeStore
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,27 @@ from mm_tokenizers.pct import PoseTokenizer
 from mm_tokenizers.storage import fingerprint
 
 _BATCH = 512
+
+
+def numpy_codec(
+    tokenizer: PoseTokenizer,
+) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+    """The two directions as functions of arrays, in batches on the tokenizer's device.
+
+    Returns:
+        ``encode``: canonical poses ``[N, 17, 4]`` to codes ``[N, M]`` int32; ``decode``: codes to joints ``[N, 17, 3]``.
+    """
+    device = tokenizer.start_embed.weight.device
+
+    def encode(poses: np.ndarray) -> np.ndarray:
+        parts = torch.from_numpy(np.ascontiguousarray(poses, dtype=np.float32)).split(_BATCH)
+        return torch.cat([tokenizer.encode(part.to(device)).cpu() for part in parts]).numpy().astype(np.int32)
+
+    def decode(codes: np.ndarray) -> np.ndarray:
+        parts = torch.from_numpy(np.ascontiguousarray(codes, dtype=np.int64)).split(_BATCH)
+        return torch.cat([tokenizer.decode(part.to(device)).cpu() for part in parts]).numpy()
+
+    return encode, decode
 
 
 class PoseCodeStore:
@@ -56,10 +77,8 @@ class PoseCodeStore:
                 sampled.append(canonical_poses(raw[sample_frames(raw, frames)]))
             except ValueError as error:
                 raise ValueError(f"Clip {clip}: {error} Leave its tuple out, or give the take poses.") from error
-        flat = torch.from_numpy(np.concatenate(sampled))
-        codes = torch.cat([tokenizer.encode(part) for part in flat.split(_BATCH)])
-        grid = codes.view(len(clip_ids), frames, -1).numpy().astype(np.int32)
-        return cls(grid, clip_ids, fingerprint(tokenizer))
+        codes = numpy_codec(tokenizer)[0](np.concatenate(sampled))
+        return cls(codes.reshape(len(clip_ids), frames, -1), clip_ids, fingerprint(tokenizer))
 
     def save(self, folder: Path) -> None:
         """Writes ``codes.npy`` and ``codes.json``."""
@@ -85,6 +104,12 @@ class PoseCodeStore:
     def missing(self, clips: Iterable[str]) -> list[str]:
         """The clips that the store does not hold."""
         return [clip for clip in clips if clip not in self._rows]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def __getitem__(self, clip: str) -> np.ndarray:
         if clip not in self._rows:

@@ -4,13 +4,14 @@ Architecture and names follow Gengzigang/PCT (guide ratio 0, three coordinates);
 ``J`` joints, ``M`` tokens per pose, ``K`` codes, ``D`` code width.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mm_tokenizers.quantizer import EmaQuantizer
+from mm_tokenizers.quantizer import EmaQuantizer, FsqQuantizer
 
 NUM_JOINTS = 17
 
@@ -27,7 +28,7 @@ class PoseTokenizerConfig:
         encoder_width: Channels of the encoder.
         decoder_width: Channels of the decoder.
         token_hidden: Hidden width of the mixers' joint-axis MLP.
-        joint_drop: Probability that training hides a visible joint.
+        fsq_levels: Levels per channel of finite scalar quantisation, whose product has to be K; empty for PCT's codebook.
         ema_decay: Decay of the codebook's moving averages.
         revive_below: EMA count under which a code is replaced; 0 keeps the reference behaviour.
         joint_beta: Transition of the smooth-L1 joint loss, in metres.
@@ -44,12 +45,20 @@ class PoseTokenizerConfig:
     decoder_blocks: int = 1
     decoder_width: int = 32
     token_hidden: int = 64
-    joint_drop: float = 0.2
+    fsq_levels: list[int] = field(default_factory=list)
     ema_decay: float = 0.9
     revive_below: float = 0.01
     joint_beta: float = 0.05
     coordinate_scale: float = 10.0
     commitment_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` where sizes contradict each other."""
+        if self.fsq_levels and (math.prod(self.fsq_levels) != self.num_codes or min(self.fsq_levels) < 2):
+            raise ValueError(
+                f"fsq_levels {self.fsq_levels} make {math.prod(self.fsq_levels)} codes, but num_codes is {self.num_codes}; "
+                "give levels of at least 2 whose product is num_codes, such as [8, 8, 8, 4] for 2048."
+            )
 
 
 class _Mlp(nn.Module):
@@ -98,7 +107,11 @@ class PoseTokenizer(nn.Module):
         self.encoder_layer_norm = nn.LayerNorm(c.encoder_width)
         self.token_mlp = nn.Linear(NUM_JOINTS, c.num_tokens)
         self.feature_embed = nn.Linear(c.encoder_width, c.token_dim)
-        self.quantizer = EmaQuantizer(c.num_codes, c.token_dim, c.ema_decay, c.revive_below)
+        self.quantizer = (
+            FsqQuantizer(c.fsq_levels, c.token_dim)
+            if c.fsq_levels
+            else EmaQuantizer(c.num_codes, c.token_dim, c.ema_decay, c.revive_below)
+        )
         self.decoder_token_mlp = nn.Linear(c.num_tokens, NUM_JOINTS)
         self.decoder_start = nn.Linear(c.token_dim, c.decoder_width)
         self.decoder = nn.ModuleList(
@@ -108,11 +121,8 @@ class PoseTokenizer(nn.Module):
         self.decoder_layer_norm = nn.LayerNorm(c.decoder_width)
         self.recover_embed = nn.Linear(c.decoder_width, 3)
 
-    def _embed(self, poses: Tensor) -> Tensor:
-        """``[B, J, 4]`` to encodings before quantisation ``[B·M, D]``."""
-        visible = poses[..., 3:] > 0
-        if self.training and self.architecture.joint_drop > 0:
-            visible = visible & (torch.rand_like(poses[..., 3:]) > self.architecture.joint_drop)
+    def _embed(self, poses: Tensor, visible: Tensor) -> Tensor:
+        """``[B, J, 4]`` and ``[B, J, 1]`` to encodings before quantisation ``[B·M, D]``."""
         x = self.start_embed(poses[..., :3] * self.architecture.coordinate_scale)
         x = torch.where(visible, x, self.invisible_token)
         for block in self.encoder:
@@ -129,26 +139,28 @@ class PoseTokenizer(nn.Module):
             x = block(x)
         return self.recover_embed(self.decoder_layer_norm(x)) / self.architecture.coordinate_scale
 
-    def forward(self, poses: Tensor) -> dict[str, Tensor]:
+    def forward(self, poses: Tensor, hidden: Tensor | None = None) -> dict[str, Tensor]:
         """Reconstructs canonical poses and computes the training loss, in fp32 even under autocast.
 
         Args:
             poses: ``[B, 17, 4]``, as `mm_tokenizers.canonical.canonical_poses` gives them.
+            hidden: ``[B, 17]``, true for joints that the encoder must do without although they are visible. The decoder
+                is still asked for them (PCT's joint masking).
 
         Returns:
             ``loss``, ``joint_loss``, ``commitment_loss`` (scalars), ``joints`` ``[B, 17, 3]``, ``indices`` ``[B, M]``.
         """
         with torch.autocast(poses.device.type, enabled=False):
             poses = poses.float()
-            encodings = self._embed(poses)
-            codes, indices = self.quantizer(encodings)
+            visible = poses[..., 3:] > 0
+            encodings = self._embed(poses, visible if hidden is None else visible & ~hidden[..., None])
+            codes, indices, commitment_loss = self.quantizer(encodings)
             joints = self._recover(codes)
-            scale, weight = self.architecture.coordinate_scale, (poses[..., 3:] > 0).float()
+            scale = self.architecture.coordinate_scale
             distance = F.smooth_l1_loss(
                 joints * scale, poses[..., :3] * scale, beta=self.architecture.joint_beta * scale, reduction="none"
             )
-            joint_loss = (distance * weight).mean()
-            commitment_loss = F.mse_loss(encodings, F.embedding(indices, self.quantizer.codebook).detach())
+            joint_loss = (distance * visible).mean()
         return {
             "loss": joint_loss + self.architecture.commitment_weight * commitment_loss,
             "joint_loss": joint_loss.detach(),
@@ -159,13 +171,14 @@ class PoseTokenizer(nn.Module):
 
     @torch.inference_mode()
     def encode(self, poses: Tensor) -> Tensor:
-        """Canonical poses ``[B, 17, 4]`` to token indices ``[B, M]``. The tokenizer must be in evaluation mode."""
-        assert not self.training, "call eval() first: training mode hides joints and moves the codebook"
-        return self.quantizer.nearest(self._embed(poses.float())).view(-1, self.architecture.num_tokens)
+        """Canonical poses ``[B, 17, 4]`` to token indices ``[B, M]``, in fp32 even under autocast."""
+        with torch.autocast(poses.device.type, enabled=False):
+            encodings = self._embed(poses.float(), poses[..., 3:] > 0)
+            return self.quantizer.nearest(encodings).view(-1, self.architecture.num_tokens)
 
     @torch.inference_mode()
     def decode(self, indices: Tensor) -> Tensor:
-        """Token indices ``[B, M]`` to joints ``[B, 17, 3]`` in canonical metres.
+        """Token indices ``[B, M]`` to joints ``[B, 17, 3]`` in canonical metres, in fp32 even under autocast.
 
         Raises:
             ValueError: The number of tokens per pose is not M, or an index is outside the codebook.
@@ -178,4 +191,5 @@ class PoseTokenizer(nn.Module):
             raise ValueError(
                 f"Token indices span {int(indices.min())}..{int(indices.max())}, but the codebook has {self.architecture.num_codes} codes."
             )
-        return self._recover(F.embedding(indices.flatten(), self.quantizer.codebook))
+        with torch.autocast(indices.device.type, enabled=False):
+            return self._recover(F.embedding(indices.flatten(), self.quantizer.codebook))

@@ -7,15 +7,13 @@ Names follow the published files (`systems.md` §2). Shapes: ``B`` clips, ``T`` 
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from importlib.util import find_spec
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ATTENTION = ("sdpa", "flash")
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,9 @@ class InternVideo2Config:
         patch: Patch size; the tubelet is one frame.
         pool_heads: Heads of the attention pooling.
         pool_dim: Output width of the attention pooling.
-        embed_dim: Width of the contrastive embedding (``pooled``), 0 without one.
+        embed_dim: Width of the contrastive projection, 0 without one.
+        image_positions: Whether single frames have a position embedding of their own (stage-2 1B only). Without, they use
+            the temporal mean. The loader takes this from the file, because a wrong choice degrades features silently.
     """
 
     width: int
@@ -45,11 +45,17 @@ class InternVideo2Config:
     pool_heads: int = 16
     pool_dim: int = 768
     embed_dim: int = 512
+    image_positions: bool = False
 
     @property
     def grid(self) -> int:
         """Patches along one side."""
         return self.image_size // self.patch
+
+    @property
+    def pooled_dim(self) -> int:
+        """Width of the output ``pooled``."""
+        return self.embed_dim or self.pool_dim
 
 
 PRESETS: dict[str, InternVideo2Config] = {
@@ -57,10 +63,17 @@ PRESETS: dict[str, InternVideo2Config] = {
     "S": InternVideo2Config(384, 12, 6, 1536, frames=8, embed_dim=0),
     "B": InternVideo2Config(768, 12, 12, 3072, frames=8, embed_dim=0),
     "L": InternVideo2Config(1024, 24, 16, 4096, frames=8, embed_dim=0),
-    "1B": InternVideo2Config(1408, 40, 16, 6144),
+    "1B": InternVideo2Config(1408, 40, 16, 6144, image_positions=True),
     "6B": InternVideo2Config(3200, 48, 25, 12800, embed_dim=768),
 }
-"""``tiny`` is for tests and the quickstart and has no published weights."""
+"""Published sizes as their main files have them. ``tiny`` is for tests and the quickstart and has no published weights."""
+
+
+class _RMSNorm(nn.RMSNorm):
+    """Normalises in fp32, then scales in the weight's type, as the reference does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.normalized_shape, eps=self.eps).to(self.weight.dtype) * self.weight
 
 
 class _LayerScale(nn.Module):
@@ -69,7 +82,7 @@ class _LayerScale(nn.Module):
         self.gamma = nn.Parameter(torch.full((dim,), 1e-5))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.float() * self.gamma.float()).to(x.dtype)
+        return x.float() * self.gamma.float()
 
 
 class _Attention(nn.Module):
@@ -78,14 +91,19 @@ class _Attention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         # Query and key are normalised over the full width, heads flattened.
-        self.q_norm = nn.RMSNorm(dim, eps=1e-6)
-        self.k_norm = nn.RMSNorm(dim, eps=1e-6)
+        self.q_norm = _RMSNorm(dim, eps=1e-6)
+        self.k_norm = _RMSNorm(dim, eps=1e-6)
         self.proj = nn.Linear(dim, dim)
+        self.attention = "sdpa"
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).chunk(3, dim=-1)
-        q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # [B, heads, N, d]
+        q, k, v = (t.unflatten(-1, (self.heads, -1)) for t in (self.q_norm(q), self.k_norm(k), v))  # [B, N, heads, d]
+        if self.attention == "flash":
+            from flash_attn import flash_attn_func  # type: ignore[import-not-found]
+
+            return self.proj(flash_attn_func(q, k, v).flatten(2))
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
@@ -99,12 +117,14 @@ class _Mlp(nn.Module):
 
 
 class _Block(nn.Module):
+    """Pre-norm block; the residual stream is fp32, as in the reference's fused norms, whatever the weights are."""
+
     def __init__(self, config: InternVideo2Config) -> None:
         super().__init__()
-        self.norm1 = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm1 = _RMSNorm(config.width, eps=1e-6)
         self.attn = _Attention(config.width, config.heads)
         self.ls1 = _LayerScale(config.width)
-        self.norm2 = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm2 = _RMSNorm(config.width, eps=1e-6)
         self.mlp = _Mlp(config.width, config.mlp_hidden)
         self.ls2 = _LayerScale(config.width)
 
@@ -167,84 +187,86 @@ class InternVideo2(nn.Module):
         self.patch_embed = _PatchEmbed(config)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + config.frames * config.grid**2, config.width))
+        if config.image_positions:
+            self.img_pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, config.width))
+            nn.init.trunc_normal_(self.img_pos_embed, std=0.02)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
         self.clip_projector = _AttentionPool(config)
         self.vision_proj = nn.Linear(config.pool_dim, config.embed_dim) if config.embed_dim else None
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
+    def use_attention(self, kind: str) -> None:
+        """Chooses the attention kernel: ``sdpa`` (PyTorch's, the default) or ``flash`` (the flash-attn package).
+
+        Raises:
+            ValueError: Unknown kind, or flash attention in fp32 or without CUDA.
+            ModuleNotFoundError: flash-attn is not installed.
+        """
+        if kind not in ATTENTION:
+            raise ValueError(f"Unknown attention {kind!r}; choose {' or '.join(ATTENTION)}.")
+        if kind == "flash":
+            weight = self.cls_token
+            if weight.device.type != "cuda" or weight.dtype not in (torch.float16, torch.bfloat16):
+                raise ValueError(
+                    f"flash-attn needs fp16 or bf16 on CUDA; the encoder is {weight.dtype} on {weight.device}. Use --attention sdpa."
+                )
+            if find_spec("flash_attn") is None:
+                raise ModuleNotFoundError(
+                    "flash-attn is not installed: pip install flash-attn, or use --attention sdpa."
+                )
+        for block in self.blocks:
+            block.attn.attention = kind  # type: ignore[union-attr]
+
     def forward(self, video: Tensor, grid: int) -> dict[str, Tensor]:
         """Encodes clips.
 
         Args:
-            video: ``[B, 3, T, H, W]``, preprocessed by `preprocess`.
+            video: ``[B, 3, T, H, W]``, from `mm_adapter.internvideo2.preprocessing.normalise`. T is the configuration's
+                number of frames, or 1 for images.
             grid: g; each frame's patches are averaged to a g×g grid.
 
         Returns:
             ``tokens`` ``[B, T·g·g, D]``: the penultimate block without CLS, layer-normalised (the trunk has no final
-            norm), pooled; and ``pooled`` ``[B, embed_dim]``, the L2-normalised contrastive embedding, where the
-            configuration has one.
+            norm), averaged; and ``pooled`` ``[B, P]``: attention pooling over the last block, through the contrastive
+            projection where the configuration has one, L2-normalised. Both fp32.
+
+        Raises:
+            ValueError: Another number of frames.
         """
-        x = self.patch_embed(video)
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        frames, side = video.shape[2], self.config.grid
+        x = self.patch_embed(video.to(self.cls_token.dtype))
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1).float() + self._positions(frames).float()
         for block in self.blocks[:-1]:
             x = block(x)
-        side, frames = self.config.grid, video.shape[2]
         patches = F.layer_norm(x[:, 1:], (self.config.width,)).unflatten(1, (frames, side, side))
         patches = patches.flatten(0, 1).permute(0, 3, 1, 2)  # [B·T, D, side, side]
         tokens = F.adaptive_avg_pool2d(patches, grid).flatten(2).transpose(1, 2)  # [B·T, g·g, D]
-        out = {"tokens": tokens.unflatten(0, (len(video), frames)).flatten(1, 2)}
+        pooled = self.clip_projector(self.blocks[-1](x).to(self.cls_token.dtype))
         if self.vision_proj is not None:
-            pooled = self.vision_proj(self.clip_projector(self.blocks[-1](x)))
-            out["pooled"] = F.normalize(pooled, dim=-1)
-        return out
+            pooled = self.vision_proj(pooled)
+        return {
+            "tokens": tokens.unflatten(0, (len(video), frames)).flatten(1, 2),
+            "pooled": F.normalize(pooled.float(), dim=-1),
+        }
 
-
-def build_encoder(preset: str, weights: Path | None, seed: int = 0) -> tuple[InternVideo2, str]:
-    """A frozen encoder and its honest name.
-
-    Args:
-        preset: Key of `PRESETS`.
-        weights: safetensors file with exactly this architecture's keys, or None for seeded random weights.
-        seed: Seed of random weights.
-
-    Raises:
-        ValueError: Unknown preset, or keys that do not fit; lists them.
-    """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown video encoder {preset!r}; choose one of {', '.join(PRESETS)}.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = InternVideo2(PRESETS[preset])
-    name = f"InternVideo2-{preset}"
-    if weights is None:
-        # The published initial LayerScale of 1e-5 makes an untrained trunk the identity; let random blocks contribute.
-        for block in encoder.blocks:
-            for scale in (block.ls1, block.ls2):  # type: ignore[union-attr]
-                nn.init.constant_(scale.gamma, 0.5)  # type: ignore[union-attr, arg-type]
-        name += " (random weights)"
-    else:
-        state = load_file(weights)
-        result = encoder.load_state_dict(state, strict=False)
-        if result.missing_keys or result.unexpected_keys:
-            raise ValueError(
-                f"{weights} does not fit InternVideo2-{preset}: missing {result.missing_keys}, unexpected {result.unexpected_keys}."
-            )
-    return encoder.eval().requires_grad_(False), name
+    def _positions(self, frames: int) -> Tensor:
+        if frames == 1 and self.config.image_positions:
+            return self.img_pos_embed
+        if frames == self.config.frames:
+            return self.pos_embed
+        if frames == 1:
+            cls, patches = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+            return torch.cat([cls, patches.unflatten(1, (self.config.frames, -1)).mean(1)], dim=1)
+        raise ValueError(
+            f"{frames} frames, but the encoder's positions are for {self.config.frames} (or 1); build it with frames={frames}."
+        )
 
 
 def encoder_hash(encoder: InternVideo2) -> str:
-    """SHA-256 over configuration and weights."""
+    """SHA-256 over configuration and weights, in the type they are used in."""
     digest = hashlib.sha256(json.dumps(asdict(encoder.config), sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+        digest.update(f"{name} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def preprocess(frames: np.ndarray, size: int) -> Tensor:
-    """RGB frames ``[T, H, W, 3]`` uint8 to ``[3, T, size, size]``: direct bicubic resize, ImageNet statistics."""
-    video = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255.0
-    video = F.interpolate(video, size=(size, size), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
-    video = (video - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
-    return video.transpose(0, 1)

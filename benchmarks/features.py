@@ -1,0 +1,179 @@
+"""Feature extraction against decoding alone, store reads against raw memory maps, and the training step's wait for data.
+
+    python benchmarks/features.py WORK [--clips 400] [--save]
+
+Makes the tiny inputs in WORK (a miniature with videos). `ratio` is extraction's clips/s over those of decoding and
+resizing alone, which is the limit; `data_wait_share` is the part of a training step that waits for its batch, on a
+Llama of SmolLM2-135M's shape with random weights.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from record import finish, parser
+from torch.utils.data import DataLoader
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+from mm_adapter.base_models import native_dtype
+from mm_adapter.dataset import CoachCollator, CoachDataset
+from mm_adapter.feature_extraction import ExtractionOptions, extract_features, load_clip
+from mm_adapter.internvideo2 import build_encoder
+from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
+from mm_adapter.processing import CoachProcessor
+from mm_data.clip_list import VideoClip, read_clips
+from mm_data.features import FeatureManifest, FeatureStore, FeatureStoreWriter
+from mm_data.tuple_store import read_tuples
+from mm_tokenizers import PoseCodeStore, load_tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+STORE_CLIPS, STORE_TOKENS, STORE_WIDTH = 2000, 32, 1408  # 8 frames of a 2×2 grid from the 1B encoder: 344 MiB
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall-clock time of a call."""
+    begun = time.perf_counter()
+    function()
+    return time.perf_counter() - begun
+
+
+def extraction(work: Path, clips: list[VideoClip], videos: Path) -> dict[str, float]:
+    """Clips/s of decoding alone and of the whole extraction, in turns."""
+    encoder, name = build_encoder("tiny", None)
+    encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+    options = ExtractionOptions()
+    frames, size = encoder.config.frames, encoder.config.image_size
+    spent = {"decode": 0.0, "extract": 0.0}
+    for turn in range(2):
+        begun = time.perf_counter()
+        with ThreadPoolExecutor(options.workers) as pool:
+            list(pool.map(lambda clip: load_clip(clip, videos, frames, size, options.decoder), clips))
+        spent["decode"] += time.perf_counter() - begun
+        store = work / "extraction" / f"{time.time():.0f}-{turn}"
+        begun = time.perf_counter()
+        extract_features(encoder, name, clips, videos, store, options)
+        spent["extract"] += time.perf_counter() - begun
+    return {what: 2 * len(clips) / value for what, value in spent.items()}
+
+
+def store_reads(work: Path) -> dict[str, float]:
+    """GB/s of random reads through the store and of the same bytes through a raw memory map, from the page cache."""
+    folder = work / "large_store"
+    names = [f"clip{i}" for i in range(STORE_CLIPS)]
+    if not (folder / "manifest.json").is_file():
+        manifest = FeatureManifest("benchmark", "none", "none", STORE_TOKENS, STORE_WIDTH, "float16", ("exo",))
+        writer = FeatureStoreWriter(folder, manifest, names)
+        values = np.random.default_rng(0).normal(size=(100, STORE_TOKENS, STORE_WIDTH)).astype(np.float16)
+        for shard in writer.shards:
+            for batch in shard.pending(100):
+                shard.write(batch, {"exo": values}, {})
+        writer.finish()
+    store = FeatureStore(folder)
+    raw = np.load(folder / "shard-00000" / "exo.npy", mmap_mode="r")
+    order = np.random.default_rng(1).permutation(len(raw))
+    target = np.empty(raw.shape[1:], raw.dtype)
+
+    def through_store() -> None:
+        for row in order:
+            np.copyto(target, store.get(names[row], "exo"))
+
+    def through_map() -> None:
+        for row in order:
+            np.copyto(target, raw[row])
+
+    through_store()
+    times = np.array([[seconds(through_store), seconds(through_map)] for _ in range(7)])
+    stored, mapped = raw.nbytes / 1e9 / np.median(times, axis=0)
+    return {"store": stored, "raw": mapped}
+
+
+def data_wait(tiny: Path, steps: int) -> dict[str, float]:
+    """Seconds per training step, and of those spent waiting for the batch."""
+    pose_tokenizer, codes = (
+        load_tokenizer(tiny / "pose_tokenizer" / "tokenizer"),
+        PoseCodeStore.load(tiny / "pose_codes"),
+    )
+    store = FeatureStore(tiny / "features")
+    shape, video = pose_tokenizer.architecture, store.manifest
+    tokenizer = AutoTokenizer.from_pretrained(tiny / "language_model")
+    processor = CoachProcessor(tokenizer, shape.num_codes, shape.num_tokens, codes.frames, video.num_tokens)
+    torch.manual_seed(0)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = native_dtype(device)
+    smollm2 = LlamaConfig(
+        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+        num_key_value_heads=3, tie_word_embeddings=True,
+    )  # fmt: skip
+    language_model = AutoModelForCausalLM.from_config(smollm2, dtype=dtype)
+    config = CoachConfig(
+        text_config=language_model.config, base_model="random", first_pose_id=processor.vocabulary.first_id,
+        num_pose_codes=shape.num_codes, pose_tokens_per_frame=shape.num_tokens, pose_frames=codes.frames,
+        pose_code_dim=shape.token_dim, video_tokens=video.num_tokens, video_width=video.width, video_encoder="benchmark",
+    )  # fmt: skip
+    model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
+    model.to(device)  # type: ignore[arg-type]
+    dataset = CoachDataset(
+        read_tuples(tiny / "tuples", "train"), ["commentary", "demonstration"], processor, codes, store, 0.5, 1024, 0
+    )
+    collator = CoachCollator(processor, processor.end_of_turn_ids[0], (video.num_tokens, video.width))
+    loader = DataLoader(dataset, batch_size=8, shuffle=True, collate_fn=collator, num_workers=1, drop_last=True)
+    batches, waits, began = iter(loader), [], 0.0
+    for step in range(steps + 2):
+        if step == 2:  # the first steps start the worker and warm up
+            began = time.perf_counter()
+        asked = time.perf_counter()
+        batch = next(batches)
+        waits.append(time.perf_counter() - asked)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = model(**{key: value.to(device) for key, value in batch.items()}).loss
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+        float(loss)  # waits for the device
+    step_seconds = (time.perf_counter() - began) / steps
+    return {"step": step_seconds, "wait": float(np.mean(waits[2:]))}
+
+
+def main() -> None:
+    """Measures all three."""
+    arguments = parser(__doc__)
+    arguments.add_argument("work", type=Path)
+    arguments.add_argument("--clips", type=int, default=400)
+    arguments.add_argument("--steps", type=int, default=20)
+    args = arguments.parse_args()
+    tiny = args.work / "tiny"
+    if not (tiny / "language_model" / "model.safetensors").is_file():
+        subprocess.run([sys.executable, "scripts/make_tiny.py", str(tiny.resolve())], cwd=ROOT, check=True)
+    clips, videos = read_clips(tiny / "tuples")
+    clips = clips[: args.clips]
+
+    speed = extraction(args.work, clips, videos)
+    print(f"\n{len(clips)} clips of two views, 2 decoding threads\n")
+    print(f"{'':36}{'clips/s':>10}{'ratio':>8}")
+    for what, label in (("decode", "decode and resize alone"), ("extract", "extraction, tiny encoder")):
+        print(f"{label:36}{speed[what]:>10.1f}{speed[what] / speed['decode']:>8.2f}")
+    reads = store_reads(args.work)
+    print(f"\nrandom reads of {STORE_TOKENS} × {STORE_WIDTH} float16 from the page cache: store {reads['store']:.1f} GB/s, raw memory map {reads['raw']:.1f} GB/s")  # fmt: skip
+    waiting = data_wait(tiny, args.steps)
+    share = waiting["wait"] / waiting["step"]
+    print(f"training step {waiting['step'] * 1000:.0f} ms, of which {waiting['wait'] * 1000:.2f} ms wait for the batch ({share:.2%})")  # fmt: skip
+    finish(
+        "features",
+        {
+            "ratio": round(speed["extract"] / speed["decode"], 3),
+            "clips_per_s": round(speed["extract"], 1),
+            "decode_clips_per_s": round(speed["decode"], 1),
+            "store_read_ratio": round(reads["store"] / reads["raw"], 3),
+            "store_gb_per_s": round(reads["store"], 2),
+            "data_wait_share": round(share, 4),
+        },
+        args.save,
+    )
+
+
+if __name__ == "__main__":
+    main()

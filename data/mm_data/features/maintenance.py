@@ -1,0 +1,83 @@
+"""Checks and joins finished feature stores."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mm_data.features.store import INDEX, FeatureManifest, sha256_of, write_end
+
+
+def verify_store(folder: Path) -> list[str]:
+    """What is wrong with a finished store: arrays that are missing, changed or not finite, and clips without a row.
+
+    Raises:
+        FileNotFoundError: The store is unfinished.
+    """
+    manifest = FeatureManifest.read(folder)
+    index = json.loads((folder / INDEX).read_text())
+    problems = []
+    lengths: dict[int, int] = {}
+    for name, expected in manifest.sha256.items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"{name} is missing")
+            continue
+        if sha256_of(path) != expected:
+            problems.append(f"{name} has changed since it was written")
+        try:
+            array = np.load(path, mmap_mode="r")
+        except ValueError as error:
+            problems.append(f"{name} is not readable ({error})")
+            continue
+        if array.shape[1:] != (manifest.num_tokens, manifest.width) or array.dtype != manifest.dtype:
+            problems.append(f"{name} holds {array.dtype} {array.shape[1:]} per clip, the manifest says {manifest.dtype} {(manifest.num_tokens, manifest.width)}")  # fmt: skip
+        if not all(np.isfinite(array[start : start + 256]).all() for start in range(0, len(array), 256)):
+            problems.append(f"{name} holds values that are not finite")
+        lengths[int(name.split("/")[0].removeprefix("shard-"))] = len(array)
+    lost = [clip for clip, (shard, row) in index.items() if row >= lengths.get(shard, 0)]
+    if lost:
+        problems.append(f"{len(lost)} clips of the index have no row, such as {lost[0]}")
+    return problems
+
+
+def merge_stores(folders: Sequence[Path], out: Path) -> FeatureManifest:
+    """Joins finished stores of the same encoder into a new one, by copying their shards.
+
+    Raises:
+        FileNotFoundError: A store is unfinished.
+        ValueError: Stores differ in what made them or share clips, or the target is in use; says which.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty; give a new folder.")
+    manifests = [FeatureManifest.read(folder) for folder in folders]
+    index: dict[str, list[int]] = {}
+    rejected: dict[str, str] = {}
+    hashes: dict[str, str] = {}
+    copies: list[tuple[Path, Path]] = []
+    shards = 0
+    for folder, manifest in zip(folders, manifests, strict=True):
+        first, own = manifests[0].identity(), manifest.identity()
+        differing = [f"{key}: {first[key]!r} and {own[key]!r}" for key in first if first[key] != own[key]]
+        if differing:
+            raise ValueError(f"{folders[0]} and {folder} cannot be merged; they differ in {'; '.join(differing)}.")
+        rows = json.loads((folder / INDEX).read_text())
+        shared = [clip for clip in rows if clip in index]
+        if shared:
+            raise ValueError(f"{folder} shares {len(shared)} clips with the stores before it, such as {shared[0]}.")
+        names = sorted({name.split("/")[0] for name in manifest.sha256})
+        renamed = {name: f"shard-{shards + i:05d}" for i, name in enumerate(names)}
+        copies += [(folder / old, out / new) for old, new in renamed.items()]
+        index |= {clip: [shards + names.index(f"shard-{shard:05d}"), row] for clip, (shard, row) in rows.items()}
+        hashes |= {
+            f"{renamed[name.split('/')[0]]}/{name.split('/')[1]}": value for name, value in manifest.sha256.items()
+        }
+        rejected |= manifest.rejected
+        shards += len(names)
+    for source, target in copies:
+        shutil.copytree(source, target)
+    rejected = {clip: reason for clip, reason in rejected.items() if clip not in index}
+    write_end(out, manifests[0].identity(), index, rejected, hashes)
+    return FeatureManifest.read(out)

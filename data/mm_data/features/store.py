@@ -1,0 +1,136 @@
+"""A finished store of frozen encoder outputs: memory-mapped shards, an index, and a manifest that says what made them.
+
+::
+
+    STORE/plan.json                       manifest, clips and shard size; written first, so that a resumed run agrees
+    STORE/shard-00000/<view>.npy          [clips of the shard, V, C]
+    STORE/shard-00000/status.jsonl        one line per clip: "ok", or why it could not be encoded
+    STORE/index.json, STORE/manifest.json written last: without them the store is unfinished
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mm_data.files import write_atomically
+
+MANIFEST, INDEX, PLAN, STATUS = "manifest.json", "index.json", "plan.json", "status.jsonl"
+
+
+@dataclass(frozen=True)
+class FeatureManifest:
+    """What made the features; training compares it with what the model was configured for.
+
+    Attributes:
+        encoder: Name of the encoder's preset, with ``(random weights)`` where that is the truth.
+        encoder_hash: SHA-256 of the encoder's configuration and weights.
+        preprocessing: Sampling, decoding and normalisation, in words.
+        num_tokens: V, tokens per view.
+        width: C, feature width.
+        dtype: NumPy name of the stored type.
+        views: Names of the views.
+        rejected: Clips that could not be encoded, with the reason. Filled in at the end.
+        sha256: Hash of every array, by path. Filled in at the end.
+    """
+
+    encoder: str
+    encoder_hash: str
+    preprocessing: str
+    num_tokens: int
+    width: int
+    dtype: str
+    views: tuple[str, ...] = ("ego", "exo")
+    rejected: dict[str, str] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> "FeatureManifest":
+        """Reads a finished store's manifest.
+
+        Raises:
+            FileNotFoundError: The folder is missing or the extraction did not finish.
+        """
+        if not (folder / MANIFEST).is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no finished feature store; run `mm-coach features extract` (it resumes)."
+            )
+        content = json.loads((folder / MANIFEST).read_text())
+        return cls(**{**content, "views": tuple(content["views"])})
+
+    def identity(self) -> dict[str, Any]:
+        """What has to be equal for features to be mixed."""
+        return {key: value for key, value in asdict(self).items() if key not in ("rejected", "sha256")}
+
+
+class FeatureStore:
+    """Random, zero-copy access to a finished store; any number of processes may read.
+
+    Args:
+        folder: The store.
+
+    Raises:
+        FileNotFoundError: The folder is missing or the extraction did not finish.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = FeatureManifest.read(folder)
+        self._index: dict[str, tuple[int, int]] = {
+            clip: (shard, row) for clip, (shard, row) in json.loads((folder / INDEX).read_text()).items()
+        }
+        self._arrays: dict[tuple[int, str], np.ndarray] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Maps stay behind: a worker process opens its own instead of receiving a copy of the data."""
+        return {**self.__dict__, "_arrays": {}}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __contains__(self, clip: str) -> bool:
+        return clip in self._index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def missing(self, clips: Iterable[str]) -> list[str]:
+        """The clips that the store does not hold."""
+        return [clip for clip in clips if clip not in self._index]
+
+    def get(self, clip: str, view: str) -> np.ndarray:
+        """Features ``[V, C]`` of one clip and view, a view into the memory map.
+
+        Raises:
+            KeyError: The store does not hold the clip.
+        """
+        if clip not in self._index:
+            reason = self.manifest.rejected.get(clip)
+            raise KeyError(
+                f"Clip {clip} has no features: {reason}"
+                if reason
+                else f"Clip {clip} is not in the feature store; extract features for this tuple folder again."
+            )
+        shard, row = self._index[clip]
+        if (shard, view) not in self._arrays:
+            self._arrays[shard, view] = np.load(self.folder / f"shard-{shard:05d}" / f"{view}.npy", mmap_mode="r")
+        return self._arrays[shard, view][row]
+
+
+def write_end(
+    folder: Path, identity: dict[str, Any], index: dict[str, Any], rejected: dict[str, str], hashes: dict[str, str]
+) -> None:
+    """Writes index and manifest, which make a store finished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / INDEX, json.dumps(index, indent=0))
+    write_atomically(folder / MANIFEST, json.dumps({**identity, "rejected": rejected, "sha256": hashes}, indent=1))
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,179 @@
+"""Commands on poses and pose tokens."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from mm_adapter.cli.console import ConsoleReport
+from mm_data.files import write_atomically
+from mm_data.motion.pose_folder import ImportOptions, import_dataset, import_motion, is_synthetic, pose_files
+from mm_data.safe_load import load_archive
+from mm_data.sources import load_pose_file
+from mm_data.tuple_store import POSES, clips_of_folder
+from mm_eval.pose_tokenizer import evaluate_tokenizer, read_motions, write_page
+from mm_tokenizers import (
+    PoseCodeStore,
+    PoseTokenizer,
+    canonical_poses,
+    fingerprint,
+    load_tokenizer,
+    numpy_codec,
+    save_tokenizer,
+)
+from mm_tokenizers.canonical import has_hips
+from mm_tokenizers.pct_checkpoint import load_pct_checkpoint, save_pct_checkpoint
+
+
+def run_import_motion(args: argparse.Namespace) -> None:
+    """Converts motion to a folder of poses."""
+    report = ConsoleReport()
+    if args.format == "dataset":
+        manifest = import_dataset(args.source, args.out, report, args.workers)
+    else:
+        given = yaml.safe_load(args.joint_map.read_text()) if args.joint_map else None
+        options = ImportOptions(args.format, args.unit, args.up, args.fps, given, args.test_share)
+        manifest = import_motion(args.source, args.out, options, report)
+    for stage in manifest["funnel"]:
+        for reason, count in stage["dropped"].items():
+            print(f"left out {count}: {reason} (such as {stage['examples'][reason][0]})")
+    frames = {split: [s["frames"] for s in manifest["sequences"] if s["split"] == split] for split in ("train", "test")}
+    print(f"{args.out}: " + ", ".join(f"{len(n)} {split} sequences of {sum(n)} frames" for split, n in frames.items()))
+
+
+def run_encode(args: argparse.Namespace) -> None:
+    """Tokenizes poses; a store of the same tokenizer and clips is left as it is."""
+    tokenizer = _load(args.tokenizer)
+    if args.source.is_file():
+        _encode_file(args.source, tokenizer, args.out)
+        return
+    clips = clips_of_folder(args.source)
+    if (args.out / "codes.json").is_file():
+        store = PoseCodeStore.load(args.out)
+        made_by = (store.tokenizer_fingerprint, store.frames)
+        if made_by == (fingerprint(tokenizer), args.frames) and not store.missing(clips):
+            print(f"{args.out} is up to date: {len(clips)} clips")
+            return
+
+    def poses(clip_id: str) -> np.ndarray:
+        clip = clips[clip_id]
+        return np.load(args.source / POSES / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
+
+    PoseCodeStore.encode(tokenizer, clips, poses, args.frames).save(args.out)
+    print(f"{args.out}: {len(clips)} clips of {args.frames} frames")
+
+
+def _encode_file(source: Path, tokenizer: PoseTokenizer, out: Path) -> None:
+    _check_ending(out, ".npz")
+    poses = load_pose_file(source)
+    usable = np.flatnonzero(has_hips(poses))
+    if not len(usable):
+        raise ValueError(f"{source}: none of its {len(poses)} frames has both hips.")
+    codes = numpy_codec(tokenizer)[0](canonical_poses(poses[usable]))
+    np.savez(out, codes=codes, frames=usable, tokenizer=fingerprint(tokenizer))
+    print(f"{out}: {len(usable)} of {len(poses)} frames as {codes.shape[1]} codes each; the others lack a hip")
+
+
+def run_decode(args: argparse.Namespace) -> None:
+    """Codes to canonical poses: mid-hip at the origin, hips along x, metres."""
+    tokenizer = _load(args.tokenizer)
+    decode = numpy_codec(tokenizer)[1]
+    if args.codes.is_file():
+        _check_ending(args.out, ".npy")
+        archive = load_archive(args.codes)
+        if not {"codes", "tokenizer"} <= archive.keys():
+            raise ValueError(
+                f"{args.codes}: not written by `mm-coach tokenizer encode`; it holds {', '.join(archive)}."
+            )
+        _check_maker(args.codes, str(archive["tokenizer"]), tokenizer)
+        np.save(args.out, _with_flags(decode(archive["codes"])))
+        print(f"{args.out}: {len(archive['codes'])} frames [17, 4]")
+        return
+    _check_ending(args.out, ".npz")
+    store = PoseCodeStore.load(args.codes)
+    _check_maker(args.codes, store.tokenizer_fingerprint, tokenizer)
+    arrays: dict[str, Any] = {clip: _with_flags(decode(store[clip])) for clip in store}
+    np.savez(args.out, **arrays)
+    print(f"{args.out}: {len(store)} clips [{store.frames}, 17, 4]")
+
+
+def run_eval(args: argparse.Namespace) -> None:
+    """Measures the round trip and writes numbers and a page."""
+    tokenizer = _load(args.tokenizer)
+    motions = read_motions(pose_files(args.poses, args.split), has_hips, canonical_poses, args.max_frames)
+    encode, decode = numpy_codec(tokenizer)
+    result = evaluate_tokenizer(motions, encode, decode, tokenizer.architecture.num_codes)
+    result |= {"tokenizer": str(args.tokenizer), "poses": str(args.poses), "split": args.split}
+    result |= {"fingerprint": fingerprint(tokenizer), "synthetic_data": is_synthetic(args.poses)}
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(args.out / "metrics.json", json.dumps(result, indent=2))
+    write_page(args.out / "index.html", result, motions, encode, decode)
+    _print_summary(result)
+    print(f"{args.out / 'index.html'}: reconstructions, per joint, per number of hidden joints")
+
+
+def run_import_pct(args: argparse.Namespace) -> None:
+    """Reads PCT's format."""
+    made = save_tokenizer(load_pct_checkpoint(args.checkpoint), args.out)
+    print(f"{args.out}: tokenizer {made[:16]}")
+
+
+def run_export_pct(args: argparse.Namespace) -> None:
+    """Writes PCT's format."""
+    save_pct_checkpoint(load_tokenizer(args.tokenizer), args.out, args.prefix)
+    print(f"{args.out}: PCT state dict in bare metres, prefix {args.prefix!r}")
+
+
+def _load(folder: Path) -> PoseTokenizer:
+    return load_tokenizer(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _check_ending(out: Path, ending: str) -> None:
+    if out.suffix != ending:
+        raise ValueError(f"{out}: give a file that ends in {ending}.")
+
+
+def _check_maker(path: Path, maker: str, tokenizer: PoseTokenizer) -> None:
+    if maker != fingerprint(tokenizer):
+        raise ValueError(
+            f"{path} was made with tokenizer {maker[:16]}, this one is {fingerprint(tokenizer)[:16]}; give the one that made it."
+        )
+
+
+def _with_flags(joints: np.ndarray) -> np.ndarray:
+    return np.concatenate([joints, np.ones_like(joints[..., :1])], axis=-1).astype(np.float32)
+
+
+def _print_summary(result: dict) -> None:
+    console = Console()
+    if result["synthetic_data"]:
+        console.print("Synthetic data: these numbers say nothing about people.")
+    table = Table(
+        title=f"Round trip, {result['split']} split: {result['frames']} frames of {result['sequences']} sequences"
+    )
+    for column in ("", "tokenizer", "95 %", "mean pose"):
+        table.add_column(column)
+    for key, name in (("pa_mpjpe_mm", "PA-MPJPE mm"), ("mpjpe_mm", "MPJPE mm")):
+        low, high = result[key]["interval"]
+        table.add_row(name, f"{result[key]['value']:.1f}", f"{low:.1f}-{high:.1f}", f"{result['mean_pose'][key]:.0f}")
+    console.print(table)
+    for name, text in (
+        ("velocity error", f"{result['velocity_error_mm_s']:.0f} mm/s"),
+        ("codes used", f"{result['codes_used']:.1%}, perplexity {result['perplexity']:.0f}"),
+        ("unchanged by encode → decode → encode", f"{result['codes_unchanged']:.1%} of codes"),
+        ("MPJPE of mirrored poses", f"{result['mirrored_mpjpe_mm']:.1f} mm"),
+        ("mirrored input against mirrored output", f"{result['mirror_gap_mm']:.1f} mm"),
+    ):
+        console.print(f"{name}: {text}")
+    table = Table(title="Hidden joints: error in mm")
+    for column in ("hidden", "shown joints", "hidden joints", "shown joints moved by"):
+        table.add_column(column)
+    for row in result["hidden_joints"]:
+        table.add_row(str(row["hidden"]), *(f"{row[key]:.1f}" for key in ("shown_mm", "hidden_mm", "shown_moved_mm")))
+    console.print(table)

@@ -1,0 +1,434 @@
+"""The video encoder: published sizes and layouts, the mathematics against the definition, preprocessing."""
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from mm_adapter.internvideo2 import (
+    PRESETS,
+    InternVideo2,
+    InternVideo2Config,
+    build_encoder,
+    encoder_hash,
+    load_published,
+    normalise,
+    resize_frames,
+)
+from mm_adapter.internvideo2.weights import interpolate_positions
+
+SMALL = InternVideo2Config(32, 3, 2, 64, frames=4, pool_heads=2, pool_dim=16, embed_dim=8, image_positions=True)
+Shapes = dict[str, tuple[int, ...]]
+
+
+def published_shapes(c: InternVideo2Config, frames: int) -> Shapes:
+    """Keys and shapes of a bare vision encoder as systems.md §2.7 lists them, without its distillation decoders."""
+    d, h, places = c.width, c.mlp_hidden, (c.image_size // 14) ** 2
+    shapes: Shapes = {
+        "cls_token": (1, 1, d),
+        "pos_embed": (1, 1 + frames * places, d),
+        "patch_embed.proj.weight": (d, 3, 1, 14, 14),
+        "patch_embed.proj.bias": (d,),
+    }
+    for block in range(c.depth):
+        shapes |= {
+            f"blocks.{block}.{name}": shape
+            for name, shape in {
+                "norm1.weight": (d,),
+                "attn.qkv.weight": (3 * d, d),
+                "attn.q_norm.weight": (d,),
+                "attn.k_norm.weight": (d,),
+                "attn.proj.weight": (d, d),
+                "attn.proj.bias": (d,),
+                "ls1.gamma": (d,),
+                "norm2.weight": (d,),
+                "mlp.fc1.weight": (h, d),
+                "mlp.fc1.bias": (h,),
+                "mlp.fc2.weight": (d, h),
+                "mlp.fc2.bias": (d,),
+                "ls2.gamma": (d,),
+            }.items()
+        }
+    for part in "qkv":
+        shapes[f"clip_projector.norm1_{part}.weight"] = shapes[f"clip_projector.norm1_{part}.bias"] = (d,)
+        shapes[f"clip_projector.cross_attn.{part}_bias"] = (d,)
+        shapes[f"clip_projector.cross_attn.{part}.weight"] = (d, d)
+    shapes["clip_projector.cross_attn.proj.weight"] = (c.pool_dim, d)
+    shapes["clip_projector.cross_attn.proj.bias"] = (c.pool_dim,)
+    return shapes
+
+
+def linear(name: str, into: int, out: int) -> Shapes:
+    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
+
+
+def norm(name: str, dim: int) -> Shapes:
+    return {f"{name}.weight": (dim,), f"{name}.bias": (dim,)}
+
+
+def image_positions(c: InternVideo2Config, frames: int) -> Shapes:
+    """What only stage-2 1B files have, and their decoders' positions."""
+    places = (c.image_size // 14) ** 2
+    return {
+        "img_pos_embed": (1, 1 + places, c.width),
+        "clip_pos_embed": (1, 1 + frames * places, c.width),
+        "clip_img_pos_embed": (1, 1 + places, c.width),
+    }
+
+
+def decoders(c: InternVideo2Config, out: int, mlp: bool) -> Shapes:
+    """Distillation decoders: linear in stage 2, MLPs in the distilled files."""
+    shapes: Shapes = {}
+    for name, into, width in [*((f"clip_decoder.{i}", c.width, out) for i in range(6)), ("final_clip_decoder", c.pool_dim, c.pool_dim)]:  # fmt: skip
+        shapes |= norm(f"{name}.norm", width)
+        shapes |= linear(f"{name}.head.0", into, into) | linear(f"{name}.head.2", into, width) if mlp else linear(f"{name}.head", into, width)  # fmt: skip
+    return shapes
+
+
+def total(shapes: Shapes) -> int:
+    return sum(int(np.prod(shape)) for shape in shapes.values())
+
+
+def random_state(shapes: Shapes, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in shapes.items()}
+
+
+# --- sizes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["S", "B", "L", "1B", "6B"])
+def test_keys_and_shapes_are_the_published_ones(preset: str) -> None:
+    config = PRESETS[preset]
+    with torch.device("meta"):
+        model = InternVideo2(config)
+    expected = published_shapes(config, config.frames)
+    if config.image_positions:
+        expected["img_pos_embed"] = (1, 257, config.width)
+    if config.embed_dim:
+        expected |= linear("vision_proj", config.pool_dim, config.embed_dim)
+    assert {name: tuple(p.shape) for name, p in model.state_dict().items()} == expected
+
+
+def test_parameter_counts_are_the_published_ones() -> None:
+    """systems.md §2.1 and §2.7; the B/14 figure is the published file's size."""
+    one = PRESETS["1B"]
+    trunk = {k: v for k, v in published_shapes(one, 4).items() if not k.startswith("clip_projector")}
+    assert total(trunk) == 1_012_224_640
+    assert total(published_shapes(one, 4)) == 1_019_266_816
+    whole = published_shapes(one, 4) | image_positions(one, 4) | decoders(one, 3200, mlp=False)
+    assert total(whole) == 1_049_117_056
+    base = PRESETS["B"]
+    distilled = published_shapes(base, 8) | {"clip_pos_embed": (1, 2049, 768)} | decoders(base, 1408, mlp=True)
+    assert total(distilled) == 102_252_288
+    rounded = {"S": 22.3e6, "B": 87.1e6, "L": 305.0e6, "6B": 5.905e9}
+    for preset, count in rounded.items():
+        shapes = published_shapes(PRESETS[preset], PRESETS[preset].frames)
+        trunk = {k: v for k, v in shapes.items() if not k.startswith("clip_projector")}
+        assert total(trunk) == pytest.approx(count, rel=2e-3)
+
+
+# --- published layouts -----------------------------------------------------------------------------------------------
+
+
+def stage2(state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """A whole stage-2 model: text tower, heads and an optimizer beside the encoder."""
+    vision = {f"vision_encoder.{k}": v for k, v in state.items() if not k.startswith("vision_proj")}
+    projection = {k: v for k, v in state.items() if k.startswith("vision_proj")}
+    return vision | projection | {"text_encoder.bert.x.weight": torch.zeros(2), "temp": torch.ones(()), "itm_head.bias": torch.zeros(2)}  # fmt: skip
+
+
+PROJECTION = linear("vision_proj", 16, 8)
+LAYOUTS: dict[str, tuple[int, Shapes, Callable[[dict[str, torch.Tensor]], Any], str]] = {
+    "stage 2 1B": (4, PROJECTION | image_positions(SMALL, 4) | decoders(SMALL, 20, False), lambda s: {"module": stage2(s), "step": 3}, ".pt"),
+    "stage 2 in half precision": (4, PROJECTION | image_positions(SMALL, 4), lambda s: {"module": {k: v.half() for k, v in stage2(s).items()}}, ".pt"),
+    "stage 2 6B by transformers": (4, PROJECTION, lambda s: {k.replace(".gamma", ".weight"): v for k, v in stage2(s).items()}, ".safetensors"),
+    "stage 1 1B": (8, {"clip_pos_embed": (1, 2049, 32), "mae_pos_embed": (1, 2049, 24), **linear("mae_decoder.0.head", 32, 20)}, lambda s: {"module": s}, ".pth"),
+    "distilled B14": (8, {"clip_pos_embed": (1, 2049, 32), **decoders(SMALL, 20, True)}, lambda s: s, ".bin"),
+    "fine-tuned": (8, norm("fc_norm", 16) | linear("head", 16, 710), lambda s: {"model": s}, ".bin"),
+    "vision only": (4, image_positions(SMALL, 4), lambda s: s, ".pt"),
+}  # fmt: skip
+
+
+def write(content: Any, path: Path) -> Path:
+    save_file({k: v.contiguous() for k, v in content.items()}, path) if path.suffix == ".safetensors" else torch.save(content, path)  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_published_layout_loads_strictly(layout: str, tmp_path: Path) -> None:
+    frames, extra, wrap, ending = LAYOUTS[layout]
+    state = random_state(published_shapes(SMALL, frames) | extra)
+    model = load_published(write(wrap(state), tmp_path / f"file{ending}"), SMALL)
+    assert model.config.frames == frames
+    assert model.config.image_positions == ("img_pos_embed" in extra)
+    assert model.config.embed_dim == (8 if "vision_proj.weight" in extra else 0)
+    for name, value in model.state_dict().items():
+        wanted = state[name].half() if "half" in layout else state[name]
+        assert torch.equal(value, wanted.to(value.dtype)), name
+
+
+def test_sharded_safetensors_load_from_their_folder(tmp_path: Path) -> None:
+    state = random_state(published_shapes(SMALL, 4) | PROJECTION)
+    names = sorted(state)
+    parts = {"a.safetensors": names[:10], "b.safetensors": names[10:]}
+    for part, keys in parts.items():
+        write({key: state[key] for key in keys}, tmp_path / part)
+    index = {"weight_map": {key: part for part, keys in parts.items() for key in keys}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert torch.equal(load_published(tmp_path, SMALL).pos_embed, state["pos_embed"])
+
+
+def test_a_whole_small_file_of_published_size_loads(tmp_path: Path) -> None:
+    """S/14 distilled at full size, through the command line's entry point, for another number of frames."""
+    config = PRESETS["S"]
+    shapes = published_shapes(config, 8) | {"clip_pos_embed": (1, 2049, 384)} | decoders(config, 1408, mlp=True)
+    path = write({name: torch.zeros(shape, dtype=torch.float16) for name, shape in shapes.items()}, tmp_path / "S.bin")
+    model, name = build_encoder("S", path, frames=4, dtype=torch.bfloat16)
+    assert model.pos_embed.shape == (1, 1025, 384) and model.pos_embed.dtype == torch.bfloat16
+    assert name == "InternVideo2-S (S.bin)"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("blocks.2.ls2.gamma"), r"1 missing: blocks\.2\.ls2\.gamma"),
+        (lambda s: s.update({"blocks.3.norm1.weight": torch.ones(32)}), r"1 unknown: blocks\.3\.norm1\.weight"),
+        (lambda s: s.update({"blocks.1.mlp.fc1.bias": torch.ones(3)}), r"1 of another shape: blocks\.1\.mlp\.fc1\.bias \[3\] instead of \[64\]"),
+        (lambda s: s.pop("pos_embed"), "has no pos_embed"),
+        (lambda s: s.update({"pos_embed": torch.zeros(1, 101, 32)}), "pos_embed has 100 patch rows"),
+        (lambda s: s.pop("patch_embed.proj.weight"), "0 keys end in patch_embed"),
+    ],
+)  # fmt: skip
+def test_keys_that_do_not_fit_are_listed(change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path) -> None:
+    state: dict[str, Any] = random_state(published_shapes(SMALL, 4))
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        load_published(write(state, tmp_path / "file.pt"), SMALL)
+
+
+def test_another_size_is_named(tmp_path: Path) -> None:
+    state = {"cls_token": torch.zeros(1, 1, 768), "pos_embed": torch.zeros(1, 2049, 768), "patch_embed.proj.weight": torch.zeros(768, 3, 1, 14, 14)}  # fmt: skip
+    with pytest.raises(ValueError, match=r"By its width the file is B\."):
+        load_published(write(state, tmp_path / "file.pt"), PRESETS["S"])
+
+
+class EasyDict(dict):
+    """Stands for the class that the published 6B pickle refers to."""
+
+
+def test_files_that_cannot_be_trusted_or_read_are_refused(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.pt"
+    torch.save({"module": {}, "config": EasyDict(a=1)}, foreign)
+    with pytest.raises(
+        ValueError, match=r"foreign\.pt: refused, because reading it would run foreign code \(.*EasyDict.*safetensors"
+    ):
+        load_published(foreign, SMALL)
+    cut = tmp_path / "cut.pt"
+    torch.save(random_state(published_shapes(SMALL, 4)), cut)
+    cut.write_bytes(cut.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"cut\.pt: 5,000 bytes that are not a readable checkpoint"):
+        load_published(cut, SMALL)
+    plain = tmp_path / "plain.safetensors"
+    plain.write_bytes(pickle.dumps({}))
+    with pytest.raises(ValueError, match=r"plain\.safetensors: \d+ bytes that are not a readable checkpoint"):
+        load_published(plain, SMALL)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load_published(tmp_path / "nothing.pt", SMALL)
+
+
+def test_encoder_says_when_it_is_random_and_is_reproducible() -> None:
+    first, name = build_encoder("tiny", None)
+    second, _ = build_encoder("tiny", None)
+    assert "random weights" in name and encoder_hash(first) == encoder_hash(second)
+    assert encoder_hash(build_encoder("tiny", None, dtype=torch.bfloat16)[0]) != encoder_hash(first)
+    with pytest.raises(ValueError, match="Unknown video encoder 'huge'"):
+        build_encoder("huge", None)
+    with pytest.raises(ValueError, match="0 frames per clip"):
+        build_encoder("tiny", None, frames=0)
+
+
+# --- mathematics -----------------------------------------------------------------------------------------------------
+
+
+def random_model(config: InternVideo2Config, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    model = InternVideo2(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def rms(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt() * weight
+
+
+def layer_norm(x: torch.Tensor, module: Any | None = None) -> torch.Tensor:
+    x = x - x.mean(-1, keepdim=True)
+    x = x / (x.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+    return x if module is None else x * module.weight + module.bias
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
+    """Softmax attention head by head."""
+    width = q.shape[-1] // heads
+    out = []
+    for head in range(heads):
+        part = slice(head * width, (head + 1) * width)
+        scores = torch.einsum("bqd,bkd->bqk", q[..., part], k[..., part]) * width**-0.5
+        out.append(scores.exp() / scores.exp().sum(-1, keepdim=True) @ v[..., part])
+    return torch.cat(out, -1)
+
+
+def by_definition(model: Any, video: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Penultimate tokens ``[B, T·S, D]`` and the pooled embedding."""
+    c = model.config
+    patches = video.unfold(3, 14, 14).unfold(4, 14, 14)  # [B, 3, T, side, side, 14, 14]
+    patches = patches.permute(0, 2, 3, 4, 1, 5, 6).flatten(4).flatten(1, 3)
+    proj = model.patch_embed.proj
+    x = patches @ proj.weight.flatten(1).T + proj.bias
+    x = torch.cat([model.cls_token.expand(len(x), 1, -1), x], 1) + positions
+    penultimate = x
+    for block in model.blocks:
+        penultimate = x
+        q, k, v = (rms(x, block.norm1.weight) @ block.attn.qkv.weight.T).split(c.width, -1)
+        out = attend(rms(q, block.attn.q_norm.weight), rms(k, block.attn.k_norm.weight), v, c.heads)
+        x = x + (out @ block.attn.proj.weight.T + block.attn.proj.bias) * block.ls1.gamma
+        hidden = rms(x, block.norm2.weight) @ block.mlp.fc1.weight.T + block.mlp.fc1.bias
+        hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
+        x = x + (hidden @ block.mlp.fc2.weight.T + block.mlp.fc2.bias) * block.ls2.gamma
+    pool, cross = model.clip_projector, model.clip_projector.cross_attn
+    q = layer_norm(x.mean(1, keepdim=True), pool.norm1_q) @ cross.q.weight.T + cross.q_bias
+    k = layer_norm(x, pool.norm1_k) @ cross.k.weight.T + cross.k_bias
+    v = layer_norm(x, pool.norm1_v) @ cross.v.weight.T + cross.v_bias
+    pooled = attend(q, k, v, c.pool_heads)[:, 0] @ cross.proj.weight.T + cross.proj.bias
+    if model.vision_proj is not None:
+        pooled = pooled @ model.vision_proj.weight.T + model.vision_proj.bias
+    return layer_norm(penultimate[:, 1:]), pooled / pooled.pow(2).sum(-1, keepdim=True).sqrt()
+
+
+@pytest.mark.parametrize("embed_dim", [8, 0])
+def test_both_outputs_equal_the_definition(embed_dim: int) -> None:
+    model = random_model(replace(SMALL, image_size=56, embed_dim=embed_dim))
+    video = torch.randn(2, 3, 4, 56, 56)
+    tokens, pooled = by_definition(model, video, model.pos_embed)
+    out = model(video, grid=4)
+    torch.testing.assert_close(out["tokens"], tokens, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(out["pooled"], pooled, atol=1e-5, rtol=1e-5)
+    coarse = tokens.view(2, 4, 2, 2, 2, 2, 32).mean((3, 5)).flatten(1, 3)  # frames, then a 2×2 grid of 2×2 patches
+    torch.testing.assert_close(model(video, grid=2)["tokens"], coarse, atol=1e-5, rtol=1e-5)
+
+
+def test_single_frames_use_image_positions_or_the_temporal_mean() -> None:
+    image = torch.randn(1, 3, 1, 56, 56)
+    own = random_model(replace(SMALL, image_size=56))
+    torch.testing.assert_close(own(image, 4)["pooled"], by_definition(own, image, own.img_pos_embed)[1], atol=1e-5, rtol=1e-5)  # fmt: skip
+    mean = random_model(replace(SMALL, image_size=56, image_positions=False))
+    patches = sum(mean.pos_embed[:, 1 + 16 * t : 17 + 16 * t] for t in range(4)) / 4
+    positions = torch.cat([mean.pos_embed[:, :1], torch.as_tensor(patches)], 1)
+    torch.testing.assert_close(mean(image, 4)["pooled"], by_definition(mean, image, positions)[1], atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"3 frames, but the encoder's positions are for 4 \(or 1\)"):
+        own(torch.randn(1, 3, 3, 56, 56), 4)
+
+
+def cubic(x: float) -> float:
+    x = abs(x)
+    a = -0.75
+    if x < 1:
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+
+def cubic_matrix(old: int, new: int) -> np.ndarray:
+    """Cubic convolution with half-pixel centres and repeated edges, ``[new, old]``."""
+    matrix = np.zeros((new, old))
+    for i in range(new):
+        centre = (i + 0.5) * old / new - 0.5
+        for tap in range(int(np.floor(centre)) - 1, int(np.floor(centre)) + 3):
+            matrix[i, min(max(tap, 0), old - 1)] += cubic(centre - tap)
+    return matrix
+
+
+def linear_matrix(old: int, new: int) -> np.ndarray:
+    matrix = np.zeros((new, old))
+    for i in range(new):
+        centre = min(max((i + 0.5) * old / new - 0.5, 0), old - 1)
+        low = int(centre)
+        matrix[i, low] += 1 - (centre - low)
+        matrix[i, min(low + 1, old - 1)] += centre - low
+    return matrix
+
+
+@pytest.mark.parametrize(("frames", "grid"), [(8, 16), (2, 16), (4, 10), (8, 20)])
+def test_positions_are_interpolated_over_time_then_space(frames: int, grid: int) -> None:
+    positions = torch.randn(1, 1 + 4 * 256, 6)
+    out = interpolate_positions(positions, 4, frames, grid)
+    grid_values = positions[0, 1:].view(4, 16, 16, 6).double().numpy()
+    over_time = np.einsum("uf,fyxd->uyxd", linear_matrix(4, frames), grid_values)
+    if grid != 16:
+        space = cubic_matrix(16, grid)
+        over_time = np.einsum("vy,wx,uyxd->uvwd", space, space, over_time)
+    assert torch.equal(out[:, :1], positions[:, :1])
+    np.testing.assert_allclose(out[0, 1:].numpy(), over_time.reshape(-1, 6), atol=1e-5)
+
+
+def test_interpolated_file_equals_a_model_with_those_positions(tmp_path: Path) -> None:
+    state = random_state(published_shapes(SMALL, 4) | PROJECTION)
+    model = load_published(write(state, tmp_path / "file.pt"), SMALL, frames=2).eval()
+    video = torch.randn(1, 3, 2, 224, 224)
+    expected = by_definition(model, video, interpolate_positions(state["pos_embed"], 4, 2, 16))
+    with torch.no_grad():
+        torch.testing.assert_close(model(video, 16)["tokens"], expected[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_close(dtype: torch.dtype) -> None:
+    model = random_model(replace(SMALL, image_size=56))
+    video = torch.randn(4, 3, 4, 56, 56)
+    with torch.no_grad():
+        full, half = model(video, 4), model.to(dtype)(video, 4)
+    for name in ("tokens", "pooled"):
+        assert half[name].dtype == torch.float32
+        assert F.cosine_similarity(full[name], half[name], dim=-1).min() > 0.999
+
+
+def test_compiles_without_graph_breaks() -> None:
+    model = random_model(replace(SMALL, image_size=56))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for frames in (4, 1):
+        video = torch.randn(2, 3, frames, 56, 56)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(video, 2), model(video, 2), atol=1e-5, rtol=1e-5)
+
+
+def test_flash_attention_is_refused_where_it_cannot_run() -> None:
+    model = random_model(SMALL)
+    with pytest.raises(ValueError, match="flash-attn needs fp16 or bf16 on CUDA"):
+        model.use_attention("flash")
+    with pytest.raises(ValueError, match="Unknown attention 'sparse'"):
+        model.use_attention("sparse")
+
+
+# --- preprocessing ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 40), (37, 21), (448, 448)])
+def test_resize_is_cubic_convolution_rounded_to_bytes(height: int, width: int) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    exact = np.einsum("vy,wx,tyxc->ctvw", cubic_matrix(height, 28), cubic_matrix(width, 28), frames.astype(float))
+    difference = np.abs(resize_frames(frames, 28).numpy().astype(float) - exact.clip(0, 255))
+    assert difference.max() <= 0.5 + 1e-3
+
+
+def test_normalisation_uses_imagenet_statistics() -> None:
+    video = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1, 1).expand(1, 3, 2, 1, 1)
+    expected = [[(value - m) / s for value in (0, 1)] for m, s in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)]  # fmt: skip
+    np.testing.assert_allclose(normalise(video)[0, :, :, 0, 0].numpy(), expected, rtol=1e-5)

@@ -1,0 +1,262 @@
+"""Motion of other kinds as COCO-17 poses: BVH, joint arrays, data sets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from tiny_coach import Silent, launch
+
+from mm_data.motion.bvh import read_bvh
+from mm_data.motion.joint_maps import FORMATS, array_to_coco, match_bvh_joints, to_z_up
+from mm_data.motion.pose_folder import ImportOptions, import_dataset, import_motion, is_synthetic, pose_files
+from mm_data.skeleton import JOINT_INDEX, JOINTS
+
+# (name, parent, offset in centimetres), y up, facing z: a person 1.7 m tall in a T-pose. Left is +x.
+RIG = [
+    ("Hips", -1, (0, 0, 0)),
+    ("LeftUpLeg", 0, (10, 0, 0)),
+    ("LeftLeg", 1, (0, -42, 0)),
+    ("LeftFoot", 2, (0, -42, 0)),
+    ("RightUpLeg", 0, (-10, 0, 0)),
+    ("RightLeg", 4, (0, -42, 0)),
+    ("RightFoot", 5, (0, -42, 0)),
+    ("Spine", 0, (0, 50, 0)),
+    ("LeftShoulder", 7, (2, 0, 0)),
+    ("LeftArm", 8, (16, 0, 0)),
+    ("LeftForeArm", 9, (28, 0, 0)),
+    ("LeftHand", 10, (26, 0, 0)),
+    ("RightShoulder", 7, (-2, 0, 0)),
+    ("RightArm", 12, (-16, 0, 0)),
+    ("RightForeArm", 13, (-28, 0, 0)),
+    ("RightHand", 14, (-26, 0, 0)),
+]
+
+
+def bvh_text(angles: np.ndarray, root: np.ndarray, order: str = "ZXY", fps: float = 60.0, rename: Any = str) -> str:
+    """``angles [T, J, 3]`` degrees in channel order, ``root [T, 3]``."""
+    children = {i: [j for j, (_, parent, _) in enumerate(RIG) if parent == i] for i in range(-1, len(RIG))}
+    order_of: list[int] = []
+
+    def joint(index: int, depth: int) -> list[str]:
+        order_of.append(index)
+        name, parent, offset = RIG[index]
+        pad = "\t" * depth
+        channels = [*(f"{axis}position" for axis in "XYZ" if parent < 0), *(f"{axis}rotation" for axis in order)]
+        lines = [
+            f"{pad}{'ROOT' if parent < 0 else 'JOINT'} {rename(name)}",
+            f"{pad}{{",
+            f"{pad}\tOFFSET {offset[0]} {offset[1]} {offset[2]}",
+            f"{pad}\tCHANNELS {len(channels)} {' '.join(channels)}",
+        ]
+        for child in children[index]:
+            lines += joint(child, depth + 1)
+        if not children[index]:
+            lines += [f"{pad}\tEnd Site", f"{pad}\t{{", f"{pad}\t\tOFFSET 0 -5 0", f"{pad}\t}}"]
+        return [*lines, f"{pad}}}"]
+
+    lines = ["HIERARCHY", *joint(0, 0), "MOTION", f"Frames: {len(angles)}", f"Frame Time: {1 / fps:.7f}"]
+    for frame, place in zip(angles, root, strict=True):
+        lines.append(" ".join(f"{v:.6f}" for v in [*place, *frame[order_of].ravel()]))
+    return "\n".join(lines) + "\n"
+
+
+def by_definition(angles: np.ndarray, root: np.ndarray, order: str) -> np.ndarray:
+    positions = np.zeros((len(angles), len(RIG), 3))
+    for t in range(len(angles)):
+        turns: list[Rotation] = []
+        for j, (_, parent, offset) in enumerate(RIG):
+            local = Rotation.from_euler(order, angles[t, j], degrees=True)
+            turns.append(local if parent < 0 else turns[parent] * local)
+            positions[t, j] = root[t] if parent < 0 else positions[t, parent] + turns[parent].apply(offset)
+    return positions
+
+
+def wiggle(frames: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    phase = np.linspace(0, 2, frames)[:, None, None]
+    angles = 25 * np.sin(phase * rng.uniform(1, 3, (1, len(RIG), 3)) + rng.uniform(0, 6, (1, len(RIG), 3)))
+    return angles, np.stack([np.linspace(0, 30, frames), np.full(frames, 90.0), np.zeros(frames)], -1)
+
+
+# --- BVH -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["ZXY", "XYZ", "YXZ"])
+def test_forward_kinematics_equal_the_definition(order: str, tmp_path: Path) -> None:
+    angles, root = wiggle(7)
+    (tmp_path / "a.bvh").write_text(bvh_text(angles, root, order))
+    motion = read_bvh(tmp_path / "a.bvh")
+    assert motion.fps == pytest.approx(60, abs=1e-3)
+    expected = by_definition(angles, root, order)
+    for j, (name, _, _) in enumerate(RIG):
+        np.testing.assert_allclose(motion.positions[:, motion.names.index(name)], expected[:, j], atol=1e-3)
+
+
+def test_bvh_becomes_coco_in_metres_at_30_fps(tmp_path: Path) -> None:
+    angles, root = wiggle(61)
+    (tmp_path / "source" / "anna").mkdir(parents=True)
+    (tmp_path / "source" / "anna" / "walk.bvh").write_text(bvh_text(angles, root))
+    manifest = import_motion(tmp_path / "source", tmp_path / "out", ImportOptions("bvh", unit="cm"), Silent())
+    assert manifest["sequences"] == [{"name": "anna__walk", "split": "train", "frames": 31}]
+    poses = np.load(tmp_path / "out" / "poses" / "anna__walk.npy")
+    expected = by_definition(angles, root, "ZXY")[::2] / 100
+    for ours, theirs in {"left-wrist": "LeftHand", "right-shoulder": "RightArm", "left-hip": "LeftUpLeg"}.items():
+        x, y, z = expected[:, [name for name, _, _ in RIG].index(theirs)].T
+        np.testing.assert_allclose(poses[:, JOINT_INDEX[ours], :3], np.stack([x, -z, y], -1), atol=1e-4)
+    assert (poses[:, :5, 3] == 0).all() and np.isnan(poses[:, :5, :3]).all()  # this rig has no face
+    assert (poses[:, 5:, 3] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("rename", "shoulder"),
+    [
+        (lambda n: f"mixamorig:{n}", "mixamorig:LeftArm"),
+        (lambda n: n.replace("Shoulder", "Collar").replace("ForeArm", "Elbow").replace("Arm", "Shoulder").replace("Hand", "Wrist"), "LeftShoulder"),
+        (lambda n: n.replace("UpLeg", "_Hip").replace("Leg", "_Knee").replace("Foot", "_Ankle"), "LeftArm"),
+    ],
+)  # fmt: skip
+def test_rigs_are_recognised_by_their_names(rename: Any, shoulder: str) -> None:
+    names = [rename(name) for name, _, _ in RIG]
+    found = match_bvh_joints(names, {}, "a.bvh")
+    assert found["left-shoulder"] == shoulder
+    assert set(found) == {name for name in JOINTS if not name.endswith(("nose", "eye", "ear"))}
+
+
+def test_unusual_rigs_need_a_map(tmp_path: Path) -> None:
+    names = [f"bone{i}" for i in range(len(RIG))]
+    with pytest.raises(ValueError, match=r"no joint for left-shoulder, .*--joint-map"):
+        match_bvh_joints(names, {}, "a.bvh")
+    with pytest.raises(ValueError, match="names what is not there: left-hip: hip"):
+        match_bvh_joints(names, {"left-hip": "hip"}, "a.bvh")
+    angles, root = wiggle(5)
+    index = {name: f"bone{i}" for i, (name, _, _) in enumerate(RIG)}
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a.bvh").write_text(bvh_text(angles, root, rename=lambda name: index[name]))
+    parts = {"shoulder": "Arm", "elbow": "ForeArm", "wrist": "Hand", "hip": "UpLeg", "knee": "Leg", "ankle": "Foot"}
+    lines = [f"{s}-{ours}: {index[s.title() + theirs]}" for s in ("left", "right") for ours, theirs in parts.items()]
+    (tmp_path / "map.yaml").write_text("\n".join(lines))
+    flags = ["--format", "bvh", "--unit", "cm", "--joint-map", str(tmp_path / "map.yaml"), "--test-share", "0"]
+    done = launch("mm-coach", "poses", "import", str(tmp_path / "source"), str(tmp_path / "out"), *flags)
+    assert "1 train sequences of 3 frames" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.replace("HIERARCHY", "NOTHING"), "does not begin with HIERARCHY"),
+        (lambda t: t[: len(t) // 3], "the file is truncated|is not expected there"),
+        (lambda t: t.replace("Frames: 3", "Frames: 9"), "announces 9 frames and has 3; it is truncated"),
+        (lambda t: t.rsplit(" ", 1)[0] + "\n", r"50 values; the skeleton has 51 channels"),
+        (lambda t: t.rsplit(" ", 1)[0] + " nan\n", "a value is not finite"),
+        (lambda t: t.rsplit(" ", 1)[0] + " abc\n", "could not convert string to float"),
+        (lambda t: t.replace("Zrotation", "Wrotation"), "unknown channels Wrotation"),
+        (lambda t: t.replace("Frame Time: 0.0166667", "Frame Time: 0"), "expected 'Frames: N' and 'Frame Time: seconds'"),
+        (lambda t: t.replace("OFFSET 10 0 0", "OFFSET 10 zero 0"), "could not convert"),
+    ],
+)  # fmt: skip
+def test_broken_files_are_named(change: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.bvh"
+    path.write_text(change(bvh_text(*wiggle(3))))
+    with pytest.raises(ValueError, match=message):
+        read_bvh(path)
+
+
+# --- arrays ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_finds_its_joints(name: str) -> None:
+    form = FORMATS[name]
+    array = np.arange(form.joints, dtype=float)[None, :, None] * np.ones((2, 1, 3))
+    poses = array_to_coco(array, form, "x")
+    seen = poses[0, :, 3] > 0
+    assert [JOINTS[j] for j in np.flatnonzero(seen)] == [j for j in JOINTS if j in form.source]
+    assert poses[0, JOINT_INDEX["left-knee"], 0] == {"humanml3d": 4, "smpl": 4, "mediapipe": 25}.get(name, 13)
+    assert poses[0, JOINT_INDEX["right-wrist"], 0] == {"humanml3d": 21, "smpl": 21, "mediapipe": 16}.get(name, 10)
+    with pytest.raises(ValueError, match=r"expected \[T, "):
+        array_to_coco(array[:, 1:], form, "x")
+
+
+def test_axes_keep_handedness_and_point_up() -> None:
+    for up, vertical in (("z", [0, 0, 1]), ("y", [0, 1, 0]), ("-y", [0, -1, 0])):
+        np.testing.assert_array_equal(to_z_up(np.array(vertical, float), up), [0, 0, 1])
+        assert np.linalg.det(to_z_up(np.eye(3), up)) == pytest.approx(1)
+    with pytest.raises(ValueError, match="Up axis 'x'"):
+        to_z_up(np.zeros(3), "x")
+
+
+def test_mediapipe_visibility_is_a_probability() -> None:
+    array = np.ones((1, 33, 4))
+    array[0, 25, 3] = 0.4
+    poses = array_to_coco(array, FORMATS["mediapipe"], "x")
+    assert poses[0, JOINT_INDEX["left-knee"], 3] == 0 and poses[0, JOINT_INDEX["right-knee"], 3] == 1
+
+
+def standing(frames: int, joints: int, scale: float = 1.0) -> np.ndarray:
+    """An upright figure in HumanML3D's order and axes."""
+    array = np.zeros((frames, joints, 3))
+    array[..., 0] = 0.1 * np.arange(joints)
+    for joint, height in {1: 0.9, 2: 0.9, 4: 0.5, 5: 0.5, 7: 0.1, 8: 0.1}.items():
+        array[:, joint] = (0.1 if joint in (1, 4, 7) else -0.1, height, 0.0)
+    return array * scale
+
+
+def test_arrays_are_resampled_split_and_counted(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for part in ("train", "test"):
+        (source / part).mkdir(parents=True)
+    moving = standing(41, 22)
+    moving[..., 2] += np.arange(41)[:, None] * 0.01
+    np.save(source / "train" / "a.npy", moving)
+    np.savez(source / "test" / "b.npz", first=standing(20, 22), second=standing(10, 22), fps=np.array(20))
+    np.save(source / "train" / "features.npy", np.zeros((9, 1, 263)))
+    np.save(source / "train" / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    manifest = import_motion(source, tmp_path / "out", ImportOptions("humanml3d"), Silent())
+    assert {s["name"]: (s["split"], s["frames"]) for s in manifest["sequences"]} == {
+        "train__a": ("train", 61),
+        "test__b__first": ("test", 29),
+        "test__b__second": ("test", 14),
+    }
+    poses = np.load(pose_files(tmp_path / "out", "train")["train__a"])
+    np.testing.assert_allclose(poses[:, JOINT_INDEX["left-hip"], 1], -np.arange(61) * 0.01 * 20 / 30, atol=1e-6)
+    assert manifest["funnel"][0]["kept"] == 2 and sum(manifest["funnel"][0]["dropped"].values()) == 2
+    assert any("new_joints" in reason for reason in manifest["funnel"][0]["dropped"])
+
+
+def test_the_wrong_unit_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    np.save(tmp_path / "source" / "a.npy", standing(5, 22, scale=1000))
+    with pytest.raises(ValueError, match=r"legs are 800 m long if the unit is m; .*Set --unit"):
+        import_motion(tmp_path / "source", tmp_path / "out", ImportOptions("humanml3d"), Silent())
+    import_motion(tmp_path / "source", tmp_path / "out", ImportOptions("humanml3d", unit="mm"), Silent())
+    with pytest.raises(ValueError, match="the test split holds no sequence"):
+        pose_files(tmp_path / "out", "test")
+    with pytest.raises(FileNotFoundError, match=r"holds no \.bvh file"):
+        import_motion(tmp_path / "source", tmp_path / "out", ImportOptions("bvh"), Silent())
+    with pytest.raises(ValueError, match="Unknown format 'fbx'"):
+        ImportOptions("fbx")
+    with pytest.raises(ValueError, match="Unknown unit"):
+        ImportOptions("bvh", unit="ft")
+    with pytest.raises(ValueError, match="fps is 0"):
+        ImportOptions("bvh", fps=0.0)
+
+
+# --- data sets -------------------------------------------------------------------------------------------------------
+
+
+def test_a_data_set_keeps_its_split(tiny: Path, tmp_path: Path) -> None:
+    manifest = import_dataset(tiny / "miniature", tmp_path / "out", Silent())
+    assert is_synthetic(tmp_path / "out") and is_synthetic(tiny / "tuples")
+    assert len(manifest["sequences"]) == manifest["funnel"][0]["kept"]
+    takes = {
+        take["take_uid"]: take["participant_uid"]
+        for take in json.loads((tiny / "miniature" / "takes.json").read_text())
+    }
+    people = {split: {takes[name] for name in pose_files(tmp_path / "out", split)} for split in ("train", "test")}
+    assert people["train"] and people["test"] and not people["train"] & people["test"]
+    for split in people:  # takes with tuples are among them, with the same poses
+        for name, path in pose_files(tiny / "tuples", split).items():
+            assert np.array_equal(np.load(path), np.load(pose_files(tmp_path / "out", split)[name]), equal_nan=True)
