@@ -67,7 +67,7 @@ def store_reads(work: Path) -> dict[str, float]:
     names = [f"clip{i}" for i in range(STORE_CLIPS)]
     if not (folder / "manifest.json").is_file():
         manifest = FeatureManifest("benchmark", "none", "none", STORE_TOKENS, STORE_WIDTH, "float16", ("exo",))
-        writer = FeatureStoreWriter(folder, manifest, names)
+        writer = FeatureStoreWriter(folder, manifest, dict.fromkeys(names))
         values = np.random.default_rng(0).normal(size=(100, STORE_TOKENS, STORE_WIDTH)).astype(np.float16)
         for shard in writer.shards:
             for batch in shard.pending(100):

@@ -1,5 +1,6 @@
 """Runs the frozen video encoder over clips and fills a feature store."""
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 
 from mm_adapter.internvideo2 import InternVideo2, encoder_hash, normalise, resize_frames
 from mm_data.clip_list import VideoClip
-from mm_data.features import FeatureManifest, FeatureStoreWriter
+from mm_data.features import SHARD_SIZE, FeatureManifest, FeatureStoreWriter
 from mm_data.video import VideoError, middle_times, read_frames
 
 OUTPUTS = ("tokens", "pooled")
@@ -24,7 +25,9 @@ class ExtractionOptions:
         output: ``tokens`` (g×g per frame) or ``pooled`` (one contrastive embedding per clip, ExpertAF's).
         grid: g, for ``tokens``.
         decoder: Key of `mm_data.video.DECODERS`.
-        batch_size: Clips per encoder call. Results are bit-equal between runs of the same batch size.
+        batch_size: Clips per encoder call; decides the last bits, so a store keeps to the one it was begun with.
+        attention: Kernel, ``sdpa`` or ``flash``; likewise.
+        compile: Compile the encoder; likewise.
         workers: Threads that decode ahead of the encoder.
         max_bad_share: Share of clips that may be undecodable.
         retry_bad: Try clips again that an earlier run could not decode.
@@ -34,6 +37,8 @@ class ExtractionOptions:
     grid: int = 1
     decoder: str = "pyav"
     batch_size: int = 8
+    attention: str = "sdpa"
+    compile: bool = False
     workers: int = 2
     max_bad_share: float = 0.02
     retry_bad: bool = False
@@ -77,18 +82,30 @@ def extract_features(
         Rejected clips with reasons, or None while other processes still have clips to do.
 
     Raises:
-        ValueError: Too many clips failed, the store was begun with something else, or features are not finite.
+        ValueError: Too many clips failed, the store was begun with something else, another process writes the same
+            shard, or features are not finite.
+        ModuleNotFoundError: Flash attention was asked for and is not installed.
     """
+    if options.retry_bad and world_size > 1:
+        raise ValueError("--retry-bad works with one process: run `mm-coach features extract` without accelerate.")
+    if options.output == "pooled" and not encoder.config.pooling:
+        raise ValueError(f"{encoder_name} has no attention pooling, so there is no pooled output; use tokens.")
+    encoder.use_attention(options.attention)
+    if options.compile:
+        encoder.compile()
     store = FeatureStoreWriter(
-        out, _manifest(encoder, encoder_name, clips[0], options), [c.clip_id for c in clips], options.max_bad_share
+        out,
+        _manifest(encoder, encoder_name, clips[0], options),
+        {clip.clip_id: {"start": clip.start, "stop": clip.stop, "videos": clip.videos} for clip in clips},
+        options.max_bad_share,
+        _shard_size(len(clips), options.batch_size, world_size),
+        {"batch_size": options.batch_size, "attention": options.attention, "compile": options.compile},
     )
-    shards = store.shards[rank::world_size]
     if options.retry_bad:
-        store.reopen()
-        for shard in shards:
-            shard.forget_rejected()
+        store.retry_rejected()
     if store.finished:
         return FeatureManifest.read(out).rejected
+    shards = store.shards[rank::world_size]
     by_id = {clip.clip_id: clip for clip in clips}
     work = [(shard, batch) for shard in shards for batch in shard.pending(options.batch_size)]
     total = sum(len(shard.clip_ids) for shard in shards)
@@ -112,6 +129,12 @@ def extract_features(
             done += len(batch)
             progress(done, total)
     return store.finish()
+
+
+def _shard_size(clips: int, batch_size: int, world_size: int) -> int:
+    """Whole batches, and about four shards for every process."""
+    batches = math.ceil(clips / batch_size / (4 * world_size))
+    return min(SHARD_SIZE, batches * batch_size)
 
 
 def load_clip(clip: VideoClip, videos: Path, frames: int, size: int, decoder: str) -> torch.Tensor | str:

@@ -4,9 +4,9 @@ The release holds one file per take and camera, ``features/omnivore_video/<take_
 window of 32 frames every 16 frames at 30 fps (`data-formats.md` §1.6).
 """
 
-import pickle
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -16,9 +16,11 @@ import torch
 from mm_data.features import FeatureManifest, FeatureStoreWriter
 from mm_data.records import FPS, Clip
 from mm_data.video import middle_times
+from mm_tokenizers.state_dicts import read_torch_file
 
 FOLDER = "features/omnivore_video"
 WINDOW, STRIDE = 32, 16  # frames
+_BATCH = 256  # clips that are written and recorded together
 
 
 def import_omnivore(
@@ -27,6 +29,7 @@ def import_omnivore(
     out: Path,
     num_tokens: int,
     max_bad_share: float = 0.02,
+    retry_bad: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, str]:
     """Cuts clips out of the released features.
@@ -39,6 +42,7 @@ def import_omnivore(
         out: Feature store.
         num_tokens: V, rows per view.
         max_bad_share: Share of the clips whose files may be missing or unreadable.
+        retry_bad: Try clips again whose files were missing in an earlier run.
         progress: Called with (done, total).
 
     Returns:
@@ -64,20 +68,26 @@ def import_omnivore(
         width=width,
         dtype="float16",
     )
-    store = FeatureStoreWriter(out, manifest, list(ordered), max_bad_share)
-    done = 0
-    for shard in store.shards:
-        for (clip_id,) in shard.pending(1):
-            clip, failed, features = ordered[clip_id], {}, {}
+    store = FeatureStoreWriter(
+        out, manifest, {clip_id: asdict(clip) for clip_id, clip in ordered.items()}, max_bad_share
+    )
+    if retry_bad:
+        store.retry_rejected()
+    work = [(shard, batch) for shard in store.shards for batch in shard.pending(_BATCH)]
+    done = len(ordered) - sum(len(batch) for _, batch in work)
+    for shard, batch in work:
+        features = {view: np.zeros((len(batch), num_tokens, width), np.float16) for view in manifest.views}
+        failed = {}
+        for row, clip_id in enumerate(batch):
+            clip = ordered[clip_id]
             for view, video in (("ego", clip.ego_video), ("exo", clip.exo_video)):
                 try:
-                    features[view] = _cut(_load(folder / feature_file(clip.take_uid, video)), clip, num_tokens)
+                    features[view][row] = _cut(_load(folder / feature_file(clip.take_uid, video)), clip, num_tokens)
                 except (FileNotFoundError, ValueError) as error:
                     failed[clip_id] = f"{view} view: {error}"
-                    features[view] = np.zeros((num_tokens, width), np.float16)
-            shard.write([clip_id], {view: values[None] for view, values in features.items()}, failed)
-            done += 1
-            progress(done, len(ordered))
+        shard.write(batch, features, failed)
+        done += len(batch)
+        progress(done, len(ordered))
     rejected = store.finish()
     assert rejected is not None, "one process writes all shards"
     return rejected
@@ -98,12 +108,7 @@ def _load(path: Path) -> np.ndarray:
         FileNotFoundError: No such file.
         ValueError: Not a plain tensor of that shape, or values that are not finite.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist.")
-    try:
-        windows = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable tensor ({str(error).splitlines()[0]}); download it again.") from error
+    windows = read_torch_file(path, "The release holds plain tensors: download it again.")
     if not isinstance(windows, torch.Tensor) or windows.ndim != 2 or not len(windows):
         raise ValueError(
             f"{path}: expected a tensor [windows, width], found {getattr(windows, 'shape', type(windows))}."
@@ -115,10 +120,10 @@ def _load(path: Path) -> np.ndarray:
 
 def _cut(windows: np.ndarray, clip: Clip, num_tokens: int) -> np.ndarray:
     end = (STRIDE * (len(windows) - 1) + WINDOW) / FPS
-    if clip.start / FPS >= end:
-        raise ValueError(f"its features end at {end:.1f} s, before the clip begins at {clip.start / FPS:.1f} s.")
-    centres = (np.arange(len(windows)) * STRIDE + WINDOW / 2) / FPS
     wanted = middle_times(clip.start / FPS, clip.stop / FPS, num_tokens)
+    if wanted[-1] > end + STRIDE / FPS:
+        raise ValueError(f"its features end at {end:.1f} s, but the clip needs some at {wanted[-1]:.1f} s.")
+    centres = (np.arange(len(windows)) * STRIDE + WINDOW / 2) / FPS
     return windows[np.abs(centres - wanted[:, None]).argmin(1)]
 
 

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,6 +53,33 @@ def run_record(**configs: Any) -> dict[str, Any]:
     """Resolved configuration with provenance, JSON-ready."""
     resolved = {name: asdict(c) if is_dataclass(c) and not isinstance(c, type) else c for name, c in configs.items()}
     return json.loads(json.dumps({**resolved, "versions": versions(), "git_commit": git_commit()}, default=str))
+
+
+def check_same_run(folder: Path, record: dict[str, Any], parts: Sequence[str]) -> None:
+    """Makes sure that a run that goes on is the one that was begun.
+
+    Args:
+        folder: The run.
+        record: From `run_record`.
+        parts: Its parts that have to be equal.
+
+    Raises:
+        ValueError: A part differs; lists old and new values.
+    """
+    path = folder / "run_config.json"
+    if not path.is_file():
+        return
+    begun = json.loads(path.read_text())
+    changed = [
+        f"{key} was {begun.get(part, {}).get(key)!r}, is {value!r}"
+        for part in parts
+        for key, value in record[part].items()
+        if begun.get(part, {}).get(key) != value
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} was begun with other settings: {'; '.join(changed)}. Give another --output_dir, or delete this one."
+        )
 
 
 def write_run_record(folder: Path, record: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import Trainer
 
 from mm_adapter.checkpoint import load_trainable, trainable_state, write_coach
+from mm_adapter.epochs import EpochCallback
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_tokenizers import PoseTokenizer
@@ -55,6 +56,8 @@ class CoachTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if self.train_dataset is not None:
+            self.add_callback(EpochCallback(self.train_dataset))  # type: ignore[arg-type]
         self.processor, self.pose_tokenizer, self.run_config = processor, pose_tokenizer, run_config
         self.mapper_learning_rate, self.pose_row_learning_rate = mapper_learning_rate, pose_row_learning_rate
 

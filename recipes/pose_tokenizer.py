@@ -10,6 +10,7 @@ Does not: train on test performers, or tokenize clips (`mm-coach tokenizer encod
     accelerate launch --num_processes 8 recipes/pose_tokenizer.py --config recipes/configs/pose_tokenizer/paper.yaml
 """
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 from trl.scripts.utils import TrlParser
 
-from mm_adapter.run_directory import run_record, write_run_record
+from mm_adapter.epochs import EpochCallback
+from mm_adapter.run_directory import check_same_run, run_record, write_run_record
 from mm_data.files import write_atomically
 from mm_data.motion.pose_folder import is_synthetic, pose_files
 from mm_data.skeleton import MIRRORED_JOINTS, NUM_JOINTS
@@ -51,25 +53,20 @@ class DataArguments:
 class PoseDataset(Dataset[dict[str, torch.Tensor]]):
     """Poses, varied a batch at a time; the variation depends on seed, epoch and row alone, not on the process."""
 
-    def __init__(self, files: dict[str, Path], options: DataArguments, seed: int) -> None:
-        self.arrays = [np.load(path, mmap_mode="r") for path in files.values()]
-        usable = [np.flatnonzero(has_hips(array)) for array in self.arrays]
-        self.sequence = np.repeat(np.arange(len(usable)), [len(frames) for frames in usable])
-        self.frame = np.concatenate(usable)
-        self.options, self.seed, self.epoch = options, seed, 0
+    def __init__(self, poses: torch.Tensor, options: DataArguments, seed: int) -> None:
+        self.poses, self.options, self.seed, self.epoch = poses, options, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called at the start of every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return len(self.poses)
 
     def __getitems__(self, rows: list[int]) -> dict[str, torch.Tensor]:
         """One batch: ``poses`` ``[B, 17, 4]`` and ``hidden`` ``[B, 17]``."""
-        raw = np.stack([self.arrays[self.sequence[row]][self.frame[row]] for row in rows])
         draws = np.stack([np.random.default_rng([self.seed, self.epoch, row]).random(6 + NUM_JOINTS) for row in rows])
-        poses = vary(torch.from_numpy(canonical_poses(raw)), torch.from_numpy(draws[:, :5]).float(), self.options)
+        poses = vary(self.poses[rows], torch.from_numpy(draws[:, :5]).float(), self.options)
         hidden = (draws[:, 6:] < self.options.joint_drop) & (draws[:, 5:6] >= self.options.intact)
         return {"poses": poses, "hidden": torch.from_numpy(hidden)}
 
@@ -139,15 +136,23 @@ class TokenizerTrainer(Trainer):
 
 
 def last_checkpoint(run: Path) -> str | None:
-    """The latest checkpoint whose last file was written; one that a crash cut short is passed over."""
-    complete = [path.parent for path in run.glob("checkpoint-*/trainer_state.json")]
-    return str(max(complete, key=lambda path: int(path.name.rsplit("-", 1)[1]))) if complete else None
+    """The latest checkpoint whose state, which is written last, can be read; one that a crash cut short is passed over."""
+    by_step = {int(path.parent.name.rsplit("-", 1)[1]): path for path in run.glob("checkpoint-*/trainer_state.json")}
+    for _, path in sorted(by_step.items(), reverse=True):
+        with contextlib.suppress(json.JSONDecodeError):
+            json.loads(path.read_text())
+            return str(path.parent)
+    return None
 
 
-def evenly_spaced(motions: list[Motion], count: int) -> torch.Tensor:
-    """``count`` of all poses."""
-    poses = np.concatenate([motion.poses for motion in motions])
-    return torch.from_numpy(poses[np.linspace(0, len(poses) - 1, min(count, len(poses))).astype(int)])
+def all_poses(motions: list[Motion]) -> torch.Tensor:
+    """Canonical poses of every sequence, ``[N, 17, 4]``; all of Ego-Exo4D's are 2.4 GB."""
+    return torch.from_numpy(np.concatenate([motion.poses for motion in motions]))
+
+
+def evenly_spaced(poses: torch.Tensor, count: int) -> torch.Tensor:
+    """``count`` of the poses."""
+    return poses[torch.linspace(0, len(poses) - 1, min(count, len(poses))).long()]
 
 
 def main(data: DataArguments, architecture: PoseTokenizerConfig, training: TrainingArguments) -> None:
@@ -157,33 +162,38 @@ def main(data: DataArguments, architecture: PoseTokenizerConfig, training: Train
     parameters = sum(p.numel() for p in tokenizer.parameters())
     buffers = sum(b.numel() for b in tokenizer.buffers() if b.is_floating_point())
     folder = Path(data.poses)
-    dataset = PoseDataset(pose_files(folder, "train"), data, training.seed)
+    seen = read_motions(pose_files(folder, "train"), has_hips, canonical_poses)
+    dataset = PoseDataset(all_poses(seen), data, training.seed)
+    sequences = len(seen)
+    del seen  # the data set has a copy
     motions = read_motions(pose_files(folder, "test"), has_hips, canonical_poses, data.test_frames)
     main_process = training.process_index == 0
     if main_process:
         print(
             f"[trainable] {parameters:,} parameters, {buffers:,} buffer values; {len(dataset):,} training poses of "
-            f"{len(dataset.arrays)} sequences, {len(motions)} test sequences"
+            f"{sequences} sequences, {len(motions)} test sequences"
         )
     if data.dry_run:
         return
     run = Path(str(training.output_dir))
+    record = run_record(data=data, architecture=architecture, training=training.to_dict(), seed=training.seed)
+    checkpoint = last_checkpoint(run)
+    if checkpoint:
+        check_same_run(run, record, ("data", "architecture"))
     if main_process:
-        record = run_record(data=data, architecture=architecture, training=training.to_dict(), seed=training.seed)
+        print(f"Resuming from {checkpoint}" if checkpoint else f"Training into {run}")
         write_run_record(run, record)
     training.remove_unused_columns = False
     training.ddp_broadcast_buffers = False  # every process computes the same codebook
+    training.dataloader_drop_last = True  # an incomplete batch would be filled up differently on several processes
     trainer = TokenizerTrainer(
-        held_out=evenly_spaced(motions, HELD_OUT_FRAMES),
+        held_out=evenly_spaced(all_poses(motions), HELD_OUT_FRAMES),
         model=tokenizer,
         args=training,
         train_dataset=dataset,
         data_collator=lambda batch: batch,  # __getitems__ already built the batch
+        callbacks=[EpochCallback(dataset)],
     )
-    with training.main_process_first(desc="looking for checkpoints"):
-        checkpoint = last_checkpoint(run)
-    if checkpoint and main_process:
-        print(f"Resuming from {checkpoint}")
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_state()
     if main_process:

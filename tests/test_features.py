@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,19 +72,21 @@ def test_killed_three_times_the_store_is_the_same(
     moments = random.Random(0)
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     kills = 0
-    for _ in range(30):
+
+    def recorded() -> int:
+        return sum(len(path.read_bytes()) for path in (tmp_path / "store").glob("shard-*/status.jsonl"))
+
+    while kills < 3:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        status = tmp_path / "store" / "shard-00000" / "status.jsonl"
-        before = len(status.read_bytes()) if status.is_file() else 0
-        while process.poll() is None and (not status.is_file() or len(status.read_bytes()) == before):
+        before = recorded()
+        while process.poll() is None and recorded() == before:
             time.sleep(0.002)
         time.sleep(moments.random() * 0.02)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        if process.wait() == 0 or kills == 3:
-            break
-    assert kills == 3, "the extraction ended before it could be killed"
+        assert process.poll() is None, "the extraction ended before it could be killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    (tmp_path / "store" / "index.json.1.partial").write_text("left by a process that was killed while it finished")
     with (tmp_path / "store" / "shard-00000" / "status.jsonl").open("a") as file:
         file.write('{"clip": "cut o')
     launch(*command)
@@ -133,12 +136,21 @@ def test_options_change_what_is_stored_and_are_remembered(tiny: Path, clips: lis
     store = FeatureStore(tmp_path / "pooled")
     embedding = store.get(clips[0].clip_id, "exo").astype(np.float32)
     assert embedding.shape == (1, 32) and np.linalg.norm(embedding) == pytest.approx(1, abs=1e-2)
-    with pytest.raises(ValueError, match=r"begun with another.*preprocessing was .*grid of 1.*grid of 2"):
-        extract_features(encoder, name, clips, tiny / "miniature", whole, ExtractionOptions(grid=2))
-    with pytest.raises(ValueError, match=r"begun with another.*other clips"):
-        extract_features(encoder, name, clips[1:], tiny / "miniature", whole, ExtractionOptions())
+    moved = [replace(clips[0], stop=clips[0].stop + 1), *clips[1:]]
+    small = ExtractionOptions(batch_size=2)
+    four = ExtractionOptions(batch_size=4)
+    for wanted, options, message in (
+        (clips, replace(four, grid=2), r"preprocessing was .*grid of 1.*grid of 2"),
+        (clips, small, "batch_size was 4, is 2"),
+        (moved, four, r"clip .* was \{'start'"),
+        (clips[1:], four, "another list of clips"),
+    ):
+        with pytest.raises(ValueError, match=f"begun with something else: .*{message}"):
+            extract_features(encoder, name, wanted, tiny / "miniature", whole, options)
     with pytest.raises(ValueError, match="Unknown output"):
         ExtractionOptions(output="cls")
+    with pytest.raises(ValueError, match="--retry-bad works with one process"):
+        extract_features(encoder, name, clips, tiny / "miniature", whole, replace(four, retry_bad=True), 0, 2)
     with pytest.raises(ValueError, match="workers is 0"):
         ExtractionOptions(workers=0)
 
@@ -213,12 +225,31 @@ def test_reads_are_views_and_survive_pickling_without_data(whole: Path, clips: l
 
 
 def test_features_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    writer = FeatureStoreWriter(tmp_path, FeatureManifest("x", "h", "p", 1, 2, "float16"), ["clip"])
+    writer = FeatureStoreWriter(tmp_path, FeatureManifest("x", "h", "p", 1, 2, "float16"), {"clip": {}})
     with pytest.raises(ValueError, match="Clip clip, view ego"):
         writer.shards[0].write(["clip"], {"ego": np.array([[[np.nan, 0]]]), "exo": np.zeros((1, 1, 2))}, {})
 
 
-def test_verify_finds_what_changed(whole: Path, tmp_path: Path) -> None:
+def test_a_shard_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    manifest = FeatureManifest("x", "h", "p", 1, 2, "float16", ("exo",))
+    values = {"exo": np.ones((1, 1, 2), np.float16)}
+    first = FeatureStoreWriter(tmp_path, manifest, {"clip": {}})
+    first.shards[0].write(["clip"], values, {})
+    second = FeatureStoreWriter(tmp_path, manifest, {"clip": {}})
+    with pytest.raises(ValueError, match=r"Another process is writing .*shard-00000"):
+        second.shards[0].write(["clip"], values, {})
+    del first
+    second.shards[0].write(["clip"], values, {})
+    assert second.finish() == {}
+
+
+def test_stores_of_earlier_versions_say_so(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"encoder": "x", "views": ["ego"]}))
+    with pytest.raises(ValueError, match="written by an earlier version"):
+        FeatureStore(tmp_path)
+
+
+def test_verify_finds_what_changed(whole: Path, clips: list[VideoClip], tmp_path: Path) -> None:
     assert verify_store(whole) == []
     assert launch("mm-coach", "features", "verify", str(whole)).stdout.endswith("arrays as written\n")
     broken = tmp_path / "broken"
@@ -227,9 +258,19 @@ def test_verify_finds_what_changed(whole: Path, tmp_path: Path) -> None:
     array[3, 0, 0] = np.nan
     array.flush()
     (broken / "shard-00000" / "exo.npy").unlink()
+    (broken / "shard-00001" / "exo.npy").write_bytes(b"")
+    index = json.loads((broken / "index.json").read_text())
+    index[clips[0].clip_id], index[clips[1].clip_id] = index[clips[1].clip_id], index[clips[0].clip_id]
+    (broken / "index.json").write_text(json.dumps(index))
     done = launch("mm-coach", "features", "verify", str(broken), check=False)
     assert done.returncode == 1
-    for problem in ("ego.npy has changed", "ego.npy holds values that are not finite", "exo.npy is missing"):
+    for problem in (
+        "ego.npy has changed",
+        "ego.npy holds values that are not finite",
+        "exo.npy is missing",
+        "exo.npy is not readable",
+        "index.json has changed",
+    ):
         assert problem in done.stdout
     with pytest.raises(FileNotFoundError, match="no finished feature store"):
         verify_store(tmp_path)
@@ -303,10 +344,15 @@ def test_omnivore_files_that_cannot_be_used_are_reported(tmp_path: Path) -> None
     clips = {c.clip_id: c for c in (omnivore_clip("t1", 0, 32), omnivore_clip("t2", 0, 32), omnivore_clip("t3", 900, 960), omnivore_clip("t3", 0, 32))}  # fmt: skip
     with pytest.raises(ValueError, match="3 of 4 clips could not be encoded"):
         import_omnivore(release, clips, tmp_path / "refused", 2)
+    late = omnivore_clip("t3", 0, 640)  # features end after 11 of its 21 seconds
+    assert "end at 11.2 s" in import_omnivore(release, {"late": late}, tmp_path / "late", 4, max_bad_share=1.0)["late"]
     bad = import_omnivore(release, clips, tmp_path / "store", 2, max_bad_share=1.0)
     assert (
         "does not exist" in bad["t1:0-32"] and "expected a tensor" in bad["t2:0-32"] and "end at" in bad["t3:900-960"]
     )
+    shutil.copy(folder / "t3_cam02_0.pt", folder / "t1_cam02_0.pt")
+    again = import_omnivore(release, clips, tmp_path / "store", 2, max_bad_share=1.0, retry_bad=True)
+    assert set(again) == {"t2:0-32", "t3:900-960"}
     with pytest.raises(FileNotFoundError, match=r"--parts features/omnivore_video"):
         import_omnivore(tmp_path, clips, tmp_path / "x", 2)
     assert feature_file("u", "takes/x/gp01.mp4") == "u_gp01_0.pt"

@@ -192,8 +192,9 @@ def test_a_whole_small_file_of_published_size_loads(tmp_path: Path) -> None:
     config = PRESETS["S"]
     shapes = published_shapes(config, 8) | {"clip_pos_embed": (1, 2049, 384)} | decoders(config, 1408, mlp=True)
     path = write({name: torch.zeros(shape, dtype=torch.float16) for name, shape in shapes.items()}, tmp_path / "S.bin")
-    model, name = build_encoder("S", path, frames=4, dtype=torch.bfloat16)
-    assert model.pos_embed.shape == (1, 1025, 384) and model.pos_embed.dtype == torch.bfloat16
+    model, name = build_encoder("S", path, frames=4, image_size=280, dtype=torch.bfloat16)
+    assert model.pos_embed.shape == (1, 1601, 384) and model.pos_embed.dtype == torch.bfloat16
+    assert model(torch.zeros(1, 3, 4, 280, 280), grid=4)["tokens"].shape == (1, 64, 384)
     assert name == "InternVideo2-S (S.bin)"
 
 
@@ -241,8 +242,38 @@ def test_files_that_cannot_be_trusted_or_read_are_refused(tmp_path: Path) -> Non
     plain.write_bytes(pickle.dumps({}))
     with pytest.raises(ValueError, match=r"plain\.safetensors: \d+ bytes that are not a readable checkpoint"):
         load_published(plain, SMALL)
+    for name, content in {
+        "page.pt": b"<!doctype html>",
+        "pointer.pt": b"version https://git-lfs",
+        "empty.pt": b"",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}: \d+ bytes that are not a readable checkpoint .*web page"):
+            load_published(tmp_path / name, SMALL)
+    for content in ([1, 2], torch.zeros(3), {1: torch.zeros(2)}, {"module": {}}):
+        torch.save(content, tmp_path / "odd.pt")
+        with pytest.raises(ValueError, match=r"odd\.pt: holds no named tensors"):
+            load_published(tmp_path / "odd.pt", SMALL)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         load_published(tmp_path / "nothing.pt", SMALL)
+
+
+@pytest.mark.parametrize("last_block", [True, False])
+def test_files_without_pooling_give_tokens_alone(last_block: bool, tmp_path: Path) -> None:
+    shapes = {
+        name: shape
+        for name, shape in published_shapes(SMALL, 4).items()
+        if not name.startswith("clip_projector") and (last_block or not name.startswith("blocks.2."))
+    }
+    state = random_state(shapes)
+    model = load_published(write(state, tmp_path / "file.pt"), SMALL).eval()
+    pool = {name: shape for name, shape in published_shapes(SMALL, 4).items() if name not in shapes}
+    whole = load_published(write(state | random_state(pool), tmp_path / "whole.pt"), SMALL).eval()
+    video = torch.randn(1, 3, 4, 224, 224)
+    with torch.no_grad():
+        out = model(video, 2)
+        torch.testing.assert_close(out["tokens"], whole(video, 2)["tokens"])
+    assert set(out) == {"tokens"}
 
 
 def test_encoder_says_when_it_is_random_and_is_reproducible() -> None:
@@ -254,6 +285,8 @@ def test_encoder_says_when_it_is_random_and_is_reproducible() -> None:
         build_encoder("huge", None)
     with pytest.raises(ValueError, match="0 frames per clip"):
         build_encoder("tiny", None, frames=0)
+    with pytest.raises(ValueError, match="Image size 225 is not a multiple of the patch size 14"):
+        build_encoder("S", None, image_size=225)
 
 
 # --- mathematics -----------------------------------------------------------------------------------------------------

@@ -154,6 +154,7 @@ def test_unusual_rigs_need_a_map(tmp_path: Path) -> None:
         (lambda t: t.rsplit(" ", 1)[0] + " abc\n", "could not convert string to float"),
         (lambda t: t.replace("Zrotation", "Wrotation"), "unknown channels Wrotation"),
         (lambda t: t.replace("Frame Time: 0.0166667", "Frame Time: 0"), "expected 'Frames: N' and 'Frame Time: seconds'"),
+        (lambda t: t.replace("Frame Time: 0.0166667", "Frame Time: 1e8"), "expected 'Frames: N' and 'Frame Time: seconds'"),
         (lambda t: t.replace("OFFSET 10 0 0", "OFFSET 10 zero 0"), "could not convert"),
     ],
 )  # fmt: skip
@@ -199,8 +200,8 @@ def standing(frames: int, joints: int, scale: float = 1.0) -> np.ndarray:
     """An upright figure in HumanML3D's order and axes."""
     array = np.zeros((frames, joints, 3))
     array[..., 0] = 0.1 * np.arange(joints)
-    for joint, height in {1: 0.9, 2: 0.9, 4: 0.5, 5: 0.5, 7: 0.1, 8: 0.1}.items():
-        array[:, joint] = (0.1 if joint in (1, 4, 7) else -0.1, height, 0.0)
+    for joint, height in {1: 0.9, 2: 0.9, 4: 0.5, 5: 0.5, 7: 0.1, 8: 0.1, 16: 1.4, 17: 1.4}.items():
+        array[:, joint] = (0.1 if joint in (1, 4, 7, 16) else -0.1, height, 0.0)
     return array * scale
 
 
@@ -223,7 +224,7 @@ def test_arrays_are_resampled_split_and_counted(tmp_path: Path) -> None:
     poses = np.load(pose_files(tmp_path / "out", "train")["train__a"])
     np.testing.assert_allclose(poses[:, JOINT_INDEX["left-hip"], 1], -np.arange(61) * 0.01 * 20 / 30, atol=1e-6)
     assert manifest["funnel"][0]["kept"] == 2 and sum(manifest["funnel"][0]["dropped"].values()) == 2
-    assert any("new_joints" in reason for reason in manifest["funnel"][0]["dropped"])
+    assert any("new_joints" in example for example in manifest["funnel"][0]["examples"]["cannot be used"])
 
 
 def test_the_wrong_unit_is_noticed(tmp_path: Path) -> None:
@@ -241,7 +242,47 @@ def test_the_wrong_unit_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Unknown unit"):
         ImportOptions("bvh", unit="ft")
     with pytest.raises(ValueError, match="fps is 0"):
-        ImportOptions("bvh", fps=0.0)
+        ImportOptions("smpl", fps=0.0)
+    with pytest.raises(ValueError, match="BVH files say their own frame rate"):
+        ImportOptions("bvh", fps=30.0)
+    with pytest.raises(ValueError, match="has to be lines like"):
+        ImportOptions("bvh", joint_map=["left-hip"])  # type: ignore[arg-type]
+
+
+def test_mirrored_twins_stay_on_one_side(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    for number in range(30):
+        for prefix in ("", "M"):
+            np.save(tmp_path / "source" / f"{prefix}{number:06d}.npy", standing(3, 22))
+    manifest = import_motion(
+        tmp_path / "source", tmp_path / "out", ImportOptions("humanml3d", test_share=0.3), Silent()
+    )
+    split = {entry["name"]: entry["split"] for entry in manifest["sequences"]}
+    assert set(split.values()) == {"train", "test"}
+    assert all(split[f"M{number:06d}"] == split[f"{number:06d}"] for number in range(30))
+
+
+def test_names_that_collide_and_bodies_that_lie_are_refused(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "a").mkdir(parents=True)
+    np.save(source / "a" / "b.npy", standing(3, 22))
+    np.save(source / "a__b.npy", standing(3, 22))
+    with pytest.raises(ValueError, match="1 sequences would have the same name, such as a__b"):
+        import_motion(source, tmp_path / "out", ImportOptions("humanml3d"), Silent())
+    (source / "a__b.npy").unlink()
+    with pytest.raises(ValueError, match=r"in half of the sequences .*Set --up"):
+        import_motion(source, tmp_path / "out", ImportOptions("humanml3d", up="z"), Silent())
+    assert not (tmp_path / "out" / "poses.json").exists()
+    one_file = import_motion(source / "a" / "b.npy", tmp_path / "out", ImportOptions("humanml3d"), Silent())
+    assert [entry["name"] for entry in one_file["sequences"]] == ["b"]
+    arrays: dict[str, Any] = {"x/y": standing(3, 22), "z": standing(3, 22)}
+    np.savez(source / "a" / "c.npz", **arrays)
+    np.save(source / "a" / "d.npy", np.zeros((3, 22, 3), dtype="U3"))
+    manifest = import_motion(source, tmp_path / "out", ImportOptions("humanml3d", max_drop_rate=0.9), Silent())
+    assert manifest["funnel"][0]["dropped"] == {"cannot be used": 2}
+    assert any(
+        "'x/y' cannot become a file name" in example for example in manifest["funnel"][0]["examples"]["cannot be used"]
+    )
 
 
 # --- data sets -------------------------------------------------------------------------------------------------------

@@ -39,9 +39,10 @@ def codes_of(tiny: Path, run: Path) -> np.ndarray:
 
 
 def test_two_processes_equal_one_on_the_same_global_batch(tiny: Path, tmp_path: Path) -> None:
-    flags = ("--max_steps", "15", "--joint_drop", "0.2")
-    one = train(tiny, tmp_path / "one", *flags, "--per_device_train_batch_size", "32")
-    two = train(tiny, tmp_path / "two", *flags, "--per_device_train_batch_size", "16", processes=2)
+    flags = ("--max_steps", "20", "--joint_drop", "0.2")  # into the second epoch, whose variations are others
+    one = train(tiny, tmp_path / "one", *flags, "--per_device_train_batch_size", "256")
+    two = train(tiny, tmp_path / "two", *flags, "--per_device_train_batch_size", "128", processes=2)
+    assert one[-1]["epoch"] > 1
     for key in ("joint_loss", "commitment_loss", "codes_used", "perplexity", "held_out_mpjpe_mm"):
         assert [e[key] for e in two if key in e] == pytest.approx([e[key] for e in one if key in e], rel=2e-3), key
     first, second = (load_file(tmp_path / run / "tokenizer" / "model.safetensors") for run in ("one", "two"))
@@ -51,12 +52,15 @@ def test_two_processes_equal_one_on_the_same_global_batch(tiny: Path, tmp_path: 
 
 @pytest.mark.parametrize("quantizer", [(), ("--fsq_levels", "4", "4", "4")])
 def test_resumed_training_equals_straight_training(tiny: Path, tmp_path: Path, quantizer: tuple[str, ...]) -> None:
-    flags = ("--max_steps", "20", "--save_steps", "10", "--save_total_limit", "5", "--joint_drop", "0.2", *quantizer)
+    """Resumed inside the second epoch, and into the third."""
+    flags = ("--max_steps", "32", "--save_steps", "16", "--save_total_limit", "5", "--joint_drop", "0.2", *quantizer)
+    flags = (*flags, "--per_device_train_batch_size", "256", "--logging_steps", "4")
     straight = train(tiny, tmp_path / "straight", *flags)
-    shutil.copytree(tmp_path / "straight" / "checkpoint-10", tmp_path / "resumed" / "checkpoint-10")
+    assert 1 < json.loads((tmp_path / "straight" / "checkpoint-16" / "trainer_state.json").read_text())["epoch"] < 1.9
+    shutil.copytree(tmp_path / "straight" / "checkpoint-16", tmp_path / "resumed" / "checkpoint-16")
     # A checkpoint that a crash cut short has no state yet and is passed over.
-    shutil.copytree(tmp_path / "straight" / "checkpoint-20", tmp_path / "resumed" / "checkpoint-20")
-    (tmp_path / "resumed" / "checkpoint-20" / "trainer_state.json").unlink()
+    shutil.copytree(tmp_path / "straight" / "checkpoint-32", tmp_path / "resumed" / "checkpoint-32")
+    (tmp_path / "resumed" / "checkpoint-32" / "trainer_state.json").write_text('{"global_')
     resumed = train(tiny, tmp_path / "resumed", *flags)
     assert [e["loss"] for e in resumed if "loss" in e] == [e["loss"] for e in straight if "loss" in e]
     unchanged = codes_of(tiny, tmp_path / "resumed") == codes_of(tiny, tmp_path / "straight")
@@ -64,10 +68,18 @@ def test_resumed_training_equals_straight_training(tiny: Path, tmp_path: Path, q
     assert fingerprint(load_tokenizer(tmp_path / "resumed" / "tokenizer")) == fingerprint(load_tokenizer(tmp_path / "straight" / "tokenizer"))  # fmt: skip
 
 
+def test_a_run_does_not_go_on_under_other_settings(tiny: Path, tmp_path: Path) -> None:
+    train(tiny, tmp_path, "--max_steps", "4", "--save_steps", "2")
+    inputs = ["--poses", str(tiny / "tuples"), "--output_dir", str(tmp_path), "--test_frames", "20"]
+    done = launch(sys.executable, *RECIPE, *inputs, "--coordinate_scale", "1", "--mirror", "0.25", check=False)
+    assert done.returncode and "was begun with other settings: mirror was 0.5, is 0.25; coordinate_scale was 10.0, is 1.0" in done.stderr  # fmt: skip
+
+
 def test_poses_are_varied_by_row_and_epoch_alone(tiny: Path) -> None:
     recipe = load_script(ROOT / "recipes" / "pose_tokenizer.py")
     options = recipe.DataArguments(poses=str(tiny / "tuples"), joint_drop=0.3, intact=0.5)
-    dataset = recipe.PoseDataset(pose_files(tiny / "tuples", "train"), options, seed=0)
+    motions = read_motions(pose_files(tiny / "tuples", "train"), has_hips, canonical_poses)
+    dataset = recipe.PoseDataset(recipe.all_poses(motions), options, seed=0)
     rows = list(range(0, 600, 2))
     batch = dataset.__getitems__(rows)
     part = dataset.__getitems__(rows[10:20])
@@ -156,8 +168,10 @@ def test_trained_tokenizer_is_measured_drawn_and_round_trips_files(tiny: Path, t
     launch("mm-coach", "tokenizer", "decode", str(tmp_path / "codes.npz"), str(tokenizer), str(tmp_path / "poses.npy"))
     decoded, raw = np.load(tmp_path / "poses.npy"), np.load(take)
     encode, decode = numpy_codec(load_tokenizer(tokenizer))
-    expected = decode(encode(canonical_poses(raw[has_hips(raw)])))
-    np.testing.assert_allclose(decoded[..., :3], expected, atol=1e-6)
+    canonical = canonical_poses(raw[has_hips(raw)])
+    seen = canonical[..., 3] > 0
+    np.testing.assert_allclose(decoded[..., :3], np.where(seen[..., None], decode(encode(canonical)), 0), atol=1e-6)
+    assert np.array_equal(decoded[..., 3] > 0, seen)
 
     launch("mm-coach", "tokenizer", "decode", str(tiny / "pose_codes"), str(tokenizer), str(tmp_path / "clips.npz"))
     assert next(iter(np.load(tmp_path / "clips.npz").values())).shape == (3, 17, 4)

@@ -3,28 +3,34 @@
 import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
-from mm_data.video import DECODERS, VideoError, available_decoder, middle_times, read_frames
+from mm_data.video import DECODERS, VideoError, middle_times, read_frames, torchcodec_loads
 
 decoders = pytest.mark.parametrize(
     "decoder",
     [
         "pyav",
-        pytest.param(
-            "torchcodec", marks=pytest.mark.skipif(available_decoder() == "pyav", reason="does not load here")
-        ),
+        pytest.param("torchcodec", marks=pytest.mark.skipif(not torchcodec_loads(), reason="does not load here")),
     ],
 )
 
 
-def write_video(path: Path, images: list[np.ndarray], times: list[float] | None = None, gop: int = 12) -> Path:
-    """A nearly lossless H.264 video; ``times`` are seconds, by default 30 fps."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30, options={"crf": "1", "g": str(gop)})
+def write_video(
+    path: Path,
+    images: list[np.ndarray],
+    times: list[float] | None = None,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """A nearly lossless video; ``times`` are seconds, by default 30 fps."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream: Any = container.add_stream(codec, rate=30, options={"crf": "1", "g": "12", **(options or {})})
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv444p"
         stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
@@ -61,9 +67,48 @@ def test_frames_are_those_on_screen_at_the_time(numbered: Path, decoder: str) ->
 
 
 @decoders
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "container_options"),
+    [
+        ("closed.mp4", "libx264", {}, {}),
+        ("open.mp4", "libx264", {"x264-params": "open-gop=1:bframes=3"}, {}),
+        (
+            "hevc.mp4",
+            "libx265",
+            {"x265-params": "keyint=12:log-level=none"},
+            {},
+        ),  # open groups by default, as phones write
+        ("fragmented.mp4", "libx264", {}, {"movflags": "frag_keyframe+empty_moov"}),
+        ("stream.ts", "libx264", {}, {}),
+        ("matroska.mkv", "libx264", {}, {}),
+    ],
+)
+def test_every_frame_alone_is_the_right_one(
+    name: str, codec: str, options: dict[str, str], container_options: dict[str, str], tmp_path: Path, decoder: str
+) -> None:
+    if decoder == "torchcodec" and name in ("open.mp4", "stream.ts"):
+        pytest.skip("torchcodec refuses such files: 'no more frames left to decode'")
+    images = [grey(k) for k in range(75)]
+    path = write_video(tmp_path / name, images, codec=codec, options=options, container_options=container_options)
+    found = [numbers(read_frames(path, np.array([(k + 0.5) / 30]), decoder))[0] for k in range(75)]
+    assert found == [k % 16 for k in range(75)]
+
+
+def test_frames_of_changing_size_are_a_video_error(tmp_path: Path) -> None:
+    first = write_video(tmp_path / "a.ts", [grey(k, (64, 64)) for k in range(30)])
+    second = write_video(
+        tmp_path / "b.ts", [grey(k, (96, 96)) for k in range(30)], times=[1 + k / 30 for k in range(30)]
+    )
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    with pytest.raises(VideoError, match=r"joined\.ts: (cannot be read|ends at)"):
+        read_frames(joined, np.array([0.5, 1.7]))
+
+
+@decoders
 def test_variable_frame_rate_goes_by_time_stamps(tmp_path: Path, decoder: str) -> None:
     times = [0.0, 0.033, 0.5, 0.9, 1.0, 2.5, 2.533]
-    path = write_video(tmp_path / "variable.mp4", [grey(k) for k in range(7)], times, gop=2)
+    path = write_video(tmp_path / "variable.mp4", [grey(k) for k in range(7)], times, options={"g": "2"})
     assert numbers(read_frames(path, np.array([0.01, 0.4, 0.6, 0.95, 2.4, 2.51]), decoder)) == [0, 1, 2, 3, 4, 5]
 
 

@@ -1,10 +1,13 @@
 """Reads frames of a clip from a video file by time (PyAV)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 
 
 class VideoError(ValueError):
@@ -38,13 +41,13 @@ def read_duration(path: Path) -> float:
     raise VideoError(f"{path}: has no video stream of a known length; export it again as an mp4.")
 
 
-def available_decoder() -> str:
-    """``torchcodec`` where it loads (it needs FFmpeg's libraries and a torch it was built for), else ``pyav``."""
+def torchcodec_loads() -> bool:
+    """Whether torchcodec is installed and loads; it needs FFmpeg's libraries and a torch it was built for."""
     try:
         from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found] # noqa: F401
     except (ImportError, OSError, RuntimeError):
-        return "pyav"
-    return "torchcodec"
+        return False
+    return True
 
 
 def read_frames(path: Path, times: np.ndarray, decoder: str = "pyav") -> np.ndarray:
@@ -68,7 +71,12 @@ def read_frames(path: Path, times: np.ndarray, decoder: str = "pyav") -> np.ndar
     """
     if not path.is_file():
         raise FileNotFoundError(f"Video {path} does not exist; check the takes folder of the data set.")
-    return DECODERS[decoder](path, times)
+    try:
+        return DECODERS[decoder](path, times)
+    except VideoError:
+        raise
+    except (ValueError, OverflowError, ZeroDivisionError) as error:  # frames of different sizes, impossible time stamps
+        raise VideoError(f"{path}: cannot be read ({error}); export it again as an mp4.") from error
 
 
 def _read_with_pyav(path: Path, times: np.ndarray) -> np.ndarray:
@@ -83,8 +91,7 @@ def _read_with_pyav(path: Path, times: np.ndarray) -> np.ndarray:
             stream.codec_context.thread_count = 1  # callers decode several files at once
             base = float(stream.time_base or 0)
             origin = (stream.start_time or 0) * base
-            container.seek(int((times[0] + origin) / base), stream=stream, backward=True)
-            for frame in container.decode(stream):
+            for frame in _from_before(container, stream, float(times[0]), base, origin):
                 shown = (frame.pts or 0) * base - origin
                 # A frame is on screen until the next one starts.
                 while len(frames) < len(times) and latest is not None and times[len(frames)] < shown - 1e-6:
@@ -103,6 +110,27 @@ def _read_with_pyav(path: Path, times: np.ndarray) -> np.ndarray:
     if len(frames) < len(times):
         raise _ends_early(path, end, times[len(frames)])
     return np.stack(frames)
+
+
+def _from_before(
+    container: InputContainer, stream: VideoStream, time: float, base: float, origin: float
+) -> Iterator[av.VideoFrame]:
+    """Decodes from a key frame at or before a time.
+
+    Where a file has no exact index, or groups of pictures that lean on the one before (x265's default), a seek lands later
+    or its first pictures cannot be decoded. So the first decoded frame is checked, and the seek repeated from further back.
+    """
+    for margin in (0.0, 1.0, 4.0, 16.0):
+        container.seek(int((max(time - margin, 0.0) + origin) / base), stream=stream, backward=True)
+        decoded = container.decode(stream)
+        first = next(decoded, None)
+        if first is not None and (first.pts or 0) * base - origin <= time + 1e-6:
+            yield first
+            yield from decoded
+            return
+    with av.open(container.name) as unsought:
+        unsought.streams.video[0].codec_context.thread_count = 1
+        yield from unsought.decode(video=0)
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
@@ -142,4 +170,4 @@ def _ends_early(path: Path, end: float, wanted: float) -> VideoError:
 _END_SLACK = 0.05  # seconds; durations are rounded, so the last frame may be asked for just after its end
 
 DECODERS = {"pyav": _read_with_pyav, "torchcodec": _read_with_torchcodec}
-"""Decoders by name. Their colours differ by rounding, so a feature store says which one it used."""
+"""Decoders by name. torchcodec cannot read MPEG-TS and open groups of pictures exactly, and says so; PyAV can."""

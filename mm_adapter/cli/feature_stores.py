@@ -12,7 +12,7 @@ def run_ls(args: argparse.Namespace) -> None:
     manifest = store.manifest
     size = sum(os.path.getsize(args.store / name) for name in manifest.sha256)
     print(
-        f"{args.store}: {len(store)} clips, {len(manifest.rejected)} rejected, {size / 2**20:.1f} MiB in {len(manifest.sha256)} arrays"
+        f"{args.store}: {len(store)} clips, {len(manifest.rejected)} rejected, {size / 2**20:.1f} MiB in {len(store.manifest.sha256) - 1} arrays"
     )
     print(f"  encoder        {manifest.encoder}  {manifest.encoder_hash[:16]}")
     print(f"  preprocessing  {manifest.preprocessing}")
@@ -31,7 +31,7 @@ def run_verify(args: argparse.Namespace) -> int:
     problems = verify_store(args.store)
     for problem in problems:
         print(problem)
-    arrays = len(FeatureManifest.read(args.store).sha256)
+    arrays = sum(name.endswith(".npy") for name in FeatureManifest.read(args.store).sha256)
     print(
         f"{args.store}: {len(problems)} problems in {arrays} arrays"
         if problems

@@ -13,7 +13,7 @@ from mm_adapter.internvideo2 import build_encoder
 from mm_adapter.omnivore import import_omnivore
 from mm_data.clip_list import read_clips
 from mm_data.tuple_store import clips_of_folder
-from mm_data.video import DECODERS, available_decoder
+from mm_data.video import torchcodec_loads
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -22,26 +22,28 @@ def run_extract(args: argparse.Namespace) -> None:
     """Extracts features; one of several processes when launched by accelerate."""
     state = PartialState(cpu=not torch.cuda.is_available())  # without, accelerate takes CPU processes for single ones
     device = state.device or torch.device("cpu")
-    decoder = available_decoder() if args.decoder == "auto" else args.decoder
-    for what, value, known in (("decoder", decoder, DECODERS), ("dtype", args.dtype, ("auto", *_DTYPES))):
-        if value not in known:
-            raise ValueError(
-                f"Unknown {what} {value!r}; choose from auto, {', '.join(k for k in known if k != 'auto')}."
-            )
+    if args.decoder == "torchcodec" and not torchcodec_loads():
+        raise ValueError(
+            "torchcodec is not installed or does not load here; use --decoder pyav (`mm-coach doctor` says more)."
+        )
     dtype = _automatic_dtype(device) if args.dtype == "auto" else _DTYPES[args.dtype]
     options = ExtractionOptions(
-        args.output, args.grid, decoder, args.batch_size, args.workers, args.max_bad, args.retry_bad
+        args.output,
+        args.grid,
+        args.decoder,
+        args.batch_size,
+        args.attention,
+        args.compile,
+        args.workers,
+        args.max_bad,
+        args.retry_bad,
     )
     clips, videos = read_clips(args.source, args.videos)
-    encoder, name = build_encoder(args.encoder, args.weights, args.frames, dtype)
-    encoder = encoder.to(device)
-    encoder.use_attention(args.attention)
-    if args.compile:
-        encoder.compile()
+    encoder, name = build_encoder(args.encoder, args.weights, args.frames, args.image_size, dtype)
     report = ConsoleReport(quiet=not state.is_main_process)
     with report.progress(f"encoding clips with {name}", len(clips)) as progress:
         rejected = extract_features(
-            encoder, name, clips, videos, args.out, options, state.process_index, state.num_processes,
+            encoder.to(device), name, clips, videos, args.out, options, state.process_index, state.num_processes,
             lambda done, total: progress(done * len(clips) // max(total, 1)),
         )  # fmt: skip
     if rejected is None:
@@ -56,7 +58,7 @@ def run_import_omnivore(args: argparse.Namespace) -> None:
     clips = clips_of_folder(args.tuples)
     with ConsoleReport().progress("cutting clips", len(clips)) as progress:
         rejected = import_omnivore(
-            args.release, clips, args.out, args.tokens, args.max_bad, lambda done, total: progress(done)
+            args.release, clips, args.out, args.tokens, args.max_bad, args.retry_bad, lambda done, total: progress(done)
         )
     _print_rejected(rejected)
     print(f"{args.out}: {len(clips) - len(rejected)} clips, {len(rejected)} left out")

@@ -35,10 +35,19 @@ def run_import_motion(args: argparse.Namespace) -> None:
     """Converts motion to a folder of poses."""
     report = ConsoleReport()
     if args.format == "dataset":
+        given = [name for name in ("unit", "up", "fps", "joint_map", "test_share") if getattr(args, name) is not None]
+        if given:
+            raise ValueError(f"A data set says its own unit, axes, rate and split; leave out {', '.join(given)}.")
         manifest = import_dataset(args.source, args.out, report, args.workers)
     else:
-        given = yaml.safe_load(args.joint_map.read_text()) if args.joint_map else None
-        options = ImportOptions(args.format, args.unit, args.up, args.fps, given, args.test_share)
+        options = ImportOptions(
+            args.format,
+            args.unit or "m",
+            args.up,
+            args.fps,
+            _read_joint_map(args.joint_map) if args.joint_map else None,
+            0.1 if args.test_share is None else args.test_share,
+        )
         manifest = import_motion(args.source, args.out, options, report)
     for stage in manifest["funnel"]:
         for reason, count in stage["dropped"].items():
@@ -47,13 +56,20 @@ def run_import_motion(args: argparse.Namespace) -> None:
     print(f"{args.out}: " + ", ".join(f"{len(n)} {split} sequences of {sum(n)} frames" for split, n in frames.items()))
 
 
+def _read_joint_map(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML ({error}).") from error
+
+
 def run_encode(args: argparse.Namespace) -> None:
     """Tokenizes poses; a store of the same tokenizer and clips is left as it is."""
-    tokenizer = _load(args.tokenizer)
     if args.source.is_file():
-        _encode_file(args.source, tokenizer, args.out)
+        _encode_file(args.source, _load(args.tokenizer), args.out)
         return
     clips = clips_of_folder(args.source)
+    tokenizer = _load(args.tokenizer)
     if (args.out / "codes.json").is_file():
         store = PoseCodeStore.load(args.out)
         made_by = (store.tokenizer_fingerprint, store.frames)
@@ -75,8 +91,9 @@ def _encode_file(source: Path, tokenizer: PoseTokenizer, out: Path) -> None:
     usable = np.flatnonzero(has_hips(poses))
     if not len(usable):
         raise ValueError(f"{source}: none of its {len(poses)} frames has both hips.")
-    codes = numpy_codec(tokenizer)[0](canonical_poses(poses[usable]))
-    np.savez(out, codes=codes, frames=usable, tokenizer=fingerprint(tokenizer))
+    canonical = canonical_poses(poses[usable])
+    codes = numpy_codec(tokenizer)[0](canonical)
+    np.savez(out, codes=codes, frames=usable, visible=canonical[..., 3] > 0, tokenizer=fingerprint(tokenizer))
     print(f"{out}: {len(usable)} of {len(poses)} frames as {codes.shape[1]} codes each; the others lack a hip")
 
 
@@ -87,18 +104,18 @@ def run_decode(args: argparse.Namespace) -> None:
     if args.codes.is_file():
         _check_ending(args.out, ".npy")
         archive = load_archive(args.codes)
-        if not {"codes", "tokenizer"} <= archive.keys():
+        if not {"codes", "visible", "tokenizer"} <= archive.keys():
             raise ValueError(
                 f"{args.codes}: not written by `mm-coach tokenizer encode`; it holds {', '.join(archive)}."
             )
         _check_maker(args.codes, str(archive["tokenizer"]), tokenizer)
-        np.save(args.out, _with_flags(decode(archive["codes"])))
+        np.save(args.out, _with_flags(decode(archive["codes"]), archive["visible"]))
         print(f"{args.out}: {len(archive['codes'])} frames [17, 4]")
         return
     _check_ending(args.out, ".npz")
     store = PoseCodeStore.load(args.codes)
     _check_maker(args.codes, store.tokenizer_fingerprint, tokenizer)
-    arrays: dict[str, Any] = {clip: _with_flags(decode(store[clip])) for clip in store}
+    arrays: dict[str, Any] = {clip: _with_flags(decode(store[clip]), np.True_) for clip in store}
     np.savez(args.out, **arrays)
     print(f"{args.out}: {len(store)} clips [{store.frames}, 17, 4]")
 
@@ -146,8 +163,10 @@ def _check_maker(path: Path, maker: str, tokenizer: PoseTokenizer) -> None:
         )
 
 
-def _with_flags(joints: np.ndarray) -> np.ndarray:
-    return np.concatenate([joints, np.ones_like(joints[..., :1])], axis=-1).astype(np.float32)
+def _with_flags(joints: np.ndarray, visible: np.ndarray | np.bool) -> np.ndarray:
+    """``[..., 17, 4]``; joints that were absent before encoding are absent again."""
+    flags = np.broadcast_to(visible, joints.shape[:-1])[..., None]
+    return np.where(flags, np.concatenate([joints, flags], axis=-1), 0.0).astype(np.float32)
 
 
 def _print_summary(result: dict) -> None:

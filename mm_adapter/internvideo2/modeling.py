@@ -33,6 +33,8 @@ class InternVideo2Config:
         embed_dim: Width of the contrastive projection, 0 without one.
         image_positions: Whether single frames have a position embedding of their own (stage-2 1B only). Without, they use
             the temporal mean. The loader takes this from the file, because a wrong choice degrades features silently.
+        pooling: Whether there are attention pooling and, before it, a last block. Some vision-only files lack them; they
+            give ``tokens`` alone.
     """
 
     width: int
@@ -46,6 +48,7 @@ class InternVideo2Config:
     pool_dim: int = 768
     embed_dim: int = 512
     image_positions: bool = False
+    pooling: bool = True
 
     @property
     def grid(self) -> int:
@@ -190,8 +193,8 @@ class InternVideo2(nn.Module):
         if config.image_positions:
             self.img_pos_embed = nn.Parameter(torch.zeros(1, 1 + config.grid**2, config.width))
             nn.init.trunc_normal_(self.img_pos_embed, std=0.02)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
-        self.clip_projector = _AttentionPool(config)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth if config.pooling else config.depth - 1))
+        self.clip_projector = _AttentionPool(config) if config.pooling else None
         self.vision_proj = nn.Linear(config.pool_dim, config.embed_dim) if config.embed_dim else None
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -229,7 +232,7 @@ class InternVideo2(nn.Module):
         Returns:
             ``tokens`` ``[B, T·g·g, D]``: the penultimate block without CLS, layer-normalised (the trunk has no final
             norm), averaged; and ``pooled`` ``[B, P]``: attention pooling over the last block, through the contrastive
-            projection where the configuration has one, L2-normalised. Both fp32.
+            projection where the configuration has one, L2-normalised; not without ``pooling``. Both fp32.
 
         Raises:
             ValueError: Another number of frames.
@@ -237,18 +240,17 @@ class InternVideo2(nn.Module):
         frames, side = video.shape[2], self.config.grid
         x = self.patch_embed(video.to(self.cls_token.dtype))
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1).float() + self._positions(frames).float()
-        for block in self.blocks[:-1]:
+        for block in self.blocks[: self.config.depth - 1]:
             x = block(x)
         patches = F.layer_norm(x[:, 1:], (self.config.width,)).unflatten(1, (frames, side, side))
         patches = patches.flatten(0, 1).permute(0, 3, 1, 2)  # [B·T, D, side, side]
         tokens = F.adaptive_avg_pool2d(patches, grid).flatten(2).transpose(1, 2)  # [B·T, g·g, D]
-        pooled = self.clip_projector(self.blocks[-1](x).to(self.cls_token.dtype))
-        if self.vision_proj is not None:
-            pooled = self.vision_proj(pooled)
-        return {
-            "tokens": tokens.unflatten(0, (len(video), frames)).flatten(1, 2),
-            "pooled": F.normalize(pooled.float(), dim=-1),
-        }
+        out = {"tokens": tokens.unflatten(0, (len(video), frames)).flatten(1, 2)}
+        if self.clip_projector is not None:
+            pooled = self.clip_projector(self.blocks[-1](x).to(self.cls_token.dtype))
+            pooled = pooled if self.vision_proj is None else self.vision_proj(pooled)
+            out["pooled"] = F.normalize(pooled.float(), dim=-1)
+        return out
 
     def _positions(self, frames: int) -> Tensor:
         if frames == 1 and self.config.image_positions:

@@ -14,9 +14,12 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def resize_frames(frames: np.ndarray, size: int) -> Tensor:
     """RGB frames ``[T, H, W, 3]`` uint8 to ``[3, T, size, size]`` uint8."""
-    video = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
-    video = F.interpolate(video, size=(size, size), mode="bicubic", align_corners=False)
-    return video.clamp(0, 255).round().to(torch.uint8).transpose(0, 1).contiguous()
+    resized = []
+    for frame in frames:  # one by one: a 4K frame is 100 MB in fp32
+        image = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float()
+        image = F.interpolate(image, size=(size, size), mode="bicubic", align_corners=False)
+        resized.append(image[0].clamp(0, 255).round().to(torch.uint8))
+    return torch.stack(resized, dim=1)
 
 
 def normalise(video: Tensor) -> Tensor:

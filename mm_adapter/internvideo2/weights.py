@@ -6,11 +6,9 @@ Files differ in five ways, all of which are read off the file itself: weights wr
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mm_adapter.internvideo2.modeling import PRESETS, InternVideo2, InternVideo2Config
+from mm_tokenizers.state_dicts import differences, prefix_of, read_torch_file, tensors_of
 
-_WRAPPERS = ("module", "model", "state_dict")
-_ANCHOR = "patch_embed.proj.weight"
 _PUBLISHED_PATCHES = 256  # per frame: every published file is for 224 pixels in patches of 14
 _TRAINING_ONLY = (
     "clip_decoder.",  # distillation targets of stages 1 and 2
@@ -33,13 +30,13 @@ _TRAINING_ONLY = (
     "fc_norm.",  # the classifier of fine-tuned files
     "head.",
 )
-_SHOWN = 8  # keys listed per kind in an error
 
 
 def build_encoder(
     preset: str,
     weights: Path | None,
     frames: int | None = None,
+    image_size: int | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> tuple[InternVideo2, str]:
@@ -49,6 +46,7 @@ def build_encoder(
         preset: Key of `PRESETS`.
         weights: A published file or a folder of safetensors, or None for seeded random weights.
         frames: T per clip; positions are interpolated. None keeps the file's, or the preset's without a file.
+        image_size: Pixels along one side, a multiple of the patch; positions are interpolated. None keeps the preset's.
         dtype: Type of the weights.
         seed: Seed of random weights.
 
@@ -60,10 +58,13 @@ def build_encoder(
         raise ValueError(f"Unknown video encoder {preset!r}; choose one of {', '.join(PRESETS)}.")
     if frames is not None and frames < 1:
         raise ValueError(f"{frames} frames per clip; at least 1 is needed.")
+    config = replace(PRESETS[preset], image_size=image_size or PRESETS[preset].image_size)
+    if config.image_size < config.patch or config.image_size % config.patch:
+        raise ValueError(f"Image size {config.image_size} is not a multiple of the patch size {config.patch}.")
     if weights is not None:
-        encoder, name = load_published(weights, PRESETS[preset], frames), f"InternVideo2-{preset} ({weights.name})"
+        encoder, name = load_published(weights, config, frames), f"InternVideo2-{preset} ({weights.name})"
     else:
-        encoder = _random_encoder(replace(PRESETS[preset], frames=frames or PRESETS[preset].frames), seed)
+        encoder = _random_encoder(replace(config, frames=frames or config.frames), seed)
         name = f"InternVideo2-{preset} (random weights)"
     return encoder.to(dtype).eval().requires_grad_(False), name
 
@@ -98,7 +99,10 @@ def load_published(path: Path, config: InternVideo2Config, frames: int | None = 
         frames=_frames_of(state, path),
         image_positions="img_pos_embed" in state,
         embed_dim=len(state["vision_proj.weight"]) if "vision_proj.weight" in state else 0,
+        pooling=any(key.startswith("clip_projector.") for key in state),
     )
+    if not config.pooling:  # the last block only feeds the pooling
+        state = {key: value for key, value in state.items() if not key.startswith(f"blocks.{config.depth - 1}.")}
     if frames is not None and frames != config.frames:
         state["pos_embed"] = interpolate_positions(state["pos_embed"], config.frames, frames, config.grid)
         config = replace(config, frames=frames)
@@ -108,7 +112,12 @@ def load_published(path: Path, config: InternVideo2Config, frames: int | None = 
         state["img_pos_embed"] = interpolate_positions(state["img_pos_embed"], 1, 1, config.grid)
     with torch.device("meta"):
         encoder = InternVideo2(config)
-    _check_keys(state, encoder.state_dict(), path)
+    if wrong := differences(state, encoder.state_dict()):
+        width = state["cls_token"].shape[-1] if "cls_token" in state else None
+        others = [name for name, preset in PRESETS.items() if preset.width == width != config.width]
+        raise ValueError(
+            f"{path} does not fit the encoder: {wrong}.{f' By its width the file is {others[0]}.' if others else ''}"
+        )
     encoder.load_state_dict(state, assign=True)
     return encoder
 
@@ -132,65 +141,43 @@ def interpolate_positions(positions: Tensor, old_frames: int, new_frames: int, n
     return torch.cat([cls, patches.flatten(1, 2).to(positions.dtype)], dim=1)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    """The file's content, without running any code from it."""
+def _read(path: Path) -> dict[str, Tensor]:
+    """The file's tensors, without running any code from it."""
     if path.is_dir():
         return _read_folder(path)
+    if path.suffix != ".safetensors":
+        remedy = (
+            "Use the safetensors of the same model (OpenGVLab/InternVideo2-Stage2_6B for the 6B), or, if you trust the file, save its "
+            "weights alone where that class is installed: torch.save(torch.load(FILE, weights_only=False)['module'], 'weights.pt')."
+        )
+        return tensors_of(read_torch_file(path, remedy), path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the downloaded InternVideo2 file.")
-    size = path.stat().st_size
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except pickle.UnpicklingError as error:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(
-            f"{path}: refused, because reading it would run foreign code ({_foreign_class(error)}). Use the safetensors of the "
-            "same model (OpenGVLab/InternVideo2-Stage2_6B for the 6B), or, if you trust the file, save its weights alone where "
-            "that class is installed: torch.save(torch.load(FILE, weights_only=False)['module'], 'weights.pt')."
-        ) from error
-    except (SafetensorError, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path}: {size:,} bytes that are not a readable checkpoint ({str(error).splitlines()[0]}); download it again."
+            f"{path}: {path.stat().st_size:,} bytes that are not a readable checkpoint ({error}); download it again."
         ) from error
 
 
 def _read_folder(folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
-    names = (
-        sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else ["model.safetensors"]
-    )
+    names = {"model.safetensors"}
+    if index.is_file():
+        names = set(json.loads(index.read_text())["weight_map"].values())
     state: dict[str, Tensor] = {}
-    for name in names:
+    for name in sorted(names):
         state.update(_read(folder / Path(name).name))
     return state
 
 
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
-
-
-def _foreign_class(error: Exception) -> str:
-    words = str(error).split()
-    return next((words[i + 1] for i, word in enumerate(words[:-1]) if word == "GLOBAL"), "a class that is not a tensor")
-
-
-def _vision_state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+def _vision_state(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """The encoder's weights under our names; everything else in the file is known to be something else."""
-    for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    anchors = [key for key in content if key.endswith(_ANCHOR)]
-    if len(anchors) != 1:
-        raise ValueError(
-            f"{path}: {len(anchors)} keys end in {_ANCHOR}, where an InternVideo2 file has one. Its keys begin with "
-            f"{', '.join(sorted(map(str, content))[:_SHOWN]) or 'nothing'}."
-        )
-    prefix = anchors[0].removesuffix(_ANCHOR)
+    prefix = prefix_of(tensors, "patch_embed.proj.weight", path)
     projection = prefix.removesuffix("vision_encoder.") + "vision_proj."
     state = {}
-    for key, value in content.items():
+    for key, value in tensors.items():
         if key.startswith(projection):
             state["vision_proj." + key.removeprefix(projection)] = value
         elif key.startswith(prefix) and not key.removeprefix(prefix).startswith(_TRAINING_ONLY):
@@ -208,25 +195,3 @@ def _frames_of(state: Mapping[str, Tensor], path: Path) -> int:
             f"{path}: pos_embed has {rows} patch rows; published files have a multiple of {_PUBLISHED_PATCHES} (224 pixels, patch 14)."
         )
     return rows // _PUBLISHED_PATCHES
-
-
-def _check_keys(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
-    problems = {
-        "missing": sorted(expected.keys() - state.keys()),
-        "unknown": sorted(state.keys() - expected.keys()),
-        "of another shape": [
-            f"{key} {list(state[key].shape)} instead of {list(expected[key].shape)}"
-            for key in sorted(expected.keys() & state.keys())
-            if state[key].shape != expected[key].shape
-        ],
-    }
-    if any(problems.values()):
-        shown = "; ".join(
-            f"{len(keys)} {kind}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"
-            for kind, keys in problems.items()
-            if keys
-        )
-        width = state["cls_token"].shape[-1] if "cls_token" in state else None
-        fitting = [name for name, config in PRESETS.items() if config.width == width]
-        hint = f" By its width the file is {fitting[0]}." if fitting and "cls_token" in shown else ""
-        raise ValueError(f"{path} does not fit the encoder: {shown}.{hint}")

@@ -3,21 +3,19 @@
 Their networks take bare metres, so `PoseTokenizerConfig.coordinate_scale` is folded into the first and the last layer.
 """
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mm_tokenizers.pct import PoseTokenizer, PoseTokenizerConfig
 from mm_tokenizers.quantizer import EmaQuantizer
+from mm_tokenizers.state_dicts import differences, prefix_of, read_torch_file, tensors_of
 
 PREFIX = "keypoint_head.tokenizer."
 _CODEBOOK = ("codebook", "ema_cluster_size", "ema_w")  # top-level buffers there, the quantiser's here
-_SHOWN = 8
 
 
 def pct_state_dict(tokenizer: PoseTokenizer, prefix: str = PREFIX) -> dict[str, Tensor]:
@@ -53,55 +51,22 @@ def load_pct_checkpoint(path: Path) -> PoseTokenizer:
         ValueError: Not a checkpoint, one that would run foreign code, 2-D or image-guided, or one whose keys do not fit;
             lists them.
     """
-    state = _tokenizer_state(_read(path), path)
-    architecture = _architecture(state, path)
-    tokenizer = PoseTokenizer(architecture)
+    remedy = (
+        "If you trust the file, save its weights alone: "
+        "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, 'weights.pth')."
+    )
+    tensors = tensors_of(read_torch_file(path, remedy), path)
+    prefix = prefix_of(tensors, "token_mlp.weight", path)
+    state = {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
+    tokenizer = PoseTokenizer(_architecture(state, path))
     expected = tokenizer.state_dict()
     ours = {f"quantizer.{name}" if name in _CODEBOOK else name: value for name, value in state.items()}
     ours |= {f"quantizer.{name}": expected[f"quantizer.{name}"] for name in ("updates", "revived")}
     ours["quantizer.initialised"] = torch.ones((), dtype=torch.bool)
-    wrong = [
-        *(f"missing {name}" for name in sorted(expected.keys() - ours.keys())),
-        *(f"unknown {name}" for name in sorted(ours.keys() - expected.keys())),
-        *(
-            f"{name} is {list(ours[name].shape)}, expected {list(expected[name].shape)}"
-            for name in sorted(expected.keys() & ours.keys())
-            if ours[name].shape != expected[name].shape
-        ),
-    ]
-    if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise ValueError(f"{path} is not a 3-D PCT tokenizer: {'; '.join(wrong[:_SHOWN])}{more}.")
+    if wrong := differences(ours, expected):
+        raise ValueError(f"{path} is not a 3-D PCT tokenizer: {wrong}.")
     tokenizer.load_state_dict(ours)
     return tokenizer.eval().requires_grad_(False)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give a PCT checkpoint (.pth).")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path}: refused, because reading it would run foreign code. If you trust the file, save its weights alone: "
-            "torch.save({'state_dict': torch.load(FILE, weights_only=False)['state_dict']}, 'weights.pth')."
-        ) from error
-    except (RuntimeError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); copy it again.") from error
-    return content.get("state_dict", content) if isinstance(content, Mapping) else {}
-
-
-def _tokenizer_state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    anchors = [
-        key for key in content if key.endswith("token_mlp.weight") and not key.endswith("decoder_token_mlp.weight")
-    ]
-    if len(anchors) != 1:
-        raise ValueError(
-            f"{path}: {len(anchors)} keys end in token_mlp.weight, where a PCT tokenizer has one. Its keys begin with "
-            f"{', '.join(sorted(map(str, content))[:_SHOWN]) or 'nothing'}."
-        )
-    prefix = anchors[0].removesuffix("token_mlp.weight")
-    return {key.removeprefix(prefix): value.float() for key, value in content.items() if key.startswith(prefix)}
 
 
 def _architecture(state: Mapping[str, Tensor], path: Path) -> PoseTokenizerConfig:
@@ -109,8 +74,8 @@ def _architecture(state: Mapping[str, Tensor], path: Path) -> PoseTokenizerConfi
         "start_embed.weight",
         "codebook",
         "decoder_start.weight",
-        "feature_embed.weight",
         "encoder.0.MLP_token.ff.0.weight",
+        "decoder.0.MLP_token.ff.0.weight",
     }
     if missing := sorted(needed - state.keys()):
         raise ValueError(f"{path} is not a PCT tokenizer: missing {', '.join(missing)}.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from mm_tokenizers.pct import PoseTokenizer, PoseTokenizerConfig
+from mm_tokenizers.state_dicts import differences
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -34,14 +35,8 @@ def load_tokenizer(folder: Path) -> PoseTokenizer:
             )
     tokenizer = PoseTokenizer(PoseTokenizerConfig(**json.loads((folder / CONFIG_FILE).read_text())))
     state = load_file(folder / WEIGHTS_FILE)
-    expected = tokenizer.state_dict()
-    wrong = sorted(
-        [f"missing {k}" for k in expected.keys() - state.keys()]
-        + [f"unexpected {k}" for k in state.keys() - expected.keys()]
-        + [f"{k} is {tuple(state[k].shape)}, expected {tuple(expected[k].shape)}" for k in expected.keys() & state.keys() if state[k].shape != expected[k].shape]
-    )  # fmt: skip
-    if wrong:
-        raise ValueError(f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE}: " + "; ".join(wrong))
+    if wrong := differences(state, tokenizer.state_dict()):
+        raise ValueError(f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE}: {wrong}.")
     tokenizer.load_state_dict(state)
     return tokenizer.eval().requires_grad_(False)
 

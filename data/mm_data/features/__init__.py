@@ -2,6 +2,6 @@
 
 from mm_data.features.maintenance import merge_stores, verify_store
 from mm_data.features.store import FeatureManifest, FeatureStore
-from mm_data.features.writer import FeatureStoreWriter
+from mm_data.features.writer import SHARD_SIZE, FeatureStoreWriter
 
-__all__ = ["FeatureManifest", "FeatureStore", "FeatureStoreWriter", "merge_stores", "verify_store"]
+__all__ = ["SHARD_SIZE", "FeatureManifest", "FeatureStore", "FeatureStoreWriter", "merge_stores", "verify_store"]

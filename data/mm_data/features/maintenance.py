@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mm_data.features.store import INDEX, FeatureManifest, sha256_of, write_end
+from mm_data.safe_load import load_array
 
 
 def verify_store(folder: Path) -> list[str]:
@@ -27,8 +28,10 @@ def verify_store(folder: Path) -> list[str]:
             continue
         if sha256_of(path) != expected:
             problems.append(f"{name} has changed since it was written")
+        if name == INDEX:
+            continue
         try:
-            array = np.load(path, mmap_mode="r")
+            array = load_array(path, mmap=True)
         except ValueError as error:
             problems.append(f"{name} is not readable ({error})")
             continue
@@ -67,13 +70,12 @@ def merge_stores(folders: Sequence[Path], out: Path) -> FeatureManifest:
         shared = [clip for clip in rows if clip in index]
         if shared:
             raise ValueError(f"{folder} shares {len(shared)} clips with the stores before it, such as {shared[0]}.")
-        names = sorted({name.split("/")[0] for name in manifest.sha256})
+        arrays = {name: value for name, value in manifest.sha256.items() if name != INDEX}
+        names = sorted({name.split("/")[0] for name in arrays})
         renamed = {name: f"shard-{shards + i:05d}" for i, name in enumerate(names)}
         copies += [(folder / old, out / new) for old, new in renamed.items()]
         index |= {clip: [shards + names.index(f"shard-{shard:05d}"), row] for clip, (shard, row) in rows.items()}
-        hashes |= {
-            f"{renamed[name.split('/')[0]]}/{name.split('/')[1]}": value for name, value in manifest.sha256.items()
-        }
+        hashes |= {f"{renamed[name.split('/')[0]]}/{name.split('/')[1]}": value for name, value in arrays.items()}
         rejected |= manifest.rejected
         shards += len(names)
     for source, target in copies:

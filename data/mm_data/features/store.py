@@ -35,7 +35,7 @@ class FeatureManifest:
         dtype: NumPy name of the stored type.
         views: Names of the views.
         rejected: Clips that could not be encoded, with the reason. Filled in at the end.
-        sha256: Hash of every array, by path. Filled in at the end.
+        sha256: Hash of every array and of the index, by path. Filled in at the end.
     """
 
     encoder: str
@@ -54,12 +54,17 @@ class FeatureManifest:
 
         Raises:
             FileNotFoundError: The folder is missing or the extraction did not finish.
+            ValueError: An earlier version wrote it.
         """
         if not (folder / MANIFEST).is_file():
             raise FileNotFoundError(
                 f"{folder} holds no finished feature store; run `mm-coach features extract` (it resumes)."
             )
         content = json.loads((folder / MANIFEST).read_text())
+        if "sha256" not in content:
+            raise ValueError(
+                f"{folder} was written by an earlier version; extract the features again into a new folder."
+            )
         return cls(**{**content, "views": tuple(content["views"])})
 
     def identity(self) -> dict[str, Any]:
@@ -127,6 +132,7 @@ def write_end(
     """Writes index and manifest, which make a store finished."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / INDEX, json.dumps(index, indent=0))
+    hashes = {**hashes, INDEX: sha256_of(folder / INDEX)}
     write_atomically(folder / MANIFEST, json.dumps({**identity, "rejected": rejected, "sha256": hashes}, indent=1))
 
 

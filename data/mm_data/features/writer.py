@@ -1,18 +1,19 @@
 """Writes a feature store so that it can be interrupted at any moment and continued, by any number of processes."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from mm_data.features.store import MANIFEST, PLAN, STATUS, FeatureManifest, sha256_of, write_end
-from mm_data.files import write_atomically
+from mm_data.files import locked, take_lock, write_atomically
 from mm_data.jsonl import append_records, read_records
 
 OK = "ok"
 SHARD_SIZE = 2048
-"""Clips per shard."""
+"""Most clips per shard."""
 
 
 class FeatureStoreWriter:
@@ -23,35 +24,36 @@ class FeatureStoreWriter:
     Args:
         folder: The store.
         manifest: What makes the features.
-        clip_ids: All clips of the finished store, in order.
+        clips: Clip id to what the clip is (JSON-ready), in order. A resumed run has to ask for the same.
         max_bad_share: Share of the clips that may be rejected.
         shard_size: Clips per shard; a store that was begun keeps its own.
+        settings: What else decides the bits (JSON-ready), such as the batch size.
 
     Raises:
-        ValueError: The folder was begun with another manifest or clip list.
+        ValueError: The folder was begun with something else; says what.
     """
 
     def __init__(
         self,
         folder: Path,
         manifest: FeatureManifest,
-        clip_ids: Sequence[str],
+        clips: Mapping[str, Any],
         max_bad_share: float = 0.0,
         shard_size: int = SHARD_SIZE,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder, self.manifest, self.clip_ids = folder, manifest, list(clip_ids)
+        self.folder, self.manifest, self.clip_ids = folder, manifest, list(clips)
         self.max_bad_share = max_bad_share
         folder.mkdir(parents=True, exist_ok=True)
-        plan = json.loads(json.dumps({"manifest": manifest.identity(), "clips": self.clip_ids}))
+        plan = {"manifest": manifest.identity(), "settings": dict(settings or {}), "clips": dict(clips)}
+        plan = json.loads(json.dumps(plan))
         path = folder / PLAN
         if path.is_file():
             begun = json.loads(path.read_text())
             shard_size = begun.pop("shard_size")
             if begun != plan:
-                differing = [f"{k} was {begun['manifest'].get(k)!r}, is {v!r}" for k, v in plan["manifest"].items() if begun["manifest"].get(k) != v]  # fmt: skip
                 raise ValueError(
-                    f"{folder} was begun with another encoder, preprocessing or clip list: {'; '.join(differing) or 'other clips'}. "
-                    "Delete it or give another folder."
+                    f"{folder} was begun with something else: {_difference(begun, plan)}. Delete it or give another folder."
                 )
         else:
             write_atomically(path, json.dumps({**plan, "shard_size": shard_size}))
@@ -66,9 +68,11 @@ class FeatureStoreWriter:
         """Whether index and manifest were written."""
         return (self.folder / MANIFEST).is_file()
 
-    def reopen(self) -> None:
-        """Makes a finished store unfinished."""
+    def retry_rejected(self) -> None:
+        """Makes clips that were rejected pending again. Only for a process that is alone with the store."""
         (self.folder / MANIFEST).unlink(missing_ok=True)
+        for shard in self.shards:
+            shard.rewrite_status({clip: status for clip, status in shard.status().items() if status == OK})
 
     def check(self, rejected: dict[str, str]) -> None:
         """Stops a run in which too many clips fail.
@@ -89,22 +93,40 @@ class FeatureStoreWriter:
         Raises:
             ValueError: Too many clips were rejected.
         """
-        index, rejected, hashes = {}, {}, {}
-        for number, shard in enumerate(self.shards):
-            status = shard.status()
-            if len(status) < len(shard.clip_ids):
-                return None
-            shard.rewrite_status({clip: status[clip] for clip in shard.clip_ids})
-            rejected |= {clip: reason for clip, reason in status.items() if reason != OK}
-            index |= {clip: [number, row] for row, clip in enumerate(shard.clip_ids) if status[clip] == OK}
-            hashes |= shard.hashes()
-        self.check(rejected)
-        write_end(self.folder, self.manifest.identity(), index, rejected, hashes)
-        return rejected
+        with locked(self.folder / "lock"):
+            if self.finished:  # by a process that had the lock before
+                return FeatureManifest.read(self.folder).rejected
+            index, rejected, hashes = {}, {}, {}
+            for number, shard in enumerate(self.shards):
+                status = shard.status()
+                if len(status) < len(shard.clip_ids):
+                    return None
+                shard.rewrite_status({clip: status[clip] for clip in shard.clip_ids})
+                rejected |= {clip: reason for clip, reason in status.items() if reason != OK}
+                index |= {clip: [number, row] for row, clip in enumerate(shard.clip_ids) if status[clip] == OK}
+                hashes |= shard.hashes()
+            self.check(rejected)
+            for leftover in self.folder.rglob("*.partial"):  # of processes that were killed
+                leftover.unlink()
+            write_end(self.folder, self.manifest.identity(), index, rejected, hashes)
+            return rejected
+
+
+def _difference(begun: dict[str, Any], wanted: dict[str, Any]) -> str:
+    for part in ("manifest", "settings"):
+        changed = [
+            f"{k} was {begun[part].get(k)!r}, is {v!r}" for k, v in wanted[part].items() if begun[part].get(k) != v
+        ]
+        if changed:
+            return "; ".join(changed)
+    changed = [clip for clip, what in wanted["clips"].items() if begun["clips"].get(clip, what) != what]
+    if changed:
+        return f"clip {changed[0]} was {begun['clips'][changed[0]]}, is {wanted['clips'][changed[0]]}"
+    return "another list of clips"
 
 
 class ShardWriter:
-    """One shard; a process that writes it has it to itself.
+    """One shard; the process that writes it locks it for as long as it lives.
 
     Args:
         folder: Of the shard.
@@ -115,14 +137,11 @@ class ShardWriter:
     def __init__(self, folder: Path, manifest: FeatureManifest, clip_ids: list[str]) -> None:
         self.folder, self.manifest, self.clip_ids = folder, manifest, clip_ids
         self._arrays: dict[str, np.ndarray] = {}
+        self._lock: IO[bytes] | None = None
 
     def status(self) -> dict[str, str]:
         """Clip to ``ok`` or the reason of its rejection. A line that a crash cut off is passed over."""
         return {entry["clip"]: entry["status"] for entry in read_records(self.folder / STATUS)[0]}
-
-    def forget_rejected(self) -> None:
-        """Makes clips that were rejected pending again."""
-        self.rewrite_status({clip: status for clip, status in self.status().items() if status == OK})
 
     def rewrite_status(self, status: dict[str, str]) -> None:
         """Replaces the log."""
@@ -144,8 +163,13 @@ class ShardWriter:
         """Stores the features ``[B, V, C]`` per view of neighbouring clips, then records them.
 
         Raises:
-            ValueError: Features that are not finite.
+            ValueError: Features that are not finite, or another process writes this shard.
         """
+        if self._lock is None:
+            self.folder.mkdir(exist_ok=True)
+            self._lock = take_lock(
+                self.folder / "lock", f"Another process is writing {self.folder}; wait for it or end it."
+            )
         self._open()
         start = self.clip_ids.index(clips[0])
         for view, array in self._arrays.items():

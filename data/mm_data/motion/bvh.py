@@ -95,8 +95,8 @@ def _read_motion(path: Path, lines: list[str], row: int, columns: int) -> tuple[
     for offset in (0, 1):
         name, _, value = (lines[row + offset] if row + offset < len(lines) else "").partition(":")
         header[name.strip()] = _numbers(path, row + offset + 1, [value or "nothing"])[0]
-    if header.keys() != {"Frames", "Frame Time"} or header["Frame Time"] <= 0 or header["Frames"] < 1:
-        raise ValueError(f"{path}:{row + 1}: expected 'Frames: N' and 'Frame Time: seconds' after MOTION.")
+    if header.keys() != {"Frames", "Frame Time"} or not 1e-3 <= header["Frame Time"] <= 1 or header["Frames"] < 1:
+        raise ValueError(f"{path}:{row + 1}: expected 'Frames: N' and 'Frame Time: seconds' (0.001 to 1) after MOTION.")
     frames = [(number, line) for number, line in enumerate(lines[row + 2 :], start=row + 3) if line.strip()]
     if len(frames) != int(header["Frames"]):
         raise ValueError(f"{path}: announces {int(header['Frames'])} frames and has {len(frames)}; it is truncated.")

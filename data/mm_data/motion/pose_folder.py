@@ -7,6 +7,7 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,14 +23,17 @@ from mm_data.motion.bvh import read_bvh
 from mm_data.motion.joint_maps import FORMATS, array_to_coco, match_bvh_joints, to_z_up
 from mm_data.pairing import split_by_participant
 from mm_data.records import FPS
-from mm_data.safe_load import load_archive, load_array
+from mm_data.safe_load import is_path_component, load_archive, load_array
 from mm_data.skeleton import JOINT_INDEX
 from mm_data.sources import cache_poses, read_source
 from mm_data.tuple_store import POSES, SPLITS, read_manifest, read_tuples
 
 MANIFEST = "poses.json"
+_FPS = (1.0, 1000.0)
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
 _LEG = (0.4, 1.4)  # plausible hip-to-ankle lengths in metres, from toddlers to the tallest people
+_UPRIGHT = 0.1  # metres that shoulders are above hips; lying and hanging sequences may be fewer than half
+_SIDES = ("left", "right")
 _ENDINGS = {"bvh": (".bvh",)} | dict.fromkeys(FORMATS, (".npy", ".npz"))
 
 
@@ -60,8 +64,17 @@ class ImportOptions:
         for name, value, known in (("format", self.format, _ENDINGS), ("unit", self.unit, UNITS)):
             if value not in known:
                 raise ValueError(f"Unknown {name} {value!r}; choose from {', '.join(known)}.")
-        if self.fps is not None and self.fps <= 0:
-            raise ValueError(f"fps is {self.fps}; it has to be above 0.")
+        if self.fps is not None and not _FPS[0] <= self.fps <= _FPS[1]:
+            raise ValueError(f"fps is {self.fps}; it has to be from {_FPS[0]} to {_FPS[1]}.")
+        if self.joint_map is not None and not (
+            isinstance(self.joint_map, dict)
+            and all(isinstance(v, str) for item in self.joint_map.items() for v in item)
+        ):
+            raise ValueError(f"The joint map has to be lines like 'left-hip: LeftUpLeg', not {self.joint_map!r}.")
+        if self.format == "bvh" and self.fps is not None:
+            raise ValueError("BVH files say their own frame rate; leave --fps out.")
+        if self.format != "bvh" and self.joint_map is not None:
+            raise ValueError(f"--joint-map is for BVH; the joints of {self.format} are known.")
 
 
 def import_motion(root: Path, out: Path, options: ImportOptions, report: Report) -> dict[str, Any]:
@@ -74,16 +87,31 @@ def import_motion(root: Path, out: Path, options: ImportOptions, report: Report)
         FileNotFoundError: No file of the format.
         ValueError: Too many files are unusable.
     """
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in _ENDINGS[options.format])
+    endings = _ENDINGS[options.format]
+    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.suffix.lower() in endings)
+    root = root.parent if root.is_file() else root
     if not files:
         raise FileNotFoundError(f"{root} holds no {' or '.join(_ENDINGS[options.format])} file.")
     funnel = Funnel("read motion", options.max_drop_rate)
-    sequences = []
+    (out / MANIFEST).unlink(missing_ok=True)
+    sequences: list[dict[str, Any]] = []
     with report.progress("reading motion", len(files)) as progress:
         for done, path in enumerate(files, start=1):
             sequences += _import_file(root, path, out, options, funnel)
             progress(done)
+    names = Counter(entry["name"] for entry in sequences)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{root}: {len(twice)} sequences would have the same name, such as {twice[0]}; rename their files."
+        )
     funnel.check()
+    upright = float(np.median([entry.pop("upright") for entry in sequences]))
+    if not upright > _UPRIGHT:
+        raise ValueError(
+            f"{root}: in half of the sequences the shoulders are {upright:.2f} m above the hips or less, so up is not "
+            f"{options.up or 'the format' + chr(39) + 's convention'}. Set --up."
+        )
     return _finish(out, {"source": str(root.resolve()), **asdict(options)}, sequences, funnel)
 
 
@@ -98,7 +126,11 @@ def import_dataset(root: Path, out: Path, report: Report, workers: int = 1) -> d
     """
     source = read_source(root)
     funnel = Funnel("read motion", 0.5)
+    (out / MANIFEST).unlink(missing_ok=True)
     splits = split_by_participant(source.takes, Funnel("choose takes", 1.0))
+    for uid in [uid for uid in splits if uid not in source.pose_files]:
+        funnel.drop("no body poses", uid, expected=True)
+        del splits[uid]
     with report.progress("reading poses", len(splits)) as progress:
         kept = cache_poses(source, list(splits), out / POSES, funnel, workers, progress=progress)
     funnel.check()
@@ -149,19 +181,33 @@ def _import_file(root: Path, path: Path, out: Path, options: ImportOptions, funn
     relative = path.relative_to(root).with_suffix("").parts
     try:
         found = list(_read(path, options))
+        bad_keys = [key for key, _ in found if key and not is_path_component(key)]
+        if bad_keys:
+            raise ValueError(f"{path}: array name {bad_keys[0]!r} cannot become a file name.")
     except ValueError as error:
-        funnel.drop(str(error).removeprefix(f"{path}").lstrip(":[]0123456789 "), str(path.relative_to(root)))
+        funnel.drop("cannot be used", str(error))
         return []
     funnel.keep()
-    drawn = "test" if uniform(relative[0]) < options.test_share else "train"
     (out / POSES).mkdir(parents=True, exist_ok=True)
     entries = []
     for key, poses in found:
         name = "__".join([*relative, *([key] if key else [])])
         np.save(out / POSES / f"{name}.npy", poses.astype(np.float32))
-        split = relative[0] if relative[0] in SPLITS else drawn
-        entries.append({"name": name, "split": split, "frames": len(poses)})
+        shoulders, hips = (
+            poses[:, [JOINT_INDEX[f"{side}-{part}"] for side in _SIDES], 2] for part in ("shoulder", "hip")
+        )
+        upright = float(np.nanmedian(shoulders - hips)) if np.isfinite(shoulders - hips).any() else float("inf")
+        entries.append({"name": name, "split": _split(relative, options), "frames": len(poses), "upright": upright})
     return entries
+
+
+def _split(relative: tuple[str, ...], options: ImportOptions) -> str:
+    if relative[0] in SPLITS:
+        return relative[0]
+    performer = relative[0]
+    if options.format == "humanml3d" and len(relative) == 1:
+        performer = performer.removeprefix("M")  # M000123 is the mirrored 000123
+    return "test" if uniform(performer) < options.test_share else "train"
 
 
 def _read(path: Path, options: ImportOptions) -> Iterator[tuple[str, np.ndarray]]:
@@ -179,6 +225,8 @@ def _read(path: Path, options: ImportOptions) -> Iterator[tuple[str, np.ndarray]
     form = FORMATS[options.format]
     for key, array in _arrays(path):
         where = f"{path}[{key}]" if key else str(path)
+        if not np.issubdtype(array.dtype, np.number):
+            raise ValueError(f"{where}: holds {array.dtype}, not numbers.")
         poses = array_to_coco(array.astype(np.float64), form, where)
         yield key, _normalise(poses, options, options.up or form.up, options.fps or form.fps, where)
 
@@ -197,11 +245,11 @@ def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 def _normalise(poses: np.ndarray, options: ImportOptions, up: str, fps: float, where: str) -> np.ndarray:
     """To metres, z up, 30 fps; refuses bodies of impossible size, which have another unit."""
     poses[..., :3] = to_z_up(poses[..., :3], up) * UNITS[options.unit]
-    hips, ankles = (
-        poses[:, [JOINT_INDEX[f"{side}-{part}"] for side in ("left", "right")], :3] for part in ("hip", "knee")
-    )
-    shins = np.linalg.norm(hips - ankles, axis=-1)
-    leg = 2 * float(np.nanmedian(shins)) if np.isfinite(shins).any() else float("nan")
+    hips, knees = (poses[:, [JOINT_INDEX[f"{side}-{part}"] for side in _SIDES], :3] for part in ("hip", "knee"))
+    thighs = np.linalg.norm(hips - knees, axis=-1)
+    if not np.isfinite(thighs).any():
+        raise ValueError(f"{where}: no frame has a hip and its knee, so the motion cannot be used.")
+    leg = 2 * float(np.nanmedian(thighs))
     if not _LEG[0] <= leg <= _LEG[1]:
         raise ValueError(
             f"{where}: legs are {leg:.3g} m long if the unit is {options.unit}; people's are {_LEG[0]} to {_LEG[1]} m. Set --unit."
