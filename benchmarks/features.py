@@ -28,7 +28,7 @@ from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_data.clip_list import VideoClip, read_clips
 from mm_data.features import FeatureManifest, FeatureStore, FeatureStoreWriter
-from mm_data.tuple_store import read_tuples
+from mm_data.tuple_store import clips_of_folder, read_tuples
 from mm_tokenizers import PoseCodeStore, load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,18 +61,23 @@ def extraction(work: Path, clips: list[VideoClip], videos: Path) -> dict[str, fl
     return {what: 2 * len(clips) / value for what, value in spent.items()}
 
 
-def store_reads(work: Path) -> dict[str, float]:
-    """GB/s of random reads through the store and of the same bytes through a raw memory map, from the page cache."""
-    folder = work / "large_store"
-    names = [f"clip{i}" for i in range(STORE_CLIPS)]
+def wide_store(folder: Path, names: list[str], views: tuple[str, ...]) -> Path:
+    """A store of random features of the 1B encoder's size."""
     if not (folder / "manifest.json").is_file():
-        manifest = FeatureManifest("benchmark", "none", "none", STORE_TOKENS, STORE_WIDTH, "float16", ("exo",))
+        manifest = FeatureManifest("benchmark", "none", "none", STORE_TOKENS, STORE_WIDTH, "float16", views)
         writer = FeatureStoreWriter(folder, manifest, dict.fromkeys(names))
         values = np.random.default_rng(0).normal(size=(100, STORE_TOKENS, STORE_WIDTH)).astype(np.float16)
         for shard in writer.shards:
             for batch in shard.pending(100):
-                shard.write(batch, {"exo": values}, {})
+                shard.write(batch, dict.fromkeys(views, values[: len(batch)]), {})
         writer.finish()
+    return folder
+
+
+def store_reads(work: Path) -> dict[str, float]:
+    """GB/s of random reads through the store and of the same bytes through a raw memory map, from the page cache."""
+    names = [f"clip{i}" for i in range(STORE_CLIPS)]
+    folder = wide_store(work / "large_store", names, ("exo",))
     store = FeatureStore(folder)
     raw = np.load(folder / "shard-00000" / "exo.npy", mmap_mode="r")
     order = np.random.default_rng(1).permutation(len(raw))
@@ -92,13 +97,13 @@ def store_reads(work: Path) -> dict[str, float]:
     return {"store": stored, "raw": mapped}
 
 
-def data_wait(tiny: Path, steps: int) -> dict[str, float]:
-    """Seconds per training step, and of those spent waiting for the batch."""
+def data_wait(work: Path, tiny: Path, steps: int) -> dict[str, float]:
+    """Seconds per training step, and of those spent waiting for the batch, whose features are as wide as the 1B's."""
     pose_tokenizer, codes = (
         load_tokenizer(tiny / "pose_tokenizer" / "tokenizer"),
         PoseCodeStore.load(tiny / "pose_codes"),
     )
-    store = FeatureStore(tiny / "features")
+    store = FeatureStore(wide_store(work / "wide_store", list(clips_of_folder(tiny / "tuples")), ("ego", "exo")))
     shape, video = pose_tokenizer.architecture, store.manifest
     tokenizer = AutoTokenizer.from_pretrained(tiny / "language_model")
     processor = CoachProcessor(tokenizer, shape.num_codes, shape.num_tokens, codes.frames, video.num_tokens)
@@ -133,7 +138,7 @@ def data_wait(tiny: Path, steps: int) -> dict[str, float]:
             loss = model(**{key: value.to(device) for key, value in batch.items()}).loss
         loss.backward()
         model.zero_grad(set_to_none=True)
-        float(loss)  # waits for the device
+        loss.item()  # waits for the device
     step_seconds = (time.perf_counter() - began) / steps
     return {"step": step_seconds, "wait": float(np.mean(waits[2:]))}
 
@@ -158,7 +163,7 @@ def main() -> None:
         print(f"{label:36}{speed[what]:>10.1f}{speed[what] / speed['decode']:>8.2f}")
     reads = store_reads(args.work)
     print(f"\nrandom reads of {STORE_TOKENS} × {STORE_WIDTH} float16 from the page cache: store {reads['store']:.1f} GB/s, raw memory map {reads['raw']:.1f} GB/s")  # fmt: skip
-    waiting = data_wait(tiny, args.steps)
+    waiting = data_wait(args.work, tiny, args.steps)
     share = waiting["wait"] / waiting["step"]
     print(f"training step {waiting['step'] * 1000:.0f} ms, of which {waiting['wait'] * 1000:.2f} ms wait for the batch ({share:.2%})")  # fmt: skip
     finish(

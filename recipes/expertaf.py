@@ -5,7 +5,8 @@ separately (``--formats``); DDP, ZeRO-2 and ZeRO-3 through the files in `recipes
 resuming after a crash by running the same command again; ``--dry-run``.
 Does not: encode video or poses (`mm-coach features extract` and `mm-coach tokenizer encode` do, once), or evaluate
 (`mm-coach evaluate`).
-Refuses: unknown keys; features or pose codes of another encoder or tokenizer; clips without features; samples without
+Refuses: unknown keys; features or pose codes of another encoder or tokenizer; clips that extraction never saw (tuples of clips
+that it rejected are left out and counted); samples without
 supervised tokens or longer than ``max_length``.
 
     accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/expertaf.py \\

@@ -144,6 +144,7 @@ def test_options_change_what_is_stored_and_are_remembered(tiny: Path, clips: lis
         (clips, small, "batch_size was 4, is 2"),
         (moved, four, r"clip .* was \{'start'"),
         (clips[1:], four, "another list of clips"),
+        (clips[::-1], four, "another list of clips"),
     ):
         with pytest.raises(ValueError, match=f"begun with something else: .*{message}"):
             extract_features(encoder, name, wanted, tiny / "miniature", whole, options)

@@ -50,8 +50,10 @@ class FeatureStoreWriter:
         path = folder / PLAN
         if path.is_file():
             begun = json.loads(path.read_text())
+            if "shard_size" not in begun:
+                raise ValueError(f"{folder} was begun by an earlier version; delete it or give another folder.")
             shard_size = begun.pop("shard_size")
-            if begun != plan:
+            if begun != plan or list(begun["clips"]) != list(plan["clips"]):  # the order decides the rows
                 raise ValueError(
                     f"{folder} was begun with something else: {_difference(begun, plan)}. Delete it or give another folder."
                 )
@@ -122,7 +124,7 @@ def _difference(begun: dict[str, Any], wanted: dict[str, Any]) -> str:
     changed = [clip for clip, what in wanted["clips"].items() if begun["clips"].get(clip, what) != what]
     if changed:
         return f"clip {changed[0]} was {begun['clips'][changed[0]]}, is {wanted['clips'][changed[0]]}"
-    return "another list of clips"
+    return "another list of clips, or in another order"
 
 
 class ShardWriter:

@@ -142,7 +142,7 @@ _BVH_FACE = {"nose": "nose", "eye": "{side}eye", "ear": "{side}ear"}
 def match_bvh_joints(names: list[str], given: Mapping[str, str], where: str) -> dict[str, str]:
     """COCO joint name to the name of the BVH joint that stands for it.
 
-    Knows the names of CMU, Mixamo, LAFAN1 and 3ds Max rigs. A limb is matched by one convention as a whole, because
+    Knows the names of CMU, Mixamo and LAFAN1 rigs, and Left/RightHip-Knee-Ankle. A limb is matched by one convention as a whole, because
     ``LeftShoulder`` is the collar bone in some rigs and the shoulder joint in others.
 
     Args:
