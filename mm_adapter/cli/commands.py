@@ -118,7 +118,7 @@ def _add_tokenizer(commands: argparse._SubParsersAction) -> None:
     )
     motion.add_argument("--unit", choices=("m", "cm", "mm", "inch"), help="of lengths; by default m")
     motion.add_argument(
-        "--up", choices=("z", "y", "-y"), help="axis that points up; by default the format's convention"
+        "--up", choices=("z", "y", "y-down"), help="axis that points up; by default the format's convention"
     )
     motion.add_argument("--fps", type=float, help="frame rate of arrays; by default the format's convention")
     motion.add_argument("--joint-map", type=Path, help="YAML of COCO joint: BVH joint, for rigs with unusual names")
@@ -128,7 +128,7 @@ def _add_tokenizer(commands: argparse._SubParsersAction) -> None:
 
     steps = commands.add_parser("tokenizer", help="pose tokens").add_subparsers(metavar="STEP", required=True)
     encode = steps.add_parser("encode", help="tokenize the clips of a tuple folder, or the frames of one .npy of poses")
-    encode.add_argument("source", type=Path, help="tuple folder, or .npy [T, 17, 3 or 4]")
+    encode.add_argument("source", type=Path, help="tuple folder, .npy [T, 17, 3 or 4], or an Ego-Exo4D pose file")
     encode.add_argument("tokenizer", type=Path)
     encode.add_argument("out", type=Path, help="folder of codes, or .npz for one .npy")
     encode.add_argument("--frames", type=int, default=10, help="frames sampled per clip of a tuple folder")

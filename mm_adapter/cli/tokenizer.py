@@ -87,6 +87,10 @@ def run_encode(args: argparse.Namespace) -> None:
 
 def _encode_file(source: Path, tokenizer: PoseTokenizer, out: Path) -> None:
     _check_ending(out, ".npz")
+    if source.suffix not in (".npy", ".json"):
+        raise ValueError(
+            f"{source}: give a tuple folder, a .npy of poses, or one of Ego-Exo4D's body pose files (.json)."
+        )
     poses = load_pose_file(source)
     usable = np.flatnonzero(has_hips(poses))
     if not len(usable):

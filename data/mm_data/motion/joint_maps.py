@@ -53,7 +53,7 @@ class JointFormat:
     Attributes:
         joints: Number of joints.
         source: COCO joint name to its index.
-        up: Axis that points up by convention: ``z``, ``y`` or ``-y``.
+        up: Axis that points up by convention: ``z``, ``y`` or ``y-down``.
         fps: Frame rate by convention.
         min_visibility: Flags above this mean visible. MediaPipe's are probabilities, the others' are 0 or 1.
     """
@@ -70,14 +70,14 @@ FORMATS = {
     "wholebody": JointFormat(133, JOINT_INDEX, "z", 30.0),
     "humanml3d": JointFormat(22, _SMPL, "y", 20.0),
     "smpl": JointFormat(24, _SMPL, "y", 30.0),
-    "mediapipe": JointFormat(33, _MEDIAPIPE, "-y", 30.0, min_visibility=0.5),
+    "mediapipe": JointFormat(33, _MEDIAPIPE, "y-down", 30.0, min_visibility=0.5),
 }
 """Array formats by name; `ImportOptions` can override ``up`` and ``fps``."""
 
 _TO_Z_UP = {
     "z": np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
     "y": np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]),
-    "-y": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]),
+    "y-down": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]),
 }
 UP_AXES = tuple(_TO_Z_UP)
 
