@@ -69,8 +69,8 @@ def test_resumed_training_equals_straight_training(tiny: Path, tmp_path: Path, q
 
 
 def test_a_run_does_not_go_on_under_other_settings(tiny: Path, tmp_path: Path) -> None:
-    train(tiny, tmp_path, "--max_steps", "4", "--save_steps", "2")
-    inputs = ["--poses", str(tiny / "tuples"), "--output_dir", str(tmp_path), "--test_frames", "20"]
+    shutil.copytree(tiny / "pose_tokenizer", tmp_path / "run")
+    inputs = ["--poses", str(tiny / "tuples"), "--output_dir", str(tmp_path / "run")]
     done = launch(sys.executable, *RECIPE, *inputs, "--coordinate_scale", "1", "--mirror", "0.25", check=False)
     assert done.returncode and "was begun with other settings: mirror was 0.5, is 0.25; coordinate_scale was 10.0, is 1.0" in done.stderr  # fmt: skip
 
