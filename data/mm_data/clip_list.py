@@ -1,13 +1,12 @@
 """Clips to encode: those of a tuple folder, or a table of one's own."""
 
-import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mm_data.records import FPS
 from mm_data.safe_load import join_inside
+from mm_data.tables import read_table
 from mm_data.tuple_store import clips_of_folder, read_manifest
 
 _COLUMNS = ("clip", "start", "stop")
@@ -50,7 +49,7 @@ def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip
         return clips, videos or Path(read_manifest(source)["request"]["source"])
     if not source.is_file():
         raise FileNotFoundError(f"{source} is neither a tuple folder nor a table of clips.")
-    clips = [_read_row(row, where) for where, row in _rows(source)]
+    clips = [_read_row(row, where) for where, row in read_table(source)]
     if not clips:
         raise ValueError(f"{source} lists no clip.")
     seen: set[str] = set()
@@ -63,20 +62,8 @@ def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip
     return clips, videos or source.parent
 
 
-def _rows(table: Path) -> list[tuple[str, dict[str, Any]]]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        if table.suffix == ".csv":
-            return [(f"{table}:{number}", dict(row)) for number, row in enumerate(csv.DictReader(file), start=2)]
-        try:
-            return [(f"{table}:{n}", json.loads(line)) for n, line in enumerate(file, start=1) if line.strip()]
-        except ValueError as error:
-            raise ValueError(
-                f"{table}: not a table of clips; use .csv, or .jsonl with one object per line ({error})."
-            ) from error
-
-
-def _read_row(row: Any, where: str) -> VideoClip:
-    if not isinstance(row, dict) or any(row.get(column) in (None, "") for column in _COLUMNS):
+def _read_row(row: dict[str, Any], where: str) -> VideoClip:
+    if any(row.get(column) in (None, "") for column in _COLUMNS):
         raise ValueError(f"{where}: needs {', '.join(_COLUMNS)} and one column per view.")
     try:
         start, stop = float(row["start"]), float(row["stop"])

@@ -10,8 +10,6 @@
 Both tables may be JSON lines (``takes.jsonl``, ``remarks.jsonl``) with the same names instead.
 """
 
-import csv
-import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +20,7 @@ from mm_data.hashing import uniform
 from mm_data.motion.joint_maps import FORMATS, array_to_coco
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Remark, Source, Take
 from mm_data.safe_load import join_inside, load_array
+from mm_data.tables import read_table
 from mm_data.video import VideoError, read_duration
 
 _TEST_SHARE = 0.2
@@ -94,33 +93,15 @@ def load_own_poses(path: Path) -> np.ndarray:
 
 def _rows(root: Path, name: str, required: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:
     """(file and line, row) of ``<name>.csv`` or ``<name>.jsonl``."""
-    table, lines = root / f"{name}.csv", root / f"{name}.jsonl"
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = [(f"{table}:{number}", dict(row)) for number, row in enumerate(csv.DictReader(file), start=2)]
-    elif lines.is_file():
-        rows = [
-            (f"{lines}:{number}", _parse(line, f"{lines}:{number}"))
-            for number, line in enumerate(lines.read_text(encoding="utf-8").splitlines(), start=1)
-            if line.strip()
-        ]
-    else:
-        raise FileNotFoundError(f"{table} is missing (or {lines.name}): docs/data.md shows the format.")
+    path = next((p for p in (root / f"{name}.csv", root / f"{name}.jsonl") if p.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"{root / name}.csv is missing (or {name}.jsonl): docs/data.md shows the format.")
+    rows = read_table(path)
     for where, row in rows:
         missing = [column for column in required if row.get(column) in (None, "")]
         if missing and (missing != ["text"]):
             raise ValueError(f"{where}: {', '.join(missing)} missing; required are {', '.join(required)}.")
     return rows
-
-
-def _parse(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not valid JSON ({error}).") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{where}: expected an object, found {type(row).__name__}.")
-    return row
 
 
 def _number(value: Any, where: str, column: str) -> float:

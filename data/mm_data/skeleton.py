@@ -1,5 +1,7 @@
 """The COCO-17 skeleton: joint order, bones, left/right pairs and body regions."""
 
+import numpy as np
+
 JOINTS = (
     "nose",
     "left-eye",
@@ -57,3 +59,10 @@ REGIONS: dict[str, tuple[int, ...]] = {
     "feet": (15, 16),
 }
 """Six body regions over the COCO-17 joints. The grouping is ours: ExpertAF's is unpublished."""
+
+
+def absent_poses(frames: int) -> np.ndarray:
+    """Poses ``[frames, 17, 4]`` without a visible joint: NaN coordinates, so that they cannot enter a mean, and flag 0."""
+    poses = np.full((frames, NUM_JOINTS, 4), np.nan)
+    poses[..., 3] = 0.0
+    return poses

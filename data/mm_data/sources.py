@@ -13,7 +13,7 @@ from mm_data.jsonl import append_record, read_records
 from mm_data.own_data import is_own_data, load_own_poses, read_own_data
 from mm_data.parallel import parallel_map
 from mm_data.records import FPS, Source, Take
-from mm_data.skeleton import NUM_JOINTS
+from mm_data.skeleton import absent_poses
 
 _SLACK = 2.0  # seconds that poses may run past a take's end before another frame rate is suspected
 
@@ -103,13 +103,13 @@ def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, 
         return "no body poses", "", notes
     length = round(take.duration * FPS)
     try:
-        poses = _absent_poses(length) if source is None else load_pose_file(source, notes)
+        poses = absent_poses(length) if source is None else load_pose_file(source, notes)
     except ValueError as error:
         return "unreadable poses", str(error), notes
     if len(poses) > (take.duration + _SLACK) * FPS:
         return "poses run past the take: another frame rate?", f"({len(poses)} frames, {take.duration:.1f} s)", notes
     # Poses may end long before the take does; a comment about what comes later must not find them.
-    poses = np.concatenate([poses, _absent_poses(max(0, length - len(poses)))])
+    poses = np.concatenate([poses, absent_poses(max(0, length - len(poses)))])
     partial = target.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
         np.save(file, poses.astype(np.float32))
@@ -124,9 +124,3 @@ def load_pose_file(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
         ValueError: The file is malformed.
     """
     return load_own_poses(path) if path.suffix == ".npy" else load_poses(path, notes=notes)
-
-
-def _absent_poses(frames: int) -> np.ndarray:
-    poses = np.full((frames, NUM_JOINTS, 4), np.nan)
-    poses[..., 3] = 0.0
-    return poses

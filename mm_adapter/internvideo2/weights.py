@@ -103,11 +103,9 @@ def load_published(path: Path, config: InternVideo2Config, frames: int | None = 
     )
     if not config.pooling:  # the last block only feeds the pooling
         state = {key: value for key, value in state.items() if not key.startswith(f"blocks.{config.depth - 1}.")}
-    if frames is not None and frames != config.frames:
-        state["pos_embed"] = interpolate_positions(state["pos_embed"], config.frames, frames, config.grid)
-        config = replace(config, frames=frames)
-    elif config.grid**2 != _PUBLISHED_PATCHES:
-        state["pos_embed"] = interpolate_positions(state["pos_embed"], config.frames, config.frames, config.grid)
+    wanted = frames or config.frames
+    state["pos_embed"] = interpolate_positions(state["pos_embed"], config.frames, wanted, config.grid)
+    config = replace(config, frames=wanted)
     if "img_pos_embed" in state:
         state["img_pos_embed"] = interpolate_positions(state["img_pos_embed"], 1, 1, config.grid)
     with torch.device("meta"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from mm_data.records import Take
 from mm_data.safe_load import MAX_FRAME, read_json
-from mm_data.skeleton import JOINT_INDEX, NUM_JOINTS
+from mm_data.skeleton import JOINT_INDEX, NUM_JOINTS, absent_poses
 
 MAX_GAP = 6
 """Longest run of missing frames that is filled by interpolation; 6 frames are 0.2 s."""
@@ -50,8 +50,7 @@ def load_poses(path: Path, max_gap: int = MAX_GAP, notes: Counter[str] | None = 
         raise ValueError(
             f"{path}: poses are {step} frames apart; gaps of up to {max_gap} frames are interpolated. Allow longer gaps, or use denser poses."
         )
-    poses = np.full((numbers[-1] + 1, NUM_JOINTS, 4), np.nan)
-    poses[..., 3] = 0.0
+    poses = absent_poses(numbers[-1] + 1)
     for number in numbers:
         for name, xyz in _joints(frames[number], f"{path}: frame {number}"):
             poses[number, JOINT_INDEX[name]] = (*xyz, 1.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mm_data.skeleton import JOINT_INDEX, JOINTS, NUM_JOINTS
+from mm_data.skeleton import JOINT_INDEX, JOINTS, absent_poses
 
 _SMPL = {
     "left-hip": 1,
@@ -117,8 +117,7 @@ def array_to_coco(array: np.ndarray, form: JointFormat, where: str) -> np.ndarra
         raise ValueError(
             f"{where}: frame {frame}, joint {joint} is visible but not finite; set its flag to 0 or mend it."
         )
-    poses = np.full((len(array), NUM_JOINTS, 4), np.nan)
-    poses[..., 3] = 0.0
+    poses = absent_poses(len(array))
     for name, index in form.source.items():
         seen = visible[:, index]
         poses[seen, JOINT_INDEX[name], :3] = array[seen, index, :3]

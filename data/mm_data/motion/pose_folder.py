@@ -20,7 +20,7 @@ from mm_data.files import write_atomically
 from mm_data.funnel import Funnel
 from mm_data.hashing import uniform
 from mm_data.motion.bvh import read_bvh
-from mm_data.motion.joint_maps import FORMATS, array_to_coco, match_bvh_joints, to_z_up
+from mm_data.motion.joint_maps import FORMATS, JointFormat, array_to_coco, match_bvh_joints, to_z_up
 from mm_data.pairing import split_by_participant
 from mm_data.records import FPS
 from mm_data.safe_load import is_path_component, load_archive, load_array
@@ -215,12 +215,9 @@ def _read(path: Path, options: ImportOptions) -> Iterator[tuple[str, np.ndarray]
     if options.format == "bvh":
         motion = read_bvh(path)
         chosen = match_bvh_joints(motion.names, options.joint_map or {}, str(path))
-        poses = np.full((len(motion.positions), len(JOINT_INDEX), 4), np.nan)
-        poses[..., 3] = 0.0
-        for ours, theirs in chosen.items():
-            poses[:, JOINT_INDEX[ours], :3] = motion.positions[:, motion.names.index(theirs)]
-            poses[:, JOINT_INDEX[ours], 3] = 1.0
-        yield "", _normalise(poses, options, options.up or "y", motion.fps, str(path))
+        source = {ours: motion.names.index(theirs) for ours, theirs in chosen.items()}
+        form = JointFormat(len(motion.names), source, up="y", fps=motion.fps)
+        yield "", _normalise(array_to_coco(motion.positions, form, str(path)), options, form, str(path))
         return
     form = FORMATS[options.format]
     for key, array in _arrays(path):
@@ -228,7 +225,7 @@ def _read(path: Path, options: ImportOptions) -> Iterator[tuple[str, np.ndarray]
         if not np.issubdtype(array.dtype, np.number):
             raise ValueError(f"{where}: holds {array.dtype}, not numbers.")
         poses = array_to_coco(array.astype(np.float64), form, where)
-        yield key, _normalise(poses, options, options.up or form.up, options.fps or form.fps, where)
+        yield key, _normalise(poses, options, form, where)
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -242,9 +239,9 @@ def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     yield from (motions if len(motions) > 1 else {"": next(iter(motions.values()))}).items()
 
 
-def _normalise(poses: np.ndarray, options: ImportOptions, up: str, fps: float, where: str) -> np.ndarray:
+def _normalise(poses: np.ndarray, options: ImportOptions, form: JointFormat, where: str) -> np.ndarray:
     """To metres, z up, 30 fps; refuses bodies of impossible size, which have another unit."""
-    poses[..., :3] = to_z_up(poses[..., :3], up) * UNITS[options.unit]
+    poses[..., :3] = to_z_up(poses[..., :3], options.up or form.up) * UNITS[options.unit]
     hips, knees = (poses[:, [JOINT_INDEX[f"{side}-{part}"] for side in _SIDES], :3] for part in ("hip", "knee"))
     thighs = np.linalg.norm(hips - knees, axis=-1)
     if not np.isfinite(thighs).any():
@@ -254,7 +251,7 @@ def _normalise(poses: np.ndarray, options: ImportOptions, up: str, fps: float, w
         raise ValueError(
             f"{where}: legs are {leg:.3g} m long if the unit is {options.unit}; people's are {_LEG[0]} to {_LEG[1]} m. Set --unit."
         )
-    return _resample(poses, fps)
+    return _resample(poses, options.fps or form.fps)
 
 
 def _resample(poses: np.ndarray, fps: float) -> np.ndarray:
