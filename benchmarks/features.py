@@ -3,12 +3,10 @@
     python benchmarks/features.py WORK [--clips 400] [--save]
 
 Makes the tiny inputs in WORK (a miniature with videos). `ratio` is extraction's clips/s over those of decoding and
-resizing alone, which is the limit; `data_wait_share` is the part of a training step that waits for its batch, on a
-Llama of SmolLM2-135M's shape with random weights.
+resizing alone, which is the limit; `data_wait_share` is the part of a training step that waits for its batch, with
+SmolLM2-135M on samples of the paper's size.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,23 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from paper_sized import VIDEO_TOKENS, VIDEO_WIDTH, make_tiny, paper_sized, random_store
 from record import finish, parser
 from torch.utils.data import DataLoader
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from mm_adapter.base_models import native_dtype
-from mm_adapter.dataset import CoachCollator, CoachDataset
+from mm_adapter.batching import WindowSampler
+from mm_adapter.dataset import CoachCollator
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features, load_clip
 from mm_adapter.internvideo2 import build_encoder
-from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
-from mm_adapter.processing import CoachProcessor
 from mm_data.clip_list import VideoClip, read_clips
-from mm_data.features import FeatureManifest, FeatureStore, FeatureStoreWriter
-from mm_data.tuple_store import clips_of_folder, read_tuples
-from mm_tokenizers import PoseCodeStore, load_tokenizer
+from mm_data.features import FeatureStore
 
-ROOT = Path(__file__).resolve().parents[1]
-STORE_CLIPS, STORE_TOKENS, STORE_WIDTH = 2000, 32, 1408  # 8 frames of a 2×2 grid from the 1B encoder: 344 MiB
+STORE_CLIPS = 2000  # 344 MiB
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -61,23 +55,10 @@ def extraction(work: Path, clips: list[VideoClip], videos: Path) -> dict[str, fl
     return {what: 2 * len(clips) / value for what, value in spent.items()}
 
 
-def wide_store(folder: Path, names: list[str], views: tuple[str, ...]) -> Path:
-    """A store of random features of the 1B encoder's size."""
-    if not (folder / "manifest.json").is_file():
-        manifest = FeatureManifest("benchmark", "none", "none", STORE_TOKENS, STORE_WIDTH, "float16", views)
-        writer = FeatureStoreWriter(folder, manifest, dict.fromkeys(names))
-        values = np.random.default_rng(0).normal(size=(100, STORE_TOKENS, STORE_WIDTH)).astype(np.float16)
-        for shard in writer.shards:
-            for batch in shard.pending(100):
-                shard.write(batch, dict.fromkeys(views, values[: len(batch)]), {})
-        writer.finish()
-    return folder
-
-
 def store_reads(work: Path) -> dict[str, float]:
     """GB/s of random reads through the store and of the same bytes through a raw memory map, from the page cache."""
     names = [f"clip{i}" for i in range(STORE_CLIPS)]
-    folder = wide_store(work / "large_store", names, ("exo",))
+    folder = random_store(work / "large_store", names, ("exo",))
     store = FeatureStore(folder)
     raw = np.load(folder / "shard-00000" / "exo.npy", mmap_mode="r")
     order = np.random.default_rng(1).permutation(len(raw))
@@ -97,36 +78,16 @@ def store_reads(work: Path) -> dict[str, float]:
     return {"store": stored, "raw": mapped}
 
 
-def data_wait(work: Path, tiny: Path, steps: int) -> dict[str, float]:
+def data_wait(work: Path, steps: int) -> dict[str, float]:
     """Seconds per training step, and of those spent waiting for the batch, whose features are as wide as the 1B's."""
-    pose_tokenizer, codes = (
-        load_tokenizer(tiny / "pose_tokenizer" / "tokenizer"),
-        PoseCodeStore.load(tiny / "pose_codes"),
-    )
-    store = FeatureStore(wide_store(work / "wide_store", list(clips_of_folder(tiny / "tuples")), ("ego", "exo")))
-    shape, video = pose_tokenizer.architecture, store.manifest
-    tokenizer = AutoTokenizer.from_pretrained(tiny / "language_model")
-    processor = CoachProcessor(tokenizer, shape.num_codes, shape.num_tokens, codes.frames, video.num_tokens)
-    torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = native_dtype(device)
-    smollm2 = LlamaConfig(
-        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
-        num_key_value_heads=3, tie_word_embeddings=True,
-    )  # fmt: skip
-    language_model = AutoModelForCausalLM.from_config(smollm2, dtype=dtype)
-    config = CoachConfig(
-        text_config=language_model.config, base_model="random", first_pose_id=processor.vocabulary.first_id,
-        num_pose_codes=shape.num_codes, pose_tokens_per_frame=shape.num_tokens, pose_frames=codes.frames,
-        pose_code_dim=shape.token_dim, video_tokens=video.num_tokens, video_width=video.width, video_encoder="benchmark",
-    )  # fmt: skip
-    model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
-    model.to(device)  # type: ignore[arg-type]
-    dataset = CoachDataset(
-        read_tuples(tiny / "tuples", "train"), ["commentary", "demonstration"], processor, codes, store, 0.5, 1024, 0
-    )
-    collator = CoachCollator(processor, processor.end_of_turn_ids[0], (video.num_tokens, video.width))
-    loader = DataLoader(dataset, batch_size=8, shuffle=True, collate_fn=collator, num_workers=1, drop_last=True)
+    coach = paper_sized(work, device, dtype)
+    shape = (coach.model.config.video_tokens, coach.model.config.video_width)
+    collator = CoachCollator(coach.processor, coach.processor.end_of_turn_ids[0], shape, layout="packed")
+    sampler = WindowSampler(coach.dataset, 4, 1, 1, seed=0)
+    loader = DataLoader(coach.dataset, batch_sampler=sampler, collate_fn=collator, num_workers=1)
+    model = coach.model
     batches, waits, began = iter(loader), [], 0.0
     for step in range(steps + 2):
         if step == 2:  # the first steps start the worker and warm up
@@ -134,8 +95,10 @@ def data_wait(work: Path, tiny: Path, steps: int) -> dict[str, float]:
         asked = time.perf_counter()
         batch = next(batches)
         waits.append(time.perf_counter() - asked)
+        del batch["samples"]
+        batch = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = model(**{key: value.to(device) for key, value in batch.items()}).loss
+            loss = model(**batch).loss
         loss.backward()
         model.zero_grad(set_to_none=True)
         loss.item()  # waits for the device
@@ -150,9 +113,7 @@ def main() -> None:
     arguments.add_argument("--clips", type=int, default=400)
     arguments.add_argument("--steps", type=int, default=20)
     args = arguments.parse_args()
-    tiny = args.work / "tiny"
-    if not (tiny / "language_model" / "model.safetensors").is_file():
-        subprocess.run([sys.executable, "scripts/make_tiny.py", str(tiny.resolve())], cwd=ROOT, check=True)
+    tiny = make_tiny(args.work.resolve())
     clips, videos = read_clips(tiny / "tuples")
     clips = clips[: args.clips]
 
@@ -162,8 +123,8 @@ def main() -> None:
     for what, label in (("decode", "decode and resize alone"), ("extract", "extraction, tiny encoder")):
         print(f"{label:36}{speed[what]:>10.1f}{speed[what] / speed['decode']:>8.2f}")
     reads = store_reads(args.work)
-    print(f"\nrandom reads of {STORE_TOKENS} × {STORE_WIDTH} float16 from the page cache: store {reads['store']:.1f} GB/s, raw memory map {reads['raw']:.1f} GB/s")  # fmt: skip
-    waiting = data_wait(args.work, tiny, args.steps)
+    print(f"\nrandom reads of {VIDEO_TOKENS} × {VIDEO_WIDTH} float16 from the page cache: store {reads['store']:.1f} GB/s, raw memory map {reads['raw']:.1f} GB/s")  # fmt: skip
+    waiting = data_wait(args.work.resolve(), args.steps)
     share = waiting["wait"] / waiting["step"]
     print(f"training step {waiting['step'] * 1000:.0f} ms, of which {waiting['wait'] * 1000:.2f} ms wait for the batch ({share:.2%})")  # fmt: skip
     finish(

@@ -1,31 +1,37 @@
 """One function writes a coach, one reads it; a folder is complete and verified, or it is not a checkpoint.
 
 Layout: ``coach_config.json``, ``coach.safetensors`` (mappers and pose rows), ``adapter/`` (peft format, with LoRA) or
-``language_model/`` (full fine-tuning), the processor's tokenizer files, ``pose_tokenizer/``, and ``complete.json``,
-which is written last.
+``language_model/`` (full fine-tuning), the processor's tokenizer files, ``pose_tokenizer/``, and ``complete.json``
+(`manifest`), which is written last. Checkpoints of a run also hold the trainer's, the optimizer's (`optimizer_state`) and
+the random generators' state.
 """
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mm_adapter.base_models import load_language_model
-from mm_adapter.distributed import gathered
-from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
+from mm_adapter.base_models import load_language_model, weights_fingerprint
+from mm_adapter.configuration import CoachConfig
+from mm_adapter.distributed import whole_parameter
+from mm_adapter.manifest import COMPLETE, is_complete, problems, read_manifest, seal, unseal
+from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
-from mm_data.files import write_atomically
 from mm_tokenizers import PoseTokenizer, fingerprint, load_tokenizer, save_tokenizer
 
-COMPLETE = "complete.json"
 _LM = "language_model."
+_TRAINING_STATE = ("optimizer*", "scheduler.pt", "rng_state*", "trainer_state.json")
 
 
 def trainable_names(model: CoachForConditionalGeneration) -> list[str]:
@@ -33,13 +39,19 @@ def trainable_names(model: CoachForConditionalGeneration) -> list[str]:
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def trainable_state(model: CoachForConditionalGeneration) -> dict[str, Tensor]:
-    """CPU copies of the trainable parameters. Collective: every rank calls it."""
+def trainable_state(model: CoachForConditionalGeneration, keep: bool = True) -> dict[str, Tensor]:
+    """CPU copies of the trainable parameters. Collective: every rank calls it.
+
+    Args:
+        model: The live model.
+        keep: Whether this rank needs them; the others get nothing.
+    """
     state = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            with gathered([parameter]):
-                state[name] = parameter.detach().to("cpu", copy=True)
+            value = whole_parameter(parameter)
+            if keep:
+                state[name] = value.to("cpu").contiguous()
     return state
 
 
@@ -51,12 +63,12 @@ def write_coach(
     pose_tokenizer: PoseTokenizer,
     run_config: dict[str, Any],
 ) -> None:
-    """Writes a complete coach and reads it back.
+    """Writes a coach's files and reads them back. `manifest.seal` makes the folder complete.
 
     Args:
         folder: Target; written files replace older ones.
         model: The live model, for its configuration and adapter settings.
-        state: As `trainable_state` gave it. Frozen new parts are written too, so that the folder stands alone.
+        state: As `trainable_state` gave it.
         processor: The coach's processor.
         pose_tokenizer: The frozen tokenizer whose fingerprint the configuration carries.
         run_config: The resolved configuration of the run.
@@ -65,9 +77,8 @@ def write_coach(
         RuntimeError: What was written is not what was meant to be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / COMPLETE).unlink(missing_ok=True)
-    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(_LM)}
-    own = {name: (state[name] if name in state else tensor.detach().cpu()).contiguous() for name, tensor in own.items()}
+    unseal(folder)
+    own = {name: tensor for name, tensor in state.items() if not name.startswith(_LM)}
     tuned = {name.removeprefix(_LM): tensor for name, tensor in state.items() if name.startswith(_LM)}
     written = {"coach.safetensors": own}
     save_file(own, folder / "coach.safetensors")
@@ -82,13 +93,18 @@ def write_coach(
         written["adapter/adapter_model.safetensors"] = weights
     elif tuned:
         model.language_model.save_pretrained(folder / "language_model", state_dict=tuned)
+        for file in sorted((folder / "language_model").glob("*.safetensors")):
+            written[f"language_model/{file.name}"] = {name: tuned[name] for name in safe_open(file, "pt").keys()}  # noqa: SIM118
+        if lost := set(tuned) - {name for file in written.values() for name in file}:
+            raise RuntimeError(
+                f"{folder / 'language_model'}: {len(lost)} tensors were not written, such as {min(lost)}."
+            )
     (folder / "coach_config.json").write_text(json.dumps(_config_dict(model.config), indent=2))
     (folder / "run_config.json").write_text(json.dumps(run_config, indent=2, default=str))
     processor.save(folder)
     save_tokenizer(pose_tokenizer, folder / "pose_tokenizer")
     for name, expected in written.items():
         _verify(folder / name, expected)
-    write_atomically(folder / COMPLETE, json.dumps({name: (folder / name).stat().st_size for name in written}))
 
 
 def _config_dict(config: CoachConfig) -> dict[str, Any]:
@@ -98,7 +114,7 @@ def _config_dict(config: CoachConfig) -> dict[str, Any]:
 
 
 def _verify(path: Path, expected: dict[str, Tensor]) -> None:
-    """Re-opens a written file: key set, shapes, finite values (an empty ZeRO-3 shard would have shape [0])."""
+    """Re-opens a written file: key set, shapes (an empty ZeRO-3 shard would have shape [0]), values."""
     with safe_open(path, "pt") as file:
         if set(file.keys()) != set(expected):
             raise RuntimeError(f"{path}: wrote {len(expected)} tensors, found {len(file.keys())} after re-opening.")
@@ -106,19 +122,19 @@ def _verify(path: Path, expected: dict[str, Tensor]) -> None:
             found = file.get_tensor(name)
             if found.shape != tensor.shape or found.numel() == 0:
                 raise RuntimeError(f"{path}: {name} has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}.")
-            if not torch.isfinite(found).all():
+            if problem := weight_problem(name, found):
                 raise RuntimeError(
-                    f"{path}: {name} holds values that are not finite; training has diverged. Lower the learning rate and resume from an earlier checkpoint."
+                    f"{path}: {problem}; training has diverged. Lower the learning rate and resume from an earlier checkpoint."
                 )
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether a folder holds a coach whose files are all there with the sizes that were written."""
-    path = folder / COMPLETE
-    if not path.is_file():
-        return False
-    sizes = json.loads(path.read_text())
-    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
+def weight_problem(name: str, tensor: Tensor) -> str | None:
+    """What is wrong with a trained tensor, or None. Only biases and LoRA's B, which starts at zero, may be all zero."""
+    if not torch.isfinite(tensor).all():
+        return f"{name} holds values that are not finite"
+    if not tensor.any() and not name.endswith(".bias") and "lora_B" not in name:
+        return f"{name} is all zero"
+    return None
 
 
 def last_complete_checkpoint(run: Path) -> Path | None:
@@ -132,8 +148,19 @@ def last_complete_checkpoint(run: Path) -> Path | None:
     return max(complete, key=lambda folder: int(folder.name.split("-")[1]), default=None)
 
 
-def load_trainable(folder: Path, model: CoachForConditionalGeneration) -> None:
+def copy_coach(checkpoint: Path, folder: Path) -> None:
+    """Makes a coach of a run's checkpoint: everything but the state of the training."""
+    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(*_TRAINING_STATE, COMPLETE), dirs_exist_ok=True)
+    seal(folder, step=read_manifest(checkpoint)["step"])
+
+
+def load_trainable(folder: Path, model: CoachForConditionalGeneration, new_parts_only: bool = False) -> None:
     """Loads a checkpoint's trained weights into a model of the same architecture, strictly.
+
+    Args:
+        folder: A complete coach or checkpoint.
+        model: Of the same architecture.
+        new_parts_only: Leave out what it holds of the language model; for a stage that trains other parts of it.
 
     Raises:
         ValueError: Keys do not match; lists them.
@@ -145,12 +172,22 @@ def load_trainable(folder: Path, model: CoachForConditionalGeneration) -> None:
             f"{folder}: missing {sorted(expected - set(state))}, unexpected {sorted(set(state) - expected)}."
         )
     model.load_state_dict(state, strict=False)
+    if new_parts_only:
+        return
     if (folder / "adapter").is_dir():
         weights = load_file(folder / "adapter" / "adapter_model.safetensors")
         result = set_peft_model_state_dict(model.language_model, weights, adapter_name="default")
         lost = [key for key in result.missing_keys if "lora_" in key] + list(result.unexpected_keys)
         if lost:
             raise ValueError(f"{folder / 'adapter'}: these adapter weights do not match the model: {lost[:8]}")
+    missing = dict(model.language_model.named_parameters()).keys() if (folder / "language_model").is_dir() else set()
+    for file in sorted((folder / "language_model").glob("*.safetensors")):
+        weights = load_file(file)
+        if unknown := model.language_model.load_state_dict(weights, strict=False).unexpected_keys:
+            raise ValueError(f"{file}: these weights do not match the model: {unknown[:8]}")
+        missing = missing - weights.keys()
+    if missing:
+        raise ValueError(f"{folder / 'language_model'}: {len(missing)} weights are missing, such as {min(missing)}.")
 
 
 def add_lora(language_model: PreTrainedModel, config: LoraConfig) -> None:
@@ -162,38 +199,92 @@ def add_lora(language_model: PreTrainedModel, config: LoraConfig) -> None:
             parameter.data = parameter.data.float()
 
 
-def load_coach(
-    folder: Path, device: torch.device, dtype: torch.dtype
-) -> tuple[CoachForConditionalGeneration, CoachProcessor, PoseTokenizer]:
-    """Opens a trained coach for inference.
+@dataclass(frozen=True)
+class PretrainedCoach:
+    """A trained coach: three things that belong together.
 
-    Args:
-        folder: A run's ``coach`` folder or any of its checkpoints.
-        device: Where to put it.
-        dtype: Type of the language model's weights.
-
-    Raises:
-        FileNotFoundError: The folder is not a complete coach, or its base model is gone.
-        ValueError: The pose tokenizer inside is not the one that the coach was trained with.
+    Attributes:
+        model: In evaluation mode.
+        processor: Its processor.
+        pose_tokenizer: The frozen tokenizer of its pose tokens.
+        run_config: Resolved configuration of the run that trained it.
     """
-    if not is_complete(folder):
-        raise FileNotFoundError(
-            f"{folder} is not a complete coach ({COMPLETE} is missing or files were cut); point to a run's coach/ or checkpoint-N folder."
-        )
-    config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
-    pose_tokenizer = load_tokenizer(folder / "pose_tokenizer")
-    if fingerprint(pose_tokenizer) != config.pose_tokenizer:
-        raise ValueError(
-            f"{folder / 'pose_tokenizer'} was replaced: fingerprint {fingerprint(pose_tokenizer)[:12]}, the coach was trained with {config.pose_tokenizer[:12]}."
-        )
-    full = folder / "language_model"
-    language_model = load_language_model(str(full) if full.is_dir() else config.base_model, dtype, None)
-    if (folder / "adapter").is_dir():
-        add_lora(language_model, LoraConfig.from_pretrained(folder / "adapter"))  # type: ignore[arg-type]
-    model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
-    load_trainable(folder, model)
-    processor = CoachProcessor.load(
-        folder, config.num_pose_codes, config.pose_tokens_per_frame, config.pose_frames, config.video_tokens
-    )
-    model.to(device)  # pyright: ignore[reportArgumentType]
-    return model.eval().requires_grad_(False), processor, pose_tokenizer
+
+    model: CoachForConditionalGeneration
+    processor: CoachProcessor
+    pose_tokenizer: PoseTokenizer
+    run_config: dict[str, Any]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        revision: str | None = None,
+    ) -> "PretrainedCoach":
+        """Opens a coach.
+
+        Args:
+            name: A run's ``coach`` folder, any of its checkpoints, or a name on the Hugging Face Hub.
+            device: Where to put it.
+            dtype: Type of the language model's weights.
+            revision: Branch, tag or commit on the Hub.
+
+        Raises:
+            FileNotFoundError: The folder is not a complete coach, or its base model is gone.
+            ValueError: Files were changed since they were written, the base model is another one than in training, or the
+                pose tokenizer is not the one that the coach was trained with.
+        """
+        folder = Path(name)
+        if not folder.is_dir():
+            try:
+                folder = Path(snapshot_download(str(name), revision=revision))
+            except (HFValidationError, HfHubHTTPError, OSError) as error:
+                raise FileNotFoundError(f"{name} is neither a folder nor a coach on the Hugging Face Hub.") from error
+        if changed := problems(folder, everything=False):
+            raise ValueError(f"{folder} is damaged: {'; '.join(changed)}. Use another checkpoint.")
+        config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+        pose_tokenizer = load_tokenizer(folder / "pose_tokenizer")
+        if fingerprint(pose_tokenizer) != config.pose_tokenizer:
+            raise ValueError(
+                f"{folder / 'pose_tokenizer'} was replaced: fingerprint {fingerprint(pose_tokenizer)[:12]}, the coach was trained with {config.pose_tokenizer[:12]}."
+            )
+        full = folder / "language_model"
+        if full.is_dir():
+            language_model = load_language_model(str(full), dtype)
+        else:
+            found = weights_fingerprint(config.base_model)
+            if found != config.base_model_fingerprint:
+                raise ValueError(
+                    f"{folder} was trained on {config.base_model} with weights {config.base_model_fingerprint[:12]}, but the weights "
+                    f"there now are {found[:12]}. Put the original back; an adapter is useless on another model."
+                )
+            language_model = load_language_model(config.base_model, dtype, config.quantization)
+        if (folder / "adapter").is_dir():
+            add_lora(language_model, LoraConfig.from_pretrained(folder / "adapter"))  # type: ignore[arg-type]
+        model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
+        load_trainable(folder, model)
+        model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
+        processor = CoachProcessor.load(folder, config.clip_format)
+        run_config = json.loads((folder / "run_config.json").read_text())
+        return cls(model.eval().requires_grad_(False), processor, pose_tokenizer, run_config)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes a folder that `from_pretrained` opens."""
+        adapted, full = self.model.config.mode == "lora", self.model.config.mode == "full"
+        state = {
+            name: parameter.detach().to("cpu")
+            for name, parameter in self.model.named_parameters()
+            if not name.startswith(_LM) or full or (adapted and "lora_" in name)
+        }
+        write_coach(Path(folder), self.model, state, self.processor, self.pose_tokenizer, self.run_config)
+        seal(Path(folder))
+
+    def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
+        """Uploads the coach to the Hugging Face Hub, creating the repository where needed; returns its address."""
+        api = HfApi(token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload coach"))

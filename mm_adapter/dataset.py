@@ -1,18 +1,19 @@
 """Training samples and their batches."""
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
+from mm_adapter.configuration import VIEWS
 from mm_adapter.processing import IGNORE, CoachProcessor, Encoded
-from mm_data.expertaf_task import FORMATS, training_conversation
+from mm_data.expertaf_task import FORMATS, offers_expert, training_conversation
 from mm_data.features import FeatureStore
+from mm_data.hashing import uniform
 from mm_data.records import CoachingTuple
-from mm_tokenizers.codes import PoseCodeStore
 
 Sample = dict[str, Any]
 
@@ -27,30 +28,53 @@ def without_rejected(tuples: Sequence[CoachingTuple], features: FeatureStore | N
     return kept, len(tuples) - len(kept)
 
 
+def hold_out(
+    tuples: Sequence[CoachingTuple], share: float, seed: int
+) -> tuple[list[CoachingTuple], list[CoachingTuple]]:
+    """Splits off the tuples of a share of the learners: (to train on, to evaluate on while training)."""
+    learners = sorted({t.learner.participant for t in tuples}, key=lambda name: uniform(f"{seed}/{name}"))
+    held_out = set(learners[: math.ceil(share * len(learners))])
+    return (
+        [t for t in tuples if t.learner.participant not in held_out],
+        [t for t in tuples if t.learner.participant in held_out],
+    )
+
+
+class ClipPoses(Protocol):
+    """Poses of clips in the form that the processor expects: `PoseCodeStore` or `JointStore`."""
+
+    def __getitem__(self, clip: str, /) -> np.ndarray: ...
+
+    def missing(self, clips: Iterable[str], /) -> list[str]:
+        """Clips it does not hold."""
+        ...
+
+
 class CoachDataset(Dataset[Sample]):
-    """Tuples times sample formats, tokenized on access.
+    """Tuples in one or several sample formats, tokenized on access.
 
     Args:
         tuples: Coaching tuples of one split.
-        formats: Sample formats per tuple, of `mm_data.expertaf_task.FORMATS`.
+        formats: Sample format, of `mm_data.expertaf_task.FORMATS`, to how often an epoch shows each tuple in it: 1 once, 2
+            twice, 0.5 every other tuple, and the others in the next epoch.
         processor: The coach's processor.
-        codes: Pose codes of all clips.
+        poses: Pose codes of all clips, or joints for a coach that reads text.
         features: Video features of all clips, or None for a pose-only coach.
         expert_drop: Probability that a commentary question lacks the expert's clip.
         max_length: Longest sample in tokens.
-        seed: Seed of the drop.
+        seed: Seed of the drop and of the order in which fractions go round.
 
     Raises:
-        ValueError: Unknown format, clips without codes or features, or a sample longer than ``max_length``: nothing is
-            ever truncated, because that would cut media spans.
+        ValueError: Unknown format, share of no samples, clips without codes or features, or a sample longer than
+            ``max_length``: nothing is ever truncated, because that would cut media spans.
     """
 
     def __init__(
         self,
         tuples: Sequence[CoachingTuple],
-        formats: Sequence[str],
+        formats: Mapping[str, float],
         processor: CoachProcessor,
-        codes: PoseCodeStore,
+        poses: ClipPoses,
         features: FeatureStore | None,
         expert_drop: float,
         max_length: int,
@@ -58,36 +82,54 @@ class CoachDataset(Dataset[Sample]):
     ) -> None:
         unknown = [f for f in formats if f not in FORMATS]
         if unknown or not formats:
-            raise ValueError(f"Unknown sample formats {unknown or formats}; choose from {', '.join(FORMATS)}.")
-        self.items = [(t, form) for t in tuples for form in formats]
-        self.processor, self.codes, self.features = processor, codes, features
-        self.expert_drop, self.seed, self.epoch = expert_drop, seed, 0
+            raise ValueError(f"Unknown sample formats {unknown or [*formats]}; choose from {', '.join(FORMATS)}.")
+        self.counts = {form: round(share * len(tuples)) for form, share in formats.items()}
+        if empty := [form for form, count in self.counts.items() if count < 1]:
+            raise ValueError(
+                f"Formats {empty} would have no sample; {len(tuples)} tuples × {[formats[f] for f in empty]}."
+            )
+        self.tuples, self.processor, self.poses, self.features = tuples, processor, poses, features
+        self.expert_drop, self.seed = expert_drop, seed
         clips = sorted({c.clip_id for t in tuples for c in (t.learner, t.expert)})
         for what, missing in (
-            ("pose codes", codes.missing(clips)),
+            ("poses", poses.missing(clips)),
             ("video features", features.missing(clips) if features else []),
         ):
             if missing:
                 raise ValueError(
                     f"{len(missing)} of {len(clips)} clips have no {what} (for example {missing[0]}); make them again for this tuple folder."
                 )
-        self.lengths = [len(self.encode(i).input_ids) for i in range(len(self.items))]
-        longest = int(np.argmax(self.lengths))
-        if self.lengths[longest] > max_length:
+        self._going_round = sorted(range(len(tuples)), key=lambda i: uniform(f"{seed}/{tuples[i].tuple_id}"))
+        # A commentary question is longer with the expert's clip, and that varies from epoch to epoch: both are measured.
+        offers = [offer for offer, never in ((False, 0.0), (True, 1.0)) if expert_drop != never]
+        self._measured = {
+            (index, form, offer): len(self._encode(index, form, offer).input_ids)
+            for form in formats
+            for index in range(len(tuples))
+            for offer in (offers if form == "commentary" else [False])
+        }
+        (index, form, _), longest = max(self._measured.items(), key=lambda item: item[1])
+        if longest > max_length:
             raise ValueError(
-                f"Sample {self.encode(longest).sample_id} has {self.lengths[longest]} tokens, more than max_length {max_length}. "
+                f"Sample {tuples[index].tuple_id}#{form} has {longest} tokens, more than max_length {max_length}. "
                 "Raise max_length or shorten the remark; samples are never truncated."
             )
+        self.longest = longest
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called at the start of every epoch; decides which questions hold the expert's clip."""
-        self.epoch = epoch
+        self.epoch, self.items = epoch, self._items(epoch)
+
+    def lengths(self, epoch: int) -> list[int]:
+        """Tokens of every sample of an epoch, media included."""
+        items = self.items if epoch == self.epoch else self._items(epoch)
+        return [self._measured[i, form, self._offers_expert(i, form, epoch)] for i, form in items]
 
     def encode(self, index: int) -> Encoded:
         """Tokenizes one sample."""
-        item, form = self.items[index]
-        conversation = training_conversation(item, form, self.expert_drop, self.seed, self.epoch)
-        return self.processor.encode(conversation, self.codes.__getitem__)
+        i, form = self.items[index]
+        return self._encode(i, form, self._offers_expert(i, form, self.epoch))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -95,56 +137,95 @@ class CoachDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         return with_features(self.encode(index), self.features)
 
+    def _encode(self, index: int, form: str, offer_expert: bool) -> Encoded:
+        conversation = training_conversation(self.tuples[index], form, offer_expert)
+        return self.processor.encode(conversation, self.poses.__getitem__)
+
+    def _offers_expert(self, index: int, form: str, epoch: int) -> bool:
+        return form == "commentary" and offers_expert(self.tuples[index], self.expert_drop, self.seed, epoch)
+
+    def _items(self, epoch: int) -> list[tuple[int, str]]:
+        """(tuple, format) of every sample of an epoch; the tuples of a fraction go round from epoch to epoch."""
+        order = self._going_round
+        return [
+            (order[(epoch * count + place) % len(order)], form)
+            for form, count in self.counts.items()
+            for place in range(count)
+        ]
+
 
 def with_features(encoded: Encoded, features: FeatureStore | None) -> Sample:
     """Adds the video features of the sample's clips, ``[n, V, C]`` per view."""
     sample: Sample = {"sample_id": encoded.sample_id, "input_ids": encoded.input_ids, "labels": encoded.labels}
-    for view in ("ego", "exo"):
+    for view in VIEWS:
         arrays = [features.get(clip, view) for clip in encoded.clip_ids] if features else []
         sample[view] = np.stack(arrays) if arrays else None
     return sample
 
 
 class CoachCollator:
-    """Pads samples on one side and joins their video features in placeholder order.
+    """Lays samples out in rows and joins their video features in placeholder order.
 
     Args:
         processor: The coach's processor.
-        pad_id: Id written into the padding (masked out).
+        pad_id: Id written into the padding.
         video_shape: (V, C) of the features, or None for a pose-only coach.
-        side: ``right`` for training, ``left`` for generation.
+        layout: ``packed`` for training: all samples in one row without any padding, kept apart by ``cu_seq_lens_q`` and
+            positions that restart. ``right`` or ``left``: one sample per row, padded on that side.
     """
 
     def __init__(
-        self, processor: CoachProcessor, pad_id: int, video_shape: tuple[int, int] | None, side: str = "right"
+        self, processor: CoachProcessor, pad_id: int, video_shape: tuple[int, int] | None, layout: str
     ) -> None:
-        self.vocabulary = processor.vocabulary
-        self.pad_id, self.video_shape, self.side = pad_id, video_shape, side
+        self.vocabulary, self.views = processor.vocabulary, processor.clip.views
+        self.pad_id, self.video_shape, self.layout = pad_id, video_shape, layout
 
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """Builds a batch.
+    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """Builds a batch of any number of samples, none included.
+
+        Returns:
+            ``input_ids`` and ``labels`` ``[B, S]``; ``attention_mask``, or where packed ``position_ids`` and what
+            transformers' `DataCollatorWithFlattening` adds; ``ego_features`` and ``exo_features`` ``[N, V, C]``; and
+            ``samples``, a list of (sample id, tokens).
 
         Raises:
             ValueError: A sample's placeholders and features differ in number, or it has labels but none supervised.
         """
-        length = max(len(s["input_ids"]) for s in samples)
-        ids = torch.full((len(samples), length), self.pad_id)
-        mask = torch.zeros((len(samples), length), dtype=torch.long)
-        labels = torch.full((len(samples), length), IGNORE)
-        for row, sample in enumerate(samples):
+        for sample in samples:
             self._check(sample)
-            n = len(sample["input_ids"])
-            place = slice(0, n) if self.side == "right" else slice(length - n, length)
-            ids[row, place] = torch.tensor(sample["input_ids"])
-            mask[row, place] = 1
-            labels[row, place] = torch.tensor(sample["labels"])
-        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        batch = self._packed(samples) if self.layout == "packed" else self._padded(samples)
         if self.video_shape is not None:
-            for view in ("ego", "exo"):
-                arrays = [s[view] for s in samples if s[view] is not None]
+            for view in self.views:
+                arrays = [sample[view] for sample in samples if sample[view] is not None]
                 joined = np.concatenate(arrays) if arrays else np.zeros((0, *self.video_shape))
                 batch[f"{view}_features"] = torch.from_numpy(joined.astype(np.float32))
+        batch["samples"] = [(sample["sample_id"], len(sample["input_ids"])) for sample in samples]
         return batch
+
+    def _packed(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        if not samples:  # a process that gets nothing of a short window still runs the model
+            samples = [{"input_ids": [self.pad_id], "labels": [IGNORE]}]
+        lengths = [len(sample["input_ids"]) for sample in samples]
+        starts = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        return {
+            "input_ids": torch.tensor([[token for sample in samples for token in sample["input_ids"]]]),
+            "labels": torch.tensor([[label for sample in samples for label in sample["labels"]]]),
+            "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+            **dict.fromkeys(("cu_seq_lens_q", "cu_seq_lens_k"), starts),
+            **dict.fromkeys(("max_length_q", "max_length_k"), max(lengths)),
+        }
+
+    def _padded(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        shape = len(samples), max(len(sample["input_ids"]) for sample in samples)
+        ids, labels = torch.full(shape, self.pad_id), torch.full(shape, IGNORE)
+        mask = torch.zeros(shape, dtype=torch.long)
+        for row, sample in enumerate(samples):
+            length = len(sample["input_ids"])
+            place = slice(0, length) if self.layout == "right" else slice(shape[1] - length, shape[1])
+            ids[row, place] = torch.tensor(sample["input_ids"])
+            labels[row, place] = torch.tensor(sample["labels"])
+            mask[row, place] = 1
+        return {"input_ids": ids, "labels": labels, "attention_mask": mask}
 
     def _check(self, sample: Sample) -> None:
         name, ids = sample["sample_id"], np.asarray(sample["input_ids"])
@@ -153,8 +234,8 @@ class CoachCollator:
                 f"Sample {name}: no token is supervised, so it cannot teach anything. Remove it or mend its answer."
             )
         first = self.vocabulary.first_id + self.vocabulary.size
-        for view, placeholder in (("ego", first), ("exo", first + 1)):
-            wanted = int((ids == placeholder).sum())
+        for view in self.views:
+            wanted = int((ids == first + VIEWS.index(view)).sum())
             clips = sample[view]
             given = 0 if clips is None else clips.shape[0] * clips.shape[1]
             if wanted != given:

@@ -1,9 +1,11 @@
-"""Small helpers that make the same code run on one process, DDP and ZeRO-3."""
+"""Small helpers that make the same code run on one process, DDP, ZeRO and FSDP2."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 @contextmanager
@@ -17,3 +19,37 @@ def gathered(parameters: Iterable[nn.Parameter | Tensor]) -> Iterator[None]:
 
     with deepspeed.zero.GatheredParameters(partitioned, modifier_rank=0):
         yield
+
+
+def is_zero(parameter: Tensor) -> bool:
+    """Whether DeepSpeed's ZeRO keeps a float32 master and optimizer state of this parameter."""
+    return hasattr(parameter, "_hp_mapping") or hasattr(parameter, "_z3_optimizer")
+
+
+def whole_parameter(parameter: nn.Parameter) -> Tensor:
+    """The full value of a trainable parameter, ZeRO's float32 master where there is one. Collective."""
+    if is_zero(parameter):
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        value = safe_get_full_fp32_param(parameter)
+        assert value is not None
+        return value.detach().view(whole_shape(parameter))
+    with gathered([parameter]):
+        return whole_tensor(parameter.detach()).clone()
+
+
+def whole_shape(parameter: Tensor) -> torch.Size:
+    """Shape of the full parameter; a partitioned one has another."""
+    return getattr(parameter, "ds_shape", parameter.shape)
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """FSDP2's sharded tensor made whole, others as they are. Collective."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def laid_out_like(tensor: Tensor, model: Tensor) -> Tensor:
+    """A full tensor, equal on all ranks, on the device and with the sharding of another."""
+    if isinstance(model, DTensor):
+        return distribute_tensor(tensor.to(model.device), model.device_mesh, model.placements)
+    return tensor.to(model.device)

@@ -1,4 +1,4 @@
-"""Tells a dataset which epoch begins."""
+"""Tells data sets and samplers which epoch begins."""
 
 import math
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 class EpochAware(Protocol):
-    """A dataset whose samples vary from epoch to epoch."""
+    """What varies from epoch to epoch."""
 
     def set_epoch(self, epoch: int) -> None:
         """Called at the start of every epoch."""
@@ -21,15 +21,16 @@ class EpochCallback(TrainerCallback):
     not in a resumed epoch.
 
     Args:
-        dataset: Told.
+        *listeners: Told; data sets and samplers.
     """
 
-    def __init__(self, dataset: EpochAware) -> None:
-        self.dataset = dataset
+    def __init__(self, *listeners: EpochAware) -> None:
+        self.listeners = listeners
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Derives the epoch from the number of optimizer steps."""
         steps = max(1, math.ceil(len(kwargs["train_dataloader"]) / args.gradient_accumulation_steps))
-        self.dataset.set_epoch(state.global_step // steps)
+        for listener in self.listeners:
+            listener.set_epoch(state.global_step // steps)

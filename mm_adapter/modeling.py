@@ -5,89 +5,20 @@ width, ``K`` pose codes. Vocabulary: the language model's own ids, then K + 2 po
 video placeholders (input only).
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import GenerationMixin, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from mm_adapter.configuration import CoachConfig
 from mm_adapter.distributed import gathered
+from mm_adapter.loss import supervised_cross_entropy
 from mm_adapter.mappers import FeatureMapper, PoseEmbedding, match_embeddings
-
-
-class CoachConfig(PretrainedConfig):
-    """Everything that fixes the coach's architecture and what its weights were trained with.
-
-    Attributes:
-        text_config: The language model's configuration.
-        base_model: Name or path of the language model.
-        first_pose_id: Id of pose code 0, which is the size of the language model's own vocabulary.
-        num_pose_codes: K.
-        pose_tokens_per_frame: M.
-        pose_frames: T.
-        pose_code_dim: Width of a code vector.
-        pose_input: ``mapper`` or ``rows`` (see `PoseEmbedding`).
-        pose_tokenizer: Fingerprint of the frozen pose tokenizer.
-        video_tokens: V per view, 0 for a pose-only coach.
-        video_width: C.
-        video_encoder: Name and hash of the encoder whose features the coach was trained on.
-    """
-
-    model_type = "mm_coach"
-    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
-
-    def __init__(
-        self,
-        text_config: PretrainedConfig | dict[str, Any] | None = None,
-        base_model: str = "",
-        first_pose_id: int = 0,
-        num_pose_codes: int = 2048,
-        pose_tokens_per_frame: int = 34,
-        pose_frames: int = 10,
-        pose_code_dim: int = 512,
-        pose_input: str = "mapper",
-        pose_tokenizer: str = "",
-        video_tokens: int = 0,
-        video_width: int = 0,
-        video_encoder: str = "",
-        **kwargs: Any,
-    ) -> None:
-        if isinstance(text_config, dict):
-            text_config = AutoConfig.for_model(**text_config)
-        # A copy: building the coach resets the attention implementation of its sub-configurations, and a language model
-        # that shared the object would silently run without a causal mask.
-        self.text_config: Any = copy.deepcopy(text_config)
-        self.base_model = base_model
-        self.first_pose_id = first_pose_id
-        self.num_pose_codes = num_pose_codes
-        self.pose_tokens_per_frame = pose_tokens_per_frame
-        self.pose_frames = pose_frames
-        self.pose_code_dim = pose_code_dim
-        self.pose_input = pose_input
-        self.pose_tokenizer = pose_tokenizer
-        self.video_tokens = video_tokens
-        self.video_width = video_width
-        self.video_encoder = video_encoder
-        super().__init__(**kwargs)
-
-    @property
-    def num_predictable(self) -> int:
-        """Ids that the coach can predict: words and pose tokens."""
-        return self.first_pose_id + self.num_pose_codes + 2
-
-    @property
-    def ego_id(self) -> int:
-        """Placeholder of one ego video token."""
-        return self.num_predictable
-
-    @property
-    def exo_id(self) -> int:
-        """Placeholder of one exo video token."""
-        return self.num_predictable + 1
+from mm_adapter.packed_attention import PACKED_SDPA
 
 
 @dataclass
@@ -122,8 +53,9 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.language_model = language_model
         self.pose_embedding = PoseEmbedding(codebook, hidden, config.pose_input)
         self.pose_head = nn.Linear(hidden, config.num_pose_codes + 2, bias=False)
-        self.ego_mapper = FeatureMapper(config.video_width, hidden) if config.video_tokens else None
-        self.exo_mapper = FeatureMapper(config.video_width, hidden) if config.video_tokens else None
+        shown = config.views if config.video_tokens else []
+        self.ego_mapper = FeatureMapper(config.video_width, hidden) if "ego" in shown else None
+        self.exo_mapper = FeatureMapper(config.video_width, hidden) if "exo" in shown else None
 
     @torch.no_grad()
     def initialise_new_parts(self) -> None:
@@ -233,8 +165,11 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits_to_keep: Compute logits of the last so many positions only; 0 means all.
             num_items_in_batch: Supervised tokens of the whole accumulation window over all ranks. The loss is the sum
                 over this batch's supervised tokens divided by it, so windows of any shape weigh every token alike.
-            **kwargs: Passed on to the language model.
+            **kwargs: Passed on to the language model. ``cu_seq_lens_q`` (and its kin) mark where the samples of a single
+                row without padding begin, as in transformers' `DataCollatorWithFlattening`; they do not see each other.
         """
+        if "cu_seq_lens_q" in kwargs and self.language_model.config._attn_implementation == PACKED_SDPA:
+            kwargs = {"sample_lengths": kwargs["cu_seq_lens_q"].diff().tolist()}
         if inputs_embeds is None:
             assert input_ids is not None
             inputs_embeds = self.embed(input_ids, ego_features, exo_features)
@@ -251,11 +186,8 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if labels is None:
             kept = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
             return CoachOutput(logits=self.logits(kept), past_key_values=outputs.past_key_values)
-        targets = labels[:, 1:]
-        supervised = targets != -100
-        logits = self.logits(hidden[:, :-1][supervised]).float()
-        total = F.cross_entropy(logits, targets[supervised], reduction="sum")
-        return CoachOutput(loss=total / (num_items_in_batch if num_items_in_batch is not None else supervised.sum()))
+        total, count = supervised_cross_entropy(self.logits, hidden, labels)
+        return CoachOutput(loss=total / (num_items_in_batch if num_items_in_batch is not None else count))
 
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, is_first_iteration: bool = False, **kwargs: Any

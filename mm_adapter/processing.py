@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from mm_adapter.configuration import ClipFormat
 from mm_data.expertaf_task import Conversation, Message
 from mm_tokenizers import PoseVocabulary
+from mm_tokenizers.coordinates import poses_to_text
 
 EGO_TOKEN, EXO_TOKEN = "<|ego_video|>", "<|exo_video|>"
+VIDEO_TOKENS = {"ego": EGO_TOKEN, "exo": EXO_TOKEN}
 IGNORE = -100
 
 
@@ -37,27 +40,24 @@ class CoachProcessor:
 
     Args:
         tokenizer: The language model's fast tokenizer with a chat template; pose and video tokens are appended to it.
-        num_codes: K.
-        tokens_per_frame: M.
-        frames: T.
-        video_tokens: V per view; 0 leaves video out.
+        clip: What a clip looks like.
 
     Raises:
         ValueError: The tokenizer has no chat template, is not a fast one, or already knows some of the tokens.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, num_codes: int, tokens_per_frame: int, frames: int, video_tokens: int
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, clip: ClipFormat) -> None:
         if not tokenizer.is_fast or not tokenizer.chat_template:
             raise ValueError(
                 f"{tokenizer.name_or_path}: needs a fast tokenizer with a chat template; use an instruction-tuned model."
             )
         self.tokenizer = tokenizer
-        self.video_tokens = video_tokens
+        self.clip = clip
         known = tokenizer.convert_tokens_to_ids(EGO_TOKEN)
-        first = known - num_codes - 2 if isinstance(known, int) and known != tokenizer.unk_token_id else len(tokenizer)
-        self.vocabulary = PoseVocabulary(first, num_codes, tokens_per_frame, frames)
+        first = len(tokenizer)
+        if isinstance(known, int) and known != tokenizer.unk_token_id:  # a saved processor's tokenizer
+            first = known - clip.num_codes - 2
+        self.vocabulary = PoseVocabulary(first, clip.num_codes, clip.tokens_per_frame, clip.frames)
         tokenizer.add_tokens([*self.vocabulary.names(), EGO_TOKEN, EXO_TOKEN], special_tokens=True)
         if tokenizer.convert_tokens_to_ids(EXO_TOKEN) != first + self.vocabulary.size + 1:
             raise ValueError(
@@ -66,12 +66,16 @@ class CoachProcessor:
         self._names = self.vocabulary.names()
 
     def render(
-        self, messages: list[Message], codes: Callable[[str], np.ndarray]
+        self, messages: list[Message], poses: Callable[[str], np.ndarray]
     ) -> tuple[list[dict[str, str]], list[str]]:
         """Expands content parts to text.
 
-        A clip becomes one span: pose tokens, then ego, then exo placeholders. An assistant's pose part becomes pose
-        tokens alone.
+        A clip becomes one span: poses, then ego, then exo placeholders. An assistant's pose part becomes poses alone:
+        tokens even where clips show none.
+
+        Args:
+            messages: Chat messages with content parts.
+            poses: Clip id to pose codes ``[T, M]``, or to joints ``[T, 17, 3]`` in metres where poses are text.
 
         Returns:
             Plain messages for the chat template, and the ids of the clips that need video features, in order.
@@ -84,22 +88,30 @@ class CoachProcessor:
                 if part["type"] == "text":
                     pieces.append(part["text"])
                     continue
-                ids = self.vocabulary.to_ids(codes(part["clip_id"]))
-                text = "".join(self._names[i - self.vocabulary.first_id] for i in ids)
-                if part["type"] == "clip" and self.video_tokens:
-                    text += EGO_TOKEN * self.video_tokens + EXO_TOKEN * self.video_tokens
+                text = (
+                    ""
+                    if part["type"] == "clip" and self.clip.pose_form == "none"
+                    else self._poses(poses(part["clip_id"]))
+                )
+                if part["type"] == "clip" and self.clip.video_tokens and self.clip.views:
+                    text += "".join(VIDEO_TOKENS[view] * self.clip.video_tokens for view in self.clip.views)
                     clip_ids.append(part["clip_id"])
                 pieces.append(text)
             plain.append({"role": message["role"], "content": "\n".join(pieces)})
         return plain, clip_ids
 
-    def encode(self, conversation: Conversation, codes: Callable[[str], np.ndarray]) -> Encoded:
+    def _poses(self, poses: np.ndarray) -> str:
+        if self.clip.pose_form == "text":
+            return poses_to_text(poses)
+        return "".join(self._names[i - self.vocabulary.first_id] for i in self.vocabulary.to_ids(poses))
+
+    def encode(self, conversation: Conversation, poses: Callable[[str], np.ndarray]) -> Encoded:
         """Tokenizes a training conversation; labels cover the supervised turns' text and end-of-turn token.
 
         Raises:
             ValueError: No token is supervised, or the template does not close a turn with a special token.
         """
-        messages, clip_ids = self.render(conversation.messages, codes)
+        messages, clip_ids = self.render(conversation.messages, poses)
         text = self._template(messages)
         spans = [self._answer_span(messages, turn, text, conversation.sample_id) for turn in conversation.supervised]
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -115,9 +127,9 @@ class CoachProcessor:
             )
         return Encoded(conversation.sample_id, ids, labels, clip_ids)
 
-    def encode_prompt(self, messages: list[Message], codes: Callable[[str], np.ndarray], sample_id: str) -> Encoded:
+    def encode_prompt(self, messages: list[Message], poses: Callable[[str], np.ndarray], sample_id: str) -> Encoded:
         """Tokenizes a prompt that ends where the assistant's answer begins."""
-        plain, clip_ids = self.render(messages, codes)
+        plain, clip_ids = self.render(messages, poses)
         text = self._template(plain, add_generation_prompt=True)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
         return Encoded(sample_id, ids, [IGNORE] * len(ids), clip_ids)
@@ -154,9 +166,6 @@ class CoachProcessor:
         self.tokenizer.save_pretrained(folder)
 
     @classmethod
-    def load(
-        cls, folder: Path, num_codes: int, tokens_per_frame: int, frames: int, video_tokens: int
-    ) -> "CoachProcessor":
+    def load(cls, folder: Path, clip: ClipFormat) -> "CoachProcessor":
         """Reads a saved processor."""
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        return cls(tokenizer, num_codes, tokens_per_frame, frames, video_tokens)
+        return cls(AutoTokenizer.from_pretrained(folder), clip)

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mm_data.files import write_atomically
+
 PACKAGES = (
     "mm-coach",
     "torch",
@@ -85,4 +87,4 @@ def check_same_run(folder: Path, record: dict[str, Any], parts: Sequence[str]) -
 def write_run_record(folder: Path, record: dict[str, Any]) -> None:
     """Writes ``run_config.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run_config.json").write_text(json.dumps(record, indent=2))
+    write_atomically(folder / "run_config.json", json.dumps(record, indent=2))  # other processes may be reading it

@@ -1,13 +1,15 @@
 r"""ExpertAF: trains one coach for commentary (F_t), expert retrieval (F_r) and corrected poses (F_g).
 
-Does: mappers only, LoRA, QLoRA (NF4) or full fine-tuning of a Llama-architecture model; the three functions jointly or
-separately (``--formats``); DDP, ZeRO-2 and ZeRO-3 through the files in `recipes/accelerate/`; complete checkpoints;
-resuming after a crash by running the same command again; ``--dry-run``.
-Does not: encode video or poses (`mm-coach features extract` and `mm-coach tokenizer encode` do, once), or evaluate
-(`mm-coach evaluate`).
+Does: mappers only, LoRA, QLoRA (NF4) or full fine-tuning of a Llama-architecture model; the three functions jointly in set
+proportions or separately (``--formats``, ``--format_weights``); several stages in one run (``--stages``); one process, DDP,
+ZeRO-2, ZeRO-3, FSDP2 and several nodes through the files in `recipes/accelerate/`; evaluation on held-out learners while
+it trains; complete checkpoints; going on after a crash or SIGTERM by running the same command again, also on another number
+of processes with the same number of samples per step; ``--dry-run``.
+Does not: encode video or poses (`mm-coach features extract` and `mm-coach tokenizer encode` do, once), or evaluate on
+the test split (`mm-coach evaluate`).
 Refuses: unknown keys; features or pose codes of another encoder or tokenizer; clips that extraction never saw (tuples of clips
-that it rejected are left out and counted); samples without
-supervised tokens or longer than ``max_length``.
+that it rejected are left out and counted); samples without supervised tokens or longer than ``max_length``; going on under
+other settings than the run was begun with; a loss or gradient that is not finite.
 
     accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/expertaf.py \\
         --config recipes/configs/expertaf/quickstart.yaml --learning_rate 1e-3
@@ -17,6 +19,10 @@ supervised tokens or longer than ``max_length``.
 """
 
 import dataclasses
+import gc
+import shlex
+import signal
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,16 +32,28 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 from trl.scripts.utils import TrlParser
 
-from mm_adapter.base_models import LORA_TARGETS, load_language_model, native_dtype, text_config
-from mm_adapter.checkpoint import add_lora, last_complete_checkpoint
-from mm_adapter.dataset import CoachCollator, CoachDataset, without_rejected
-from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
+from mm_adapter.base_models import (
+    LORA_TARGETS,
+    load_language_model,
+    native_dtype,
+    text_config,
+    weights_fingerprint,
+)
+from mm_adapter.checkpoint import add_lora, copy_coach, last_complete_checkpoint, load_trainable
+from mm_adapter.configuration import CoachConfig
+from mm_adapter.dataset import CoachCollator, CoachDataset, hold_out, without_rejected
+from mm_adapter.joints import JointStore
+from mm_adapter.manifest import is_complete
+from mm_adapter.modeling import CoachForConditionalGeneration
+from mm_adapter.monitoring import SampleCommentaries
+from mm_adapter.packed_attention import PACKED_SDPA
 from mm_adapter.plan import estimate_memory, print_plan
 from mm_adapter.processing import CoachProcessor
-from mm_adapter.run_directory import run_record, write_run_record
+from mm_adapter.run_directory import check_same_run, run_record, write_run_record
 from mm_adapter.training import CoachTrainer, set_trainable
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
+from mm_data.variants import vary_experts
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary, fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -54,11 +72,29 @@ class CoachArguments:
         default_factory=lambda: ["commentary", "demonstration"],
         metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
     )
+    format_weights: list[float] | None = field(
+        default=None,
+        metadata={"help": "How often an epoch shows each tuple in each of the formats: 1 once, 0.5 every other tuple."},
+    )
+    stages: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Settings of each stage as flags, such as '--mode mappers --max_steps 500'; each begins where the last ended."
+        },
+    )
+    start_from: str | None = field(default=None, metadata={"help": "Coach whose mappers and pose rows to begin with."})
     expert_drop: float = field(
         default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."}
     )
+    experts: str = field(
+        default="own", metadata={"help": "own, or activity: one demonstration for all tuples of an activity."}
+    )
+    views: list[str] = field(default_factory=lambda: ["ego", "exo"], metadata={"help": "Video views of a clip."})
+    pose_form: str = field(default="tokens", metadata={"help": "Poses of a clip: tokens, text (coordinates) or none."})
     pose_input: str = field(default="mapper", metadata={"help": "mapper (f_pm over the codebook) or rows."})
     pose_frames: int = field(default=10, metadata={"help": "T, frames per clip."})
+    attention: str = field(default=PACKED_SDPA, metadata={"help": "packed_sdpa, or flash_attention_2 where installed."})
+    liger: bool = field(default=False, metadata={"help": "Fused kernels of the liger extra (GPU)."})
     dtype: str = field(default="auto", metadata={"help": "Frozen weights: auto, bfloat16 or float32."})
     quantization: str | None = field(default=None, metadata={"help": "nf4 for QLoRA."})
     lora_r: int = field(default=64, metadata={"help": "Rank of LoRA."})
@@ -70,10 +106,15 @@ class CoachArguments:
     mapper_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the mappers."})
     pose_row_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the pose rows."})
     max_length: int = field(default=2048, metadata={"help": "Longest sample in tokens; longer ones are an error."})
+    validation_share: float = field(
+        default=0.0, metadata={"help": "Share of the learners held out for evaluation during training."}
+    )
+    eval_commentaries: int = field(default=4, metadata={"help": "Remarks written down at every evaluation."})
     max_train_tuples: int | None = field(default=None, metadata={"help": "Use only the first tuples."})
     dry_run: bool = field(default=False, metadata={"help": "Build everything, print the plan, train nothing."})
     plan_video_tokens: int = field(default=32, metadata={"help": "Dry run without features: V per view."})
     plan_video_width: int = field(default=1408, metadata={"help": "Dry run without features: feature width."})
+    plan_gpu: str | None = field(default=None, metadata={"help": "Dry run: GPU that it has to fit, such as A100-80GB."})
     plan_world_size: int = field(default=1, metadata={"help": "Dry run: processes that share under ZeRO."})
     plan_zero_stage: int = field(default=0, metadata={"help": "Dry run: ZeRO stage, 0 for DDP."})
 
@@ -86,22 +127,26 @@ def resolve_dtype(name: str, training: TrainingArguments) -> torch.dtype:
 
 
 def coach_config(
-    args: CoachArguments, text, first_id: int, tokenizer: PoseTokenizer, store: FeatureStore | None
+    args: CoachArguments, text: Any, first_id: int, tokenizer: PoseTokenizer, store: FeatureStore | None
 ) -> CoachConfig:
     """The model's configuration from its parts."""
-    video = store.manifest if store else None
+    video = store.manifest if store and args.views else None
     return CoachConfig(
         text_config=text,
         base_model=args.language_model,
+        quantization=args.quantization,
+        mode=args.mode,
         first_pose_id=first_id,
         num_pose_codes=tokenizer.architecture.num_codes,
         pose_tokens_per_frame=tokenizer.architecture.num_tokens,
         pose_frames=args.pose_frames,
         pose_code_dim=tokenizer.architecture.token_dim,
         pose_input=args.pose_input,
+        pose_form=args.pose_form,
         pose_tokenizer=fingerprint(tokenizer),
         video_tokens=video.num_tokens if video else 0,
         video_width=video.width if video else 0,
+        views=args.views,
         video_encoder=f"{video.encoder} {video.encoder_hash}" if video else "",
     )
 
@@ -174,6 +219,17 @@ def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
     print_plan(model, facts, memory, missing)
 
 
+def schedule(training: TrainingArguments) -> dict[str, Any]:
+    """What decides the course of a run besides the coach's arguments; a run that goes on must agree with it."""
+    names = (
+        "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "num_train_epochs",
+        "max_steps", "seed", "bf16",
+    )  # fmt: skip
+    resolved = training.to_dict()
+    per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
+    return {**{name: resolved[name] for name in names}, "samples_per_step": per_step}
+
+
 def lora_config(args: CoachArguments) -> LoraConfig:
     """LoRA as configured."""
     return LoraConfig(
@@ -181,19 +237,37 @@ def lora_config(args: CoachArguments) -> LoraConfig:
     )
 
 
-def main(args: CoachArguments, training: TrainingArguments) -> None:
-    """Trains and saves; run again to resume."""
-    if args.dry_run:
-        return dry_run(args, training)
+def run_stages(parser: TrlParser, args: CoachArguments, training: TrainingArguments) -> None:
+    """Trains every stage from where the last one ended; all settings are checked before the first begins."""
+    stages = [parser.parse_args_and_config([*sys.argv[1:], *shlex.split(stage)]) for stage in args.stages or [""]]
+    run, start_from = Path(str(training.output_dir)), args.start_from
+    for number, (own, settings) in enumerate(stages, start=1):
+        last = number == len(stages)
+        folder = run if last else run / f"stage-{number}"
+        own = dataclasses.replace(own, start_from=start_from)
+        if not is_complete(folder / "coach"):
+            train(own, dataclasses.replace(settings, output_dir=str(folder)))
+        gc.collect()
+        start_from = str(folder / "coach")
+
+
+def train(args: CoachArguments, training: TrainingArguments) -> None:
+    """Trains one stage and saves; run again to resume."""
     dtype = resolve_dtype(args.dtype, training)
     # Mixed precision follows the frozen weights; what trains stays in float32. `replace` runs the argument checks again.
     on_cpu = training.device.type == "cpu"  # said aloud, because bf16 without a GPU is refused otherwise
-    training = dataclasses.replace(training, bf16=dtype == torch.bfloat16, use_cpu=on_cpu, remove_unused_columns=False)
-    run = Path(str(training.output_dir))
+    training = dataclasses.replace(
+        training,
+        bf16=dtype == torch.bfloat16,
+        use_cpu=on_cpu,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # every parameter takes part in every step
+    )
+    run, main_process = Path(str(training.output_dir)), training.process_index == 0
     torch.manual_seed(training.seed)
 
     # --- frozen inputs ---------------------------------------------------------------------------------------------
-    tuples = read_tuples(Path(args.tuples), "train")[: args.max_train_tuples]
+    tuples = vary_experts(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], args.experts)
     pose_tokenizer = load_tokenizer(Path(args.pose_tokenizer))
     codes = PoseCodeStore.load(Path(args.pose_codes))
     if codes.tokenizer_fingerprint != fingerprint(pose_tokenizer) or codes.frames != args.pose_frames:
@@ -201,48 +275,67 @@ def main(args: CoachArguments, training: TrainingArguments) -> None:
             f"{args.pose_codes} holds {codes.frames} frames per clip from tokenizer {codes.tokenizer_fingerprint[:12]}, but this run "
             f"wants {args.pose_frames} frames from {fingerprint(pose_tokenizer)[:12]}; run `mm-coach tokenizer encode` again."
         )
-    store = FeatureStore(Path(args.features)) if args.features else None
+    store = FeatureStore(Path(args.features)) if args.features and args.views else None
     tuples, unusable = without_rejected(tuples, store)
-    if unusable and training.process_index == 0:
+    if unusable and main_process:
         print(f"[data] {unusable} of {unusable + len(tuples)} tuples left out: feature extraction rejected their clips")
+    tuples, held_out = hold_out(tuples, args.validation_share, training.seed)
+    if training.eval_strategy != "no" and not held_out:
+        raise ValueError(f"--eval_strategy {training.eval_strategy} needs a --validation_share above 0.")
 
     # --- model -----------------------------------------------------------------------------------------------------
-    language_model = load_language_model(args.language_model, dtype, args.quantization)
-    processor = CoachProcessor(
-        AutoTokenizer.from_pretrained(args.language_model),
-        pose_tokenizer.architecture.num_codes,
-        pose_tokenizer.architecture.num_tokens,
-        args.pose_frames,
-        store.manifest.num_tokens if store else 0,
+    language_model = load_language_model(
+        args.language_model, torch.float32 if args.mode == "full" else dtype, args.quantization, args.attention
     )
+    if args.liger:
+        from liger_kernel.transformers import apply_liger_kernel_to_llama  # pyright: ignore[reportMissingImports]
+
+        apply_liger_kernel_to_llama(
+            model=language_model, fused_linear_cross_entropy=False
+        )  # the coach has its own loss
     if args.mode == "lora":
         add_lora(language_model, lora_config(args))
-    config = coach_config(args, language_model.config, processor.vocabulary.first_id, pose_tokenizer, store)
+    text_tokenizer = AutoTokenizer.from_pretrained(args.language_model)
+    config = coach_config(args, language_model.config, len(text_tokenizer), pose_tokenizer, store)
+    config.base_model_fingerprint = weights_fingerprint(args.language_model)
+    processor = CoachProcessor(text_tokenizer, config.clip_format)
     model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
     model.initialise_new_parts()
+    if args.start_from:
+        load_trainable(Path(args.start_from), model, new_parts_only=True)
     set_trainable(model, args.mode)
     if training.gradient_checkpointing:
         language_model.enable_input_require_grads()
 
     # --- data ------------------------------------------------------------------------------------------------------
-    dataset = CoachDataset(
-        tuples, args.formats, processor, codes, store, args.expert_drop, args.max_length, training.seed
-    )
+    formats = dict(zip(args.formats, args.format_weights or [1.0] * len(args.formats), strict=True))
+    poses = codes if args.pose_form != "text" else JointStore.read(Path(args.tuples), args.pose_frames)
+    options = (processor, poses, store, args.expert_drop, args.max_length, training.seed)
+    dataset = CoachDataset(tuples, formats, *options)
+    validation = CoachDataset(held_out, formats, *options) if held_out else None
     collator = CoachCollator(
         processor,
         processor.end_of_turn_ids[0],  # padding is masked; Llama-3 has no token of its own for it
         (store.manifest.num_tokens, store.manifest.width) if store else None,
+        layout="packed",
     )
 
     # --- train -----------------------------------------------------------------------------------------------------
-    record = run_record(coach=args, training=training.to_dict(), seed=training.seed)
-    if training.process_index == 0:
+    record = run_record(coach=args, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
+    checkpoint = None
+    with training.main_process_first(desc="looking for checkpoints"):
+        checkpoint = last_complete_checkpoint(run)
+        if checkpoint is not None:
+            check_same_run(run, record, ("coach", "schedule"))
+    if main_process:
         write_run_record(run, record)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
         frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
         print(
-            f"[trainable] {trainable:,} parameters  [frozen] {frozen:,}  weights {dtype}  {len(dataset)} samples of up to {max(dataset.lengths)} tokens"
+            f"[trainable] {trainable:,} parameters  [frozen] {frozen:,}  weights {dtype}  {len(dataset)} samples of up to {dataset.longest} tokens"
         )
+        if checkpoint is not None:
+            print(f"Resuming from {checkpoint}")
     trainer = CoachTrainer(
         processor=processor,
         pose_tokenizer=pose_tokenizer,
@@ -252,17 +345,27 @@ def main(args: CoachArguments, training: TrainingArguments) -> None:
         model=model,
         args=training,
         train_dataset=dataset,
+        eval_dataset=validation,
         data_collator=collator,
     )
-    with training.main_process_first(desc="looking for checkpoints"):
-        checkpoint = last_complete_checkpoint(run)
-    if checkpoint is not None and training.process_index == 0:
-        print(f"Resuming from {checkpoint}")
+    if held_out and args.eval_commentaries:
+        trainer.add_callback(SampleCommentaries(trainer, poses, store, held_out, args.eval_commentaries))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.stop_on_signal.stopped:
+        print(f"Stopped by SIGTERM after step {trainer.state.global_step}; run the same command again to go on.")
+        sys.exit(128 + signal.SIGTERM)
     trainer.save_state()
-    trainer.save_model(str(run / "coach"))
+    if trainer.state.best_model_checkpoint is None:
+        trainer.save_model(str(run / "coach"))
+    elif main_process:
+        print(f"Best on the held-out learners: {trainer.state.best_model_checkpoint}")
+        copy_coach(Path(trainer.state.best_model_checkpoint), run / "coach")
 
 
 if __name__ == "__main__":
     parser = TrlParser((CoachArguments, TrainingArguments))  # type: ignore[arg-type]
-    main(*parser.parse_args_and_config())
+    arguments, training_arguments = parser.parse_args_and_config()
+    if arguments.dry_run:
+        dry_run(arguments, training_arguments)
+    else:
+        run_stages(parser, arguments, training_arguments)

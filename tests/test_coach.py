@@ -1,43 +1,27 @@
 """The coach's model, processor, batches, checkpoints and inference, on a tiny random Llama."""
 
 import dataclasses
-import json
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from tiny_coach import FRAMES, TinyCoach
+from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset, perturb
 
-from mm_adapter.checkpoint import is_complete, load_coach, trainable_names, trainable_state, write_coach
-from mm_adapter.dataset import CoachCollator, CoachDataset
+from mm_adapter.configuration import ClipFormat
+from mm_adapter.dataset import CoachDataset
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import PRIOR_PROMPTS, candidate_priors, distinct_clips
 from mm_adapter.inference.scoring import score_candidates
 from mm_adapter.processing import CoachProcessor
-from mm_adapter.training import set_trainable
-from mm_data.expertaf_task import Conversation, commentary_prompt, demonstration_prompt, training_conversation
-
-
-def dataset(coach: TinyCoach, formats: list[str], count: int = 6, expert_drop: float = 0.0) -> CoachDataset:
-    return CoachDataset(
-        coach.train[:count], formats, coach.processor, coach.codes, coach.features, expert_drop, 512, seed=0
-    )
-
-
-def collator(coach: TinyCoach, side: str = "right") -> CoachCollator:
-    config = coach.model.config
-    shape = (config.video_tokens, config.video_width) if coach.features else None
-    return CoachCollator(coach.processor, coach.processor.end_of_turn_ids[0], shape, side)
-
-
-def batch_of(coach: TinyCoach, formats: list[str], **kwargs) -> dict[str, torch.Tensor]:
-    data = dataset(coach, formats, **kwargs)
-    return collator(coach)([data[i] for i in range(len(data))])
-
+from mm_data.expertaf_task import (
+    Conversation,
+    commentary_prompt,
+    demonstration_prompt,
+    offers_expert,
+    training_conversation,
+)
 
 # --- labels ----------------------------------------------------------------------------------------------------------
 
@@ -46,10 +30,10 @@ def batch_of(coach: TinyCoach, formats: list[str], **kwargs) -> dict[str, torch.
 def test_labels_are_exactly_the_answers_and_their_end(coach: TinyCoach, make_tiny: ModuleType, template: str) -> None:
     tokenizer = make_tiny.word_tokenizer([t.summary for t in coach.train], getattr(make_tiny, template))
     shape = coach.pose_tokenizer.architecture
-    processor = CoachProcessor(tokenizer, shape.num_codes, shape.num_tokens, FRAMES, 4)
+    processor = CoachProcessor(tokenizer, ClipFormat(shape.num_codes, shape.num_tokens, FRAMES, 4))
     end = "<|im_end|>" if template == "CHATML" else "<|eot_id|>"
     item = coach.train[0]
-    conversation = training_conversation(item, "dialogue", 1.0, 0, 0)
+    conversation = training_conversation(item, "dialogue")
     encoded = processor.encode(conversation, coach.codes.__getitem__)
     supervised = [label for label in encoded.labels if label != -100]
     poses = processor.vocabulary.to_ids(coach.codes[item.expert.clip_id])
@@ -76,7 +60,7 @@ def test_a_sample_without_supervised_tokens_is_an_error(coach: TinyCoach) -> Non
 
 def test_samples_are_never_truncated(coach: TinyCoach) -> None:
     with pytest.raises(ValueError, match=r"has \d+ tokens, more than max_length 40"):
-        CoachDataset(coach.train[:2], ["dialogue"], coach.processor, coach.codes, coach.features, 1.0, 40, seed=0)
+        CoachDataset(coach.train[:2], {"dialogue": 1.0}, coach.processor, coach.codes, coach.features, 1.0, 40, seed=0)
 
 
 # --- media -----------------------------------------------------------------------------------------------------------
@@ -98,8 +82,8 @@ def test_with_the_expert_dropped_no_expert_token_reaches_the_model(coach: TinyCo
         t for t in coach.train if not np.array_equal(coach.codes[t.learner.clip_id], coach.codes[t.expert.clip_id])
     )
     vocabulary = coach.processor.vocabulary
-    for drop, clips in ((1.0, [item.learner]), (0.0, [item.learner, item.expert])):
-        conversation = training_conversation(item, "commentary", drop, 0, 0)
+    for offer, clips in ((False, [item.learner]), (True, [item.learner, item.expert])):
+        conversation = training_conversation(item, "commentary", offer)
         encoded = coach.processor.encode(conversation, coach.codes.__getitem__)
         poses = [t for t in encoded.input_ids if vocabulary.first_id <= t < vocabulary.first_id + vocabulary.size]
         assert poses == [t for clip in clips for t in vocabulary.to_ids(coach.codes[clip.clip_id])]
@@ -110,14 +94,9 @@ def test_with_the_expert_dropped_no_expert_token_reaches_the_model(coach: TinyCo
 
 def test_the_expert_is_dropped_with_the_set_probability_whatever_the_rank(coach: TinyCoach) -> None:
     item = coach.train[0]
-    drawn = [
-        len(training_conversation(item, "commentary", 0.3, 0, epoch).messages[1]["content"]) == 2
-        for epoch in range(2000)
-    ]
-    assert np.mean(drawn) == pytest.approx(0.3, abs=0.04)
-    assert drawn == [
-        len(training_conversation(item, "commentary", 0.3, 0, e).messages[1]["content"]) == 2 for e in range(2000)
-    ]
+    drawn = [offers_expert(item, 0.3, 0, epoch) for epoch in range(2000)]
+    assert np.mean(drawn) == pytest.approx(0.7, abs=0.04)
+    assert drawn == [offers_expert(item, 0.3, 0, epoch) for epoch in range(2000)]
 
 
 def test_every_mapper_gets_a_gradient_without_any_video(coach: TinyCoach) -> None:
@@ -128,7 +107,7 @@ def test_every_mapper_gets_a_gradient_without_any_video(coach: TinyCoach) -> Non
     for name in ("input_ids", "labels"):
         sample[name] = [sample[name][i] for i in kept]
     sample["ego"] = sample["exo"] = None
-    batch = collator(coach)([sample])
+    batch = collated(coach, [sample])
     assert batch["ego_features"].shape[0] == 0
     coach.model(**batch).loss.backward()
     assert all(p.grad is not None for n, p in coach.model.named_parameters() if p.requires_grad)
@@ -151,60 +130,6 @@ def test_the_future_is_hidden(coach: TinyCoach) -> None:
     )
 
 
-def test_supervised_positions_alone_give_the_full_loss_and_gradients(coach: TinyCoach) -> None:
-    batch = batch_of(coach, ["commentary", "demonstration"])
-    coach.model.eval()
-    loss = coach.model(**batch).loss
-    loss.backward()
-    ours = {n: p.grad.clone() for n, p in coach.model.named_parameters() if p.grad is not None}
-    coach.model.zero_grad()
-    labels = batch.pop("labels")
-    logits = coach.model(**batch).logits
-    full = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
-    full.backward()
-    torch.testing.assert_close(loss, full)
-    for name, gradient in ours.items():
-        torch.testing.assert_close(gradient, dict(coach.model.named_parameters())[name].grad, atol=1e-6, rtol=1e-4)
-
-
-def test_loss_weighs_tokens_not_batches(coach: TinyCoach) -> None:
-    data = dataset(coach, ["commentary", "demonstration"])
-    collate = collator(coach)
-    samples = [data[i] for i in range(len(data))]
-    total = sum(label != -100 for s in samples for label in s["labels"])
-    whole = coach.model(**collate(samples), num_items_in_batch=total).loss
-    parts = sum(
-        coach.model(**collate(samples[a:b]), num_items_in_batch=total).loss for a, b in ((0, 5), (5, 7), (7, 12))
-    )
-    torch.testing.assert_close(whole, parts)
-
-
-def test_padding_does_not_change_a_sample(coach: TinyCoach) -> None:
-    data = dataset(coach, ["commentary", "demonstration"], count=2)
-    collate = collator(coach)
-    samples = [data[i] for i in range(4)]
-    together = coach.model(**collate(samples), num_items_in_batch=1).loss
-    alone = sum(coach.model(**collate([s]), num_items_in_batch=1).loss for s in samples)
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize("mode", ["mappers", "lora", "full"])
-def test_a_step_changes_what_trains_and_nothing_else(tiny: Path, mode: str) -> None:
-    coach = TinyCoach(tiny, mode=mode)
-    names = set(trainable_names(coach.model))
-    before = {n: p.detach().clone() for n, p in coach.model.named_parameters()}
-    optimizer = torch.optim.SGD([p for p in coach.model.parameters() if p.requires_grad], lr=1.0)
-    batch = batch_of(coach, ["commentary", "demonstration"])
-    for _ in range(2):  # LoRA's A moves only once B is no longer zero
-        optimizer.zero_grad()
-        coach.model(**batch).loss.backward()
-        optimizer.step()
-    changed = {n for n, p in coach.model.named_parameters() if not torch.equal(p, before[n])}
-    assert changed == names
-    with pytest.raises(ValueError, match="Unknown training mode 'some'"):
-        set_trainable(coach.model, "some")
-
-
 @pytest.mark.parametrize("pose_input", ["mapper", "rows"])
 def test_overfits_one_batch(tiny: Path, pose_input: str) -> None:
     coach = TinyCoach(tiny, mode="full", pose_input=pose_input)
@@ -224,66 +149,6 @@ def test_fresh_parts_match_the_language_models_embeddings(coach: TinyCoach) -> N
     spread = (words - words.mean(0)).pow(2).mean().sqrt()
     torch.testing.assert_close((table[:-2] - table[:-2].mean(0)).pow(2).mean().sqrt(), spread, rtol=0.05, atol=0)
     torch.testing.assert_close(table[:-2].mean(0), words[: coach.model.config.first_pose_id].mean(0), atol=1e-5, rtol=0)
-
-
-# --- checkpoints -----------------------------------------------------------------------------------------------------
-
-
-def write(coach: TinyCoach, folder: Path) -> None:
-    write_coach(folder, coach.model, trainable_state(coach.model), coach.processor, coach.pose_tokenizer, {"seed": 0})
-
-
-def perturb(coach: TinyCoach) -> None:
-    with torch.no_grad():
-        for parameter in coach.model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.05 * torch.randn_like(parameter))
-
-
-@pytest.mark.parametrize("mode", ["mappers", "lora", "full"])
-def test_a_saved_coach_gives_the_same_logits(tiny: Path, tmp_path: Path, mode: str) -> None:
-    coach = TinyCoach(tiny, mode=mode)
-    perturb(coach)
-    write(coach, tmp_path / "coach")
-    model, processor, _ = load_coach(tmp_path / "coach", torch.device("cpu"), torch.float32)
-    batch = batch_of(coach, ["dialogue"])
-    del batch["labels"]
-    torch.testing.assert_close(model(**batch).logits, coach.model.eval()(**batch).logits, atol=1e-6, rtol=1e-6)
-    assert processor.vocabulary == coach.processor.vocabulary
-    assert processor.tokenizer.chat_template == coach.processor.tokenizer.chat_template
-
-
-def test_incomplete_and_tampered_coaches_are_refused(coach: TinyCoach, tmp_path: Path) -> None:
-    device = torch.device("cpu")
-    with pytest.raises(FileNotFoundError, match="not a complete coach"):
-        load_coach(tmp_path, device, torch.float32)
-    write(coach, tmp_path)
-    weights = tmp_path / "coach.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-8])
-    assert not is_complete(tmp_path)
-    weights.write_bytes(whole)
-    assert is_complete(tmp_path)
-    config = json.loads((tmp_path / "coach_config.json").read_text())
-    (tmp_path / "coach_config.json").write_text(json.dumps({**config, "pose_tokenizer": "0" * 64}))
-    with pytest.raises(ValueError, match="was replaced"):
-        load_coach(tmp_path, device, torch.float32)
-    (tmp_path / "coach_config.json").write_text(json.dumps(config))
-    adapter = tmp_path / "adapter" / "adapter_model.safetensors"
-    state = load_file(adapter)
-    state.pop(next(iter(state)))
-    save_file(state, adapter)
-    (tmp_path / "complete.json").write_text(json.dumps({"coach.safetensors": weights.stat().st_size}))
-    with pytest.raises(ValueError, match="do not match the model"):
-        load_coach(tmp_path, device, torch.float32)
-
-
-def test_weights_that_are_not_finite_are_not_saved(coach: TinyCoach, tmp_path: Path) -> None:
-    with torch.no_grad():
-        coach.model.pose_head.weight[0, 0] = torch.nan
-    with pytest.raises(RuntimeError, match=r"pose_head\.weight holds values that are not finite"):
-        write(coach, tmp_path)
-    assert not is_complete(tmp_path)
 
 
 # --- inference -------------------------------------------------------------------------------------------------------

@@ -2,16 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 from tiny_coach import ROOT, launch
 
+from mm_adapter.checkpoint import last_complete_checkpoint
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.manifest import read_manifest
 
 CONFIG = ["--config", "recipes/configs/expertaf/tiny.yaml"]
 
@@ -29,8 +35,15 @@ def paths(tiny: Path, out: Path) -> list[str]:
 
 def train(tiny: Path, out: Path, launcher: str, *options: str) -> list[float]:
     command = ["accelerate", "launch", "--config_file", f"recipes/accelerate/{launcher}.yaml", "recipes/expertaf.py"]
-    launch(*command, *CONFIG, *paths(tiny, out), *options)
+    done = launch(*command, *CONFIG, *paths(tiny, out), *options)
+    (out / "stdout").write_text(done.stdout)
     return losses(out)
+
+
+def start(*command: str) -> subprocess.Popen[bytes]:
+    """A command in the background, to be interrupted."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def losses(out: Path) -> list[float]:
@@ -55,46 +68,138 @@ def test_a_run_leaves_a_complete_record(one_process: Path) -> None:
     assert (one_process / "checkpoint-12" / "complete.json").is_file()
 
 
-@pytest.mark.parametrize("launcher", ["ddp", "zero2", "zero3"])
-def test_two_processes_equal_one(tiny: Path, one_process: Path, tmp_path: Path, launcher: str) -> None:
-    found = train(tiny, tmp_path, launcher)
-    assert found == pytest.approx(losses(one_process), rel=2e-4)
-    reload = (
-        "import sys, torch; from pathlib import Path; from mm_adapter.checkpoint import load_coach;"
-        "models = [load_coach(Path(p), torch.device('cpu'), torch.float32)[0].state_dict() for p in sys.argv[1:]];"
-        "print(max(float((models[0][k] - models[1][k]).abs().max()) for k in models[0]))"
-    )
-    done = launch(sys.executable, "-c", reload, str(tmp_path / "coach"), str(one_process / "coach"))
-    assert float(done.stdout.split()[-1]) < 2e-3, "same weights after twelve steps (Adam amplifies rounding)"
+def test_a_run_leaves_the_printed_table(one_process: Path) -> None:
+    """What the log calls trainable is what the checkpoint holds."""
+    files = read_manifest(one_process / "coach")["files"]
+    held = sum(
+        tensor.numel() for name in files if name.endswith(".safetensors") and "pose_tokenizer" not in name
+        for tensor in load_file(one_process / "coach" / name).values()
+    )  # fmt: skip
+    assert f"[trainable] {held:,} parameters" in (one_process / "stdout").read_text()
 
 
-def test_accumulation_equals_one_large_batch(tiny: Path, one_process: Path, tmp_path: Path) -> None:
-    found = train(tiny, tmp_path, "cpu", "--per_device_train_batch_size", "1", "--gradient_accumulation_steps", "4")
-    assert found == pytest.approx(losses(one_process), rel=2e-4)
+LOGITS = """
+import sys, torch
+from mm_adapter.checkpoint import PretrainedCoach
+from mm_tokenizers.codes import PoseCodeStore
+torch.manual_seed(0)
+for folder in sys.argv[1:]:
+    model = PretrainedCoach.from_pretrained(folder).model
+    config = model.config
+    ids = torch.randint(0, config.num_predictable, (2, 40), generator=torch.Generator().manual_seed(0))
+    ids[:, 3 : 3 + config.video_tokens], ids[:, 12 : 12 + config.video_tokens] = config.ego_id, config.exo_id
+    features = torch.randn(2, config.video_tokens, config.video_width, generator=torch.Generator().manual_seed(1))
+    print(model(input_ids=ids, ego_features=features, exo_features=features).logits.double().pow(2).sum().item())
+"""
+
+
+@pytest.fixture(scope="session")
+def two_processes(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The same run under a launcher with two processes, done once."""
+
+    @cache
+    def run(launcher: str) -> Path:
+        out = tmp_path_factory.mktemp(launcher)
+        train(tiny, out, launcher)
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize("launcher", ["ddp", "zero2", "zero3", "fsdp2"])
+def test_two_processes_equal_one_at_every_checkpoint(
+    two_processes: Callable[[str], Path], one_process: Path, launcher: str
+) -> None:
+    """LoRA, mappers and pose rows; every intermediate checkpoint opens in a fresh process as the same model."""
+    found = two_processes(launcher)
+    assert losses(found) == pytest.approx(losses(one_process), rel=1e-5)
+    folders = [run / name for name in ("checkpoint-4", "checkpoint-8", "coach") for run in (found, one_process)]
+    sums = [float(line) for line in launch(sys.executable, "-c", LOGITS, *map(str, folders)).stdout.split()]
+    assert sums[::2] == pytest.approx(sums[1::2], rel=1e-4) and len(set(sums[::2])) == 3
+
+
+@pytest.mark.parametrize(("wrote", "goes_on"), [("zero2", "fsdp2"), ("fsdp2", "cpu"), ("cpu", "zero3")])
+def test_a_run_goes_on_under_another_launcher_on_other_ranks(
+    tiny: Path,
+    one_process: Path,
+    two_processes: Callable[[str], Path],
+    tmp_path: Path,
+    wrote: str,
+    goes_on: str,
+) -> None:
+    """Ended after the second checkpoint, gone on elsewhere with the same number of samples per step."""
+    begun = one_process if wrote == "cpu" else two_processes(wrote)
+    shutil.copytree(begun / "checkpoint-8", tmp_path / "checkpoint-8")
+    shutil.copy(begun / "run_config.json", tmp_path)
+    options = ("--per_device_train_batch_size", "4") if goes_on == "cpu" else ()
+    assert train(tiny, tmp_path, goes_on, *options) == pytest.approx(losses(one_process), rel=1e-5)
 
 
 def test_kill_and_resume_equals_the_uninterrupted_run(tiny: Path, one_process: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "recipes/expertaf.py",
-        *CONFIG,
-        *paths(tiny, tmp_path),
-        "--per_device_train_batch_size",
-        "4",
-    ]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    options = [*CONFIG, *paths(tiny, tmp_path), "--per_device_train_batch_size", "4"]
+    command = [sys.executable, "recipes/expertaf.py", *options]
+    process = start(*command)
     deadline = time.monotonic() + 200
-    while not (tmp_path / "checkpoint-4" / "trainer_state.json").is_file() and time.monotonic() < deadline:
+    while not (tmp_path / "checkpoint-4" / "complete.json").is_file() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "coach").exists(), "killed before the end"
     (tmp_path / "checkpoint-5").mkdir()  # what a crash in the middle of saving leaves behind
+    refused = launch(*command, "--learning_rate", "0.5", check=False)
+    assert refused.returncode and "learning_rate was 0.001, is 0.5" in refused.stderr
     resumed = launch(*command)
     assert "Resuming from" in resumed.stdout
     assert not (tmp_path / "checkpoint-5").exists()
     assert losses(tmp_path) == pytest.approx(losses(one_process), rel=1e-6)
+
+
+def test_a_signal_to_all_ranks_saves_and_the_run_goes_on(tiny: Path, one_process: Path, tmp_path: Path) -> None:
+    """Two processes get SIGTERM in the middle of an epoch, as before a node is taken; twelve steps become many."""
+    command = ["accelerate", "launch", "--config_file", "recipes/accelerate/ddp.yaml", "recipes/expertaf.py"]
+    options = [*CONFIG, *paths(tiny, tmp_path), "--max_steps", "200", "--save_steps", "200"]
+    process = start(*command, *options)
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("run_config.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    (stopped,) = tmp_path.glob("checkpoint-*")
+    assert (stopped / "complete.json").is_file() and 0 < int(stopped.name.split("-")[1]) < 200
+    launch(*command, *options)
+    assert losses(tmp_path)[:12] == pytest.approx(losses(one_process)[:12], rel=1e-5)
+    assert len(losses(tmp_path)) == 200
+
+
+def test_a_rank_that_dies_ends_the_run(tiny: Path, tmp_path: Path) -> None:
+    command = ["accelerate", "launch", "--config_file", "recipes/accelerate/ddp.yaml", "recipes/expertaf.py"]
+    process = start(*command, *CONFIG, *paths(tiny, tmp_path), "--max_steps", "4000", "--save_steps", "10")
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("checkpoint-*/complete.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(ranks[-1]), signal.SIGKILL)
+    assert process.wait(timeout=60) != 0
+    assert last_complete_checkpoint(tmp_path) is not None
+
+
+def test_stages_follow_each_other(tiny: Path, tmp_path: Path) -> None:
+    """Mappers first, then LoRA from where they ended; evaluation on held-out learners while it trains."""
+    stages = ["--mode mappers --max_steps 4", "--mode lora --max_steps 4 --eval_strategy steps --eval_steps 2"]
+    extra = ["--validation_share", "0.2", "--eval_commentaries", "2", "--stages", *stages]
+    run = [*paths(tiny, tmp_path), *extra]
+    shown = launch(sys.executable, "recipes/expertaf.py", *CONFIG, *run).stdout
+    assert "held-out learners" in shown
+    aligned, tuned = (load_file(f / "coach" / "coach.safetensors") for f in (tmp_path / "stage-1", tmp_path))
+    assert not (tmp_path / "stage-1" / "coach" / "adapter").exists() and (tmp_path / "coach" / "adapter").exists()
+    assert all(float((aligned[name] - tuned[name]).abs().max()) < 0.1 for name in aligned), "began where stage 1 ended"
+    written = [json.loads(line) for line in (tmp_path / "commentaries.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in written] == [2, 2, 4, 4] and all(entry["coach"] is not None for entry in written)
+    history = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    assert sum("eval_loss" in entry for entry in history) == 2
+    again = launch(sys.executable, "recipes/expertaf.py", *CONFIG, *run)
+    assert "[trainable]" not in again.stdout, "both stages are complete"
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

@@ -11,12 +11,15 @@ from types import ModuleType
 
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer, TrainingArguments
 
+from mm_adapter.base_models import load_language_model, weights_fingerprint
 from mm_adapter.checkpoint import add_lora
-from mm_adapter.modeling import CoachConfig, CoachForConditionalGeneration
+from mm_adapter.configuration import CoachConfig
+from mm_adapter.dataset import CoachCollator, CoachDataset
+from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
-from mm_adapter.training import set_trainable
+from mm_adapter.training import CoachTrainer, set_trainable
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
 from mm_tokenizers import fingerprint, load_tokenizer
@@ -58,7 +61,14 @@ def launch(*arguments: str, check: bool = True, timeout: int = 300) -> subproces
 class TinyCoach:
     """A small random coach in memory, with its inputs."""
 
-    def __init__(self, tiny: Path, mode: str = "lora", pose_input: str = "mapper", video: bool = True) -> None:
+    def __init__(
+        self,
+        tiny: Path,
+        mode: str = "lora",
+        pose_input: str = "mapper",
+        video: bool = True,
+        quantization: str | None = None,
+    ) -> None:
         torch.manual_seed(0)
         self.folder = tiny
         self.pose_tokenizer = load_tokenizer(tiny / "pose_tokenizer" / "tokenizer")
@@ -69,17 +79,18 @@ class TinyCoach:
         shape = self.pose_tokenizer.architecture
         tokens = self.features.manifest.num_tokens if self.features else 0
         width = self.features.manifest.width if self.features else 0
-        self.processor = CoachProcessor(
-            AutoTokenizer.from_pretrained(tiny / "language_model"), shape.num_codes, shape.num_tokens, FRAMES, tokens
-        )
-        language_model = AutoModelForCausalLM.from_pretrained(tiny / "language_model", dtype=torch.float32)
+        text_tokenizer = AutoTokenizer.from_pretrained(tiny / "language_model")
+        language_model = load_language_model(str(tiny / "language_model"), torch.float32, quantization)
         if mode == "lora":
             add_lora(language_model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"]))
         encoder = f"{self.features.manifest.encoder} {self.features.manifest.encoder_hash}" if self.features else ""
         config = CoachConfig(
             text_config=language_model.config,
             base_model=str(tiny / "language_model"),
-            first_pose_id=self.processor.vocabulary.first_id,
+            base_model_fingerprint=weights_fingerprint(str(tiny / "language_model")),
+            mode=mode,
+            quantization=quantization,
+            first_pose_id=len(text_tokenizer),
             num_pose_codes=shape.num_codes,
             pose_tokens_per_frame=shape.num_tokens,
             pose_frames=FRAMES,
@@ -90,6 +101,78 @@ class TinyCoach:
             video_width=width,
             video_encoder=encoder,
         )
+        self.processor = CoachProcessor(text_tokenizer, config.clip_format)
         self.model = CoachForConditionalGeneration(config, language_model, self.pose_tokenizer.quantizer.codebook)
         self.model.initialise_new_parts()
         set_trainable(self.model, mode)
+
+
+def dataset(coach: TinyCoach, formats: list[str], count: int = 6, expert_drop: float = 0.0) -> CoachDataset:
+    return CoachDataset(
+        coach.train[:count],
+        dict.fromkeys(formats, 1.0),
+        coach.processor,
+        coach.codes,
+        coach.features,
+        expert_drop,
+        512,
+        seed=0,
+    )
+
+
+def collator(coach: TinyCoach, layout: str = "right") -> CoachCollator:
+    config = coach.model.config
+    shape = (config.video_tokens, config.video_width) if coach.features else None
+    return CoachCollator(coach.processor, coach.processor.end_of_turn_ids[0], shape, layout)
+
+
+def collated(coach: TinyCoach, samples: list, layout: str = "right") -> dict[str, torch.Tensor]:
+    batch = collator(coach, layout)(samples)
+    del batch["samples"]
+    return batch
+
+
+def batch_of(coach: TinyCoach, formats: list[str], **kwargs) -> dict[str, torch.Tensor]:
+    data = dataset(coach, formats, **kwargs)
+    return collated(coach, [data[i] for i in range(len(data))])
+
+
+def perturb(coach: TinyCoach) -> None:
+    """Moves everything that trains away from its initial value."""
+    with torch.no_grad():
+        for parameter in coach.model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+
+
+def trainer(
+    coach: TinyCoach, out: Path, train: CoachDataset, evaluation: CoachDataset | None = None, **settings
+) -> CoachTrainer:
+    """The real trainer around a tiny coach."""
+    settings = {
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2,
+        "logging_steps": 1,
+        "save_strategy": "no",
+    } | settings
+    arguments = TrainingArguments(
+        output_dir=str(out), use_cpu=True, remove_unused_columns=False, report_to="none", disable_tqdm=True,
+        lr_scheduler_type="constant", **settings,
+    )  # fmt: skip
+    return CoachTrainer(
+        processor=coach.processor,
+        pose_tokenizer=coach.pose_tokenizer,
+        run_config={"seed": 0},
+        mapper_learning_rate=1e-2,
+        pose_row_learning_rate=1e-2,
+        model=coach.model,
+        args=arguments,
+        train_dataset=train,
+        eval_dataset=evaluation,
+        data_collator=collator(coach, "packed"),
+    )
+
+
+def trained_losses(made: CoachTrainer) -> list[float]:
+    """Loss of every logged step."""
+    return [entry["loss"] for entry in made.state.log_history if "loss" in entry]

@@ -62,16 +62,21 @@ def demonstration_prompt(learner: str, remark: str) -> list[Message]:
     ]
 
 
-def training_conversation(item: CoachingTuple, form: str, expert_drop: float, seed: int, epoch: int) -> Conversation:
+def offers_expert(item: CoachingTuple, expert_drop: float, seed: int, epoch: int) -> bool:
+    """Whether a commentary question of this epoch holds the expert's clip.
+
+    Depends on seed, epoch and tuple alone, so every rank and every resumed run agrees.
+    """
+    return uniform(f"{seed}/{epoch}/{item.tuple_id}#commentary") >= expert_drop
+
+
+def training_conversation(item: CoachingTuple, form: str, offer_expert: bool = False) -> Conversation:
     """One training sample.
 
     Args:
         item: The coaching tuple.
         form: One of `FORMATS`.
-        expert_drop: Probability that a commentary question lacks the expert's clip. The draw depends on seed, epoch and
-            tuple alone, so every rank and every resumed run agrees.
-        seed: Run seed.
-        epoch: Current epoch.
+        offer_expert: Whether a commentary question holds the expert's clip; other formats never do.
 
     Raises:
         ValueError: Unknown format.
@@ -79,9 +84,8 @@ def training_conversation(item: CoachingTuple, form: str, expert_drop: float, se
     learner, expert = item.learner.clip_id, item.expert.clip_id
     sample_id = f"{item.tuple_id}#{form}"
     if form == "commentary":
-        offered = None if uniform(f"{seed}/{epoch}/{sample_id}") < expert_drop else expert
-        messages = [*commentary_prompt(learner, offered), {"role": "assistant", "content": [_text(item.summary)]}]
-        return Conversation(sample_id, messages, (2,))
+        prompt = commentary_prompt(learner, expert if offer_expert else None)
+        return Conversation(sample_id, [*prompt, {"role": "assistant", "content": [_text(item.summary)]}], (2,))
     if form in ("demonstration", "dialogue"):
         messages = [
             *demonstration_prompt(learner, item.summary),

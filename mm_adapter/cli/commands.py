@@ -8,7 +8,15 @@ from mm_adapter.cli import data
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds every command, in the order in which they are needed."""
-    for add in (_add_doctor, _add_preparation, data.add_commands, _add_features, _add_tokenizer, _add_evaluation):
+    for add in (
+        _add_doctor,
+        _add_preparation,
+        data.add_commands,
+        _add_features,
+        _add_tokenizer,
+        _add_checkpoint,
+        _add_evaluation,
+    ):
         add(commands)
 
 
@@ -158,6 +166,18 @@ def _add_tokenizer(commands: argparse._SubParsersAction) -> None:
     write.add_argument("out", type=Path)
     write.add_argument("--prefix", default="keypoint_head.tokenizer.", help="of every key; '' for bare keys")
     write.set_defaults(run="mm_adapter.cli.tokenizer:run_export_pct")
+
+
+def _add_checkpoint(commands: argparse._SubParsersAction) -> None:
+    steps = commands.add_parser("checkpoint", help="coaches on disk").add_subparsers(metavar="STEP", required=True)
+    inspect = steps.add_parser("inspect", help="what a checkpoint is, what it was built on and what it holds")
+    inspect.add_argument("folder", type=Path, help="a run's coach/ or checkpoint-N folder")
+    inspect.set_defaults(run="mm_adapter.cli.checkpoints:run_inspect")
+    verify = steps.add_parser(
+        "verify", help="check hashes, weights and the base model; exit status 1 if something is wrong"
+    )
+    verify.add_argument("folder", type=Path)
+    verify.set_defaults(run="mm_adapter.cli.checkpoints:run_verify")
 
 
 def _add_evaluation(commands: argparse._SubParsersAction) -> None:

@@ -12,20 +12,20 @@ from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.base_models import native_dtype
-from mm_adapter.checkpoint import load_coach
+from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli.console import progress_bar
 from mm_adapter.dataset import without_rejected
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import decode_codes, predict
+from mm_adapter.joints import JointStore
 from mm_data.features import FeatureStore
 from mm_data.files import write_atomically
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
-from mm_data.records import Clip, CoachingTuple
+from mm_data.records import CoachingTuple
 from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
 from mm_eval.examples import collect_examples
 from mm_eval.expertaf import Inputs, evaluate
 from mm_eval.report import write_report
-from mm_tokenizers import canonical_poses, sample_frames
 from mm_tokenizers.codes import PoseCodeStore
 
 
@@ -33,15 +33,6 @@ def _evenly(tuples: list[CoachingTuple], limit: int | None) -> list[CoachingTupl
     if limit is None or limit >= len(tuples):
         return tuples
     return [tuples[i] for i in np.linspace(0, len(tuples) - 1, limit).round().astype(int)]
-
-
-def _sampled_poses(clips: dict[str, Clip], folder: Path, frames: int) -> dict[str, np.ndarray]:
-    """Canonical poses of every clip at the frames that the coach sees."""
-    poses: dict[str, np.ndarray] = {}
-    for clip_id, clip in clips.items():
-        raw = np.load(folder / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
-        poses[clip_id] = canonical_poses(np.asarray(raw[sample_frames(raw, frames)]))
-    return poses
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -52,10 +43,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
         return _print_summary(json.loads(result_path.read_text()))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = native_dtype(device)
-    model, processor, tokenizer = load_coach(args.coach, device, dtype)
+    opened = PretrainedCoach.from_pretrained(args.coach, device, dtype)
     features = FeatureStore(args.features) if args.features else None
     codes = PoseCodeStore.load(args.codes)
-    coach = Coach(model, processor, codes, features)
+    coach = Coach(opened.model, opened.processor, codes, features)
     test, unusable = without_rejected(read_tuples(args.tuples, "test"), features)
     if unusable:
         print(f"{unusable} of {unusable + len(test)} test tuples left out: feature extraction rejected their clips")
@@ -76,6 +67,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     manifest = read_manifest(args.tuples)
     source = Path(manifest["request"]["source"])
     clips = clips_of(tuples + training) | {clip.clip_id: clip for clip, _ in gallery}
+    joints = JointStore(clips, args.tuples, codes.frames)
     video = None
     if features is not None:
         video = {
@@ -85,10 +77,10 @@ def run_evaluate(args: argparse.Namespace) -> None:
     inputs = Inputs(
         tuples=tuples,
         predictions=predictions,
-        generated=[decode_codes(tokenizer, np.array(p["pose_codes"])) for p in predictions],
-        reconstructed=[decode_codes(tokenizer, codes[t.expert.clip_id]) for t in tuples],
+        generated=[decode_codes(opened.pose_tokenizer, np.array(p["pose_codes"])) for p in predictions],
+        reconstructed=[decode_codes(opened.pose_tokenizer, codes[t.expert.clip_id]) for t in tuples],
         training=training,
-        poses=_sampled_poses(clips, args.tuples, codes.frames),
+        poses={clip: joints[clip] for clip in clips},
         video=video,
         truth=MiniatureTruth(source) if (source / SIDECAR).is_file() else None,
     )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from mm_adapter.dataset import CoachCollator, Sample, with_features
+from mm_adapter.dataset import ClipPoses, CoachCollator, Sample, with_features
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prompt
@@ -48,7 +48,7 @@ class Coach:
     Args:
         model: In evaluation mode.
         processor: Its processor.
-        codes: Pose codes of all clips.
+        poses: Pose codes of all clips, or joints for a coach that reads text.
         features: Video features of all clips, or None for a pose-only coach.
     """
 
@@ -56,10 +56,10 @@ class Coach:
         self,
         model: CoachForConditionalGeneration,
         processor: CoachProcessor,
-        codes: PoseCodeStore,
+        poses: ClipPoses,
         features: FeatureStore | None,
     ) -> None:
-        self.model, self.processor, self.codes, self.features = model, processor, codes, features
+        self.model, self.processor, self.poses, self.features = model, processor, poses, features
         config = model.config
         self.pad_id = processor.end_of_turn_ids[0]
         shape = (config.video_tokens, config.video_width) if config.video_tokens else None
@@ -74,21 +74,21 @@ class Coach:
             raise ValueError(
                 f"The feature store was made by {features.manifest.encoder}, the coach was trained on {config.video_encoder.rsplit(' ', 1)[0]} with other weights or preprocessing; extract the features again."
             )
-        if codes.tokenizer_fingerprint != config.pose_tokenizer:
+        if isinstance(poses, PoseCodeStore) and poses.tokenizer_fingerprint != config.pose_tokenizer:
             raise ValueError(
                 "The pose codes were made by another pose tokenizer than the coach's; run `mm-coach tokenizer encode` with the tokenizer inside the coach's folder."
             )
-        self.collate = CoachCollator(processor, self.pad_id, shape, side="left")
+        self.collate = CoachCollator(processor, self.pad_id, shape, "left")
 
     def prompt(self, messages: list[Message], sample_id: str) -> Sample:
         """A prompt with its video features."""
-        encoded = self.processor.encode_prompt(messages, self.codes.__getitem__, sample_id)
+        encoded = self.processor.encode_prompt(messages, self.poses.__getitem__, sample_id)
         return {**with_features(encoded, self.features), "prompt": True}
 
     def inputs(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """A left-padded batch on the model's device."""
         batch = self.collate(samples)
-        del batch["labels"]
+        del batch["labels"], batch["samples"]
         return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
 
     def _generate(

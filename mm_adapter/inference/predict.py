@@ -73,7 +73,7 @@ def predict(
     ranked = [(t.expert, t.activity) for t in tuples] + gallery
     represents = distinct_clips([clip for clip, _ in ranked])
     activity = {represents[clip.clip_id]: name for clip, name in ranked}
-    candidates = {clip: coach.processor.vocabulary.to_ids(coach.codes[clip]) for clip in activity}
+    candidates = {clip: coach.processor.vocabulary.to_ids(coach.poses[clip]) for clip in activity}
 
     todo = [t for t in tuples if t.tuple_id not in known]
     prior = candidate_priors(coach, training, candidates, activity, within_activity) if todo else {}

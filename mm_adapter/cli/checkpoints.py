@@ -1,0 +1,82 @@
+"""Commands that look at a coach on disk."""
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from safetensors import safe_open
+
+from mm_adapter.base_models import weights_fingerprint
+from mm_adapter.checkpoint import weight_problem
+from mm_adapter.configuration import CoachConfig
+from mm_adapter.manifest import problems, read_manifest
+
+
+def _config(folder: Path) -> CoachConfig:
+    return CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+
+
+def run_inspect(args: argparse.Namespace) -> None:
+    """Prints what a checkpoint is and holds, from its headers alone."""
+    manifest, config = read_manifest(args.folder), _config(args.folder)
+    run = json.loads((args.folder / "run_config.json").read_text())
+    facts = {
+        "step": manifest.get("step", "unknown"),
+        "mode": config.mode + (f", {config.quantization}" if config.quantization else ""),
+        "base model": f"{config.base_model} ({config.base_model_fingerprint[:12]})",
+        "pose tokenizer": config.pose_tokenizer[:12],
+        "clip": f"{config.pose_frames} × {config.pose_tokens_per_frame} pose tokens ({config.pose_form}), "
+        f"{config.video_tokens} video tokens of {' and '.join(config.views) or 'no view'}",
+        "video encoder": config.video_encoder or "none",
+        "trained with": f"commit {run.get('git_commit', 'unknown')[:12]}, transformers {run.get('versions', {}).get('transformers')}",
+        "can be resumed": "yes" if "trainer_state.json" in manifest["files"] else "no, weights only",
+    }
+    console = Console()
+    table = Table(title=str(args.folder), title_justify="left", show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, str(value))
+    console.print(table)
+    tensors = Table(title_justify="left")
+    for heading in ("file", "tensors", "parameters", "bytes"):
+        tensors.add_column(heading, justify="left" if heading == "file" else "right")
+    for name, entry in manifest["files"].items():
+        count = parameters = ""
+        if name.endswith(".safetensors"):
+            with safe_open(args.folder / name, "pt") as file:
+                shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+            count = f"{len(shapes):,}"
+            parameters = f"{sum(_product(shape) for shape in shapes):,}"
+        tensors.add_row(name, count, parameters, f"{entry['bytes']:,}")
+    console.print(tensors)
+
+
+def _product(shape: list[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Checks every file's hash, every weight's values and the base model; exit status 1 if something is wrong."""
+    found = problems(args.folder, everything=True)
+    config = _config(args.folder)
+    for file in sorted(args.folder.rglob("*.safetensors")):
+        if file.parent.name == "pose_tokenizer" or file.name.startswith("optimizer"):
+            continue
+        with safe_open(file, "pt") as tensors:
+            wrong = [weight_problem(key, tensors.get_tensor(key)) for key in tensors.keys()]  # noqa: SIM118
+        found += [f"{file.relative_to(args.folder)}: {problem}" for problem in wrong if problem]
+    note = ""
+    if config.mode != "full":
+        try:
+            if weights_fingerprint(config.base_model) != config.base_model_fingerprint:
+                found.append(f"{config.base_model} is another model than the coach was trained on")
+        except (FileNotFoundError, OSError):
+            note = f" The base model {config.base_model} is not here and was not checked."
+    for problem in found:
+        print(problem)
+    print(f"{args.folder}: {len(found)} problems.{note}")
+    return 1 if found else 0

@@ -1,0 +1,142 @@
+"""What fixes a coach: its architecture, what a clip looks like to it, and what it was built on."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+MODES = ("mappers", "lora", "full")
+VIEWS = ("ego", "exo")
+POSE_FORMS = ("tokens", "text", "none")
+
+
+@dataclass(frozen=True)
+class ClipFormat:
+    """What a clip looks like to the language model: its poses, then the video tokens of its views.
+
+    Attributes:
+        num_codes: K.
+        tokens_per_frame: M.
+        frames: T.
+        video_tokens: V per view; 0 leaves video out.
+        views: Which of `VIEWS` are shown.
+        pose_form: ``tokens``, ``text`` (coordinates in centimetres, written out) or ``none``.
+
+    Raises:
+        ValueError: Unknown view or form, or nothing of a clip would be shown.
+    """
+
+    num_codes: int
+    tokens_per_frame: int
+    frames: int
+    video_tokens: int
+    views: tuple[str, ...] = VIEWS
+    pose_form: str = "tokens"
+
+    def __post_init__(self) -> None:
+        if self.pose_form not in POSE_FORMS:
+            raise ValueError(f"Unknown pose form {self.pose_form!r}; choose from {', '.join(POSE_FORMS)}.")
+        if unknown := [view for view in self.views if view not in VIEWS]:
+            raise ValueError(f"Unknown views {unknown}; choose from {', '.join(VIEWS)}.")
+        if self.pose_form == "none" and not (self.video_tokens and self.views):
+            raise ValueError("Neither poses nor video would be shown; give a feature store, or another pose form.")
+
+
+class CoachConfig(PretrainedConfig):
+    """Everything that fixes the coach's architecture and what its weights were trained with.
+
+    Attributes:
+        text_config: The language model's configuration.
+        base_model: Name or path of the language model.
+        base_model_fingerprint: Of its weights (`base_models.weights_fingerprint`), checked when the coach is opened.
+        quantization: ``nf4`` where the language model was in 4 bits during training, else None.
+        mode: What trained, one of `MODES`.
+        first_pose_id: Id of pose code 0, which is the size of the language model's own vocabulary.
+        num_pose_codes: K.
+        pose_tokens_per_frame: M.
+        pose_frames: T.
+        pose_code_dim: Width of a code vector.
+        pose_input: ``mapper`` or ``rows`` (see `PoseEmbedding`).
+        pose_form: See `ClipFormat`.
+        pose_tokenizer: Fingerprint of the frozen pose tokenizer.
+        video_tokens: V per view, 0 for a pose-only coach.
+        views: See `ClipFormat`.
+        video_width: C.
+        video_encoder: Name and hash of the encoder whose features the coach was trained on.
+    """
+
+    model_type = "mm_coach"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
+
+    def __init__(
+        self,
+        text_config: PretrainedConfig | dict[str, Any] | None = None,
+        base_model: str = "",
+        base_model_fingerprint: str = "",
+        quantization: str | None = None,
+        mode: str = "lora",
+        first_pose_id: int = 0,
+        num_pose_codes: int = 2048,
+        pose_tokens_per_frame: int = 34,
+        pose_frames: int = 10,
+        pose_code_dim: int = 512,
+        pose_input: str = "mapper",
+        pose_form: str = "tokens",
+        pose_tokenizer: str = "",
+        video_tokens: int = 0,
+        views: Sequence[str] = VIEWS,
+        video_width: int = 0,
+        video_encoder: str = "",
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        # A copy: building the coach resets the attention implementation of its sub-configurations, and a language model
+        # that shared the object would silently run without a causal mask.
+        self.text_config: Any = copy.deepcopy(text_config)
+        self.base_model = base_model
+        self.base_model_fingerprint = base_model_fingerprint
+        self.quantization = quantization
+        self.mode = mode
+        self.first_pose_id = first_pose_id
+        self.num_pose_codes = num_pose_codes
+        self.pose_tokens_per_frame = pose_tokens_per_frame
+        self.pose_frames = pose_frames
+        self.pose_code_dim = pose_code_dim
+        self.pose_input = pose_input
+        self.pose_form = pose_form
+        self.pose_tokenizer = pose_tokenizer
+        self.video_tokens = video_tokens
+        self.views = list(views)
+        self.video_width = video_width
+        self.video_encoder = video_encoder
+        super().__init__(**kwargs)
+
+    @property
+    def clip_format(self) -> ClipFormat:
+        """What a clip looks like."""
+        return ClipFormat(
+            self.num_pose_codes,
+            self.pose_tokens_per_frame,
+            self.pose_frames,
+            self.video_tokens,
+            tuple(self.views),
+            self.pose_form,
+        )
+
+    @property
+    def num_predictable(self) -> int:
+        """Ids that the coach can predict: words and pose tokens."""
+        return self.first_pose_id + self.num_pose_codes + 2
+
+    @property
+    def ego_id(self) -> int:
+        """Placeholder of one ego video token."""
+        return self.num_predictable
+
+    @property
+    def exo_id(self) -> int:
+        """Placeholder of one exo video token."""
+        return self.num_predictable + 1

@@ -1,0 +1,56 @@
+"""Attention over several samples in one row, without padding and without one sample seeing another.
+
+Each sample goes through PyTorch's causal attention by itself, which needs no mask and so may use its fastest kernel. It costs
+what the samples cost one by one; everything else of the model runs on the whole row. FlashAttention's kernels take the same
+boundaries (``cu_seq_lens_q``) and need nothing from here.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+PACKED_SDPA = "packed_sdpa"
+"""Name under which transformers knows it: ``attn_implementation="packed_sdpa"``."""
+
+
+def packed_sdpa_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    sample_lengths: list[int] | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention of transformers' interface.
+
+    Args:
+        module: The attention layer.
+        query: ``[B, heads, S, D]``; keys and values likewise, with their own number of heads.
+        key: See ``query``.
+        value: See ``query``.
+        attention_mask: As for ``sdpa``; None where samples are packed.
+        sample_lengths: Tokens of each sample in a batch of one row; None for ordinary batches.
+        **kwargs: Passed on to ``sdpa``.
+
+    Returns:
+        ``[B, S, heads, D]``.
+    """
+    if sample_lengths is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[return-value]
+    parts = zip(*(tensor.split(sample_lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    return torch.cat([sdpa_attention_forward(module, q, k, v, None, **kwargs)[0] for q, k, v in parts], dim=1), None
+
+
+def _mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) -> Tensor | None:
+    if kwargs.get("attention_mask") is None and q_length == kv_length:
+        return None  # causal, and samples are kept apart by their lengths
+    return sdpa_mask(batch_size, q_length, kv_length, **kwargs)
+
+
+AttentionInterface.register(PACKED_SDPA, packed_sdpa_attention)
+AttentionMaskInterface.register(PACKED_SDPA, _mask)

@@ -1,0 +1,37 @@
+"""Poses written out as coordinates: what a language model without pose tokens can read and write.
+
+One line per frame, joints in COCO order separated by commas, three whole centimetres each: ``-12 4 51,-10 2 53,...``.
+"""
+
+import re
+
+import numpy as np
+
+from mm_tokenizers.pct import NUM_JOINTS
+
+
+def poses_to_text(joints: np.ndarray) -> str:
+    """Joints ``[T, 17, 3]`` in metres to text; exact to half a centimetre."""
+    centimetres = np.rint(np.asarray(joints)[..., :3] * 100).astype(int)
+    return "\n".join(",".join(" ".join(map(str, joint)) for joint in frame) for frame in centimetres)
+
+
+def text_to_poses(text: str, frames: int) -> np.ndarray:
+    """Text back to joints ``[T, 17, 3]`` in metres.
+
+    Raises:
+        ValueError: Not ``frames`` lines of 17 joints with three whole numbers each; says where.
+    """
+    lines = text.strip().split("\n")
+    if len(lines) != frames:
+        raise ValueError(f"{len(lines)} frames of coordinates, expected {frames}.")
+    poses = []
+    for number, line in enumerate(lines, start=1):
+        joints = line.split(",")
+        if len(joints) != NUM_JOINTS:
+            raise ValueError(f"Frame {number} has {len(joints)} joints, expected {NUM_JOINTS}.")
+        for joint in joints:
+            if not re.fullmatch(r"\s*-?\d{1,4} -?\d{1,4} -?\d{1,4}\s*", joint, flags=re.ASCII):
+                raise ValueError(f"Frame {number} holds {joint!r}, expected three whole numbers.")
+        poses.append([[int(value) for value in joint.split()] for joint in joints])
+    return np.array(poses, np.float32) / 100
