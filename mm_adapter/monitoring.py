@@ -1,6 +1,5 @@
 """Remarks on held-out clips, written down at every evaluation: what a falling loss does not show."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mm_adapter.dataset import ClipPoses
+from mm_adapter.dataset import CoachDataset
 from mm_adapter.inference.generation import Coach
 from mm_adapter.training import CoachTrainer
-from mm_data.features import FeatureStore
 from mm_data.jsonl import append_record
-from mm_data.records import CoachingTuple
 
 FILE = "commentaries.jsonl"
 
@@ -25,23 +22,14 @@ class SampleCommentaries(TrainerCallback):
 
     Args:
         trainer: The run.
-        poses: Poses of the clips.
-        features: Their video features.
-        tuples: Held-out tuples; evenly spaced ones are used.
+        dataset: Of held-out learners; evenly spaced tuples are used.
         count: How many.
     """
 
-    def __init__(
-        self,
-        trainer: CoachTrainer,
-        poses: ClipPoses,
-        features: FeatureStore | None,
-        tuples: Sequence[CoachingTuple],
-        count: int,
-    ) -> None:
+    def __init__(self, trainer: CoachTrainer, dataset: CoachDataset, count: int) -> None:
         self.trainer = trainer
-        self.coach = Coach(trainer.model, trainer.processor, poses, features)
-        self.tuples = tuples[:: max(1, len(tuples) // count)][:count]
+        self.coach = Coach(trainer.model, trainer.processor, dataset.poses, dataset.features)
+        self.tuples = dataset.tuples[:: max(1, len(dataset.tuples) // count)][:count]
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Generates, prints and writes."""

@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from tiny_coach import TinyCoach, batch_of, collated, dataset, trained_losses, trainer
 from torch.utils.flop_counter import FlopCounterMode
 
+from mm_adapter.base_models import LORA_TARGETS
 from mm_adapter.batching import WindowSampler, tokens
 from mm_adapter.checkpoint import last_complete_checkpoint, trainable_names
 from mm_adapter.dataset import CoachDataset, hold_out
 from mm_adapter.loss import supervised_cross_entropy
+from mm_adapter.plan import SHARDINGS, Batch, activation_bytes, estimate_memory
 from mm_adapter.throughput import training_flops
 from mm_adapter.training import TrainingDiverged, set_trainable
 from mm_data.variants import vary_experts
@@ -317,6 +319,50 @@ def test_a_signal_saves_and_stops_after_the_step(tiny: Path, tmp_path: Path) -> 
     made.train()
     assert made.stop_on_signal.stopped and made.state.global_step == 3
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
+
+
+# --- plan ------------------------------------------------------------------------------------------------------------
+
+
+def kept_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
+    """What autograd keeps for the backward pass beside the weights."""
+    held: dict[int, int] = {}
+    alive = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        alive.append(tensor)  # or a later tensor could get its address
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(**batch)
+    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
+    return sum(size for address, size in held.items() if address not in own)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_memory_plan_agrees_with_what_autograd_keeps(tiny: Path, recompute: bool) -> None:
+    coach = TinyCoach(tiny, lora_targets=LORA_TARGETS)
+    if recompute:
+        coach.model.gradient_checkpointing_enable({"use_reentrant": False})
+        coach.model.language_model.enable_input_require_grads()
+    coach.model.train()
+    data = dataset(coach, ["demonstration"], count=8)
+    batch = collated(coach, [data[i] for i in range(8)], "packed")
+    text, positions = coach.model.config.text_config, batch["input_ids"].shape[1]
+    planned = activation_bytes(coach.model, Batch(positions, 0), recompute, width=4)
+    if recompute:  # the plan's peak holds one layer while it is recomputed; autograd's record does not
+        planned -= activation_bytes(coach.model, Batch(positions, 0), False, width=4) / text.num_hidden_layers
+    kept = kept_bytes(coach.model, {**batch, "labels": torch.full_like(batch["labels"], -100)})
+    outside = 4 * positions * 8 * text.hidden_size  # embeddings, last norm
+    assert planned <= kept <= 1.1 * planned + outside
+
+
+def test_sharing_divides_what_it_says(coach: TinyCoach) -> None:
+    plans = {s.name: estimate_memory(coach.model, Batch(100, 10), True, s, world_size=8) for s in SHARDINGS}
+    assert plans["ZeRO-2"].gradients * 8 == pytest.approx(plans["DDP"].gradients / 2)
+    assert plans["ZeRO-3, FSDP2"].weights < plans["ZeRO-2"].weights < plans["DDP"].weights
+    assert plans["ZeRO-3 offload"].optimizer == 0
 
 
 # --- throughput ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -68,6 +68,7 @@ class TinyCoach:
         pose_input: str = "mapper",
         video: bool = True,
         quantization: str | None = None,
+        lora_targets: Sequence[str] = ("q_proj", "v_proj", "down_proj"),
     ) -> None:
         torch.manual_seed(0)
         self.folder = tiny
@@ -82,7 +83,7 @@ class TinyCoach:
         text_tokenizer = AutoTokenizer.from_pretrained(tiny / "language_model")
         language_model = load_language_model(str(tiny / "language_model"), torch.float32, quantization)
         if mode == "lora":
-            add_lora(language_model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"]))
+            add_lora(language_model, LoraConfig(r=4, lora_alpha=8, target_modules=[*lora_targets]))
         encoder = f"{self.features.manifest.encoder} {self.features.manifest.encoder_hash}" if self.features else ""
         config = CoachConfig(
             text_config=language_model.config,

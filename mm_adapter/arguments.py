@@ -1,0 +1,66 @@
+"""What a coach is trained on and how: the arguments of `recipes/expertaf.py`. Dataclass, YAML keys and flags are one."""
+
+from dataclasses import dataclass, field
+
+from mm_adapter.base_models import LORA_TARGETS
+from mm_adapter.packed_attention import PACKED_SDPA
+
+
+@dataclass
+class CoachArguments:
+    """What is trained on what. Paths come from earlier commands."""
+
+    language_model: str = field(metadata={"help": "Hub name or folder of a Llama-architecture instruct model."})
+    tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
+    pose_tokenizer: str = field(metadata={"help": "Folder written by recipes/pose_tokenizer.py."})
+    pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
+    features: str | None = field(default=None, metadata={"help": "Feature store; leave out for a pose-only coach."})
+    mode: str = field(default="lora", metadata={"help": "mappers, lora or full."})
+    formats: list[str] = field(
+        default_factory=lambda: ["commentary", "demonstration"],
+        metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
+    )
+    format_weights: list[float] | None = field(
+        default=None,
+        metadata={"help": "How often an epoch shows each tuple in each of the formats: 1 once, 0.5 every other tuple."},
+    )
+    stages: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Settings of each stage as flags, such as '--mode mappers --max_steps 500'; each begins where the last ended."
+        },
+    )
+    start_from: str | None = field(default=None, metadata={"help": "Coach whose mappers and pose rows to begin with."})
+    expert_drop: float = field(
+        default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."}
+    )
+    experts: str = field(
+        default="own", metadata={"help": "own, or activity: one demonstration for all tuples of an activity."}
+    )
+    views: list[str] = field(default_factory=lambda: ["ego", "exo"], metadata={"help": "Video views of a clip."})
+    pose_form: str = field(default="tokens", metadata={"help": "Poses of a clip: tokens, text (coordinates) or none."})
+    pose_input: str = field(default="mapper", metadata={"help": "mapper (f_pm over the codebook) or rows."})
+    pose_frames: int = field(default=10, metadata={"help": "T, frames per clip."})
+    attention: str = field(default=PACKED_SDPA, metadata={"help": "packed_sdpa, or flash_attention_2 where installed."})
+    liger: bool = field(default=False, metadata={"help": "Fused kernels of the liger extra (GPU)."})
+    dtype: str = field(default="auto", metadata={"help": "Frozen weights: auto, bfloat16 or float32."})
+    quantization: str | None = field(default=None, metadata={"help": "nf4 for QLoRA."})
+    lora_r: int = field(default=64, metadata={"help": "Rank of LoRA."})
+    lora_alpha: int = field(default=128, metadata={"help": "Scale of LoRA."})
+    lora_targets: list[str] = field(
+        default_factory=lambda: [*LORA_TARGETS], metadata={"help": "Linear layers that get an adapter."}
+    )
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout of LoRA."})
+    mapper_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the mappers."})
+    pose_row_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the pose rows."})
+    max_length: int = field(default=2048, metadata={"help": "Longest sample in tokens; longer ones are an error."})
+    validation_share: float = field(
+        default=0.0, metadata={"help": "Share of the learners held out for evaluation during training."}
+    )
+    eval_commentaries: int = field(default=4, metadata={"help": "Remarks written down at every evaluation."})
+    max_train_tuples: int | None = field(default=None, metadata={"help": "Use only the first tuples."})
+    dry_run: bool = field(default=False, metadata={"help": "Build everything, print the plan, train nothing."})
+    plan_video_tokens: int = field(default=32, metadata={"help": "Dry run without features: V per view."})
+    plan_video_width: int = field(default=1408, metadata={"help": "Dry run without features: feature width."})
+    plan_gpu: str | None = field(default=None, metadata={"help": "Dry run: GPU that it has to fit, such as A100-80GB."})
+    plan_world_size: int = field(default=1, metadata={"help": "Dry run: number of processes."})

@@ -1,0 +1,124 @@
+"""From arguments to the parts of a run: data sets, language model, coach."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from transformers import AutoTokenizer, TrainingArguments
+
+from mm_adapter.arguments import CoachArguments
+from mm_adapter.base_models import load_language_model, native_dtype, weights_fingerprint
+from mm_adapter.checkpoint import add_lora, load_trainable
+from mm_adapter.configuration import CoachConfig
+from mm_adapter.dataset import ClipPoses, CoachDataset, hold_out, without_rejected
+from mm_adapter.joints import JointStore
+from mm_adapter.modeling import CoachForConditionalGeneration
+from mm_adapter.processing import CoachProcessor
+from mm_adapter.training import set_trainable
+from mm_data.features import FeatureStore
+from mm_data.tuple_store import read_tuples
+from mm_data.variants import vary_experts
+from mm_tokenizers import PoseTokenizer, fingerprint
+from mm_tokenizers.codes import PoseCodeStore
+
+
+def resolve_dtype(name: str, training: TrainingArguments) -> torch.dtype:
+    """The frozen weights' type; ``auto`` asks the hardware."""
+    if name == "auto":
+        return native_dtype(training.device)
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+
+
+def open_poses(args: CoachArguments, pose_tokenizer: PoseTokenizer) -> ClipPoses:
+    """The clips' pose codes, or their joints for a coach that reads text.
+
+    Raises:
+        ValueError: They were made by another tokenizer, or hold another number of frames.
+    """
+    if args.pose_form == "text":
+        return JointStore.read(Path(args.tuples), args.pose_frames)
+    codes = PoseCodeStore.load(Path(args.pose_codes))
+    if codes.tokenizer_fingerprint != fingerprint(pose_tokenizer) or codes.frames != args.pose_frames:
+        raise ValueError(
+            f"{args.pose_codes} holds {codes.frames} frames per clip from tokenizer {codes.tokenizer_fingerprint[:12]}, but this run "
+            f"wants {args.pose_frames} frames from {fingerprint(pose_tokenizer)[:12]}; run `mm-coach tokenizer encode` again."
+        )
+    return codes
+
+
+def lora_config(args: CoachArguments) -> LoraConfig:
+    """LoRA as configured."""
+    return LoraConfig(
+        r=args.lora_r, lora_alpha=args.lora_alpha, lora_dropout=args.lora_dropout, target_modules=args.lora_targets
+    )
+
+
+def coach_config(
+    args: CoachArguments, text: Any, first_id: int, tokenizer: PoseTokenizer, store: FeatureStore | None
+) -> CoachConfig:
+    """The model's configuration from its parts."""
+    video = store.manifest if store and args.views else None
+    return CoachConfig(
+        text_config=text,
+        base_model=args.language_model,
+        quantization=args.quantization,
+        mode=args.mode,
+        first_pose_id=first_id,
+        num_pose_codes=tokenizer.architecture.num_codes,
+        pose_tokens_per_frame=tokenizer.architecture.num_tokens,
+        pose_frames=args.pose_frames,
+        pose_code_dim=tokenizer.architecture.token_dim,
+        pose_input=args.pose_input,
+        pose_form=args.pose_form,
+        pose_tokenizer=fingerprint(tokenizer),
+        video_tokens=video.num_tokens if video else 0,
+        video_width=video.width if video else 0,
+        views=args.views,
+        video_encoder=f"{video.encoder} {video.encoder_hash}" if video else "",
+    )
+
+
+def build_coach(
+    args: CoachArguments, pose_tokenizer: PoseTokenizer, store: FeatureStore | None, dtype: torch.dtype
+) -> tuple[CoachForConditionalGeneration, CoachProcessor]:
+    """The coach with fresh mappers and pose rows (or those of ``start_from``) and its processor; what trains is set.
+
+    Full fine-tuning keeps the language model in float32 whatever ``dtype`` is: its updates are too small for bfloat16.
+    """
+    precision = torch.float32 if args.mode == "full" else dtype
+    language_model = load_language_model(args.language_model, precision, args.quantization, args.attention)
+    if args.liger:
+        from liger_kernel.transformers import apply_liger_kernel_to_llama  # pyright: ignore[reportMissingImports]
+
+        apply_liger_kernel_to_llama(
+            model=language_model, fused_linear_cross_entropy=False
+        )  # the coach has its own loss
+    if args.mode == "lora":
+        add_lora(language_model, lora_config(args))
+    text_tokenizer = AutoTokenizer.from_pretrained(args.language_model)
+    config = coach_config(args, language_model.config, len(text_tokenizer), pose_tokenizer, store)
+    config.base_model_fingerprint = weights_fingerprint(args.language_model)
+    processor = CoachProcessor(text_tokenizer, config.clip_format)
+    model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
+    model.initialise_new_parts()
+    if args.start_from:
+        begun = json.loads((Path(args.start_from) / "coach_config.json").read_text())["mode"]
+        if begun not in ("mappers", args.mode):
+            raise ValueError(f"{args.start_from} was trained in mode {begun}; only that mode can go on from it.")
+        load_trainable(Path(args.start_from), model, new_parts_only=begun != args.mode)
+    set_trainable(model, args.mode)
+    return model, processor
+
+
+def open_dataset(
+    args: CoachArguments, seed: int, processor: CoachProcessor, poses: ClipPoses, store: FeatureStore | None
+) -> tuple[CoachDataset, CoachDataset | None, int]:
+    """Training samples, samples of held-out learners if any, and how many tuples lack usable clips."""
+    tuples = vary_experts(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], args.experts)
+    tuples, unusable = without_rejected(tuples, store)
+    tuples, held_out = hold_out(tuples, args.validation_share, seed)
+    formats = dict(zip(args.formats, args.format_weights or [1.0] * len(args.formats), strict=True))
+    options = (formats, processor, poses, store, args.expert_drop, args.max_length, seed)
+    return CoachDataset(tuples, *options), CoachDataset(held_out, *options) if held_out else None, unusable
