@@ -15,7 +15,7 @@ class CoachArguments:
     pose_tokenizer: str = field(metadata={"help": "Folder written by recipes/pose_tokenizer.py."})
     pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
     features: str | None = field(default=None, metadata={"help": "Feature store; leave out for a pose-only coach."})
-    mode: str = field(default="lora", metadata={"help": "mappers, lora or full."})
+    mode: str = field(default="lora", metadata={"help": "mappers, lora or full; contrastive for InternVideo2-FT."})
     formats: list[str] = field(
         default_factory=lambda: ["commentary", "demonstration"],
         metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
@@ -33,9 +33,6 @@ class CoachArguments:
     start_from: str | None = field(default=None, metadata={"help": "Coach whose mappers and pose rows to begin with."})
     expert_drop: float = field(
         default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."}
-    )
-    experts: str = field(
-        default="own", metadata={"help": "own, or activity: one demonstration for all tuples of an activity."}
     )
     views: list[str] = field(default_factory=lambda: ["ego", "exo"], metadata={"help": "Video views of a clip."})
     pose_form: str = field(default="tokens", metadata={"help": "Poses of a clip: tokens, text (coordinates) or none."})

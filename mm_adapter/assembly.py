@@ -19,7 +19,6 @@ from mm_adapter.processing import CoachProcessor
 from mm_adapter.training import set_trainable
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
-from mm_data.variants import vary_experts
 from mm_tokenizers import PoseTokenizer, fingerprint
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -116,7 +115,7 @@ def open_dataset(
     args: CoachArguments, seed: int, processor: CoachProcessor, poses: ClipPoses, store: FeatureStore | None
 ) -> tuple[CoachDataset, CoachDataset | None, int]:
     """Training samples, samples of held-out learners if any, and how many tuples lack usable clips."""
-    tuples = vary_experts(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], args.experts)
+    tuples = read_tuples(Path(args.tuples), "train")[: args.max_train_tuples]
     tuples, unusable = without_rejected(tuples, store)
     tuples, held_out = hold_out(tuples, args.validation_share, seed)
     formats = dict(zip(args.formats, args.format_weights or [1.0] * len(args.formats), strict=True))

@@ -100,6 +100,10 @@ class CoachProcessor:
             plain.append({"role": message["role"], "content": "\n".join(pieces)})
         return plain, clip_ids
 
+    def answer_ids(self, poses: np.ndarray) -> list[int]:
+        """Token ids of a demonstration, without the end of the turn."""
+        return self.tokenizer.encode(self._poses(poses), add_special_tokens=False)
+
     def _poses(self, poses: np.ndarray) -> str:
         if self.clip.pose_form == "text":
             return poses_to_text(poses)

@@ -27,19 +27,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import AutoTokenizer, Trainer, TrainingArguments
 from trl.scripts.utils import TrlParser
 
 from mm_adapter.arguments import CoachArguments
 from mm_adapter.assembly import build_coach, open_dataset, open_poses, resolve_dtype
+from mm_adapter.base_models import load_language_model
 from mm_adapter.checkpoint import copy_coach, last_complete_checkpoint
-from mm_adapter.dataset import CoachCollator
+from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, save_matcher
+from mm_adapter.dataset import CoachCollator, without_rejected
 from mm_adapter.dry_run import dry_run
-from mm_adapter.manifest import is_complete
+from mm_adapter.manifest import is_complete, seal
 from mm_adapter.monitoring import SampleCommentaries
 from mm_adapter.run_directory import check_same_run, run_record, write_run_record
 from mm_adapter.training import CoachTrainer
 from mm_data.features import FeatureStore
+from mm_data.tuple_store import read_tuples
 from mm_tokenizers import load_tokenizer
 
 
@@ -63,7 +66,9 @@ def run_stages(parser: TrlParser, args: CoachArguments, training: TrainingArgume
         folder = run if last else run / f"stage-{number}"
         own = dataclasses.replace(own, start_from=start_from)
         if not is_complete(folder / "coach"):
-            train(own, dataclasses.replace(settings, output_dir=str(folder)))
+            (train_matcher if own.mode == "contrastive" else train)(
+                own, dataclasses.replace(settings, output_dir=str(folder))
+            )
         gc.collect()
         start_from = str(folder / "coach")
 
@@ -146,6 +151,40 @@ def train(args: CoachArguments, training: TrainingArguments) -> None:
     elif main_process:
         print(f"Best on the held-out learners: {trainer.state.best_model_checkpoint}")
         copy_coach(Path(trainer.state.best_model_checkpoint), run / "coach")
+
+
+def train_matcher(args: CoachArguments, training: TrainingArguments) -> None:
+    """Trains InternVideo2-FT, the contrastive baseline: no language model, minutes, no checkpoints on the way."""
+    if args.features is None:
+        raise ValueError("--mode contrastive matches video; give --features.")
+    training = dataclasses.replace(training, remove_unused_columns=False, save_strategy="no", eval_strategy="no")
+    run, store = Path(str(training.output_dir)), FeatureStore(Path(args.features))
+    torch.manual_seed(training.seed)
+    tuples, _ = without_rejected(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], store)
+    language_model = load_language_model(args.language_model, torch.float32)
+    embeddings = language_model.get_input_embeddings().weight.detach()  # type: ignore[union-attr]
+    inputs = MatcherInputs(tuples, store, AutoTokenizer.from_pretrained(args.language_model), embeddings)
+    video = store.manifest
+    matcher = Matcher(
+        MatcherConfig(
+            video_width=video.width,
+            views=tuple(video.views),
+            word_width=embeddings.shape[1],
+            width=512,
+            video_encoder=f"{video.encoder} {video.encoder_hash}",
+            language_model=args.language_model,
+        )
+    )
+    main_process = training.process_index == 0
+    if main_process:
+        write_run_record(run, run_record(coach=args, schedule=schedule(training), training=training.to_dict()))
+        print(f"[trainable] {sum(p.numel() for p in matcher.parameters()):,} parameters, {len(tuples)} tuples")
+    trainer = Trainer(model=matcher, args=training, train_dataset=inputs, data_collator=inputs.collate)
+    trainer.train()
+    trainer.save_state()
+    if main_process:
+        save_matcher(matcher.cpu(), run / "coach")
+        seal(run / "coach")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,13 @@ from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset,
 from mm_adapter.configuration import ClipFormat
 from mm_adapter.dataset import CoachDataset
 from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.predict import PRIOR_PROMPTS, candidate_priors, distinct_clips
+from mm_adapter.inference.predict import (
+    PRIOR_PROMPTS,
+    Gallery,
+    candidate_priors,
+    distinct_clips,
+    rank_by_demonstration,
+)
 from mm_adapter.inference.scoring import score_candidates
 from mm_adapter.processing import CoachProcessor
 from mm_data.expertaf_task import (
@@ -203,9 +209,9 @@ def test_generation_is_well_formed_and_does_not_depend_on_the_batch(coach: TinyC
     remarks = ["Bend the knees.", "Keep the elbow in under the ball please.", "Look up.", "x", "y"]
     poses = list(asked.demonstrate(learners, remarks, batch_size=5))
     shape = coach.pose_tokenizer.architecture
-    assert all(p.shape == (FRAMES, shape.num_tokens) for p in poses)
+    assert all(p is not None and p.shape == (FRAMES, shape.num_tokens) for p in poses)
     alone = list(asked.demonstrate(learners, remarks, batch_size=1))
-    assert all(np.array_equal(a, b) for a, b in zip(poses, alone, strict=True))
+    np.testing.assert_array_equal(poses, alone)  # type: ignore[arg-type]
 
 
 def test_the_gallery_holds_each_performance_once(coach: TinyCoach) -> None:
@@ -225,7 +231,8 @@ def test_a_candidates_prior_is_its_mean_over_training_prompts(coach: TinyCoach) 
     same = [t for t in coach.train if t.activity == activity][:PRIOR_PROMPTS]
     clip = same[0].expert.clip_id
     tokens = coach.processor.vocabulary.to_ids(coach.codes[clip])
-    prior = candidate_priors(asked, same, {clip: tokens}, {clip: activity}, within_activity=True)
+    gallery = Gallery({clip: clip}, {clip: activity}, within_activity=True)
+    prior = candidate_priors(asked, rank_by_demonstration, same, gallery)
     prompts = [asked.prompt(demonstration_prompt(t.learner.clip_id, t.summary), "q") for t in same]
     alone = [score_candidates(asked, prompt, [tokens]).mean.item() for prompt in prompts]
     assert prior[clip] == pytest.approx(np.mean(alone), abs=1e-5)

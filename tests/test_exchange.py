@@ -1,12 +1,15 @@
 """ExpertAF's released JSON in, LLaVA conversations out, and the check of a download."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_coach import Silent, launch
 
+from mm_adapter.cli import main as mm_coach
 from mm_data.egoexo4d import read_release
 from mm_data.expertaf_import import import_expertaf
 from mm_data.funnel import Funnel
@@ -171,3 +174,26 @@ def test_unknown_references_and_unreadable_poses_are_warnings(copy: Path) -> Non
     assert by_name["participants of takes"].found.startswith("23 of 48 unknown")
     assert by_name["pose files of known takes"].found == "1 of 48 unknown, such as stranger"
     assert "46 of 47 read" in by_name["pose files"].found and "holds no pose" in by_name["pose files"].found
+
+
+# --- variants --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("experts", ["activity", "unaligned"])
+def test_variants_exchange_the_demonstrations_to_train_on(tiny: Path, tmp_path: Path, experts: str) -> None:
+    assert mm_coach(["data", "vary", str(tiny / "tuples"), str(tmp_path / "varied"), "--experts", experts]) == 0
+    before, after = (read_tuples(folder, "train") for folder in (tiny / "tuples", tmp_path / "varied"))
+    assert read_tuples(tmp_path / "varied", "test") == read_tuples(tiny / "tuples", "test")
+    assert [
+        dataclasses.replace(t, expert=b.expert, alignment_mm=b.alignment_mm) for t, b in zip(after, before, strict=True)
+    ] == before
+    assert np.load(tmp_path / "varied" / "poses" / f"{after[0].expert.take_uid}.npy").shape[1:] == (17, 4)
+    for t, b in zip(after, before, strict=True):
+        if experts == "activity":
+            assert t.expert == next(other.expert for other in after if other.activity == t.activity)
+        else:
+            assert (
+                t.expert.take_uid == b.expert.take_uid
+                and t.expert.stop - t.expert.start == b.expert.stop - b.expert.start
+            )
+            assert t.expert.stop == round(b.provenance.expert_comment_time * 30) or t.expert.start == 0

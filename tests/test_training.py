@@ -20,7 +20,6 @@ from mm_adapter.loss import supervised_cross_entropy
 from mm_adapter.plan import SHARDINGS, Batch, activation_bytes, estimate_memory
 from mm_adapter.throughput import training_flops
 from mm_adapter.training import TrainingDiverged, set_trainable
-from mm_data.variants import vary_experts
 
 # --- batches ---------------------------------------------------------------------------------------------------------
 
@@ -152,15 +151,6 @@ def test_held_out_learners_do_not_train(coach: TinyCoach) -> None:
     assert len(train) + len(held_out) == len(coach.train) and held_out
     assert not {t.learner.participant for t in train} & {t.learner.participant for t in held_out}
     assert hold_out(coach.train, 0.0, seed=0) == (coach.train, [])
-
-
-def test_one_demonstration_per_activity(coach: TinyCoach) -> None:
-    varied = vary_experts(coach.train, "activity")
-    assert [t.learner for t in varied] == [t.learner for t in coach.train]
-    assert all(len({t.expert for t in varied if t.activity == a}) == 1 for a in {t.activity for t in varied})
-    assert vary_experts(coach.train, "own") == coach.train
-    with pytest.raises(ValueError, match="Unknown experts 'best'"):
-        vary_experts(coach.train, "best")
 
 
 # --- loss ------------------------------------------------------------------------------------------------------------

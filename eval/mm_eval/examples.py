@@ -27,7 +27,7 @@ def _example(inputs: Inputs, index: int, clips: dict[str, Clip], videos: Path) -
     gallery = list(prediction["pmi"])
     scores = np.array([[prediction["pmi"][clip] for clip in gallery]])
     retrieved = gallery[int(scores.argmax())]
-    truth = inputs.poses[t.expert.clip_id]
+    truth, generated = inputs.poses[t.expert.clip_id], inputs.generated[index]
     example: dict[str, Any] = {
         "tuple_id": t.tuple_id,
         "activity": t.activity,
@@ -40,11 +40,11 @@ def _example(inputs: Inputs, index: int, clips: dict[str, Clip], videos: Path) -
         "retrieved_is_positive": retrieved == prediction["positive"],
         "rank": float(ranks(scores, np.array([gallery.index(prediction["positive"])]), np.ones(scores.shape, bool))[0]),
         "gallery_size": len(gallery),
-        "pa_mpjpe_mm": sequence_pa_mpjpe(inputs.generated[index], truth),
+        "pa_mpjpe_mm": None if generated is None else sequence_pa_mpjpe(generated, truth),
         "learner_pa_mpjpe_mm": sequence_pa_mpjpe(inputs.poses[t.learner.clip_id], truth),
         "poses": {
             "learner": np.round(inputs.poses[t.learner.clip_id], 3).tolist(),
-            "generated": np.round(inputs.generated[index], 3).tolist(),
+            "generated": None if generated is None else np.round(generated, 3).tolist(),
             "expert": np.round(truth, 3).tolist(),
         },
     }

@@ -28,8 +28,9 @@ class Inputs:
     Attributes:
         tuples: Test tuples.
         predictions: Records of `mm_adapter.inference.predict`.
-        generated: Generated joints ``[T, 17, 3]`` per tuple.
-        reconstructed: The tokenizer's round trip of the expert's poses ``[T, 17, 3]`` per tuple.
+        generated: Generated joints ``[T, 17, 3]`` per tuple, or None where nothing usable was generated.
+        reconstructed: The tokenizer's round trip of the expert's poses ``[T, 17, 3]`` per tuple, or None for systems
+            without one.
         training: Training tuples, for the baselines.
         poses: Clip id to its sampled canonical poses ``[T, 17, 4]``.
         video: Clip id to one video feature vector, or None for a pose-only coach.
@@ -38,8 +39,8 @@ class Inputs:
 
     tuples: list[CoachingTuple]
     predictions: list[dict[str, Any]]
-    generated: list[np.ndarray]
-    reconstructed: list[np.ndarray]
+    generated: list[np.ndarray | None]
+    reconstructed: list[np.ndarray] | None
     training: list[CoachingTuple]
     poses: dict[str, np.ndarray]
     video: dict[str, np.ndarray] | None
@@ -54,7 +55,7 @@ def evaluate(inputs: Inputs, seed: int = 0) -> dict[str, Any]:
     commentary, notes = _commentary(inputs, texts, clusters)
     retrieval, gallery, chance = _retrieval(inputs, clusters, rng)
     pose = _pose(inputs, clusters, rng)
-    well_formed = item_metric(np.array([float(g.shape == inputs.poses[t.expert.clip_id][..., :3].shape) for g, t in zip(inputs.generated, inputs.tuples, strict=True)]), clusters, "0-1", "grammar-constrained")  # fmt: skip
+    well_formed = item_metric(np.array([float(g is not None and g.shape == inputs.poses[t.expert.clip_id][..., :3].shape) for g, t in zip(inputs.generated, inputs.tuples, strict=True)]), clusters, "0-1", "grammar-constrained")  # fmt: skip
     summary = {
         **_flat("commentary", commentary["ours"]),
         **{f"{name}_shuffled": v for name, v in _flat("commentary", commentary["shuffled"]).items()},
@@ -72,9 +73,12 @@ def evaluate(inputs: Inputs, seed: int = 0) -> dict[str, Any]:
         "pose/pa_mpjpe_random_expert_mm": pose["random expert of the activity"]["pa_mpjpe"].value,
         "pose/pa_mpjpe_mean_pose_mm": pose["mean pose of the activity"]["pa_mpjpe"].value,
         "pose/pa_mpjpe_learner_mm": pose["learner's own pose"]["pa_mpjpe"].value,
-        "pose/pa_mpjpe_tokenizer_floor_mm": pose["tokenizer round trip (floor)"]["pa_mpjpe"].value,
+        "pose/pa_mpjpe_tokenizer_floor_mm": pose["tokenizer round trip (floor)"]["pa_mpjpe"].value
+        if inputs.reconstructed
+        else None,
         "pose/well_formed": well_formed.value,
     }
+    summary = {name: None if value is None or np.isnan(value) else value for name, value in summary.items()}
     tables = {"commentary": commentary, "retrieval": retrieval, "pose": pose}
     return {
         "summary": summary,
@@ -219,22 +223,30 @@ def _pose(inputs: Inputs, clusters: list[str], rng: np.random.Generator) -> dict
             np.mean([sequence_pa_mpjpe(pool[i], truth) for i in rng.integers(len(pool), size=_RANDOM_EXPERTS)])
         )
 
+    def error(index: int | None, truth: np.ndarray) -> float:
+        """Of one generated sequence; NaN where there is none, which counts as failed."""
+        shown = None if index is None else inputs.generated[index]
+        return float("nan") if shown is None else sequence_pa_mpjpe(shown, truth)
+
+    nearest = _nearest_training(inputs, inputs.video) if inputs.video is not None else None
+    shuffled = _derangement([t.activity for t in inputs.tuples], rng)
     errors: dict[str, list[float]] = {}
     for index, t in enumerate(inputs.tuples):
         truth = inputs.poses[t.expert.clip_id]
         row = {
-            "ours": sequence_pa_mpjpe(inputs.generated[index], truth),
+            "ours": error(index, truth),
             "random expert of the activity": random_expert(t, truth),
             "mean pose of the activity": sequence_pa_mpjpe(means[t.activity], truth),
             "learner's own pose": sequence_pa_mpjpe(inputs.poses[t.learner.clip_id], truth),
-            "tokenizer round trip (floor)": sequence_pa_mpjpe(inputs.reconstructed[index], truth),
+            "shuffled within activity": error(shuffled[index], truth),
         }
+        if nearest is not None:
+            shown = inputs.poses[nearest[index].expert.clip_id]
+            row["video nearest neighbour"] = sequence_pa_mpjpe(shown, truth)
+        if inputs.reconstructed is not None:
+            row["tokenizer round trip (floor)"] = sequence_pa_mpjpe(inputs.reconstructed[index], truth)
         for name, value in row.items():
             errors.setdefault(name, []).append(value)
-    errors["shuffled within activity"] = [
-        sequence_pa_mpjpe(inputs.generated[j], inputs.poses[t.expert.clip_id])
-        for t, j in zip(inputs.tuples, _derangement([t.activity for t in inputs.tuples], rng), strict=True)
-    ]
     return {
         name: {"pa_mpjpe": item_metric(np.array(values), clusters, "mm", SIGNATURE)} for name, values in errors.items()
     }

@@ -16,6 +16,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         _add_tokenizer,
         _add_checkpoint,
         _add_evaluation,
+        _add_table,
     ):
         add(commands)
 
@@ -184,13 +185,21 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     score = commands.add_parser(
         "evaluate", help="comment, rank and demonstrate on the test split, then score with baselines"
     )
-    score.add_argument("coach", type=Path, help="a run's coach/ or checkpoint-N folder")
+    score.add_argument(
+        "coach",
+        type=Path,
+        help="a run's coach/ or checkpoint-N folder, or the word nearest-neighbour (of video features)",
+    )
     score.add_argument("tuples", type=Path)
     score.add_argument("codes", type=Path, help="pose codes of the tuples")
     score.add_argument("out", type=Path)
     score.add_argument("--features", type=Path, help="feature store, unless the coach is pose-only")
     score.add_argument(
         "--gallery", choices=("activity", "all"), default="activity", help="which expert clips are ranked"
+    )
+    score.add_argument("--demonstrator", type=Path, help="another coach for retrieval and poses")
+    score.add_argument(
+        "--privileged", action="store_true", help="show the expert's clip or remark too (ExpertAF's full-sup)"
     )
     score.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
     score.set_defaults(run="mm_adapter.cli.evaluation:run_evaluate")
@@ -202,3 +211,25 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     report.add_argument("--tokenizer-training", type=Path, help="the tokenizer's training folder, for its curve")
     report.add_argument("--started", type=float, help="epoch seconds at which the whole run began")
     report.set_defaults(run="mm_adapter.cli.evaluation:run_report")
+
+
+def _add_table(commands: argparse._SubParsersAction) -> None:
+    tables = commands.add_parser("table", help="systems against each other, with intervals and cost").add_subparsers(
+        metavar="PAPER", required=True
+    )
+    table = tables.add_parser(
+        "expertaf", help="ExpertAF's Table 1: trains and evaluates baselines and ablations; what is there is kept"
+    )
+    table.add_argument("out", type=Path, help="folder with one folder per row, table.md and table.json")
+    table.add_argument("--config", type=Path, required=True, help="base preset of recipes/expertaf.py")
+    table.add_argument("--variants", type=Path, help="rows; by default recipes/configs/expertaf/table1.yaml")
+    table.add_argument("--rows", nargs="+", help="only these rows")
+    table.add_argument("--collect", action="store_true", help="train and evaluate nothing, only collect")
+    table.add_argument(
+        "--launch", type=Path, default=Path("recipes/accelerate/cpu.yaml"), help="launch file of accelerate"
+    )
+    table.add_argument("--threads", type=int, help="CPU threads per process")
+    table.add_argument("--extract", help="flags of `mm-coach features extract` for clips that an ablation adds")
+    table.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
+    table.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the preset to change")
+    table.set_defaults(run="mm_adapter.cli.table:run_expertaf")

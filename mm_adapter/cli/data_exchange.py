@@ -1,4 +1,4 @@
-"""`mm-coach data` commands towards people and other files: review, import-expertaf, export-llava."""
+"""`mm-coach data` commands towards people and other files: review, import-expertaf, export-llava, vary."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from mm_data.llava_format import write_llava
 from mm_data.review.decisions import REVIEW
 from mm_data.sources import read_source
 from mm_data.tuple_store import SPLITS, read_manifest, read_tuples
+from mm_data.variants import EXPERTS, write_variant
 
 
 def add_steps(steps: argparse._SubParsersAction) -> None:
@@ -34,6 +35,25 @@ def add_steps(steps: argparse._SubParsersAction) -> None:
     exported.add_argument("out", type=Path)
     exported.add_argument("--split", default="train", choices=SPLITS)
     exported.set_defaults(run=run_export)
+
+    varied = steps.add_parser("vary", help="the same tuples with other demonstrations to train on, for ablations")
+    varied.add_argument("tuples", type=Path)
+    varied.add_argument("out", type=Path)
+    varied.add_argument(
+        "--experts",
+        required=True,
+        choices=EXPERTS,
+        help="one demonstration per activity, or each expert's clip before the praise without alignment",
+    )
+    varied.set_defaults(run=run_vary)
+
+
+def run_vary(args: argparse.Namespace) -> None:
+    """Writes the folder."""
+    changed = write_variant(args.tuples, args.out, args.experts)
+    print(
+        f"{args.out}: {changed} training tuples have another demonstration. Make pose codes and features for its clips."
+    )
 
 
 def run_review(args: argparse.Namespace) -> None:

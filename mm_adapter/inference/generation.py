@@ -14,6 +14,7 @@ from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prom
 from mm_data.features import FeatureStore
 from mm_tokenizers import PoseVocabulary
 from mm_tokenizers.codes import PoseCodeStore
+from mm_tokenizers.coordinates import text_to_poses
 
 
 class WordsOnly(LogitsProcessor):
@@ -106,29 +107,56 @@ class Coach:
         )
         return out[:, length:]  # type: ignore[index]
 
-    def comment(self, learners: Sequence[str], batch_size: int = 16, max_new_tokens: int = 64) -> Iterator[str]:
-        """Commentary on learner clips (Eq. 1: the expert's clip is absent)."""
-        stop = self.processor.end_of_turn_ids
-        for batch in _batches(learners, batch_size):
-            samples = [self.prompt(commentary_prompt(clip), clip) for clip in batch]
-            generated = self._generate(
-                samples, max_new_tokens, stop, lambda _: WordsOnly(self.model.config.first_pose_id)
-            )
-            for row in generated:
-                yield self.processor.tokenizer.decode(row, skip_special_tokens=True).strip()  # type: ignore[union-attr]
+    def comment(
+        self,
+        learners: Sequence[str],
+        experts: Sequence[str] | None = None,
+        batch_size: int = 16,
+        max_new_tokens: int = 64,
+    ) -> Iterator[str]:
+        """Commentary on learner clips.
+
+        Args:
+            learners: Their clips.
+            experts: The experts' clips too, for "full-sup" of ExpertAF's Table 1; without them it is Eq. 1.
+            batch_size: Clips at a time.
+            max_new_tokens: Limit.
+        """
+        asked = list(zip(learners, experts or [None] * len(learners), strict=True))
+        for batch in _batches(asked, batch_size):
+            samples = [self.prompt(commentary_prompt(learner, expert), learner) for learner, expert in batch]
+            yield from self._words(samples, max_new_tokens)
 
     def demonstrate(
         self, learners: Sequence[str], remarks: Sequence[str], batch_size: int = 16
-    ) -> Iterator[np.ndarray]:
-        """Corrected poses as codes ``[T, M]`` (Eq. 3), conditioned on the coach's own remarks."""
-        vocabulary = self.processor.vocabulary
+    ) -> Iterator[np.ndarray | None]:
+        """Corrected poses (Eq. 3), conditioned on remarks.
+
+        Yields:
+            Codes ``[T, M]``, which the grammar keeps well-formed. From a coach that writes poses as text, joints
+            ``[T, 17, 3]``, or None where the text is no pose sequence.
+        """
+        vocabulary, clip = self.processor.vocabulary, self.processor.clip
         for batch in _batches(list(zip(learners, remarks, strict=True)), batch_size):
-            samples = [self.prompt(demonstration_prompt(clip, remark), clip) for clip, remark in batch]
+            samples = [self.prompt(demonstration_prompt(learner, remark), learner) for learner, remark in batch]
+            if clip.pose_form == "text":
+                longest = max(len(self.processor.answer_ids(self.poses[learner])) for learner, _ in batch)
+                for text in self._words(samples, 2 * longest):
+                    try:
+                        yield text_to_poses(text, clip.frames)
+                    except ValueError:
+                        yield None
+                continue
             generated = self._generate(
                 samples, vocabulary.clip_length, None, lambda length: PoseGrammar(vocabulary, length)
             )
             for row in generated:
                 yield vocabulary.parse(row.tolist())
+
+    def _words(self, samples: Sequence[Sample], limit: int) -> Iterator[str]:
+        words_only = WordsOnly(self.model.config.first_pose_id)
+        for row in self._generate(samples, limit, self.processor.end_of_turn_ids, lambda _: words_only):
+            yield self.processor.tokenizer.decode(row, skip_special_tokens=True).strip()  # type: ignore[union-attr]
 
 
 def _batches(items: Sequence, size: int) -> Iterator[Sequence]:

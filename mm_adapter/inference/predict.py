@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from mm_adapter.dataset import with_features
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.scoring import score_candidates
-from mm_data.expertaf_task import demonstration_prompt
+from mm_adapter.processing import IGNORE
+from mm_data.expertaf_task import Conversation, commentary_prompt, demonstration_prompt
 from mm_data.files import write_atomically
+from mm_data.jsonl import append_record
 from mm_data.records import Clip, CoachingTuple
 from mm_tokenizers import PoseTokenizer
 
@@ -43,91 +48,142 @@ def distinct_clips(clips: list[Clip], max_overlap: float = 0.5) -> dict[str, str
     return represents
 
 
+@dataclass(frozen=True)
+class Gallery:
+    """What is ranked for each test tuple.
+
+    Attributes:
+        represents: Every clip id to the one that stands for it.
+        activity: Ranked clip ids to their activity.
+        within_activity: Rank only clips of the learner's activity; the others are easily told apart.
+    """
+
+    represents: dict[str, str]
+    activity: dict[str, str]
+    within_activity: bool
+
+    @classmethod
+    def of(cls, tuples: list[CoachingTuple], further: list[tuple[Clip, str]], within_activity: bool) -> "Gallery":
+        """The tuples' own expert clips and further ones, each performance once."""
+        ranked = [(t.expert, t.activity) for t in tuples] + further
+        represents = distinct_clips([clip for clip, _ in ranked])
+        return cls(represents, {represents[clip.clip_id]: name for clip, name in ranked}, within_activity)
+
+    def pool(self, t: CoachingTuple) -> list[str]:
+        """Clips that are ranked for a tuple."""
+        return [clip for clip, name in self.activity.items() if not self.within_activity or name == t.activity]
+
+    def positive(self, t: CoachingTuple) -> str:
+        """The right one."""
+        return self.represents[t.expert.clip_id]
+
+
+Ranker = Callable[[Coach, str, str, list[str]], Tensor]
+"""(coach, learner's clip, remark, candidates) to the candidates' mean log-likelihoods."""
+
+
+def rank_by_demonstration(coach: Coach, learner: str, remark: str, pool: list[str]) -> Tensor:
+    """How likely each candidate's poses are as the answer (Eq. 2)."""
+    prompt = coach.prompt(demonstration_prompt(learner, remark), learner)
+    return score_candidates(coach, prompt, [coach.processor.answer_ids(coach.poses[clip]) for clip in pool]).mean
+
+
+@torch.inference_mode()
+def rank_by_remark(coach: Coach, learner: str, remark: str, pool: list[str], batch_size: int = 16) -> Tensor:
+    """How likely the remark is about each candidate's clip: for coaches that never learned to demonstrate (LLaVA-FT)."""
+    answer = [{"role": "assistant", "content": [{"type": "text", "text": remark or "."}]}]
+    means = []
+    for start in range(0, len(pool), batch_size):
+        samples = []
+        for clip in pool[start : start + batch_size]:
+            conversation = Conversation(clip, [*commentary_prompt(clip), *answer], (2,))
+            encoded = coach.processor.encode(conversation, coach.poses.__getitem__)
+            samples.append(with_features(encoded, coach.features))
+        labels = coach.collate(samples)["labels"][:, 1:].to(coach.model.device)
+        likely = coach.model(**coach.inputs(samples)).logits[:, :-1].float().log_softmax(-1)
+        answered = labels != IGNORE
+        chosen = likely.gather(-1, labels.clamp(min=0)[..., None])[..., 0].where(answered, 0.0)
+        means.append((chosen.sum(1) / answered.sum(1)).cpu())
+    return torch.cat(means)
+
+
 def predict(
     coach: Coach,
     tuples: list[CoachingTuple],
-    gallery: list[tuple[Clip, str]],
+    gallery: Gallery,
     training: list[CoachingTuple],
     out: Path,
-    within_activity: bool,
+    demonstrator: Coach | None,
+    privileged: bool = False,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> list[dict[str, Any]]:
     """Comments, ranks and demonstrates for every test tuple; resumes from what the output file already holds.
 
     Args:
-        coach: The coach.
+        coach: Comments.
         tuples: Test tuples.
-        gallery: Further expert clips to rank, with their activity.
+        gallery: What is ranked.
         training: Training tuples, whose prompts estimate how likely a candidate is for anybody (`candidate_priors`).
         out: Folder; ``predictions.jsonl`` has one line per tuple.
-        within_activity: Rank only expert clips of the learner's activity (the others are easily told apart).
+        demonstrator: Ranks and demonstrates: the same coach, another one (ExpertAF trains them apart), or None where it
+            was not trained for that; then remarks rank, and no poses are generated.
+        privileged: "full-sup": commentary sees the expert's clip, the other functions the expert's remark.
         progress: Called with (stage, done, total).
 
     Returns:
-        One record per tuple: ``tuple_id``, ``commentary``, ``pose_codes``, ``positive``, ``scores`` (clip id to mean
-        log-likelihood) and ``pmi`` (the same minus the candidate's prior).
+        One record per tuple: ``tuple_id``, ``commentary``, ``pose_codes`` or ``pose_joints``, ``positive``, ``scores``
+        (clip id to mean log-likelihood) and ``pmi`` (the same minus the candidate's prior).
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / PREDICTIONS
     known = _read(path)
-    ranked = [(t.expert, t.activity) for t in tuples] + gallery
-    represents = distinct_clips([clip for clip, _ in ranked])
-    activity = {represents[clip.clip_id]: name for clip, name in ranked}
-    candidates = {clip: coach.processor.vocabulary.to_ids(coach.poses[clip]) for clip in activity}
-
     todo = [t for t in tuples if t.tuple_id not in known]
-    prior = candidate_priors(coach, training, candidates, activity, within_activity) if todo else {}
+    rank, ranking = (rank_by_demonstration, demonstrator) if demonstrator else (rank_by_remark, coach)
+    prior = candidate_priors(ranking, rank, training, gallery) if todo else {}
     learners = [t.learner.clip_id for t in todo]
     remarks: list[str] = []
-    for remark in coach.comment(learners):
+    for remark in coach.comment(learners, [t.expert.clip_id for t in todo] if privileged else None):
         remarks.append(remark)
         progress("commentary", len(remarks), len(todo))
-    poses: list[np.ndarray] = []
-    for codes in coach.demonstrate(learners, remarks):
-        poses.append(codes)
-        progress("poses", len(poses), len(todo))
-    with path.open("a") as file:
-        for done, (t, remark, codes) in enumerate(zip(todo, remarks, poses, strict=True), start=1):
-            pool = [clip for clip in candidates if not within_activity or activity[clip] == t.activity]
-            prompt = coach.prompt(demonstration_prompt(t.learner.clip_id, remark), t.tuple_id)
-            scores = score_candidates(coach, prompt, [candidates[clip] for clip in pool])
-            record = {
-                "tuple_id": t.tuple_id,
-                "commentary": remark,
-                "pose_codes": codes.tolist(),
-                "positive": represents[t.expert.clip_id],
-                "scores": dict(zip(pool, scores.mean.tolist(), strict=True)),
-                "pmi": {c: s - prior[c] for c, s in zip(pool, scores.mean.tolist(), strict=True)},
-            }
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            known[t.tuple_id] = record
-            progress("retrieval", done, len(todo))
+    asked = [t.summary for t in todo] if privileged else remarks
+    poses: list[np.ndarray | None] = []
+    if demonstrator:
+        for shown in demonstrator.demonstrate(learners, asked):
+            poses.append(shown)
+            progress("poses", len(poses), len(todo))
+    written = demonstrator is not None and demonstrator.processor.clip.pose_form == "text"
+    for done, (t, remark, question) in enumerate(zip(todo, remarks, asked, strict=True), start=1):
+        pool = gallery.pool(t)
+        scores = dict(zip(pool, rank(ranking, t.learner.clip_id, question, pool).tolist(), strict=True))
+        shown = poses[done - 1] if demonstrator else None
+        record = {
+            "tuple_id": t.tuple_id,
+            "commentary": remark,
+            "pose_joints" if written else "pose_codes": None if shown is None else shown.tolist(),
+            "positive": gallery.positive(t),
+            "scores": scores,
+            "pmi": {clip: score - prior[clip] for clip, score in scores.items()},
+        }
+        append_record(path, record)
+        known[t.tuple_id] = record
+        progress("retrieval", done, len(todo))
     return [known[t.tuple_id] for t in tuples]
 
 
-def candidate_priors(
-    coach: Coach,
-    training: list[CoachingTuple],
-    candidates: dict[str, list[int]],
-    activity: dict[str, str],
-    within_activity: bool,
-) -> dict[str, float]:
+def candidate_priors(coach: Coach, rank: Ranker, training: list[CoachingTuple], gallery: Gallery) -> dict[str, float]:
     """How likely each candidate is for an arbitrary learner: its mean log-likelihood over training prompts.
 
     Some poses are likely after any prompt. Without this correction they win every ranking, because candidates differ in
     their prior more than in how well they answer. Only training prompts enter, so a query's rank does not depend on the
     other test queries.
     """
-    totals = dict.fromkeys(candidates, 0.0)
-    for name in dict.fromkeys(activity.values()):
-        own = [t for t in training if t.activity == name or not within_activity]
+    totals = dict.fromkeys(gallery.activity, 0.0)
+    for name in dict.fromkeys(gallery.activity.values()):
+        own = [t for t in training if t.activity == name or not gallery.within_activity]
         chosen = [own[i] for i in np.linspace(0, len(own) - 1, PRIOR_PROMPTS).round().astype(int)]
-        pool = [clip for clip in candidates if activity[clip] == name]
+        pool = [clip for clip, activity in gallery.activity.items() if activity == name]
         for t in chosen:
-            prompt = coach.prompt(demonstration_prompt(t.learner.clip_id, t.summary), t.tuple_id)
-            scores = score_candidates(coach, prompt, [candidates[clip] for clip in pool])
-            for clip, score in zip(pool, scores.mean.tolist(), strict=True):
+            for clip, score in zip(pool, rank(coach, t.learner.clip_id, t.summary, pool).tolist(), strict=True):
                 totals[clip] += score / len(chosen)
     return totals
 

@@ -105,12 +105,16 @@ def _headline(summary: dict[str, Any]) -> str:
     tiles.append(
         tile(
             "Corrected pose is off by",
-            f"{summary['pose/pa_mpjpe_mm']:.0f} mm",
+            _millimetres(summary["pose/pa_mpjpe_mm"]),
             f"random expert {summary['pose/pa_mpjpe_random_expert_mm']:.0f}, mean pose {summary['pose/pa_mpjpe_mean_pose_mm']:.0f}, "
-            f"tokenizer's floor {summary['pose/pa_mpjpe_tokenizer_floor_mm']:.0f}",
+            f"tokenizer's floor {_millimetres(summary['pose/pa_mpjpe_tokenizer_floor_mm'])}",
         )
     )
     return "".join(tiles)
+
+
+def _millimetres(value: float | None) -> str:
+    return "no pose" if value is None else f"{value:.0f} mm"
 
 
 def _table(name: str, evaluation: dict[str, Any]) -> str:
@@ -201,5 +205,5 @@ def _card(index: int, e: dict[str, Any]) -> str:
   <div class="remarks"><p><b>Expert said</b> {html.escape(e["expert_remark"])}</p><p><b>Coach says</b> {html.escape(e["our_remark"])}</p>{verdict}</div>
   <div class="strips"><div><h4>Retrieved expert clip: {html.escape(found)}</h4>{_strip(e["retrieved"], "exo")}</div></div>
   <div class="skeletons"><canvas data-example="{index}" width="880" height="250"></canvas>
-  <p class="note">Generated pose is {e["pa_mpjpe_mm"]:.0f} mm from the expert's, the learner's own {e["learner_pa_mpjpe_mm"]:.0f} mm (PA-MPJPE).</p></div>
+  <p class="note">Generated pose: {_millimetres(e["pa_mpjpe_mm"])} from the expert's; the learner's own: {e["learner_pa_mpjpe_mm"]:.0f} mm (PA-MPJPE).</p></div>
 </article>"""

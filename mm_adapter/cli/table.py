@@ -1,0 +1,187 @@
+"""`mm-coach table expertaf`: trains and evaluates every row of ExpertAF's Table 1, or collects what is there."""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markdown import Markdown
+from safetensors import safe_open
+
+from mm_adapter.cli import main as mm_coach
+from mm_adapter.manifest import is_complete
+from mm_data.files import write_atomically
+from mm_eval.expertaf_table import TableRow, expertaf_table
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+if not RECIPES.is_dir():  # installed from a wheel
+    RECIPES = Path(__file__).resolve().parents[1] / "_recipes"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row; see `recipes/configs/expertaf/table1.yaml` for the keys."""
+
+    row: str
+    published: str | None = None
+    coach: str | None = None
+    train: str = ""
+    demonstrator: str | None = None
+    features: bool = True
+    experts: str | None = None
+    privileged: bool = False
+    note: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder."""
+        return "".join(c if c.isalnum() else "_" for c in self.row.lower().replace("/", "")).strip("_")
+
+
+class NotRun(Exception):
+    """A row cannot be run here; says why."""
+
+
+def read_variants(path: Path) -> list[Variant]:
+    """Rows of a variants file.
+
+    Raises:
+        ValueError: Unknown keys; names them and the row.
+    """
+    known = {field.name for field in fields(Variant)}
+    variants = []
+    for entry in yaml.safe_load(path.read_text()):
+        if unknown := sorted(set(entry) - known):
+            raise ValueError(
+                f"{path}, row {entry.get('row')!r}: unknown keys {unknown}; use {', '.join(sorted(known))}."
+            )
+        variants.append(Variant(**entry))
+    return variants
+
+
+class TableRun:
+    """Runs rows below one folder, each resumable.
+
+    Args:
+        args: Of the command.
+        base: The base preset with what ``--set`` changes.
+    """
+
+    def __init__(self, args: argparse.Namespace, base: dict[str, Any]) -> None:
+        self.args, self.base = args, base
+
+    def row(self, variant: Variant) -> TableRow:
+        """Trains and evaluates a row, or reads what is there."""
+        folder = self.args.out / variant.folder
+        try:
+            if self.args.collect and not (folder / "evaluation" / "metrics.json").is_file():
+                raise NotRun("was not run")
+            coach, seconds, parameters = Path(variant.coach or ""), 0.0, 0
+            if variant.coach is None:
+                coach, seconds, parameters = self._train(variant, folder / "training", variant.train)
+            options = ["--privileged"] if variant.privileged else []
+            if variant.demonstrator is not None:
+                second, more, others = self._train(variant, folder / "demonstrator", variant.demonstrator)
+                options += ["--demonstrator", str(second)]
+                seconds, parameters = seconds + more, parameters + others
+            evaluated = self._evaluate(folder / "evaluation", coach, options)
+        except NotRun as reason:
+            return TableRow(variant.row, None, "", f"not run: {reason}")
+        result = json.loads((folder / "evaluation" / "metrics.json").read_text())
+        trained = f"{seconds / 60:.1f} min, {parameters / 1e6:.1f} M parameters; " if seconds else ""
+        return TableRow(variant.row, result, f"{trained}evaluation {evaluated / 60:.1f} min", variant.note)
+
+    def _train(self, variant: Variant, folder: Path, flags: str) -> tuple[Path, float, int]:
+        inputs: dict[str, Any] = {}
+        if not variant.features:
+            inputs["features"] = None
+        if variant.experts is not None:
+            inputs |= self._inputs_with_experts(variant.experts)
+        if not is_complete(folder / "coach"):
+            settings = folder / "settings.yaml"
+            folder.mkdir(parents=True, exist_ok=True)
+            settings.write_text(yaml.safe_dump({**self.base, **inputs}))
+            command = ["accelerate", "launch", "--config_file", str(self.args.launch)]
+            command += ["--num_cpu_threads_per_process", str(self.args.threads)] if self.args.threads else []
+            command += [str(RECIPES / "expertaf.py"), "--config", str(settings), "--output_dir", str(folder)]
+            subprocess.run([*command, *shlex.split(flags)], check=True)
+        history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+        seconds = sum(entry.get("train_runtime", 0.0) for entry in history)
+        return folder / "coach", seconds, _parameters(folder / "coach")
+
+    def _inputs_with_experts(self, experts: str) -> dict[str, Any]:
+        """Tuples with other demonstrations, and codes and features of their clips."""
+        folder = self.args.out / "inputs" / experts
+        base, tuples = self.base, folder / "tuples"
+        steps = [["data", "vary", base["tuples"], str(tuples), "--experts", experts]]
+        codes, features = str(folder / "pose_codes"), str(folder / "features")
+        frames = str(base.get("pose_frames", 10))
+        steps.append(["tokenizer", "encode", str(tuples), base["pose_tokenizer"], codes, "--frames", frames])
+        if experts == "activity" or not base.get("features"):  # no clip is new
+            features = base.get("features")
+        elif self.args.extract is None:
+            raise NotRun("its clips have no features; give the flags of their extraction as --extract")
+        else:
+            steps.append(["features", "extract", str(tuples), features, *shlex.split(self.args.extract)])
+        if not (folder / "done").is_file():
+            for step in steps:
+                if mm_coach(step):
+                    raise NotRun(f"`mm-coach {' '.join(step[:2])}` failed")
+            (folder / "done").touch()
+        return {"tuples": str(tuples), "pose_codes": codes, "features": features}
+
+    def _evaluate(self, out: Path, coach: Path, options: list[str]) -> float:
+        timing = out / "seconds.json"
+        if not (out / "metrics.json").is_file():
+            command = ["evaluate", str(coach), self.base["tuples"], self.base["pose_codes"], str(out), *options]
+            command += ["--features", self.base["features"]] if self.base.get("features") else []
+            command += ["--max-tuples", str(self.args.max_tuples)] if self.args.max_tuples else []
+            begun = time.time()
+            if mm_coach(command):
+                raise NotRun("its evaluation failed")
+            write_atomically(timing, json.dumps(time.time() - begun))
+        return json.loads(timing.read_text())
+
+
+def _parameters(folder: Path) -> int:
+    """Trained parameters of a coach on disk."""
+    total = 0
+    for path in folder.rglob("*.safetensors"):
+        if path.parent.name != "pose_tokenizer":
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118
+                    size = 1
+                    for side in file.get_slice(name).get_shape():
+                        size *= side
+                    total += size
+    return total
+
+
+def run_expertaf(args: argparse.Namespace) -> int:
+    """Runs the rows and writes ``table.md`` and ``table.json`` after each of them; exit status 1 if a row is missing."""
+    base: dict[str, Any] = yaml.safe_load(args.config.read_text())
+    for change in args.set:
+        key, _, value = change.partition("=")
+        base[key] = yaml.safe_load(value)
+    variants = read_variants(args.variants or RECIPES / "configs" / "expertaf" / "table1.yaml")
+    if unknown := set(args.rows or []) - {v.row for v in variants}:
+        raise ValueError(f"Unknown rows {sorted(unknown)}; choose from {', '.join(v.row for v in variants)}.")
+    chosen = [v for v in variants if not args.rows or v.row in args.rows]
+    run, rows = TableRun(args, base), []
+    text = ""
+    for number, variant in enumerate(chosen, start=1):
+        print(f"[{number}/{len(chosen)}] {variant.row}", file=sys.stderr)
+        rows.append(run.row(variant))
+        text = expertaf_table(rows, [v.published for v in chosen if v.published])
+        args.out.mkdir(parents=True, exist_ok=True)
+        write_atomically(args.out / "table.md", text)
+        write_atomically(args.out / "table.json", json.dumps([vars(row) for row in rows], indent=1))
+    Console(width=200).print(Markdown(text))
+    return int(any(row.result is None for row in rows))

@@ -1,0 +1,205 @@
+"""A test split with everything that predicting and scoring need; coaches and nearest neighbours go the same way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.interpolate import interp1d
+from transformers import AutoTokenizer
+
+from mm_adapter.base_models import load_language_model, native_dtype
+from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.contrastive import MatcherInputs, load_matcher
+from mm_adapter.dataset import without_rejected
+from mm_adapter.inference.generation import Coach
+from mm_adapter.inference.neighbours import feature_space, matched_space, predict_by_neighbours
+from mm_adapter.inference.predict import Gallery, decode_codes, predict
+from mm_adapter.joints import JointStore
+from mm_data.features import FeatureStore
+from mm_data.miniature.truth import SIDECAR, MiniatureTruth
+from mm_data.records import Clip, CoachingTuple
+from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
+from mm_eval.examples import collect_examples
+from mm_eval.expertaf import Inputs, evaluate
+from mm_tokenizers import PoseTokenizer
+from mm_tokenizers.codes import PoseCodeStore
+
+NEAREST_NEIGHBOUR = "nearest-neighbour"
+"""Stands for a coach: InternVideo2-NN of ExpertAF's Table 1."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Test tuples and what belongs to them.
+
+    Attributes:
+        folder: Tuple folder.
+        tuples: Test tuples, possibly a subset.
+        training: Training tuples, for baselines and priors.
+        gallery: What is ranked.
+        clips: Every clip by id.
+        codes: Pose codes.
+        features: Video features, or None.
+        joints: Poses at the frames of the codes.
+        unusable: Test tuples that are left out because extraction rejected their clips.
+    """
+
+    __test__ = False  # no tests, whatever pytest thinks of the name
+
+    folder: Path
+    tuples: list[CoachingTuple]
+    training: list[CoachingTuple]
+    gallery: Gallery
+    clips: dict[str, Clip]
+    codes: PoseCodeStore
+    features: FeatureStore | None
+    joints: JointStore
+    unusable: int
+
+    @classmethod
+    def open(
+        cls, folder: Path, codes: Path, features: Path | None, within_activity: bool, limit: int | None
+    ) -> "TestSet":
+        """Reads a tuple folder with its codes and features; ``limit`` keeps an evenly spaced subset."""
+        store = FeatureStore(features) if features else None
+        test, unusable = without_rejected(read_tuples(folder, "test"), store)
+        training, _ = without_rejected(read_tuples(folder, "train"), store)
+        if limit is not None and limit < len(test):
+            test = [test[i] for i in np.linspace(0, len(test) - 1, limit).round().astype(int)]
+        rejected = store.manifest.rejected if store else {}
+        further = [(clip, activity) for clip, activity in read_gallery(folder) if clip.clip_id not in rejected]
+        clips = clips_of(test + training) | {clip.clip_id: clip for clip, _ in further}
+        opened = PoseCodeStore.load(codes)
+        gallery = Gallery.of(test, further, within_activity)
+        joints = JointStore(clips, folder, opened.frames)
+        return cls(folder, test, training, gallery, clips, opened, store, joints, unusable)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Records of `predict`, the tokenizer that decodes their codes (None for joints), and the type of the weights."""
+
+    records: list[dict[str, Any]]
+    pose_tokenizer: PoseTokenizer | None = None
+    dtype: torch.dtype = torch.float32
+
+
+def coach_predictions(
+    test: TestSet,
+    folder: Path,
+    demonstrator: Path | None,
+    privileged: bool,
+    out: Path,
+    progress: Callable[[str, int, int], None],
+) -> Predicted:
+    """A coach's predictions, resuming from ``out``.
+
+    Args:
+        test: Test set.
+        folder: The coach.
+        demonstrator: Another coach for retrieval and poses, or None for the same one.
+        privileged: See `predict`.
+        out: Where predictions are kept.
+        progress: See `predict`.
+    """
+    opened, coach = open_coach(test, folder)
+    shows = coach if can_demonstrate(opened) else None
+    if demonstrator is not None:
+        other, shows = open_coach(test, demonstrator)
+        if not can_demonstrate(other):
+            raise ValueError(f"{demonstrator} was not trained to demonstrate.")
+    records = predict(coach, test.tuples, test.gallery, test.training, out, shows, privileged, progress)
+    return Predicted(records, opened.pose_tokenizer, coach.model.dtype)
+
+
+def open_coach(test: TestSet, folder: Path) -> tuple[PretrainedCoach, Coach]:
+    """A coach, and the same with the inputs that it was trained on."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    opened = PretrainedCoach.from_pretrained(folder, device, native_dtype(device))
+    config = opened.model.config
+    text = config.pose_form == "text"
+    poses = JointStore(test.clips, test.folder, config.pose_frames) if text else test.codes
+    return opened, Coach(opened.model, opened.processor, poses, test.features if config.video_tokens else None)
+
+
+def can_demonstrate(coach: PretrainedCoach) -> bool:
+    """Whether a coach was trained on more than commentary."""
+    return coach.run_config.get("coach", {}).get("formats") != ["commentary"]
+
+
+def neighbour_predictions(test: TestSet, coach: Path) -> Predicted:
+    """Predictions by nearest neighbours, of plain features or of a trained matcher.
+
+    Raises:
+        ValueError: No features, or features of another encoder than the matcher's.
+    """
+    if test.features is None:
+        raise ValueError("Nearest neighbours need --features.")
+    clips = list(test.clips)
+    if str(coach) == NEAREST_NEIGHBOUR:
+        space = feature_space(test.features, clips, test.training)
+    else:
+        matcher, video = load_matcher(coach), test.features.manifest
+        if f"{video.encoder} {video.encoder_hash}" != matcher.architecture.video_encoder:
+            raise ValueError(f"The feature store was made by {video.encoder}, the matcher was trained on others.")
+        name = matcher.architecture.language_model
+        embeddings = load_language_model(name, torch.float32).get_input_embeddings().weight.detach()  # type: ignore[union-attr]
+        inputs = MatcherInputs(test.training, test.features, AutoTokenizer.from_pretrained(name), embeddings)
+        space = matched_space(matcher, clips, inputs)
+    pools = [test.gallery.pool(t) for t in test.tuples]
+    positives = [test.gallery.positive(t) for t in test.tuples]
+    return Predicted(predict_by_neighbours(space, test.tuples, pools, positives, test.training, test.joints))
+
+
+def score(test: TestSet, predicted: Predicted) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """All tables and a dozen examples, JSON-ready."""
+    manifest = read_manifest(test.folder)
+    source = Path(manifest["request"]["source"])
+    tokenizer = predicted.pose_tokenizer
+    poses = {clip: test.joints[clip] for clip in test.clips}
+    video = None
+    if test.features is not None:
+        video = {
+            clip: np.concatenate(
+                [np.asarray(test.features.get(clip, v), np.float32).mean(0) for v in test.features.manifest.views]
+            )
+            for clip in test.clips
+        }
+    inputs = Inputs(
+        tuples=test.tuples,
+        predictions=predicted.records,
+        generated=[_joints(record, tokenizer, test.codes.frames) for record in predicted.records],
+        reconstructed=[decode_codes(tokenizer, test.codes[t.expert.clip_id]) for t in test.tuples]
+        if tokenizer
+        else None,
+        training=test.training,
+        poses=poses,
+        video=video,
+        truth=MiniatureTruth(source) if (source / SIDECAR).is_file() else None,
+    )
+    result = evaluate(inputs)
+    seen = {t.learner.participant for t in test.training} | {t.expert.participant for t in test.training}
+    result |= {
+        "synthetic_data": bool(manifest["synthetic"]),
+        "video_encoder": test.features.manifest.encoder if test.features else None,
+        "participants_also_in_training": sorted(seen & set(result["participants"])),
+        "gallery": "expert clips of the same activity" if test.gallery.within_activity else "all expert clips",
+        "dtype": str(predicted.dtype),
+    }
+    return result, collect_examples(inputs, test.clips, source)
+
+
+def _joints(record: dict[str, Any], tokenizer: PoseTokenizer | None, frames: int) -> np.ndarray | None:
+    """Generated joints ``[T, 17, 3]``; a coach that writes fewer frames is read between them."""
+    if record.get("pose_codes") is not None:
+        assert tokenizer is not None
+        return decode_codes(tokenizer, np.array(record["pose_codes"]))
+    if record.get("pose_joints") is None:
+        return None
+    joints = np.array(record["pose_joints"], np.float32)
+    if len(joints) == frames:
+        return joints
+    return interp1d(np.linspace(0, 1, len(joints)), joints, axis=0)(np.linspace(0, 1, frames)).astype(np.float32)
