@@ -8,6 +8,7 @@ the random generators' state.
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,12 +26,16 @@ from transformers import PreTrainedModel
 from mm_adapter.base_models import load_language_model, weights_fingerprint
 from mm_adapter.configuration import CoachConfig
 from mm_adapter.distributed import whole_parameter
-from mm_adapter.manifest import COMPLETE, is_complete, problems, read_manifest, seal, unseal
+from mm_adapter.manifest import COMPLETE, problems, read_manifest, seal, unseal
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_tokenizers import PoseTokenizer, fingerprint, load_tokenizer, save_tokenizer
 
 _LM = "language_model."
+_PARTS = (
+    "base_model_fingerprint", "quantization", "mode", "first_pose_id", "num_pose_codes", "pose_tokens_per_frame",
+    "pose_frames", "pose_input", "pose_form", "pose_tokenizer", "video_tokens", "video_width", "video_encoder", "views",
+)  # fmt: skip
 _TRAINING_STATE = ("optimizer*", "scheduler.pt", "rng_state*", "trainer_state.json")
 
 
@@ -137,15 +142,43 @@ def weight_problem(name: str, tensor: Tensor) -> str | None:
     return None
 
 
-def last_complete_checkpoint(run: Path) -> Path | None:
-    """The newest complete ``checkpoint-N`` of a run; incomplete ones (a crash while saving) are removed."""
+def last_complete_checkpoint(run: Path, say: Callable[[str], None] = print) -> Path | None:
+    """The newest ``checkpoint-N`` of a run whose files are all as they were written.
+
+    Incomplete ones (a crash while saving) are removed; complete ones that were damaged later are passed over and kept.
+
+    Args:
+        run: Its folder.
+        say: Told about damaged ones.
+    """
     complete = []
     for folder in run.glob("checkpoint-*"):
-        if is_complete(folder) and (folder / "trainer_state.json").is_file():
+        if (folder / COMPLETE).is_file():
             complete.append(folder)
         else:
             shutil.rmtree(folder)
-    return max(complete, key=lambda folder: int(folder.name.split("-")[1]), default=None)
+    for folder in sorted(complete, key=lambda folder: -int(folder.name.split("-")[1])):
+        damage = problems(folder, everything=True)
+        if not damage:
+            return folder
+        say(f"{folder} is damaged and passed over: {'; '.join(damage)}")
+    return None
+
+
+def check_same_coach(checkpoint: Path, config: CoachConfig) -> None:
+    """Makes sure that a run that goes on builds the same coach from the same parts.
+
+    Raises:
+        ValueError: Another base model, pose tokenizer, video encoder or architecture; lists old and new values.
+    """
+    begun = json.loads((checkpoint / "coach_config.json").read_text())
+    changed = [
+        f"{name} was {begun.get(name)!r}, is {getattr(config, name)!r}"
+        for name in _PARTS
+        if begun.get(name) != getattr(config, name)
+    ]
+    if changed:
+        raise ValueError(f"{checkpoint} cannot go on with other parts: {'; '.join(changed)}.")
 
 
 def copy_coach(checkpoint: Path, folder: Path) -> None:

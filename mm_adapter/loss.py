@@ -41,3 +41,27 @@ def supervised_cross_entropy(
             for pair in zip(states.split(chunk), targets.split(chunk), strict=True)
         ]
     return torch.stack(parts).sum(), supervised.sum()  # type: ignore[arg-type]
+
+
+def token_statistics(head: Callable[[Tensor], Tensor], hidden: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """What TRL's preference trainers ask of every supervised token, 0 elsewhere: ``[B, S - 1]`` each.
+
+    Args:
+        head: As in `supervised_cross_entropy`.
+        hidden: Likewise.
+        labels: Likewise.
+
+    Returns:
+        ``log_probs``, ``entropy``, ``mean_logits`` and ``is_top1``.
+    """
+    targets = labels[:, 1:]
+    supervised = targets != -100
+    logits, wanted = head(hidden[:, :-1][supervised]).float(), targets[supervised]
+    likely = logits.log_softmax(-1)
+    found = {
+        "log_probs": likely.gather(-1, wanted[:, None])[:, 0],
+        "entropy": -(likely.exp() * likely).sum(-1),
+        "mean_logits": logits.mean(-1),
+        "is_top1": logits.argmax(-1) == wanted,
+    }
+    return {name: value.new_zeros(supervised.shape).masked_scatter(supervised, value) for name, value in found.items()}

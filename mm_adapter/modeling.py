@@ -16,18 +16,25 @@ from transformers.utils.generic import ModelOutput
 
 from mm_adapter.configuration import CoachConfig
 from mm_adapter.distributed import gathered
-from mm_adapter.loss import supervised_cross_entropy
+from mm_adapter.loss import supervised_cross_entropy, token_statistics
 from mm_adapter.mappers import FeatureMapper, PoseEmbedding, match_embeddings
 from mm_adapter.packed_attention import PACKED_SDPA
 
 
 @dataclass
 class CoachOutput(ModelOutput):
-    """``logits`` are ``[B, S', num_predictable]``, or None when a loss was asked for."""
+    """``logits`` are ``[B, S', num_predictable]``, or None when a loss was asked for.
+
+    The last four are `loss.token_statistics`, for preference tuning.
+    """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     past_key_values: Any = None
+    log_probs: Tensor | None = None
+    entropy: Tensor | None = None
+    mean_logits: Tensor | None = None
+    is_top1: Tensor | None = None
 
 
 class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -148,6 +155,7 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
         num_items_in_batch: Tensor | int | None = None,
+        fused_lm_head: bool = False,
         **kwargs: Any,
     ) -> CoachOutput:
         """Runs the coach.
@@ -165,6 +173,7 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits_to_keep: Compute logits of the last so many positions only; 0 means all.
             num_items_in_batch: Supervised tokens of the whole accumulation window over all ranks. The loss is the sum
                 over this batch's supervised tokens divided by it, so windows of any shape weigh every token alike.
+            fused_lm_head: TRL's name for asking for `loss.token_statistics` of the labels instead of a loss.
             **kwargs: Passed on to the language model. ``cu_seq_lens_q`` (and its kin) mark where the samples of a single
                 row without padding begin, as in transformers' `DataCollatorWithFlattening`; they do not see each other.
         """
@@ -186,6 +195,8 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if labels is None:
             kept = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
             return CoachOutput(logits=self.logits(kept), past_key_values=outputs.past_key_values)
+        if fused_lm_head:
+            return CoachOutput(**token_statistics(self.logits, hidden, labels))
         total, count = supervised_cross_entropy(self.logits, hidden, labels)
         return CoachOutput(loss=total / (num_items_in_batch if num_items_in_batch is not None else count))
 

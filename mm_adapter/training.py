@@ -1,28 +1,23 @@
 """The coach's trainer: Hugging Face's, with exact batches, our parameter groups and complete checkpoints."""
 
 import signal
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
-from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import rotate_checkpoints
 
 from mm_adapter.batching import WindowSampler
-from mm_adapter.checkpoint import load_trainable, trainable_state, write_coach
 from mm_adapter.configuration import MODES
 from mm_adapter.dataset import CoachDataset
 from mm_adapter.epochs import EpochCallback
-from mm_adapter.manifest import seal
 from mm_adapter.modeling import CoachForConditionalGeneration
-from mm_adapter.optimizer_state import read_optimizer, write_optimizer
 from mm_adapter.processing import CoachProcessor
 from mm_adapter.throughput import Throughput
+from mm_adapter.trainer_checkpoints import CompleteCheckpoints
 from mm_tokenizers import PoseTokenizer
 
 
@@ -86,7 +81,7 @@ class _OptimizerClock(TrainerCallback):
         self.throughput.steps += 1
 
 
-class CoachTrainer(Trainer):
+class CoachTrainer(CompleteCheckpoints, Trainer):
     """Trains a coach.
 
     Batches come from `WindowSampler`: the samples of an optimizer step do not depend on the number of processes or
@@ -115,7 +110,7 @@ class CoachTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.processor, self.pose_tokenizer, self.run_config = processor, pose_tokenizer, run_config
+        self.complete_checkpoints(processor, pose_tokenizer, run_config)
         self.mapper_learning_rate, self.pose_row_learning_rate = mapper_learning_rate, pose_row_learning_rate
         self.throughput = Throughput(self.model, self.args.device)
         self.sampler = self._sampler(self.train_dataset, self.args.train_batch_size, self.args.seed)
@@ -126,8 +121,6 @@ class CoachTrainer(Trainer):
             _OptimizerClock(self.throughput),
         ):
             self.add_callback(callback)
-        # Older checkpoints go only after a new one is complete (`_save_checkpoint`).
-        self._keep, self.args.save_total_limit = self.args.save_total_limit, None
         self.args.logging_nan_inf_filter = False  # it would hide what `training_step` stops at
 
     # --- batches ---------------------------------------------------------------------------------------------------
@@ -246,55 +239,3 @@ class CoachTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    # --- checkpoints -----------------------------------------------------------------------------------------------
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Writes a coach; every rank takes part because sharded parameters have to be gathered.
-
-        Inside a checkpoint it becomes complete only after the rest has been written too.
-        """
-        folder = Path(output_dir or str(self.args.output_dir))
-        state = trainable_state(self.model, self.args.should_save)
-        if self.args.should_save:
-            write_coach(folder, self.model, state, self.processor, self.pose_tokenizer, self.run_config)
-            if not _internal_call:
-                seal(folder, step=self.state.global_step)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        write_optimizer(Path(output_dir), self.model, self.optimizer, self.args.should_save)
-        if self.args.should_save:
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")  # type: ignore[union-attr]
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-        try:
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()  # for the other ranks' random states
-            if self.args.should_save:
-                seal(folder, step=self.state.global_step, world_size=self.args.world_size)
-        except (OSError, SafetensorError) as error:
-            raise OSError(
-                f"{folder} could not be written: {error}. It does not count; earlier checkpoints are as they were. "
-                "Make room and run the same command again."
-            ) from error
-        if self.args.should_save:
-            rotate_checkpoints(
-                output_dir=str(self.args.output_dir),
-                save_total_limit=self._keep,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-            )
-
-    def _prepare_for_training(self, max_steps: int, train_dataloader: DataLoader, resume_from_checkpoint: Any) -> Any:
-        # Weights go in before sharding, the optimizer's state after; the trainer's own way needs the same launcher and ranks.
-        if resume_from_checkpoint is not None:
-            load_trainable(Path(resume_from_checkpoint), self.model)
-        prepared = super()._prepare_for_training(max_steps, train_dataloader, None)
-        if resume_from_checkpoint is not None:
-            read_optimizer(Path(resume_from_checkpoint), self.model, self.optimizer)
-            scheduler = torch.load(Path(resume_from_checkpoint) / "scheduler.pt", weights_only=True)
-            self.lr_scheduler.load_state_dict(scheduler)  # type: ignore[union-attr]
-        return prepared
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Nothing: `_prepare_for_training` does it for every launcher alike."""

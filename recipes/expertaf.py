@@ -33,7 +33,7 @@ from trl.scripts.utils import TrlParser
 from mm_adapter.arguments import CoachArguments
 from mm_adapter.assembly import build_coach, open_dataset, open_poses, resolve_dtype
 from mm_adapter.base_models import load_language_model
-from mm_adapter.checkpoint import copy_coach, last_complete_checkpoint
+from mm_adapter.checkpoint import PretrainedCoach, check_same_coach, copy_coach, last_complete_checkpoint
 from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, save_matcher
 from mm_adapter.dataset import CoachCollator, without_rejected
 from mm_adapter.dry_run import dry_run
@@ -77,12 +77,14 @@ def train(args: CoachArguments, training: TrainingArguments) -> None:
     """Trains one stage and saves; run again to resume."""
     dtype = resolve_dtype(args.dtype, training)
     # Mixed precision follows the frozen weights; what trains stays in float32. `replace` runs the argument checks again.
+    push = training.push_to_hub
     on_cpu = training.device.type == "cpu"  # said aloud, because bf16 without a GPU is refused otherwise
     training = dataclasses.replace(
         training,
         bf16=dtype == torch.bfloat16,
         use_cpu=on_cpu,
         remove_unused_columns=False,
+        push_to_hub=False,  # the finished coach is pushed, as a whole
         ddp_find_unused_parameters=False,  # every parameter takes part in every step
     )
     run, main_process = Path(str(training.output_dir)), training.process_index == 0
@@ -113,11 +115,11 @@ def train(args: CoachArguments, training: TrainingArguments) -> None:
 
     # --- train -----------------------------------------------------------------------------------------------------
     record = run_record(coach=args, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
-    checkpoint = None
     with training.main_process_first(desc="looking for checkpoints"):
-        checkpoint = last_complete_checkpoint(run)
+        checkpoint = last_complete_checkpoint(run, print if main_process else lambda message: None)
         if checkpoint is not None:
             check_same_run(run, record, ("coach", "schedule"))
+            check_same_coach(checkpoint, model.config)
     if main_process:
         write_run_record(run, record)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -151,6 +153,10 @@ def train(args: CoachArguments, training: TrainingArguments) -> None:
     elif main_process:
         print(f"Best on the held-out learners: {trainer.state.best_model_checkpoint}")
         copy_coach(Path(trainer.state.best_model_checkpoint), run / "coach")
+    if push and main_process:
+        name = training.hub_model_id or run.name
+        coach = PretrainedCoach.from_pretrained(run / "coach")
+        print(f"Pushed to {coach.push_to_hub(name, training.hub_private_repo, training.hub_token)}")
 
 
 def train_matcher(args: CoachArguments, training: TrainingArguments) -> None:

@@ -15,6 +15,7 @@ from mm_adapter import checkpoint as checkpoints
 from mm_adapter.base_models import weights_fingerprint
 from mm_adapter.checkpoint import (
     PretrainedCoach,
+    check_same_coach,
     copy_coach,
     last_complete_checkpoint,
     load_trainable,
@@ -177,6 +178,26 @@ def test_a_full_disk_costs_the_new_checkpoint_only(
         made.train()
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
     assert not (tmp_path / "checkpoint-4").exists(), "what was cut is cleared away"
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud(tiny: Path, tmp_path: Path) -> None:
+    coach = TinyCoach(tiny)
+    trainer(coach, tmp_path, dataset(coach, ["commentary"]), max_steps=4, save_strategy="steps", save_steps=2).train()
+    shard = tmp_path / "checkpoint-4" / "optimizer-1.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-4] ^= 1
+    shard.write_bytes(bytes(content))
+    said: list[str] = []
+    assert last_complete_checkpoint(tmp_path, said.append) == tmp_path / "checkpoint-2"
+    assert "checkpoint-4 is damaged and passed over: optimizer-1.safetensors was changed" in said[0]
+    assert shard.is_file(), "kept for whoever wants to look"
+
+
+def test_a_run_does_not_go_on_with_other_parts(saved: Path, coach: TinyCoach) -> None:
+    check_same_coach(saved, coach.model.config)
+    coach.model.config.video_encoder, coach.model.config.pose_tokenizer = "another", "0" * 64
+    with pytest.raises(ValueError, match=r"other parts: pose_tokenizer was .*video_encoder was '.*', is 'another'"):
+        check_same_coach(saved, coach.model.config)
 
 
 def test_old_checkpoints_go_after_the_new_one_is_complete(tiny: Path, tmp_path: Path) -> None:

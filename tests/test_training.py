@@ -252,7 +252,7 @@ def test_a_step_changes_what_trains_and_nothing_else(tiny: Path, tmp_path: Path,
     names = set(trainable_names(coach.model))
     before = {name: parameter.detach().clone() for name, parameter in coach.model.named_parameters()}
     data = dataset(coach, ["commentary", "demonstration"])
-    trainer(coach, tmp_path, data, max_steps=2).train()  # LoRA's A moves only once B is no longer zero
+    trainer(coach, tmp_path, data, max_steps=4).train()  # the first has rate 0; LoRA's A moves once B is not zero
     changed = {name for name, p in coach.model.named_parameters() if not torch.equal(p, before[name])}
     assert changed == names
     assert any("lora_" in name for name in names) == (mode in ("lora", "qlora"))

@@ -158,7 +158,7 @@ def trainer(
     } | settings
     arguments = TrainingArguments(
         output_dir=str(out), use_cpu=True, remove_unused_columns=False, report_to="none", disable_tqdm=True,
-        lr_scheduler_type="constant", **settings,
+        lr_scheduler_type="linear", warmup_steps=2, **settings,
     )  # fmt: skip
     return CoachTrainer(
         processor=coach.processor,

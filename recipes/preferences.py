@@ -1,0 +1,86 @@
+r"""Preference tuning: direct preference optimisation (TRL) of a trained coach on pairs of remarks.
+
+Does: trains what the coach was trained with (mappers, LoRA or everything) so that it prefers the chosen remarks; all launch
+files of `recipes/accelerate/`; complete checkpoints; going on by running the same command again.
+Does not: judge remarks, or tune retrieval and poses.
+Refuses: unknown keys; pairs about unknown tuples or of equal remarks; samples longer than ``max_length``.
+
+    accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/preferences.py --coach RUN/coach \\
+        --pairs pairs.jsonl --tuples TUPLES --pose_codes CODES --features FEATURES --output_dir OUT
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from trl.scripts.utils import TrlParser
+from trl.trainer.dpo_config import DPOConfig
+
+from mm_adapter.base_models import native_dtype
+from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
+from mm_adapter.dataset import CoachCollator
+from mm_adapter.inference.generation import Coach
+from mm_adapter.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
+from mm_adapter.run_directory import check_same_run, run_record, write_run_record
+from mm_adapter.training import set_trainable
+from mm_data.features import FeatureStore
+from mm_data.tuple_store import read_tuples
+from mm_tokenizers.codes import PoseCodeStore
+
+
+@dataclass
+class PreferenceArguments:
+    """Coach, pairs and the inputs of their clips."""
+
+    coach: str = field(metadata={"help": "Coach to begin with: a run's coach/ folder or a name on the Hub."})
+    pairs: str = field(metadata={"help": ".jsonl of tuple_id, chosen and rejected."})
+    tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
+    pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
+    features: str | None = field(default=None, metadata={"help": "Feature store, unless the coach is pose-only."})
+
+
+def main(args: PreferenceArguments, training: DPOConfig) -> None:
+    """Trains and saves; run again to resume."""
+    dtype = native_dtype(training.device)
+    on_cpu = training.device.type == "cpu"
+    training = dataclasses.replace(
+        training, bf16=dtype == torch.bfloat16, use_cpu=on_cpu, remove_unused_columns=False, max_length=training.max_length or 2048
+    )  # fmt: skip
+    run = Path(str(training.output_dir))
+    pairs = read_pairs(Path(args.pairs), read_tuples(Path(args.tuples), "train"))
+    policy, reference = (PretrainedCoach.from_pretrained(args.coach, "cpu", dtype) for _ in range(2))
+    poses = PoseCodeStore.load(Path(args.pose_codes))
+    store = FeatureStore(Path(args.features)) if args.features else None
+    Coach(policy.model, policy.processor, poses, store)  # refuses inputs of another encoder or tokenizer
+    set_trainable(policy.model, policy.model.config.mode)
+    video = (store.manifest.num_tokens, store.manifest.width) if store else None
+    collate = CoachCollator(policy.processor, policy.processor.end_of_turn_ids[0], video, layout="right")
+    record = run_record(preferences=args, training=training.to_dict(), coach=policy.run_config.get("coach", {}))
+    with training.main_process_first(desc="looking for checkpoints"):
+        checkpoint = last_complete_checkpoint(run, print if training.process_index == 0 else lambda message: None)
+        if checkpoint is not None:
+            check_same_run(run, record, ("preferences",))
+    if training.process_index == 0:
+        write_run_record(run, record)
+        print(
+            f"[trainable] {sum(p.numel() for p in policy.model.parameters() if p.requires_grad):,}  {len(pairs)} pairs"
+        )
+    trainer = CoachDPOTrainer(
+        model=policy.model,
+        reference=reference.model,
+        args=training,
+        train_dataset=Dataset.from_list(pairs),
+        data_collator=PreferenceCollator(policy.processor, poses, store, collate, int(training.max_length or 2048)),
+        processing_class=policy.processor.tokenizer,
+    )
+    trainer.complete_checkpoints(policy.processor, policy.pose_tokenizer, record)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.save_state()
+    trainer.save_model(str(run / "coach"))
+
+
+if __name__ == "__main__":
+    parser = TrlParser((PreferenceArguments, DPOConfig))  # type: ignore[arg-type]
+    main(*parser.parse_args_and_config())
