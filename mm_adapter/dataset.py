@@ -102,12 +102,16 @@ class CoachDataset(Dataset[Sample]):
         self._going_round = sorted(range(len(tuples)), key=lambda i: uniform(f"{seed}/{tuples[i].tuple_id}"))
         # A commentary question is longer with the expert's clip, and that varies from epoch to epoch: both are measured.
         offers = [offer for offer, never in ((False, 0.0), (True, 1.0)) if expert_drop != never]
-        self._measured = {
-            (index, form, offer): len(self._encode(index, form, offer).input_ids)
+        variants = [
+            (index, form, offer)
             for form in formats
             for index in range(len(tuples))
             for offer in (offers if form == "commentary" else [False])
-        }
+        ]
+        conversations = [training_conversation(tuples[index], form, offer) for index, form, offer in variants]
+        if mute := [t.tuple_id for t in tuples if not t.summary.strip()]:
+            raise ValueError(f"{len(mute)} tuples have no remark, such as {mute[0]}; remove them.")
+        self._measured = dict(zip(variants, processor.lengths(conversations, poses.__getitem__), strict=True))
         (index, form, _), longest = max(self._measured.items(), key=lambda item: item[1])
         if longest > max_length:
             raise ValueError(

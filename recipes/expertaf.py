@@ -85,6 +85,7 @@ def train(args: CoachArguments, training: TrainingArguments) -> None:
         use_cpu=on_cpu,
         remove_unused_columns=False,
         push_to_hub=False,  # the finished coach is pushed, as a whole
+        load_best_model_at_end=False,  # `copy_coach` makes the best checkpoint the coach
         ddp_find_unused_parameters=False,  # every parameter takes part in every step
     )
     run, main_process = Path(str(training.output_dir)), training.process_index == 0

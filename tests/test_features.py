@@ -277,6 +277,15 @@ def test_verify_finds_what_changed(whole: Path, clips: list[VideoClip], tmp_path
         verify_store(tmp_path)
 
 
+def test_a_cut_shard_is_named_when_it_is_read(whole: Path, clips: list[VideoClip], tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(whole, store)
+    shard = store / "shard-00000" / "exo.npy"
+    shard.write_bytes(shard.read_bytes()[:-2000])
+    with pytest.raises(ValueError, match=r"shard-00000/exo\.npy cannot be read .*`mm-coach features verify"):
+        FeatureStore(store).get(clips[0].clip_id, "exo")
+
+
 def test_merged_store_holds_both(tiny: Path, clips: list[VideoClip], whole: Path, tmp_path: Path) -> None:
     encoder, name = build_encoder("tiny", None)
     parts = {"first": clips[:10], "second": clips[10:]}

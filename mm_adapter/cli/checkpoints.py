@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -44,19 +45,16 @@ def run_inspect(args: argparse.Namespace) -> None:
     for name, entry in manifest["files"].items():
         count = parameters = ""
         if name.endswith(".safetensors"):
-            with safe_open(args.folder / name, "pt") as file:
-                shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
-            count = f"{len(shapes):,}"
-            parameters = f"{sum(_product(shape) for shape in shapes):,}"
+            sizes = tensor_sizes(args.folder / name)
+            count, parameters = f"{len(sizes):,}", f"{sum(sizes):,}"
         tensors.add_row(name, count, parameters, f"{entry['bytes']:,}")
     console.print(tensors)
 
 
-def _product(shape: list[int]) -> int:
-    total = 1
-    for size in shape:
-        total *= size
-    return total
+def tensor_sizes(path: Path) -> list[int]:
+    """Values of each tensor of a safetensors file, from its header."""
+    with safe_open(path, "pt") as file:
+        return [math.prod(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
 
 
 def run_verify(args: argparse.Namespace) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.markdown import Markdown
-from safetensors import safe_open
 
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.cli.checkpoints import tensor_sizes
 from mm_adapter.manifest import is_complete
 from mm_data.files import write_atomically
 from mm_eval.expertaf_table import TableRow, expertaf_table
@@ -152,16 +152,8 @@ class TableRun:
 
 def _parameters(folder: Path) -> int:
     """Trained parameters of a coach on disk."""
-    total = 0
-    for path in folder.rglob("*.safetensors"):
-        if path.parent.name != "pose_tokenizer":
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118
-                    size = 1
-                    for side in file.get_slice(name).get_shape():
-                        size *= side
-                    total += size
-    return total
+    files = [path for path in folder.rglob("*.safetensors") if path.parent.name != "pose_tokenizer"]
+    return sum(sum(tensor_sizes(path)) for path in files)
 
 
 def run_expertaf(args: argparse.Namespace) -> int:

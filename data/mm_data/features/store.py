@@ -122,7 +122,14 @@ class FeatureStore:
             )
         shard, row = self._index[clip]
         if (shard, view) not in self._arrays:
-            self._arrays[shard, view] = np.load(self.folder / f"shard-{shard:05d}" / f"{view}.npy", mmap_mode="r")
+            path = self.folder / f"shard-{shard:05d}" / f"{view}.npy"
+            try:
+                self._arrays[shard, view] = np.load(path, mmap_mode="r")
+            except (ValueError, OSError) as error:
+                raise ValueError(
+                    f"{path} cannot be read ({error}); `mm-coach features verify {self.folder}` shows what else is damaged. "
+                    "Delete the store and extract it again."
+                ) from error
         return self._arrays[shard, view][row]
 
 
