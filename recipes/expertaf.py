@@ -75,9 +75,8 @@ def run_stages(parser: TrlParser, args: CoachArguments, training: TrainingArgume
 
 def train(args: CoachArguments, training: TrainingArguments) -> None:
     """Trains one stage and saves; run again to resume."""
-    dtype = resolve_dtype(args.dtype, training)
+    dtype, push = resolve_dtype(args.dtype, training), training.push_to_hub
     # Mixed precision follows the frozen weights; what trains stays in float32. `replace` runs the argument checks again.
-    push = training.push_to_hub
     on_cpu = training.device.type == "cpu"  # said aloud, because bf16 without a GPU is refused otherwise
     training = dataclasses.replace(
         training,
@@ -115,7 +114,8 @@ def train(args: CoachArguments, training: TrainingArguments) -> None:
     )
 
     # --- train -----------------------------------------------------------------------------------------------------
-    record = run_record(coach=args, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
+    wanted = {name: value for name, value in vars(args).items() if name != "dry_run" and not name.startswith("plan_")}
+    record = run_record(coach=wanted, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
     with training.main_process_first(desc="looking for checkpoints"):
         checkpoint = last_complete_checkpoint(run, print if main_process else lambda message: None)
         if checkpoint is not None:
@@ -154,6 +154,7 @@ def train(args: CoachArguments, training: TrainingArguments) -> None:
     elif main_process:
         print(f"Best on the held-out learners: {trainer.state.best_model_checkpoint}")
         copy_coach(Path(trainer.state.best_model_checkpoint), run / "coach")
+    trainer.accelerator.wait_for_everyone()  # the next stage reads what the main process wrote
     if push and main_process:
         name = training.hub_model_id or run.name
         coach = PretrainedCoach.from_pretrained(run / "coach")
