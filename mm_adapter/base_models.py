@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PretrainedConfig, PreTrainedModel
 
 from mm_adapter.packed_attention import PACKED_SDPA
@@ -45,11 +47,11 @@ def text_config(name: str) -> tuple[PretrainedConfig, str]:
     Raises:
         FileNotFoundError: The checkpoint cannot be reached and its shape is not among `PUBLISHED_SHAPES`.
     """
-    if name in PUBLISHED_SHAPES and not Path(name).is_dir():
-        return LlamaConfig(**PUBLISHED_SHAPES[name]), "published shape"
     try:
         return AutoConfig.from_pretrained(name), "checkpoint"
     except OSError as error:
+        if name in PUBLISHED_SHAPES:
+            return LlamaConfig(**PUBLISHED_SHAPES[name]), "published shape"
         raise FileNotFoundError(
             f"Language model {name!r} cannot be read: {error}. Give a local folder (`mm-coach language-model DIR` writes the embedded default)."
         ) from error
@@ -89,6 +91,16 @@ def load_language_model(
         ) from error
 
 
+def _weight_files(name: str) -> list[Path]:
+    folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, allow_patterns=["*.safetensors"]))
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise FileNotFoundError(
+            f"Language model {name!r} has no safetensors files; write it again with save_pretrained."
+        )
+    return files
+
+
 def weights_fingerprint(name: str) -> str:
     """Identity of a language model's weights: tensor names, types, shapes and a sample of every tensor's bytes.
 
@@ -101,14 +113,8 @@ def weights_fingerprint(name: str) -> str:
     Raises:
         FileNotFoundError: No safetensors files.
     """
-    folder = Path(name) if Path(name).is_dir() else Path(snapshot_download(name, allow_patterns=["*.safetensors"]))
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(
-            f"Language model {name!r} has no safetensors files; write it again with save_pretrained."
-        )
     tensors = {}
-    for path in files:
+    for path in _weight_files(name):
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(size))
@@ -121,6 +127,16 @@ def weights_fingerprint(name: str) -> str:
                     digest.update(file.read(min(_SAMPLE, stop - place)))
                 tensors[tensor] = digest.hexdigest()
     return hashlib.sha256(json.dumps(tensors, sort_keys=True).encode()).hexdigest()
+
+
+def word_embeddings(name: str) -> Tensor:
+    """A language model's input embeddings ``[vocabulary, H]``, without the rest of it."""
+    for path in _weight_files(name):
+        with safe_open(path, "pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                if key.endswith("embed_tokens.weight"):
+                    return file.get_tensor(key)
+    raise FileNotFoundError(f"Language model {name!r} has no tensor named embed_tokens.weight.")
 
 
 def write_embedded_language_model(out: Path) -> None:

@@ -41,7 +41,8 @@ class WindowSampler(Sampler[list[int]]):
     def __init__(
         self, dataset: SizedSamples, batch_size: int, accumulation: int, processes: int, seed: int | None
     ) -> None:
-        self.dataset, self.batch_size, self.processes, self.seed = dataset, batch_size, processes, seed
+        # Not `batch_size`: accelerate would take batches of another size, and empty ones, for an end of the data.
+        self.dataset, self.per_batch, self.processes, self.seed = dataset, batch_size, processes, seed
         self.window = batch_size * accumulation * processes
         self.epoch = 0
 
@@ -52,7 +53,7 @@ class WindowSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         full, rest = divmod(len(self.dataset.lengths(self.epoch)), self.window)
         return self.processes * (
-            full * (self.window // (self.batch_size * self.processes)) + -(-rest // (self.batch_size * self.processes))
+            full * (self.window // (self.per_batch * self.processes)) + -(-rest // (self.per_batch * self.processes))
         )
 
     def windows(self) -> list[list[list[int]]]:
@@ -71,13 +72,13 @@ class WindowSampler(Sampler[list[int]]):
         return dealt
 
     def _deal(self, members: list[int], lengths: Sequence[int]) -> list[list[int]]:
-        micro_batches = -(-len(members) // (self.batch_size * self.processes))
+        micro_batches = -(-len(members) // (self.per_batch * self.processes))
         batches: list[list[int]] = [[] for _ in range(micro_batches * self.processes)]
         lightest = [(0, i) for i in range(len(batches))]
         for member in sorted(members, key=lambda index: (-lengths[index], index)):
             total, i = heapq.heappop(lightest)
             batches[i].append(member)
-            if len(batches[i]) < self.batch_size:
+            if len(batches[i]) < self.per_batch:
                 heapq.heappush(lightest, (total + lengths[member], i))
         return batches
 

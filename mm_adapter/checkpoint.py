@@ -316,8 +316,13 @@ class PretrainedCoach:
 
     def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
         """Uploads the coach to the Hugging Face Hub, creating the repository where needed; returns its address."""
-        api = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload coach"))
+            return upload_coach(Path(folder), repo_id, private, token)
+
+
+def upload_coach(folder: Path, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
+    """Uploads a coach's folder to the Hugging Face Hub, creating the repository where needed; returns its address."""
+    api = HfApi(token=token)
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload coach"))

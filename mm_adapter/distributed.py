@@ -1,11 +1,16 @@
 """Small helpers that make the same code run on one process, DDP, ZeRO and FSDP2."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -53,3 +58,19 @@ def laid_out_like(tensor: Tensor, model: Tensor) -> Tensor:
     if isinstance(model, DTensor):
         return distribute_tensor(tensor.to(model.device), model.device_mesh, model.placements)
     return tensor.to(model.device)
+
+
+def largest_of_ranks(count: int, parameter: Tensor) -> int:
+    """The largest of all ranks' counts where using a parameter is collective (ZeRO-3), this rank's own elsewhere."""
+    if not hasattr(parameter, "ds_id") or torch.distributed.get_world_size() == 1:
+        return count
+    largest = torch.tensor(count, device=parameter.device)
+    torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+    return int(largest)
+
+
+def agreed(choose: Callable[[], T]) -> T:
+    """What the main process chooses, on every process; for choices that look at, or clear up, shared files."""
+    chosen = [choose() if PartialState().is_main_process else None]
+    broadcast_object_list(chosen)
+    return chosen[0]  # type: ignore[return-value]

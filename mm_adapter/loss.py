@@ -16,7 +16,11 @@ CHUNK = 512
 
 
 def supervised_cross_entropy(
-    head: Callable[[Tensor], Tensor], hidden: Tensor, labels: Tensor, chunk: int = CHUNK
+    head: Callable[[Tensor], Tensor],
+    hidden: Tensor,
+    labels: Tensor,
+    chunk: int = CHUNK,
+    agree: Callable[[int], int] = lambda pieces: pieces,
 ) -> tuple[Tensor, Tensor]:
     """Sum of the losses of all supervised tokens, and their number.
 
@@ -25,6 +29,8 @@ def supervised_cross_entropy(
         hidden: ``[B, S, H]``; position s predicts the label at s + 1.
         labels: ``[B, S]``, -100 where unsupervised.
         chunk: Beyond so many supervised positions logits are computed piece by piece and again in the backward pass.
+        agree: This rank's number of pieces to the number that every rank computes, for heads that are gathered from the
+            ranks at every use; the further ones are empty.
     """
     targets = labels[:, 1:]
     supervised = targets != -100
@@ -33,13 +39,12 @@ def supervised_cross_entropy(
     def piece(states: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(head(states).float(), targets, reduction="sum")
 
-    if len(targets) <= chunk or not torch.is_grad_enabled():
-        parts = [piece(*pair) for pair in zip(states.split(chunk), targets.split(chunk), strict=True)]
+    pieces = [(states[i : i + chunk], targets[i : i + chunk]) for i in range(0, max(len(targets), 1), chunk)]
+    pieces += [(states[:0], targets[:0])] * (agree(len(pieces)) - len(pieces))
+    if len(pieces) == 1 or not torch.is_grad_enabled():
+        parts = [piece(*pair) for pair in pieces]
     else:
-        parts = [
-            checkpoint(piece, *pair, use_reentrant=False)
-            for pair in zip(states.split(chunk), targets.split(chunk), strict=True)
-        ]
+        parts = [checkpoint(piece, *pair, use_reentrant=False) for pair in pieces]
     return torch.stack(parts).sum(), supervised.sum()  # type: ignore[arg-type]
 
 

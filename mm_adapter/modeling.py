@@ -15,7 +15,7 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from mm_adapter.configuration import CoachConfig
-from mm_adapter.distributed import gathered
+from mm_adapter.distributed import gathered, largest_of_ranks
 from mm_adapter.loss import supervised_cross_entropy, token_statistics
 from mm_adapter.mappers import FeatureMapper, PoseEmbedding, match_embeddings
 from mm_adapter.packed_attention import PACKED_SDPA
@@ -197,7 +197,9 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
             return CoachOutput(logits=self.logits(kept), past_key_values=outputs.past_key_values)
         if fused_lm_head:
             return CoachOutput(**token_statistics(self.logits, hidden, labels))
-        total, count = supervised_cross_entropy(self.logits, hidden, labels)
+        total, count = supervised_cross_entropy(
+            self.logits, hidden, labels, agree=lambda pieces: largest_of_ranks(pieces, self.pose_head.weight)
+        )
         return CoachOutput(loss=total / (num_items_in_batch if num_items_in_batch is not None else count))
 
     def prepare_inputs_for_generation(

@@ -139,8 +139,13 @@ def read_optimizer(folder: Path, model: nn.Module, optimizer: Any) -> None:
     for group in in_groups:
         group["step"] = int(index["steps"])
     for state in inner.state.values() if not in_groups else ():
-        counted_in_python = isinstance(state.get("step"), int)
-        state["step"] = int(index["steps"]) if counted_in_python else torch.tensor(index["steps"])
+        if isinstance(state.get("step"), int):
+            state["step"] = int(index["steps"])
+            continue
+        # Fused kernels want the count beside the parameter, others on the CPU.
+        beside = inner.defaults.get("fused") or inner.defaults.get("capturable")
+        device = next(value.device for value in state.values() if isinstance(value, Tensor)) if beside else "cpu"
+        state["step"] = torch.tensor(index["steps"], device=device)
 
 
 def _restore(parameter: nn.Parameter, optimizer: torch.optim.Optimizer, key: str, value: Tensor) -> None:

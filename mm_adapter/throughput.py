@@ -38,13 +38,19 @@ def training_flops(model: CoachForConditionalGeneration, lengths: Sequence[int],
         supervised: Supervised tokens of all of them.
     """
     text: Any = model.config.text_config
-    layers = [(p.numel(), p.requires_grad) for name, p in model.named_parameters() if ".layers." in name]
+    layers = [(_size(p), p.requires_grad) for name, p in model.named_parameters() if ".layers." in name]
     linear = sum(count for count, _ in layers)
     trained = sum(count for count, trains in layers if trains)
     tokens = sum(lengths)
     attention = sum(2 * length**2 * text.hidden_size * text.num_hidden_layers for length in lengths)
     head = 2 * supervised * text.hidden_size * model.config.num_predictable
     return 2 * (2 * linear * tokens + head) + 2 * trained * tokens + 3 * attention
+
+
+def _size(parameter: Tensor) -> int:
+    """Weights of a parameter, also where ZeRO-3 or FSDP2 cut it up or NF4 packs two into a byte."""
+    packed = 2 if type(parameter).__name__ == "Params4bit" else 1
+    return packed * int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
 class Throughput:

@@ -52,7 +52,7 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.received, self.stopped = trainer, False, False
-        signal.signal(signal.SIGTERM, self._receive)
+        self.before = signal.signal(signal.SIGTERM, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = True
@@ -62,6 +62,10 @@ class StopOnSignal(TrainerCallback):
         flag = torch.tensor(float(self.received), device=args.device)
         if float(self.trainer.accelerator.reduce(flag, "sum")) > 0:  # type: ignore[arg-type]
             self.stopped = control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """Puts the earlier handler back; it would keep the whole trainer alive through the next stage."""
+        signal.signal(signal.SIGTERM, self.before)
 
 
 class _OptimizerClock(TrainerCallback):
@@ -189,17 +193,21 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
         return self.optimizer
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One micro-batch.
-
-        Raises:
-            TrainingDiverged: The loss is not finite; names step and samples.
-        """
-        samples = inputs.pop("samples")
+        """One micro-batch, counted and timed."""
+        samples = self._samples = inputs.pop("samples")
         self.throughput.count([length for _, length in samples], int((inputs["labels"] != -100).sum()))
         with self.throughput.phase("forward_backward"):
-            loss = super().training_step(model, inputs, num_items_in_batch)
+            return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss, checked before its backward pass (DeepSpeed steps inside that).
+
+        Raises:
+            TrainingDiverged: It is not finite; names step and samples.
+        """
+        loss: Any = super().compute_loss(*args, **kwargs)
         if not torch.isfinite(loss):
-            names = ", ".join(name for name, _ in samples)
+            names = ", ".join(name for name, _ in self._samples)
             raise TrainingDiverged(
                 f"The loss of step {self.state.global_step + 1} is {loss.item()} on these samples: {names}. Look at their features "
                 "and poses (`mm-coach features verify`), or lower the learning rate and run again: it goes on from the last checkpoint."

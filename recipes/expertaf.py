@@ -28,14 +28,16 @@ from typing import Any
 
 import torch
 from transformers import AutoTokenizer, Trainer, TrainingArguments
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl.scripts.utils import TrlParser
 
 from mm_adapter.arguments import CoachArguments
 from mm_adapter.assembly import build_coach, open_dataset, open_poses, resolve_dtype
-from mm_adapter.base_models import load_language_model
-from mm_adapter.checkpoint import PretrainedCoach, check_same_coach, copy_coach, last_complete_checkpoint
+from mm_adapter.base_models import word_embeddings
+from mm_adapter.checkpoint import check_same_coach, copy_coach, last_complete_checkpoint, upload_coach
 from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, save_matcher
 from mm_adapter.dataset import CoachCollator, without_rejected
+from mm_adapter.distributed import agreed
 from mm_adapter.dry_run import dry_run
 from mm_adapter.manifest import is_complete, seal
 from mm_adapter.monitoring import SampleCommentaries
@@ -45,27 +47,41 @@ from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
 from mm_tokenizers import load_tokenizer
 
+SETTINGS = ("coach", "schedule")
+
 
 def schedule(training: TrainingArguments) -> dict[str, Any]:
     """What decides the course of a run besides the coach's arguments; a run that goes on must agree with it."""
     names = (
         "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "num_train_epochs",
-        "max_steps", "seed", "bf16",
+        "max_steps", "seed",
     )  # fmt: skip
     resolved = training.to_dict()
     per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
     return {**{name: resolved[name] for name in names}, "samples_per_step": per_step}
 
 
+def settings_of(args: CoachArguments, training: TrainingArguments) -> dict[str, Any]:
+    """A stage's record; `SETTINGS` are the parts of it that must not change on the way."""
+    wanted = {name: value for name, value in vars(args).items() if name != "dry_run" and not name.startswith("plan_")}
+    return run_record(coach=wanted, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
+
+
 def run_stages(parser: TrlParser, args: CoachArguments, training: TrainingArguments) -> None:
     """Trains every stage from where the last one ended; all settings are checked before the first begins."""
+    if training.n_gpu > 1:
+        raise ValueError(
+            f"One process sees {training.n_gpu} GPUs. Launch one process per GPU (recipes/accelerate/ddp.yaml), or set CUDA_VISIBLE_DEVICES=0."
+        )
     stages = [parser.parse_args_and_config([*sys.argv[1:], *shlex.split(stage)]) for stage in args.stages or [""]]
     run, start_from = Path(str(training.output_dir)), args.start_from
     for number, (own, settings) in enumerate(stages, start=1):
         last = number == len(stages)
         folder = run if last else run / f"stage-{number}"
         own = dataclasses.replace(own, start_from=start_from)
-        if not is_complete(folder / "coach"):
+        if is_complete(folder / "coach"):
+            check_same_run(folder, settings_of(own, settings), SETTINGS)
+        else:
             (train_matcher if own.mode == "contrastive" else train)(
                 own, dataclasses.replace(settings, output_dir=str(folder))
             )
@@ -114,13 +130,11 @@ def train(args: CoachArguments, training: TrainingArguments) -> None:
     )
 
     # --- train -----------------------------------------------------------------------------------------------------
-    wanted = {name: value for name, value in vars(args).items() if name != "dry_run" and not name.startswith("plan_")}
-    record = run_record(coach=wanted, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
-    with training.main_process_first(desc="looking for checkpoints"):
-        checkpoint = last_complete_checkpoint(run, print if main_process else lambda message: None)
-        if checkpoint is not None:
-            check_same_run(run, record, ("coach", "schedule"))
-            check_same_coach(checkpoint, model.config)
+    record = settings_of(args, training)
+    checkpoint = agreed(lambda: last_complete_checkpoint(run))
+    if checkpoint is not None:
+        check_same_run(run, record, SETTINGS)
+        check_same_coach(checkpoint, model.config)
     if main_process:
         write_run_record(run, record)
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -157,20 +171,20 @@ def train(args: CoachArguments, training: TrainingArguments) -> None:
     trainer.accelerator.wait_for_everyone()  # the next stage reads what the main process wrote
     if push and main_process:
         name = training.hub_model_id or run.name
-        coach = PretrainedCoach.from_pretrained(run / "coach")
-        print(f"Pushed to {coach.push_to_hub(name, training.hub_private_repo, training.hub_token)}")
+        print(f"Pushed to {upload_coach(run / 'coach', name, training.hub_private_repo, training.hub_token)}")
 
 
 def train_matcher(args: CoachArguments, training: TrainingArguments) -> None:
     """Trains InternVideo2-FT, the contrastive baseline: no language model, minutes, no checkpoints on the way."""
     if args.features is None:
         raise ValueError("--mode contrastive matches video; give --features.")
+    if is_deepspeed_zero3_enabled():
+        raise ValueError("--mode contrastive trains a few layers; launch it with cpu.yaml or ddp.yaml.")
     training = dataclasses.replace(training, remove_unused_columns=False, save_strategy="no", eval_strategy="no")
     run, store = Path(str(training.output_dir)), FeatureStore(Path(args.features))
     torch.manual_seed(training.seed)
     tuples, _ = without_rejected(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], store)
-    language_model = load_language_model(args.language_model, torch.float32)
-    embeddings = language_model.get_input_embeddings().weight.detach()  # type: ignore[union-attr]
+    embeddings = word_embeddings(args.language_model)
     inputs = MatcherInputs(tuples, store, AutoTokenizer.from_pretrained(args.language_model), embeddings)
     video = store.manifest
     matcher = Matcher(
@@ -185,7 +199,7 @@ def train_matcher(args: CoachArguments, training: TrainingArguments) -> None:
     )
     main_process = training.process_index == 0
     if main_process:
-        write_run_record(run, run_record(coach=args, schedule=schedule(training), training=training.to_dict()))
+        write_run_record(run, settings_of(args, training))
         print(f"[trainable] {sum(p.numel() for p in matcher.parameters()):,} parameters, {len(tuples)} tuples")
     trainer = Trainer(model=matcher, args=training, train_dataset=inputs, data_collator=inputs.collate)
     trainer.train()

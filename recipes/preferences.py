@@ -21,7 +21,9 @@ from trl.trainer.dpo_config import DPOConfig
 from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
 from mm_adapter.dataset import CoachCollator
+from mm_adapter.distributed import agreed
 from mm_adapter.inference.generation import Coach
+from mm_adapter.joints import JointStore
 from mm_adapter.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
 from mm_adapter.run_directory import check_same_run, run_record, write_run_record
 from mm_adapter.training import set_trainable
@@ -43,6 +45,10 @@ class PreferenceArguments:
 
 def main(args: PreferenceArguments, training: DPOConfig) -> None:
     """Trains and saves; run again to resume."""
+    if training.n_gpu > 1:
+        raise ValueError(
+            f"One process sees {training.n_gpu} GPUs; launch one process per GPU (recipes/accelerate/ddp.yaml)."
+        )
     dtype = native_dtype(training.device)
     on_cpu = training.device.type == "cpu"
     training = dataclasses.replace(
@@ -50,18 +56,28 @@ def main(args: PreferenceArguments, training: DPOConfig) -> None:
     )  # fmt: skip
     run = Path(str(training.output_dir))
     pairs = read_pairs(Path(args.pairs), read_tuples(Path(args.tuples), "train"))
-    policy, reference = (PretrainedCoach.from_pretrained(args.coach, "cpu", dtype) for _ in range(2))
-    poses = PoseCodeStore.load(Path(args.pose_codes))
+    reference = PretrainedCoach.from_pretrained(args.coach, "cpu", dtype)
+    config = reference.model.config
+    policy = PretrainedCoach.from_pretrained(args.coach, "cpu", torch.float32 if config.mode == "full" else dtype)
+    if config.pose_form == "text":
+        poses = JointStore.read(Path(args.tuples), config.pose_frames)
+    else:
+        poses = PoseCodeStore.load(Path(args.pose_codes))
     store = FeatureStore(Path(args.features)) if args.features else None
     Coach(policy.model, policy.processor, poses, store)  # refuses inputs of another encoder or tokenizer
-    set_trainable(policy.model, policy.model.config.mode)
+    set_trainable(policy.model, config.mode)
     video = (store.manifest.num_tokens, store.manifest.width) if store else None
     collate = CoachCollator(policy.processor, policy.processor.end_of_turn_ids[0], video, layout="right")
-    record = run_record(preferences=args, training=training.to_dict(), coach=policy.run_config.get("coach", {}))
-    with training.main_process_first(desc="looking for checkpoints"):
-        checkpoint = last_complete_checkpoint(run, print if training.process_index == 0 else lambda message: None)
-        if checkpoint is not None:
-            check_same_run(run, record, ("preferences",))
+    names = ("learning_rate", "beta", "loss_type", "max_steps", "num_train_epochs", "lr_scheduler_type", "seed")
+    record = run_record(
+        preferences=args,
+        schedule={name: getattr(training, name) for name in names},
+        training=training.to_dict(),
+        coach=policy.run_config.get("coach", {}),
+    )
+    checkpoint = agreed(lambda: last_complete_checkpoint(run))
+    if checkpoint is not None:
+        check_same_run(run, record, ("preferences", "schedule"))
     if training.process_index == 0:
         write_run_record(run, record)
         print(

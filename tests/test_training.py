@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.data_loader import prepare_data_loader
 from tiny_coach import TinyCoach, batch_of, collated, dataset, trained_losses, trainer
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from mm_adapter.base_models import LORA_TARGETS
@@ -58,6 +60,25 @@ def test_an_optimizer_step_sees_the_same_samples_however_it_is_shared(epoch: int
 def test_the_short_last_window_leaves_a_process_an_empty_batch() -> None:
     sampler = WindowSampler(Lengths(9), 4, 1, 2, seed=0)
     assert [len(batch) for batch in sampler.windows()[-1]] == [1, 0]
+
+
+@pytest.mark.parametrize(("batch_size", "accumulation", "processes"), [(2, 2, 2), (2, 3, 2), (1, 2, 2), (4, 1, 4)])
+def test_every_sample_reaches_a_process_and_all_have_as_many_batches(
+    batch_size: int, accumulation: int, processes: int
+) -> None:
+    """Through accelerate's own dealing, with a short last window."""
+    data = Lengths(13)
+    dealt = []
+    for process in range(processes):
+        sampler = WindowSampler(data, batch_size, accumulation, processes, seed=0)
+        loader = DataLoader(list(range(13)), batch_sampler=sampler, collate_fn=list)  # type: ignore[arg-type]
+        prepared = prepare_data_loader(
+            loader, torch.device("cpu"), num_processes=processes, process_index=process, even_batches=False
+        )
+        dealt.append(list(prepared))
+        assert len(prepared) == len(dealt[-1])
+    assert len({len(batches) for batches in dealt}) == 1
+    assert sorted(index for batches in dealt for batch in batches for index in batch) == list(range(13))
 
 
 def test_the_largest_micro_batch_of_the_first_epoch_comes_first() -> None:
@@ -181,8 +202,11 @@ def test_the_loss_in_pieces_is_the_loss() -> None:
     for chunk in (7, 1000):
         total, count = supervised_cross_entropy(head, hidden, labels, chunk)
         found.append((total, count, *torch.autograd.grad(total, [hidden, *head.parameters()])))
-    for pieces, whole in zip(*found, strict=True):
+    total, count = supervised_cross_entropy(head, hidden, labels, 7, agree=lambda pieces: pieces + 3)
+    found.append((total, count, *torch.autograd.grad(total, [hidden, *head.parameters()])))
+    for pieces, whole, more in zip(*found, strict=True):
         torch.testing.assert_close(pieces, whole)
+        torch.testing.assert_close(more, whole)
     full = F.cross_entropy(head(hidden[:, :-1]).flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
     torch.testing.assert_close(found[0][0], full)
 

@@ -138,16 +138,22 @@ class TableRun:
         return {"tuples": str(tuples), "pose_codes": codes, "features": features}
 
     def _evaluate(self, out: Path, coach: Path, options: list[str]) -> float:
-        timing = out / "seconds.json"
+        command = ["evaluate", str(coach), self.base["tuples"], self.base["pose_codes"], str(out), *options]
+        command += ["--features", self.base["features"]] if self.base.get("features") else []
+        command += ["--max-tuples", str(self.args.max_tuples)] if self.args.max_tuples else []
+        record = out.with_name("evaluated.json")
         if not (out / "metrics.json").is_file():
-            command = ["evaluate", str(coach), self.base["tuples"], self.base["pose_codes"], str(out), *options]
-            command += ["--features", self.base["features"]] if self.base.get("features") else []
-            command += ["--max-tuples", str(self.args.max_tuples)] if self.args.max_tuples else []
             begun = time.time()
             if mm_coach(command):
                 raise NotRun("its evaluation failed")
-            write_atomically(timing, json.dumps(time.time() - begun))
-        return json.loads(timing.read_text())
+            write_atomically(record, json.dumps({"command": command, "seconds": time.time() - begun}))
+        done = json.loads(record.read_text())
+        if done["command"] != command:
+            raise ValueError(
+                f"{out} was made by `mm-coach {' '.join(done['command'])}`; delete it, or give the same settings, because all "
+                "rows of a table have to be scored on the same test set."
+            )
+        return done["seconds"]
 
 
 def _parameters(folder: Path) -> int:

@@ -10,7 +10,7 @@ import torch
 from scipy.interpolate import interp1d
 from transformers import AutoTokenizer
 
-from mm_adapter.base_models import load_language_model, native_dtype
+from mm_adapter.base_models import native_dtype, word_embeddings
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.contrastive import MatcherInputs, load_matcher
 from mm_adapter.dataset import without_rejected
@@ -146,7 +146,7 @@ def neighbour_predictions(test: TestSet, coach: Path) -> Predicted:
         if f"{video.encoder} {video.encoder_hash}" != matcher.architecture.video_encoder:
             raise ValueError(f"The feature store was made by {video.encoder}, the matcher was trained on others.")
         name = matcher.architecture.language_model
-        embeddings = load_language_model(name, torch.float32).get_input_embeddings().weight.detach()  # type: ignore[union-attr]
+        embeddings = word_embeddings(name)
         inputs = MatcherInputs(test.training, test.features, AutoTokenizer.from_pretrained(name), embeddings)
         space = matched_space(matcher, clips, inputs)
     pools = [test.gallery.pool(t) for t in test.tuples]

@@ -99,11 +99,9 @@ def rank_by_remark(coach: Coach, learner: str, remark: str, pool: list[str], bat
             conversation = Conversation(clip, [*commentary_prompt(clip), *answer], (2,))
             encoded = coach.processor.encode(conversation, coach.poses.__getitem__)
             samples.append(with_features(encoded, coach.features))
-        labels = coach.collate(samples)["labels"][:, 1:].to(coach.model.device)
-        likely = coach.model(**coach.inputs(samples)).logits[:, :-1].float().log_softmax(-1)
-        answered = labels != IGNORE
-        chosen = likely.gather(-1, labels.clamp(min=0)[..., None])[..., 0].where(answered, 0.0)
-        means.append((chosen.sum(1) / answered.sum(1)).cpu())
+        labels = coach.collate(samples)["labels"].to(coach.model.device)
+        likely = coach.model(**coach.inputs(samples), labels=labels, fused_lm_head=True).log_probs
+        means.append((likely.sum(1) / (labels[:, 1:] != IGNORE).sum(1)).cpu())
     return torch.cat(means)
 
 
