@@ -1,11 +1,11 @@
 """``complete.json``: every file of a checkpoint with its size and hash, written last. Without it a folder is no checkpoint."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from mm_data.files import write_atomically
+from mm_data.hashing import sha256_of
 
 COMPLETE = "complete.json"
 _ALWAYS_HASHED = 256 * 2**20
@@ -16,12 +16,6 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
 
 
-def sha256(path: Path) -> str:
-    """Hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def seal(folder: Path, **facts: Any) -> None:
     """Marks a folder complete.
 
@@ -30,7 +24,8 @@ def seal(folder: Path, **facts: Any) -> None:
         **facts: Kept beside the list, such as the step.
     """
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in _files(folder)
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in _files(folder)
     }
     write_atomically(folder / COMPLETE, json.dumps({**facts, "files": files}, indent=1))
 
@@ -68,7 +63,7 @@ def problems(folder: Path, everything: bool) -> list[str]:
             found.append(f"{name} is missing")
         elif path.stat().st_size != was["bytes"]:
             found.append(f"{name} has {path.stat().st_size} bytes, {was['bytes']} were written")
-        elif (everything or was["bytes"] <= _ALWAYS_HASHED) and sha256(path) != was["sha256"]:
+        elif (everything or was["bytes"] <= _ALWAYS_HASHED) and sha256_of(path) != was["sha256"]:
             found.append(f"{name} was changed after it was written")
     return found
 

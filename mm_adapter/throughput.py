@@ -26,25 +26,29 @@ PEAK_FLOPS = {
 PHASES = ("data_wait", "forward_backward", "optimizer")
 
 
-def training_flops(model: CoachForConditionalGeneration, lengths: Sequence[int], supervised: int) -> float:
-    """Operations of one forward and backward pass that the mathematics needs (recomputation does not count).
+class TrainingFlops:
+    """Operations of a forward and backward pass that the mathematics needs (recomputation does not count).
 
     Twice for every multiplication with a weight in the forward pass, as much again for the gradient of the activations, and
     once more where the weight trains. Attention sees half of a sample on average. Only supervised positions reach the head.
 
     Args:
-        model: The coach.
-        lengths: Tokens of each sample.
-        supervised: Supervised tokens of all of them.
+        model: The coach; its weights are counted once.
     """
-    text: Any = model.config.text_config
-    layers = [(_size(p), p.requires_grad) for name, p in model.named_parameters() if ".layers." in name]
-    linear = sum(count for count, _ in layers)
-    trained = sum(count for count, trains in layers if trains)
-    tokens = sum(lengths)
-    attention = sum(2 * length**2 * text.hidden_size * text.num_hidden_layers for length in lengths)
-    head = 2 * supervised * text.hidden_size * model.config.num_predictable
-    return 2 * (2 * linear * tokens + head) + 2 * trained * tokens + 3 * attention
+
+    def __init__(self, model: CoachForConditionalGeneration) -> None:
+        text: Any = model.config.text_config
+        layers = [(_size(p), p.requires_grad) for name, p in model.named_parameters() if ".layers." in name]
+        self.linear = sum(count for count, _ in layers)
+        self.trained = sum(count for count, trains in layers if trains)
+        self.head = text.hidden_size * model.config.num_predictable
+        self.attention = text.hidden_size * text.num_hidden_layers
+
+    def __call__(self, lengths: Sequence[int], supervised: int) -> float:
+        """Of samples with so many tokens, and so many supervised tokens among all of them."""
+        tokens, squares = sum(lengths), sum(length**2 for length in lengths)
+        weights = 4 * (self.linear * tokens + self.head * supervised) + 2 * self.trained * tokens
+        return weights + 6 * self.attention * squares
 
 
 def _size(parameter: Tensor) -> int:
@@ -62,7 +66,7 @@ class Throughput:
     """
 
     def __init__(self, model: CoachForConditionalGeneration, device: torch.device) -> None:
-        self.model, self.device = model, device
+        self.training_flops, self.device = TrainingFlops(model), device
         names = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         self.peak = next((peak for name, peak in PEAK_FLOPS.items() if name in names), None)
         self._reset()
@@ -85,7 +89,7 @@ class Throughput:
         """Adds a micro-batch of this rank."""
         self.tokens += sum(lengths)
         self.supervised += supervised
-        self.flops += training_flops(self.model, lengths, supervised)
+        self.flops += self.training_flops(lengths, supervised)
 
     def report(self, gather: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Figures since the last report. Collective.

@@ -125,7 +125,7 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
             _OptimizerClock(self.throughput),
         ):
             self.add_callback(callback)
-        self.args.logging_nan_inf_filter = False  # it would hide what `training_step` stops at
+        self.args.logging_nan_inf_filter = False  # it would hide what `compute_loss` stops at
 
     # --- batches ---------------------------------------------------------------------------------------------------
 

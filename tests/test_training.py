@@ -20,7 +20,7 @@ from mm_adapter.checkpoint import last_complete_checkpoint, trainable_names
 from mm_adapter.dataset import CoachDataset, hold_out
 from mm_adapter.loss import supervised_cross_entropy
 from mm_adapter.plan import SHARDINGS, Batch, activation_bytes, estimate_memory
-from mm_adapter.throughput import training_flops
+from mm_adapter.throughput import TrainingFlops
 from mm_adapter.training import TrainingDiverged, set_trainable
 
 # --- batches ---------------------------------------------------------------------------------------------------------
@@ -394,6 +394,6 @@ def test_operations_agree_with_a_count(tiny: Path, mode: str) -> None:
     # The count sees full instead of causal attention, the mappers, and in full mode the embedding head's gradient.
     text = coach.model.config.text_config
     attention = 6 * length**2 * text.hidden_size * text.num_hidden_layers
-    assert training_flops(coach.model, [length], supervised) + attention == pytest.approx(
+    assert TrainingFlops(coach.model)([length], supervised) + attention == pytest.approx(
         counter.get_total_flops(), rel=0.15
     )

@@ -18,7 +18,7 @@ from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.neighbours import feature_space, matched_space, predict_by_neighbours
 from mm_adapter.inference.predict import Gallery, decode_codes, predict
 from mm_adapter.joints import JointStore
-from mm_data.features import FeatureStore
+from mm_data.features import FeatureStore, pooled_features
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
 from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
@@ -162,12 +162,7 @@ def score(test: TestSet, predicted: Predicted) -> tuple[dict[str, Any], list[dic
     poses = {clip: test.joints[clip] for clip in test.clips}
     video = None
     if test.features is not None:
-        video = {
-            clip: np.concatenate(
-                [np.asarray(test.features.get(clip, v), np.float32).mean(0) for v in test.features.manifest.views]
-            )
-            for clip in test.clips
-        }
+        video = {clip: pooled_features(test.features, clip) for clip in test.clips}
     inputs = Inputs(
         tuples=test.tuples,
         predictions=predicted.records,

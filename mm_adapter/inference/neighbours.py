@@ -9,7 +9,7 @@ import torch
 
 from mm_adapter.contrastive import Matcher, MatcherInputs
 from mm_adapter.joints import JointStore
-from mm_data.features import FeatureStore
+from mm_data.features import FeatureStore, pooled_features
 from mm_data.records import CoachingTuple
 
 
@@ -32,7 +32,7 @@ def feature_space(store: FeatureStore, clips: Sequence[str], training: Sequence[
     """Mean features of all views, normalised (InternVideo2-NN): both are found through the most similar learner."""
     vectors = {}
     for clip in clips:
-        joined = np.concatenate([np.asarray(store.get(clip, v), np.float32).mean(0) for v in store.manifest.views])
+        joined = pooled_features(store, clip)
         vectors[clip] = joined / np.linalg.norm(joined)
     learners = np.stack([vectors[t.learner.clip_id] for t in training])
     return Space(vectors, learners, learners)

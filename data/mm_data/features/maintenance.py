@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_data.features.store import INDEX, FeatureManifest, sha256_of, write_end
+from mm_data.features.store import INDEX, FeatureManifest, write_end
+from mm_data.hashing import sha256_of
 from mm_data.safe_load import load_array
 
 

@@ -8,7 +8,6 @@
     STORE/index.json, STORE/manifest.json written last: without them the store is unfinished
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mm_data.files import write_atomically
+from mm_data.hashing import sha256_of
 
 MANIFEST, INDEX, PLAN, STATUS = "manifest.json", "index.json", "plan.json", "status.jsonl"
 
@@ -133,6 +133,11 @@ class FeatureStore:
         return self._arrays[shard, view][row]
 
 
+def pooled_features(store: FeatureStore, clip: str) -> np.ndarray:
+    """One vector per clip: the mean over tokens of each view, joined; what nearest neighbours compare."""
+    return np.concatenate([np.asarray(store.get(clip, view), np.float32).mean(0) for view in store.manifest.views])
+
+
 def write_end(
     folder: Path, identity: dict[str, Any], index: dict[str, Any], rejected: dict[str, str], hashes: dict[str, str]
 ) -> None:
@@ -141,9 +146,3 @@ def write_end(
     write_atomically(folder / INDEX, json.dumps(index, indent=0))
     hashes = {**hashes, INDEX: sha256_of(folder / INDEX)}
     write_atomically(folder / MANIFEST, json.dumps({**identity, "rejected": rejected, "sha256": hashes}, indent=1))
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,8 +7,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from mm_data.features.store import MANIFEST, PLAN, STATUS, FeatureManifest, sha256_of, write_end
+from mm_data.features.store import MANIFEST, PLAN, STATUS, FeatureManifest, write_end
 from mm_data.files import locked, take_lock, write_atomically
+from mm_data.hashing import sha256_of
 from mm_data.jsonl import append_records, read_records
 
 OK = "ok"
