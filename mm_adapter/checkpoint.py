@@ -8,7 +8,6 @@ the random generators' state.
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -142,14 +141,11 @@ def weight_problem(name: str, tensor: Tensor) -> str | None:
     return None
 
 
-def last_complete_checkpoint(run: Path, say: Callable[[str], None] = print) -> Path | None:
+def last_complete_checkpoint(run: Path) -> Path | None:
     """The newest ``checkpoint-N`` of a run whose files are all as they were written.
 
-    Incomplete ones (a crash while saving) are removed; complete ones that were damaged later are passed over and kept.
-
-    Args:
-        run: Its folder.
-        say: Told about damaged ones.
+    Incomplete ones (a crash while saving) are removed; complete ones that were damaged later are passed over aloud
+    and kept.
     """
     complete = []
     for folder in run.glob("checkpoint-*"):
@@ -161,7 +157,7 @@ def last_complete_checkpoint(run: Path, say: Callable[[str], None] = print) -> P
         damage = problems(folder, everything=True)
         if not damage:
             return folder
-        say(f"{folder} is damaged and passed over: {'; '.join(damage)}")
+        print(f"{folder} is damaged and passed over: {'; '.join(damage)}")
     return None
 
 

@@ -37,7 +37,7 @@ from mm_adapter.base_models import word_embeddings
 from mm_adapter.checkpoint import check_same_coach, copy_coach, last_complete_checkpoint, upload_coach
 from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, save_matcher
 from mm_adapter.dataset import CoachCollator, without_rejected
-from mm_adapter.distributed import agreed
+from mm_adapter.distributed import agreed, refuse_data_parallel
 from mm_adapter.dry_run import dry_run
 from mm_adapter.manifest import is_complete, seal
 from mm_adapter.monitoring import SampleCommentaries
@@ -69,10 +69,7 @@ def settings_of(args: CoachArguments, training: TrainingArguments) -> dict[str, 
 
 def run_stages(parser: TrlParser, args: CoachArguments, training: TrainingArguments) -> None:
     """Trains every stage from where the last one ended; all settings are checked before the first begins."""
-    if training.n_gpu > 1:
-        raise ValueError(
-            f"One process sees {training.n_gpu} GPUs. Launch one process per GPU (recipes/accelerate/ddp.yaml), or set CUDA_VISIBLE_DEVICES=0."
-        )
+    refuse_data_parallel(training.n_gpu)
     stages = [parser.parse_args_and_config([*sys.argv[1:], *shlex.split(stage)]) for stage in args.stages or [""]]
     run, start_from = Path(str(training.output_dir)), args.start_from
     for number, (own, settings) in enumerate(stages, start=1):

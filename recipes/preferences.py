@@ -21,7 +21,7 @@ from trl.trainer.dpo_config import DPOConfig
 from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
 from mm_adapter.dataset import CoachCollator
-from mm_adapter.distributed import agreed
+from mm_adapter.distributed import agreed, refuse_data_parallel
 from mm_adapter.inference.generation import Coach
 from mm_adapter.joints import JointStore
 from mm_adapter.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
@@ -45,10 +45,7 @@ class PreferenceArguments:
 
 def main(args: PreferenceArguments, training: DPOConfig) -> None:
     """Trains and saves; run again to resume."""
-    if training.n_gpu > 1:
-        raise ValueError(
-            f"One process sees {training.n_gpu} GPUs; launch one process per GPU (recipes/accelerate/ddp.yaml)."
-        )
+    refuse_data_parallel(training.n_gpu)
     dtype = native_dtype(training.device)
     on_cpu = training.device.type == "cpu"
     training = dataclasses.replace(

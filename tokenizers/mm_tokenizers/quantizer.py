@@ -140,7 +140,7 @@ class FsqQuantizer(nn.Module):
     def forward(self, encodings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantises ``[N, D]``: codes ``[N, D]``, indices ``[N]``, and a commitment loss of zero."""
         bounded = self._bound(encodings)
-        half = bounded.new_tensor(self.levels).sub(1) / 2
+        half = self._half(bounded)
         digits = (bounded * half + half).round()
         rounded = (digits - half) / half
         codes = self.project_out(bounded + (rounded - bounded).detach())
@@ -149,14 +149,18 @@ class FsqQuantizer(nn.Module):
     def nearest(self, encodings: Tensor) -> Tensor:
         """Index of the code that each encoding is rounded to, ``[N]``."""
         bounded = self._bound(encodings)
-        half = bounded.new_tensor(self.levels).sub(1) / 2
+        half = self._half(bounded)
         return self._index((bounded * half + half).round())
 
     def _bound(self, encodings: Tensor) -> Tensor:
         """Into (-1, 1), stretched a little so that the outermost levels are as wide as the others."""
-        half = encodings.new_tensor(self.levels).sub(1) / 2
+        half = self._half(encodings)
         limit = (half + 0.5 - 1e-3) / half
         return torch.tanh(self.project_in(encodings)) * limit
+
+    def _half(self, like: Tensor) -> Tensor:
+        """Half the distance between the outermost levels of each channel, in steps."""
+        return like.new_tensor(self.levels).sub(1) / 2
 
     def _index(self, digits: Tensor) -> Tensor:
         radix = [math.prod(self.levels[:channel]) for channel in range(len(self.levels))]
