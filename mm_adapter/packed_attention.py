@@ -2,7 +2,8 @@
 
 Each sample goes through PyTorch's causal attention by itself, which needs no mask and so may use its fastest kernel. It costs
 what the samples cost one by one; everything else of the model runs on the whole row. FlashAttention's kernels take the same
-boundaries (``cu_seq_lens_q``) and need nothing from here.
+boundaries (``cu_seq_lens_q``) and need nothing from here. Samples behind a cached prefix each see it and themselves: that is
+how candidates are scored.
 """
 
 from typing import Any
@@ -33,8 +34,9 @@ def packed_sdpa_attention(
         query: ``[B, heads, S, D]``; keys and values likewise, with their own number of heads.
         key: See ``query``.
         value: See ``query``.
-        attention_mask: As for ``sdpa``; None where samples are packed.
-        sample_lengths: Tokens of each sample in a batch of one row; None for ordinary batches.
+        attention_mask: As for ``sdpa``; not used where samples are packed.
+        sample_lengths: Tokens of each sample in a batch of one row; None for ordinary batches. Keys and values that come
+            before theirs are a cached prefix.
         **kwargs: Passed on to ``sdpa``.
 
     Returns:
@@ -42,8 +44,17 @@ def packed_sdpa_attention(
     """
     if sample_lengths is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[return-value]
-    parts = zip(*(tensor.split(sample_lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    return torch.cat([sdpa_attention_forward(module, q, k, v, None, **kwargs)[0] for q, k, v in parts], dim=1), None
+    prefix = key.shape[2] - query.shape[2]
+    before = key[:, :, :prefix], value[:, :, :prefix]
+    own = key[:, :, prefix:], value[:, :, prefix:]
+    attended = []
+    for q, k, v in zip(*(tensor.split(sample_lengths, dim=2) for tensor in (query, *own)), strict=True):
+        mask = None
+        if prefix:
+            k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
+            mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(prefix)[None, None]
+        attended.append(sdpa_attention_forward(module, q, k, v, mask, **kwargs)[0])
+    return torch.cat(attended, dim=1), None
 
 
 def _mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) -> Tensor | None:

@@ -53,11 +53,11 @@ class CoachProcessor:
             )
         self.tokenizer = tokenizer
         self.clip = clip
-        known = tokenizer.convert_tokens_to_ids(EGO_TOKEN)
-        first = len(tokenizer)
-        if isinstance(known, int) and known != tokenizer.unk_token_id:  # a saved processor's tokenizer
-            first = known - clip.num_codes - 2
-        self.vocabulary = PoseVocabulary(first, clip.num_codes, clip.tokens_per_frame, clip.frames)
+        shape = clip.num_codes, clip.tokens_per_frame, clip.frames
+        known = tokenizer.convert_tokens_to_ids(PoseVocabulary(0, *shape).names()[0])
+        saved = isinstance(known, int) and known != tokenizer.unk_token_id  # a processor's or an export's tokenizer
+        first = int(known) if saved else len(tokenizer)  # type: ignore[arg-type]
+        self.vocabulary = PoseVocabulary(first, *shape)
         tokenizer.add_tokens([*self.vocabulary.names(), EGO_TOKEN, EXO_TOKEN], special_tokens=True)
         if tokenizer.convert_tokens_to_ids(EXO_TOKEN) != first + self.vocabulary.size + 1:
             raise ValueError(

@@ -80,7 +80,7 @@ def check_same_run(folder: Path, record: dict[str, Any], parts: Sequence[str]) -
     ]
     if changed:
         raise ValueError(
-            f"{folder} was begun with other settings: {'; '.join(changed)}. Give another --output_dir, or delete this one."
+            f"{folder} was begun with other settings: {'; '.join(changed)}. Give another output folder, or delete this one."
         )
 
 

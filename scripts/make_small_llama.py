@@ -7,9 +7,7 @@ hour. It knows nothing but what the tuples teach it.
 import argparse
 from pathlib import Path
 
-import torch
-from make_tiny import CHATML, word_tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from make_tiny import CHATML, random_llama, word_tokenizer
 
 from mm_data.tuple_store import read_tuples
 
@@ -21,13 +19,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
     tokenizer = word_tokenizer([t.summary for t in read_tuples(args.tuples, "train")], CHATML)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=256, intermediate_size=768, num_hidden_layers=6, num_attention_heads=8,
-        num_key_value_heads=8, max_position_embeddings=4096, tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    llama = random_llama(
+        tokenizer, hidden_size=256, intermediate_size=768, num_hidden_layers=6, num_attention_heads=8,
+        num_key_value_heads=8, max_position_embeddings=4096,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(args.out)
+    llama.save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
 
 

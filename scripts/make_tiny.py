@@ -8,6 +8,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -56,14 +57,17 @@ def word_tokenizer(texts: list[str], template: str) -> PreTrainedTokenizerFast:
     return fast
 
 
-def random_llama(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlamaForCausalLM:
-    """A two-layer Llama with random weights."""
+def random_llama(tokenizer: PreTrainedTokenizerFast, seed: int = 0, **shape: Any) -> LlamaForCausalLM:
+    """A Llama with random weights; two layers of 64, unless the shape says otherwise."""
     torch.manual_seed(seed)
     end = tokenizer.get_vocab()[str(tokenizer.eos_token)]
+    sizes: dict[str, Any] = {
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 1024,
+    }  # fmt: skip
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True,
-        bos_token_id=0, eos_token_id=end, pad_token_id=end,
+        vocab_size=len(tokenizer), tie_word_embeddings=True, bos_token_id=0, eos_token_id=end, pad_token_id=end,
+        **(sizes | shape),
     )  # fmt: skip
     return LlamaForCausalLM(config)
 

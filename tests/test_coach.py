@@ -1,6 +1,7 @@
 """The coach's model, processor, batches, checkpoints and inference, on a tiny random Llama."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -12,14 +13,14 @@ from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset,
 from mm_adapter.configuration import ClipFormat
 from mm_adapter.dataset import CoachDataset
 from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.predict import (
+from mm_adapter.inference.retrieval import (
     PRIOR_PROMPTS,
     Gallery,
     candidate_priors,
     distinct_clips,
     rank_by_demonstration,
 )
-from mm_adapter.inference.scoring import score_candidates
+from mm_adapter.inference.scoring import score
 from mm_adapter.processing import CoachProcessor
 from mm_data.expertaf_task import (
     Conversation,
@@ -171,8 +172,8 @@ def test_packed_scores_equal_one_forward_per_pair(coach: TinyCoach) -> None:
     prompt = asked.prompt(demonstration_prompt(item.learner.clip_id, "Bend the knees."), "q")
     vocabulary = coach.processor.vocabulary
     candidates = [vocabulary.to_ids(coach.codes[t.expert.clip_id]) for t in coach.test[:5]] + [[3, 4], [7]]
-    packed = score_candidates(asked, prompt, candidates)
-    split = score_candidates(asked, prompt, candidates, max_row=len(prompt["input_ids"]) + 2 * vocabulary.clip_length)
+    packed = score(asked, prompt, candidates)
+    split = score(asked, prompt, candidates, memory_gib=0.0)
     torch.testing.assert_close(packed.total, split.total, atol=1e-4, rtol=1e-5)
     for index, candidate in enumerate(candidates):
         inputs = asked.inputs(
@@ -190,13 +191,22 @@ def test_packed_scores_equal_one_forward_per_pair(coach: TinyCoach) -> None:
         assert packed.mean[index].item() == pytest.approx(naive.mean().item(), abs=1e-4)
 
 
-def test_impossible_candidates_are_refused(coach: TinyCoach) -> None:
+def test_words_are_candidates_too_and_empty_ones_are_refused(coach: TinyCoach) -> None:
     asked = as_coach(coach)
     prompt = asked.prompt(commentary_prompt(coach.test[0].learner.clip_id), "q")
-    with pytest.raises(ValueError, match="Candidate 1 has no tokens"):
-        score_candidates(asked, prompt, [[1], []])
-    with pytest.raises(ValueError, match=r"exceed the row limit of 50"):
-        score_candidates(asked, prompt, [[1] * 40], max_row=50)
+    remarks = ["Bend the knees.", "Look up."]
+    ids = [coach.processor.tokenizer.encode(remark, add_special_tokens=False) for remark in remarks]
+    assert torch.equal(score(asked, prompt, remarks).total, score(asked, prompt, ids).total)
+    with pytest.raises(ValueError, match=r"Candidates \[1\] of 2 have no tokens"):
+        score(asked, prompt, [[1], []])
+
+
+def test_scoring_leaves_the_prefix_as_it_was(coach: TinyCoach) -> None:
+    asked = as_coach(coach)
+    prompt = asked.prompt(commentary_prompt(coach.test[0].learner.clip_id), "q")
+    candidates = [[3, 4, 5], [6, 7]] * 4
+    scores = score(asked, prompt, candidates, memory_gib=0.0).total  # one candidate at a time
+    torch.testing.assert_close(scores, scores[:2].repeat(4), atol=0, rtol=0)
 
 
 def test_generation_is_well_formed_and_does_not_depend_on_the_batch(coach: TinyCoach) -> None:
@@ -232,9 +242,9 @@ def test_a_candidates_prior_is_its_mean_over_training_prompts(coach: TinyCoach) 
     clip = same[0].expert.clip_id
     tokens = coach.processor.vocabulary.to_ids(coach.codes[clip])
     gallery = Gallery({clip: clip}, {clip: activity}, within_activity=True)
-    prior = candidate_priors(asked, rank_by_demonstration, same, gallery)
+    prior = candidate_priors(partial(rank_by_demonstration, asked), same, gallery)
     prompts = [asked.prompt(demonstration_prompt(t.learner.clip_id, t.summary), "q") for t in same]
-    alone = [score_candidates(asked, prompt, [tokens]).mean.item() for prompt in prompts]
+    alone = [score(asked, prompt, [tokens]).mean.item() for prompt in prompts]
     assert prior[clip] == pytest.approx(np.mean(alone), abs=1e-5)
 
 

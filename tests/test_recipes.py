@@ -258,7 +258,7 @@ def test_evaluation_and_report(
     command = ["evaluate", one_process / "coach", tiny / "tuples", tiny / "pose_codes", tmp_path / "evaluation"]
     options = ["--features", tiny / "features", "--max-tuples", "12"]
     assert mm_coach([str(part) for part in command + options]) == 0
-    predictions = tmp_path / "evaluation" / "predictions.jsonl"
+    predictions = tmp_path / "evaluation" / "retrieval.jsonl"
     lines = predictions.read_text().splitlines()
     assert len(lines) == 12
     first = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())

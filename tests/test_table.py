@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, load_m
 from mm_adapter.dataset import CoachDataset
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.neighbours import Space, feature_space, matched_space, predict_by_neighbours
-from mm_adapter.inference.predict import Gallery, predict, rank_by_remark
+from mm_adapter.inference.predict import Functions, predict, read_predictions
+from mm_adapter.inference.retrieval import Gallery, rank_by_demonstration, rank_by_remark
 from mm_adapter.joints import JointStore
 from mm_adapter.processing import CoachProcessor
 from mm_data.expertaf_task import Conversation, commentary_prompt, training_conversation
@@ -73,7 +75,7 @@ def test_a_coach_that_writes_coordinates_is_read_strictly(coach: TinyCoach, monk
     learners = [t.learner.clip_id for t in coach.test[:2]]
     assert list(asked.demonstrate(learners, ["Bend.", "Look up."])) == [None, None], "random words are no poses"
     right = poses_to_text(joints[learners[0]])
-    monkeypatch.setattr(asked, "_words", lambda samples, limit: iter([right] * len(samples)))
+    monkeypatch.setattr(asked, "_words", lambda samples, limit, sampling: iter([right] * len(samples)))
     shown = next(asked.demonstrate(learners[:1], ["Bend."]))
     assert shown is not None and shown.shape == (FRAMES, 17, 3)
     data = CoachDataset(coach.train[:2], {"dialogue": 1.0}, asked.processor, joints, coach.features, 1.0, 2048, seed=0)
@@ -108,10 +110,15 @@ def test_privileged_and_separate_coaches(coach: TinyCoach, tiny: Path, tmp_path:
     asked = Coach(coach.model.eval(), coach.processor, coach.codes, coach.features)
     tuples = coach.test[:3]
     gallery = Gallery.of(tuples, [], within_activity=False)
-    without = predict(asked, tuples, gallery, coach.train, tmp_path / "comment", None)
-    assert [record["pose_codes"] for record in without] == [None] * 3
-    full = predict(asked, tuples, gallery, coach.train, tmp_path / "full", asked, privileged=True)
-    plain = predict(asked, tuples, gallery, coach.train, tmp_path / "plain", asked)
+    rank, shown = partial(rank_by_demonstration, asked), {t.tuple_id: t.summary for t in tuples}
+    for name, functions in (
+        ("comment", Functions(asked, None, partial(rank_by_remark, asked))),
+        ("full", Functions(asked, asked, rank, shown, privileged=True)),
+        ("plain", Functions(asked, asked, rank)),
+    ):
+        predict(functions, tuples, gallery, coach.train, tmp_path / name)
+    without, full, plain = (read_predictions(tmp_path / name, tuples) for name in ("comment", "full", "plain"))
+    assert not any("pose_codes" in record for record in without)
     assert [r["commentary"] for r in without] == [r["commentary"] for r in plain]
     assert [r["scores"] for r in full] != [r["scores"] for r in plain], "another remark, another ranking"
 

@@ -15,6 +15,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         _add_features,
         _add_tokenizer,
         _add_checkpoint,
+        _add_export,
         _add_evaluation,
         _add_table,
     ):
@@ -135,6 +136,17 @@ def _add_tokenizer(commands: argparse._SubParsersAction) -> None:
     motion.add_argument("--workers", type=int, default=2, help="processes that read a data set")
     motion.set_defaults(run="mm_adapter.cli.tokenizer:run_import_motion")
 
+    shown = poses.add_parser(
+        "export", help="joints, codes or pose tokens as .npy, .bvh or a drawing (.png, .gif, .mp4)"
+    )
+    shown.add_argument("source", type=Path, help=".npy of joints, .npz or .jsonl of codes, or .txt of pose tokens")
+    shown.add_argument("out", type=Path, help="its ending says what is written")
+    shown.add_argument("--tokenizer", type=Path, help="of the codes; a coach and an export have it in pose_tokenizer/")
+    shown.add_argument("--item", help="which tuple of a .jsonl; by default the first")
+    shown.add_argument("--against", type=Path, help="drawings: another source below it, such as the learner's poses")
+    shown.add_argument("--fps", type=float, default=4.0, help="frames per second of what is written")
+    shown.set_defaults(run="mm_adapter.cli.pose_export:run_export_poses")
+
     steps = commands.add_parser("tokenizer", help="pose tokens").add_subparsers(metavar="STEP", required=True)
     encode = steps.add_parser("encode", help="tokenize the clips of a tuple folder, or the frames of one .npy of poses")
     encode.add_argument("source", type=Path, help="tuple folder, .npy [T, 17, 3 or 4], or an Ego-Exo4D pose file")
@@ -181,6 +193,28 @@ def _add_checkpoint(commands: argparse._SubParsersAction) -> None:
     verify.set_defaults(run="mm_adapter.cli.checkpoints:run_verify")
 
 
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    export = commands.add_parser("export", help="a coach as a checkpoint that engines load, with proof and model card")
+    export.add_argument("coach", help="a run's coach/ or checkpoint-N folder, or a name on the Hub")
+    export.add_argument("out", type=Path, help="new folder")
+    export.add_argument(
+        "--layout",
+        choices=("coach", "llama"),
+        default="coach",
+        help="coach: vLLM with mm-coach beside it; llama: any engine, poses as text, no video",
+    )
+    export.add_argument(
+        "--encoder", help="also pack the video encoder: tiny, S, B, L, 1B or 6B, as in features extract"
+    )
+    export.add_argument("--weights", type=Path, help="of the encoder; random weights without")
+    export.add_argument("--frames", type=int, help="of the encoder, as in features extract")
+    export.add_argument("--image-size", type=int, help="of the encoder, as in features extract")
+    export.add_argument(
+        "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is bfloat16 on GPUs that have it"
+    )
+    export.set_defaults(run="mm_adapter.cli.export:run_export")
+
+
 def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     score = commands.add_parser(
         "evaluate", help="comment, rank and demonstrate on the test split, then score with baselines"
@@ -204,6 +238,30 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     score.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
     score.set_defaults(run="mm_adapter.cli.evaluation:run_evaluate")
 
+    generate = commands.add_parser(
+        "generate",
+        help="answers of a coach on the test split, item by item; resumes; several processes: accelerate launch -m mm_adapter.cli",
+    )
+    _add_test_set(generate, "a run's coach/ or checkpoint-N folder; an export for --backend vllm")
+    generate.add_argument(
+        "--functions",
+        nargs="+",
+        choices=("commentary", "demonstration", "retrieval"),
+        default=["commentary", "demonstration", "retrieval"],
+    )
+    generate.add_argument("--backend", choices=("transformers", "vllm"), default="transformers")
+    generate.add_argument("--temperature", type=float, default=0.0, help="0 takes the most likely token")
+    generate.add_argument("--top-p", type=float, default=1.0)
+    generate.add_argument("--top-k", type=int, default=0, help="0 keeps all tokens")
+    generate.add_argument("--seed", type=int, default=0, help="what is drawn depends on it and on the tuple alone")
+    generate.set_defaults(run="mm_adapter.cli.predictions:run_generate")
+
+    retrieve = commands.add_parser(
+        "retrieve", help="rank the gallery by likelihood for every test tuple; as `generate`"
+    )
+    _add_test_set(retrieve, "a run's coach/ or checkpoint-N folder")
+    retrieve.set_defaults(run="mm_adapter.cli.predictions:run_retrieve")
+
     report = commands.add_parser("report", help="write a self-contained page about a finished run")
     report.add_argument("evaluation", type=Path, help="folder written by `mm-coach evaluate`")
     report.add_argument("out", type=Path, help="folder for index.html and metrics.json")
@@ -211,6 +269,21 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     report.add_argument("--tokenizer-training", type=Path, help="the tokenizer's training folder, for its curve")
     report.add_argument("--started", type=float, help="epoch seconds at which the whole run began")
     report.set_defaults(run="mm_adapter.cli.evaluation:run_report")
+
+
+def _add_test_set(parser: argparse.ArgumentParser, coach: str) -> None:
+    parser.add_argument("coach", type=Path, help=coach)
+    parser.add_argument("tuples", type=Path)
+    parser.add_argument("codes", type=Path, help="pose codes of the tuples")
+    parser.add_argument("out", type=Path, help="folder with one .jsonl per function")
+    parser.add_argument("--features", type=Path, help="feature store, unless the coach is pose-only")
+    parser.add_argument(
+        "--remarks", type=Path, help=".jsonl of tuple_id and text to ask about, instead of generated ones"
+    )
+    parser.add_argument(
+        "--gallery", choices=("activity", "all"), default="activity", help="which expert clips are ranked"
+    )
+    parser.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
 
 
 def _add_table(commands: argparse._SubParsersAction) -> None:

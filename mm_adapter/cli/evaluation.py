@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mm_adapter.cli.console import progress_bar
+from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.test_set import NEAREST_NEIGHBOUR, TestSet, coach_predictions, neighbour_predictions, score
 from mm_adapter.contrastive import CONFIG as MATCHER_CONFIG
 from mm_data.files import write_atomically
@@ -24,17 +24,11 @@ def run_evaluate(args: argparse.Namespace) -> None:
     test = TestSet.open(args.tuples, args.codes, args.features, args.gallery == "activity", args.max_tuples)
     if test.unusable:
         print(f"{test.unusable} test tuples left out: feature extraction rejected their clips")
-    with progress_bar() as progress:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            task = tasks.setdefault(stage, progress.add_task(stage, total=total) if stage not in tasks else None)
-            progress.update(task, completed=done)
-
+    with stage_progress() as progress:
         if str(args.coach) == NEAREST_NEIGHBOUR or (args.coach / MATCHER_CONFIG).is_file():
             predicted = neighbour_predictions(test, args.coach)
         else:
-            predicted = coach_predictions(test, args.coach, args.demonstrator, args.privileged, args.out, show)
+            predicted = coach_predictions(test, args.coach, args.demonstrator, args.privileged, args.out, progress)
     result, examples = score(test, predicted)
     args.out.mkdir(parents=True, exist_ok=True)
     write_atomically(args.out / "examples.json", json.dumps(examples))

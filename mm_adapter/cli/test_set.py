@@ -1,12 +1,13 @@
 """A test split with everything that predicting and scoring need; coaches and nearest neighbours go the same way."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from scipy.interpolate import interp1d
 from transformers import AutoTokenizer
 
@@ -16,9 +17,13 @@ from mm_adapter.contrastive import MatcherInputs, load_matcher
 from mm_adapter.dataset import without_rejected
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.neighbours import feature_space, matched_space, predict_by_neighbours
-from mm_adapter.inference.predict import Gallery, decode_codes, predict
+from mm_adapter.inference.predict import Functions, Progress, decode_codes, predict, read_predictions
+from mm_adapter.inference.retrieval import Gallery, rank_by_demonstration, rank_by_remark
 from mm_adapter.joints import JointStore
+from mm_adapter.manifest import COMPLETE
+from mm_adapter.run_directory import check_same_run, run_record, write_run_record
 from mm_data.features import FeatureStore, pooled_features
+from mm_data.hashing import sha256_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
 from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
@@ -88,12 +93,7 @@ class Predicted:
 
 
 def coach_predictions(
-    test: TestSet,
-    folder: Path,
-    demonstrator: Path | None,
-    privileged: bool,
-    out: Path,
-    progress: Callable[[str, int, int], None],
+    test: TestSet, folder: Path, demonstrator: Path | None, privileged: bool, out: Path, progress: Progress
 ) -> Predicted:
     """A coach's predictions, resuming from ``out``.
 
@@ -101,7 +101,7 @@ def coach_predictions(
         test: Test set.
         folder: The coach.
         demonstrator: Another coach for retrieval and poses, or None for the same one.
-        privileged: See `predict`.
+        privileged: Show the expert's clip or remark too (ExpertAF's full-sup).
         out: Where predictions are kept.
         progress: See `predict`.
     """
@@ -111,13 +111,34 @@ def coach_predictions(
         other, shows = open_coach(test, demonstrator)
         if not can_demonstrate(other):
             raise ValueError(f"{demonstrator} was not trained to demonstrate.")
-    records = predict(coach, test.tuples, test.gallery, test.training, out, shows, privileged, progress)
-    return Predicted(records, opened.pose_tokenizer, coach.model.dtype)
+    rank = partial(rank_by_demonstration, shows) if shows else partial(rank_by_remark, coach)
+    remarks = {t.tuple_id: t.summary for t in test.tuples} if privileged else None
+    begin_predictions(
+        out,
+        coach=sha256_of(folder / COMPLETE),
+        demonstrator=demonstrator and sha256_of(demonstrator / COMPLETE),
+        privileged=privileged,
+        gallery=test.gallery.digest,
+    )
+    predict(Functions(coach, shows, rank, remarks, privileged), test.tuples, test.gallery, test.training, out, progress)
+    return Predicted(read_predictions(out, test.tuples), opened.pose_tokenizer, coach.model.dtype)
+
+
+def begin_predictions(out: Path, **settings: Any) -> None:
+    """Notes what fills a folder of predictions.
+
+    Raises:
+        ValueError: It was begun with something else.
+    """
+    record = run_record(predictions=settings)
+    check_same_run(out, record, ["predictions"])
+    if PartialState().is_main_process:
+        write_run_record(out, record)
 
 
 def open_coach(test: TestSet, folder: Path) -> tuple[PretrainedCoach, Coach]:
     """A coach, and the same with the inputs that it was trained on."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = PartialState().device
     opened = PretrainedCoach.from_pretrained(folder, device, native_dtype(device))
     config = opened.model.config
     text = config.pose_form == "text"

@@ -1,46 +1,36 @@
-"""Greedy commentary and grammar-constrained pose generation."""
+"""Commentary and grammar-constrained pose generation with transformers."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from mm_adapter.dataset import ClipPoses, CoachCollator, Sample, with_features
+from mm_adapter.inference.sampling import GREEDY, PoseGrammar, Sampling, WordsOnly
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prompt
 from mm_data.features import FeatureStore
-from mm_tokenizers import PoseVocabulary
 from mm_tokenizers.codes import PoseCodeStore
 from mm_tokenizers.coordinates import text_to_poses
 
 
-class WordsOnly(LogitsProcessor):
-    """Commentary is words: pose tokens cannot be generated."""
+class Answers(Protocol):
+    """What answers questions about clips: `Coach`, or an engine that serves its export."""
 
-    def __init__(self, first_pose_id: int) -> None:
-        self.first_pose_id = first_pose_id
+    def comment(
+        self, learners: Sequence[str], experts: Sequence[str] | None = None, sampling: Sampling = GREEDY
+    ) -> Iterator[str]:
+        """Remarks."""
+        ...
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Masks everything from the first pose id on."""
-        scores[:, self.first_pose_id :] = -torch.inf
-        return scores
-
-
-class PoseGrammar(LogitsProcessor):
-    """Only what the clip grammar allows at each position, so a malformed sequence cannot be generated."""
-
-    def __init__(self, vocabulary: PoseVocabulary, prompt_length: int) -> None:
-        self.vocabulary, self.prompt_length = vocabulary, prompt_length
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Masks what the grammar forbids at the next position."""
-        allowed = self.vocabulary.allowed(input_ids.shape[1] - self.prompt_length)
-        masked = torch.full_like(scores, -torch.inf)
-        masked[:, allowed.start : allowed.stop] = scores[:, allowed.start : allowed.stop]
-        return masked
+    def demonstrate(
+        self, learners: Sequence[str], remarks: Sequence[str], sampling: Sampling = GREEDY
+    ) -> Iterator[np.ndarray | None]:
+        """Corrected poses."""
+        ...
 
 
 class Coach:
@@ -97,13 +87,15 @@ class Coach:
         samples: Sequence[Sample],
         limit: int,
         stop: list[int] | None,
-        processors: Callable[[int], LogitsProcessor],
+        grammar: Callable[[int], LogitsProcessor],
+        sampling: Sampling,
     ) -> Tensor:
         batch = self.inputs(samples)
         length = batch["input_ids"].shape[1]
         config = GenerationConfig(max_new_tokens=limit, do_sample=False, eos_token_id=stop, pad_token_id=self.pad_id)
+        processors = [grammar(length), *sampling.processors([sample["sample_id"] for sample in samples])]
         out = self.model.generate(  # pyright: ignore[reportAttributeAccessIssue]
-            **batch, generation_config=config, logits_processor=LogitsProcessorList([processors(length)])
+            **batch, generation_config=config, logits_processor=LogitsProcessorList(processors)
         )
         return out[:, length:]  # type: ignore[index]
 
@@ -111,6 +103,7 @@ class Coach:
         self,
         learners: Sequence[str],
         experts: Sequence[str] | None = None,
+        sampling: Sampling = GREEDY,
         batch_size: int = 16,
         max_new_tokens: int = 64,
     ) -> Iterator[str]:
@@ -119,18 +112,25 @@ class Coach:
         Args:
             learners: Their clips.
             experts: The experts' clips too, for "full-sup" of ExpertAF's Table 1; without them it is Eq. 1.
+            sampling: How tokens are drawn.
             batch_size: Clips at a time.
             max_new_tokens: Limit.
         """
         asked = list(zip(learners, experts or [None] * len(learners), strict=True))
         for batch in _batches(asked, batch_size):
             samples = [self.prompt(commentary_prompt(learner, expert), learner) for learner, expert in batch]
-            yield from self._words(samples, max_new_tokens)
+            yield from self._words(samples, max_new_tokens, sampling)
 
     def demonstrate(
-        self, learners: Sequence[str], remarks: Sequence[str], batch_size: int = 16
+        self, learners: Sequence[str], remarks: Sequence[str], sampling: Sampling = GREEDY, batch_size: int = 16
     ) -> Iterator[np.ndarray | None]:
         """Corrected poses (Eq. 3), conditioned on remarks.
+
+        Args:
+            learners: Their clips.
+            remarks: What was said about them.
+            sampling: How tokens are drawn.
+            batch_size: Clips at a time.
 
         Yields:
             Codes ``[T, M]``, which the grammar keeps well-formed. From a coach that writes poses as text, joints
@@ -141,21 +141,21 @@ class Coach:
             samples = [self.prompt(demonstration_prompt(learner, remark), learner) for learner, remark in batch]
             if clip.pose_form == "text":
                 longest = max(len(self.processor.answer_ids(self.poses[learner])) for learner, _ in batch)
-                for text in self._words(samples, 2 * longest):
+                for text in self._words(samples, 2 * longest, sampling):
                     try:
                         yield text_to_poses(text, clip.frames)
                     except ValueError:
                         yield None
                 continue
             generated = self._generate(
-                samples, vocabulary.clip_length, None, lambda length: PoseGrammar(vocabulary, length)
+                samples, vocabulary.clip_length, None, lambda length: PoseGrammar(vocabulary, length), sampling
             )
             for row in generated:
                 yield vocabulary.parse(row.tolist())
 
-    def _words(self, samples: Sequence[Sample], limit: int) -> Iterator[str]:
+    def _words(self, samples: Sequence[Sample], limit: int, sampling: Sampling) -> Iterator[str]:
         words_only = WordsOnly(self.model.config.first_pose_id)
-        for row in self._generate(samples, limit, self.processor.end_of_turn_ids, lambda _: words_only):
+        for row in self._generate(samples, limit, self.processor.end_of_turn_ids, lambda _: words_only, sampling):
             yield self.processor.tokenizer.decode(row, skip_special_tokens=True).strip()  # type: ignore[union-attr]
 
 

@@ -1,96 +1,121 @@
-"""Exact likelihoods of many candidates behind one prefix, in one forward pass per row.
+"""Exact likelihoods of many candidates behind one prefix, which runs through the model once.
 
-The prefix is computed once; all candidates are packed behind it with a block mask (each sees the prefix and itself) and
-positions that restart after the prefix. ``P`` prefix length, ``C`` candidate length.
+Candidates are packed into one row behind the prefix's cached keys and values, at positions that restart after it; attention
+takes each with the prefix and itself alone (`packed_attention`), so there are neither copies of the cache per candidate nor
+a mask over the row. A candidate's first token is predicted by the last prefix position. Engines that serve text compute
+prompt log-probabilities without their prefix cache (vLLM's documentation says so), so this one is kept here.
+
+``P`` tokens of the prefix, ``N`` candidates, ``C`` tokens of one.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
+from mm_adapter.configuration import CoachConfig
 from mm_adapter.dataset import Sample
 from mm_adapter.inference.generation import Coach
+from mm_adapter.loss import CHUNK
+from mm_adapter.packed_attention import PACKED_SDPA
 
 
 @dataclass(frozen=True)
 class CandidateScores:
-    """Log-likelihoods per candidate: summed over its tokens, and per token ``[C]``."""
+    """Log-likelihoods per candidate: summed over its tokens ``[N]``, and per token, ``[C]`` each."""
 
     total: Tensor
     per_token: list[Tensor]
 
     @property
     def mean(self) -> Tensor:
-        """Mean log-likelihood per token, the default ranking score."""
+        """Mean log-likelihood per token ``[N]``, the default ranking score."""
         return torch.stack([tokens.mean() for tokens in self.per_token])
 
 
 @torch.inference_mode()
-def score_candidates(
-    coach: Coach, prompt: Sample, candidates: Sequence[list[int]], max_row: int = 4096
+def score(
+    coach: Coach, prefix: Sample, candidates: Sequence[Sequence[int] | str], memory_gib: float = 1.0
 ) -> CandidateScores:
-    """Log p(candidate | prompt) for every candidate.
+    """Log p(candidate | prefix) for every candidate.
 
     Args:
         coach: The coach.
-        prompt: As `Coach.prompt` made it.
-        candidates: Token ids of each candidate.
-        max_row: Longest packed row in tokens; more candidates go into further rows.
+        prefix: As `Coach.prompt` made it.
+        candidates: Token ids (`CoachProcessor.answer_ids` gives a pose sequence's), or words.
+        memory_gib: Cache, activations and logits of the candidates that run at once; one candidate always runs.
 
     Raises:
-        ValueError: A candidate is empty, or does not fit a row with the prompt.
+        ValueError: A candidate is empty.
     """
-    prefix = len(prompt["input_ids"])
-    rows: list[list[int]] = []
-    used = 0
-    for index, candidate in enumerate(candidates):
-        if not candidate:
-            raise ValueError(f"Candidate {index} has no tokens.")
-        if prefix + len(candidate) > max_row:
-            raise ValueError(
-                f"Prompt ({prefix} tokens) and candidate {index} ({len(candidate)}) exceed the row limit of {max_row}."
-            )
-        if not rows or used + len(candidate) > max_row:
-            rows.append([])
-            used = prefix
-        rows[-1].append(index)
-        used += len(candidate)
-    per_token: list[Tensor] = [torch.empty(0)] * len(candidates)
-    for members in rows:
-        scored = _score_row(coach, prompt, [candidates[i] for i in members])
-        for index, tokens in zip(members, scored, strict=True):
-            per_token[index] = tokens
+    tokenizer = coach.processor.tokenizer
+    ids = [tokenizer.encode(c, add_special_tokens=False) if isinstance(c, str) else list(c) for c in candidates]
+    if empty := [index for index, candidate in enumerate(ids) if not candidate]:
+        raise ValueError(f"Candidates {empty} of {len(ids)} have no tokens.")
+    model, inputs = coach.model, coach.inputs([prefix])
+    if model.language_model.config._attn_implementation != PACKED_SDPA:
+        raise ValueError(f"Scoring needs a language model that was loaded with attn_implementation={PACKED_SDPA!r}.")
+    embeddings = model.embed(inputs["input_ids"], inputs.get("ego_features"), inputs.get("exo_features"))
+    known = model.language_model.get_decoder()(inputs_embeds=embeddings, use_cache=True)
+    length = embeddings.shape[1]
+    first = model.logits(known.last_hidden_state[0, -1:]).float().log_softmax(-1)[0].cpu()
+    per_token: list[Tensor] = [torch.empty(0)] * len(ids)
+    for members in _chunks(
+        [len(candidate) for candidate in ids], _positions(model.config, embeddings.dtype, memory_gib)
+    ):
+        rows = _score_row(coach, known.past_key_values, length, [ids[index] for index in members])
+        for index, later in zip(members, rows, strict=True):
+            per_token[index] = torch.cat([first[ids[index][:1]], later])
     return CandidateScores(torch.stack([tokens.sum() for tokens in per_token]), per_token)
 
 
-def _score_row(coach: Coach, prompt: Sample, candidates: list[list[int]]) -> list[Tensor]:
+def _score_row(coach: Coach, cache: DynamicCache, length: int, candidates: list[list[int]]) -> list[Tensor]:
+    """Log-likelihoods of every token but the first; leaves the cache as it was."""
+    read = [candidate[:-1] for candidate in candidates if len(candidate) > 1]
+    if not read:
+        return [torch.empty(0)] * len(candidates)
     model = coach.model
-    inputs = coach.inputs([prompt])
-    device, prefix = model.device, inputs["input_ids"].shape[1]
-    lengths = [len(c) for c in candidates]
-    flat = torch.tensor([token for c in candidates for token in c], device=device)
-    ids = torch.cat([inputs["input_ids"][0], flat])[None]
-    starts = torch.tensor([0, *lengths[:-1]], device=device).cumsum(0)
-    owner = torch.repeat_interleave(torch.arange(len(lengths), device=device), torch.tensor(lengths, device=device))
-    positions = torch.cat(
-        [torch.arange(prefix, device=device), prefix + torch.arange(len(flat), device=device) - starts[owner]]
-    )
-    # Segment -1 is the prefix: everybody sees it; candidates otherwise see only themselves.
-    segment = torch.cat([torch.full((prefix,), -1, device=device), owner])
-    order = torch.arange(len(segment), device=device)
-    sees = (order[None] <= order[:, None]) & ((segment[None] == -1) | (segment[None] == segment[:, None]))
-    embeddings = model.embed(ids, inputs.get("ego_features"), inputs.get("exo_features"))
-    mask = torch.zeros(sees.shape, dtype=embeddings.dtype, device=device).masked_fill_(
-        ~sees, torch.finfo(embeddings.dtype).min
-    )
+    row = torch.tensor([[token for tokens in read for token in tokens]], device=model.device)
+    wanted = torch.tensor([token for candidate in candidates for token in candidate[1:]], device=model.device)
+    positions = torch.cat([torch.arange(length, length + len(tokens)) for tokens in read])[None].to(model.device)
     hidden = model.language_model.get_decoder()(
-        inputs_embeds=embeddings, attention_mask=mask[None, None], position_ids=positions[None], use_cache=False
+        inputs_embeds=model.embed(row, None, None),
+        attention_mask=row.new_zeros(1, 1, 1, 1),  # transformers would build one over the whole row
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        sample_lengths=[len(tokens) for tokens in read],
     ).last_hidden_state[0]
-    # Each candidate's first token is predicted by the last prefix position, the others by their predecessor.
-    predictor = prefix + torch.arange(len(flat), device=device) - 1
-    predictor[starts] = prefix - 1
-    logits = model.logits(hidden[predictor]).float()
-    chosen = logits.gather(-1, flat[:, None])[:, 0] - logits.logsumexp(-1)
-    return list(chosen.cpu().split(lengths))
+    cache.crop(-row.shape[1])
+    likely = [
+        model.logits(states).float().log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+        for states, targets in zip(hidden.split(CHUNK), wanted.split(CHUNK), strict=True)
+    ]
+    return list(torch.cat(likely).cpu().split([len(candidate) - 1 for candidate in candidates]))
+
+
+def _chunks(lengths: Sequence[int], positions: int) -> Iterator[list[int]]:
+    """Indices of candidates that run together, similar lengths side by side, longest first."""
+    chunk: list[int] = []
+    used = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if chunk and used + lengths[index] > positions:
+            yield chunk
+            chunk, used = [], 0
+        chunk.append(index)
+        used += lengths[index]
+    if chunk:
+        yield chunk
+
+
+def _positions(config: CoachConfig, dtype: torch.dtype, memory_gib: float) -> int:
+    """Candidate tokens that fit: their cache, a layer's activations, and the logits of a chunk in float32, twice."""
+    text = config.text_config
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    cached = 2 * text.num_hidden_layers * text.num_key_value_heads * head
+    active = 6 * text.hidden_size + 3 * text.intermediate_size
+    logits = 2 * 4 * CHUNK * config.num_predictable
+    return max(1, math.floor((memory_gib * 2**30 - logits) / ((cached + active) * dtype.itemsize)))

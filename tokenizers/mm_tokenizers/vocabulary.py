@@ -4,6 +4,7 @@ A clip of T frames is ``T·(M + 1) + 1`` tokens: M codes and a frame end per fra
 published size of 10 × 34).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,3 +99,31 @@ class PoseVocabulary:
                 )
         grid = np.asarray(ids[:-1]).reshape(self.frames, self.tokens_per_frame + 1)
         return grid[:, :-1] - self.first_id
+
+
+def parse_text(text: str) -> np.ndarray:
+    """Pose tokens as text, of any number of frames, to codes ``[T, M]``; strict, nothing is repaired.
+
+    Raises:
+        ValueError: Something is no pose token, frames differ in length, or an end is missing; says where.
+    """
+    names = _TOKEN.findall(text)
+    if rest := _TOKEN.sub("", text).strip():
+        raise ValueError(f"Pose tokens hold something else: {rest[:40]!r}.")
+    if not names or names[-1] != SEQUENCE_END or SEQUENCE_END in names[:-1]:
+        raise ValueError(f"A pose sequence ends in one {SEQUENCE_END}; this one has {names.count(SEQUENCE_END)}.")
+    frames: list[list[int]] = [[]]
+    for name in names[:-1]:
+        if name == FRAME_END:
+            frames.append([])
+        else:
+            frames[-1].append(int(name.removeprefix("<|pose_").removesuffix("|>")))
+    if frames.pop():
+        raise ValueError(f"The last frame does not end in {FRAME_END}.")
+    lengths = [len(frame) for frame in frames]
+    if len(set(lengths)) != 1 or not lengths[0]:
+        raise ValueError(f"Frames have {sorted(set(lengths))} pose tokens; all have to have the same number.")
+    return np.array(frames)
+
+
+_TOKEN = re.compile(r"<\|pose_(?:\d+|frame_end|end)\|>")

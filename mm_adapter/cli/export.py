@@ -1,0 +1,25 @@
+"""`mm-coach export`."""
+
+import argparse
+
+import torch
+
+from mm_adapter.base_models import native_dtype
+from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.export import export_coach
+from mm_adapter.internvideo2 import build_encoder
+
+
+def run_export(args: argparse.Namespace) -> None:
+    """Merges, writes and proves."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = native_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
+    coach = PretrainedCoach.from_pretrained(args.coach, device, dtype)
+    encoder = None
+    if args.encoder:
+        encoder = build_encoder(args.encoder, args.weights, args.frames, args.image_size)
+    proof = export_coach(coach, args.out, args.layout, encoder)
+    print(
+        f"{args.out}: {args.layout} layout in {proof['dtype']}; log-probabilities differ by at most {proof['largest_difference']:.2g} "
+        f"(bound {proof['bound']}) at {proof['positions']} positions, the most likely token is the same at {proof['same_most_likely_token']:.1%}"
+    )

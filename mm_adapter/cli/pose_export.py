@@ -1,0 +1,81 @@
+"""`mm-coach poses export`: poses of any origin as joints, BVH or a drawing."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mm_data.motion.bvh_writer import write_bvh
+from mm_data.motion.drawing import ENDINGS, draw
+from mm_data.safe_load import load_archive, load_array
+from mm_tokenizers import PoseTokenizer, canonical_poses, load_tokenizer, numpy_codec
+from mm_tokenizers.vocabulary import parse_text
+
+
+def run_export_poses(args: argparse.Namespace) -> None:
+    """Reads, decodes and writes."""
+    tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else None
+    joints = read_joints(args.source, tokenizer, args.item)
+    if args.out.suffix == ".npy":
+        np.save(args.out, joints)
+    elif args.out.suffix == ".bvh":
+        write_bvh(args.out, joints, args.fps)
+    elif args.out.suffix in ENDINGS:
+        shown = {"shown": (joints, "#0a7d4f")}
+        if args.against:
+            shown = {"learner": (read_joints(args.against, tokenizer, args.item), "#c2410c"), **shown}
+        draw(args.out, shown, args.fps)
+    else:
+        raise ValueError(f"{args.out}: give a file that ends in .npy, .bvh, {', '.join(ENDINGS)}.")
+    print(f"{args.out}: {len(joints)} frames")
+
+
+def read_joints(path: Path, tokenizer: PoseTokenizer | None, item: str | None) -> np.ndarray:
+    """Canonical joints ``[T, 17, 3]`` in metres.
+
+    Args:
+        path: ``.npy`` of joints, ``.npz`` or ``.jsonl`` of codes as our commands write them, or ``.txt`` of pose tokens.
+        tokenizer: Decodes codes.
+        item: Clip or tuple to take where a file holds several.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Unknown kind of file, no tokenizer, unknown item, or tokens that are no pose sequence.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist.")
+    if path.suffix == ".npy":
+        poses = load_array(path)
+        if poses.ndim != 3 or poses.shape[1] != 17 or poses.shape[2] not in (3, 4):
+            raise ValueError(f"{path} has shape {poses.shape}; [T, 17, 3] or [T, 17, 4] is needed.")
+        if poses.shape[2] == 3:
+            poses = np.concatenate([poses, np.ones_like(poses[..., :1])], axis=-1)
+        found = canonical_poses(poses)
+        return np.where(found[..., 3:] > 0, found[..., :3], np.nan)
+    if path.suffix == ".jsonl":
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        chosen = [r for r in records if item in (None, r["tuple_id"])]
+        if not chosen:
+            raise ValueError(
+                f"{path} has no item {item!r}; it has {records[0]['tuple_id']} and {len(records) - 1} others."
+            )
+        if "pose_joints" in chosen[0]:
+            return np.array(chosen[0]["pose_joints"])[..., :3]
+        codes = np.array(chosen[0]["pose_codes"])
+    elif path.suffix == ".npz":
+        codes = load_archive(path)["codes"]
+    elif path.suffix == ".txt":
+        codes = parse_text(path.read_text())
+    else:
+        raise ValueError(f"{path}: give .npy of joints, .npz or .jsonl of codes, or .txt of pose tokens.")
+    if tokenizer is None:
+        raise ValueError(
+            f"{path} holds pose tokens; give the --tokenizer that made them (an export has one in pose_tokenizer/)."
+        )
+    shape = tokenizer.architecture
+    if codes.ndim != 2 or codes.shape[1] != shape.num_tokens or codes.min() < 0 or codes.max() >= shape.num_codes:
+        raise ValueError(
+            f"{path}: codes of shape {codes.shape} between {codes.min()} and {codes.max()}; this tokenizer has {shape.num_tokens} tokens per frame and {shape.num_codes} codes."
+        )
+    return numpy_codec(tokenizer)[1](codes)

@@ -1,0 +1,118 @@
+"""`mm-coach generate` and `mm-coach retrieve`: a test split's answers and rankings in one schema, whatever the backend."""
+
+import argparse
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import PartialState
+from rich.console import Console
+from rich.table import Table
+
+from mm_adapter.cli.console import stage_progress
+from mm_adapter.cli.test_set import TestSet, begin_predictions, can_demonstrate, open_coach
+from mm_adapter.inference.engine import EngineCoach
+from mm_adapter.inference.predict import Functions, predict
+from mm_adapter.inference.retrieval import rank_by_demonstration, rank_by_remark
+from mm_adapter.inference.sampling import Sampling
+from mm_adapter.manifest import COMPLETE
+from mm_data.hashing import sha256_of
+from mm_data.jsonl import read_records
+from mm_eval.retrieval import chance_recall, ranks
+
+CUTS = (1, 5, 10, 50)
+
+
+def run_generate(args: argparse.Namespace) -> None:
+    """Comments and demonstrates, and ranks where asked."""
+    sampling = Sampling(args.temperature, args.top_p, args.top_k, args.seed)
+    test = _open(args)
+    engine = args.backend == "vllm"
+    if engine:
+        coach: Any = EngineCoach(args.coach, test.codes, test.features)
+        shows, rank = coach, coach.rank
+    else:
+        opened, coach = open_coach(test, args.coach)
+        shows = coach if can_demonstrate(opened) else None
+        rank = partial(rank_by_demonstration, shows) if shows else partial(rank_by_remark, coach)
+    if shows is None and "demonstration" in args.functions:
+        raise ValueError(f"{args.coach} was trained to comment alone; give --functions commentary.")
+    functions = Functions(
+        coach if "commentary" in args.functions else None,
+        shows if "demonstration" in args.functions else None,
+        rank if "retrieval" in args.functions else None,
+        _remarks(args.remarks),
+        sampling=sampling,
+    )
+    _predict(args, test, functions, backend=args.backend, sampling=vars(sampling))
+    print(f"{args.out}: {', '.join(f'{name}.jsonl' for name in args.functions)}, {len(test.tuples)} tuples")
+
+
+def run_retrieve(args: argparse.Namespace) -> None:
+    """Ranks and prints how well."""
+    test = _open(args)
+    remarks = _remarks(args.remarks)
+    opened, coach = open_coach(test, args.coach)
+    rank = partial(rank_by_demonstration if can_demonstrate(opened) else rank_by_remark, coach)
+    functions = Functions(None if remarks else coach, None, rank, remarks)
+    _predict(args, test, functions)
+    if not PartialState().is_main_process:
+        return
+    records = [json.loads(line) for line in (args.out / "retrieval.jsonl").read_text().splitlines()]
+    asked = {t.tuple_id for t in test.tuples}
+    _print_ranking([record for record in records if record["tuple_id"] in asked])
+
+
+def _open(args: argparse.Namespace) -> TestSet:
+    test = TestSet.open(args.tuples, args.codes, args.features, args.gallery == "activity", args.max_tuples)
+    if test.unusable and PartialState().is_main_process:
+        print(f"{test.unusable} test tuples left out: feature extraction rejected their clips")
+    return test
+
+
+def _remarks(path: Path | None) -> dict[str, str] | None:
+    """``tuple_id`` and ``text`` per line, as `generate` writes commentary."""
+    if path is None:
+        return None
+    records, torn = read_records(path)
+    if torn or not records or any(not {"tuple_id", "text"} <= record.keys() for record in records):
+        raise ValueError(
+            f"{path}: every line has to be a record with tuple_id and text; {torn} of {len(records) + torn} cannot be read."
+        )
+    return {record["tuple_id"]: record["text"] for record in records}
+
+
+def _predict(args: argparse.Namespace, test: TestSet, functions: Functions, **settings: Any) -> None:
+    begin_predictions(
+        args.out,
+        coach=sha256_of(args.coach / COMPLETE),
+        gallery=test.gallery.digest,
+        remarks=args.remarks and sha256_of(args.remarks),
+        **settings,
+    )
+    with stage_progress(quiet=not PartialState().is_main_process) as progress:
+        predict(functions, test.tuples, test.gallery, test.training, args.out, progress)
+
+
+def _print_ranking(records: list[dict[str, Any]]) -> None:
+    clips = sorted({clip for record in records for clip in record["scores"]})
+    column = {clip: index for index, clip in enumerate(clips)}
+    positives = np.array([column[record["positive"]] for record in records])
+    candidates = np.zeros((len(records), len(clips)), bool)
+    table = Table(title=f"{len(records)} queries", title_justify="left")
+    for heading in ("score", *(f"R@{k}" for k in CUTS), "median rank"):
+        table.add_column(heading, justify="left" if heading == "score" else "right")
+    for name, title in (("pmi", "mean log-likelihood − prior"), ("scores", "mean log-likelihood")):
+        scores = np.full(candidates.shape, -np.inf)
+        for row, record in enumerate(records):
+            for clip, value in record[name].items():
+                scores[row, column[clip]] = value
+        candidates = np.isfinite(scores)
+        found = ranks(scores, positives, candidates)
+        table.add_row(title, *(f"{np.mean(found <= k):.3f}" for k in CUTS), f"{np.median(found):.1f}")
+    sizes = candidates.sum(1)
+    chance = [f"{chance_recall(sizes, k):.3f}" for k in CUTS]
+    table.add_row(f"chance (gallery {np.median(sizes):.0f})", *chance, f"{np.median((sizes + 1) / 2):.1f}")
+    Console().print(table)

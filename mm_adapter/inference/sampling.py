@@ -1,0 +1,125 @@
+"""What may be generated, and how it is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from mm_data.hashing import uniform
+from mm_tokenizers import PoseVocabulary
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: 0 takes the most likely token.
+        top_p: Smallest set of tokens with this probability; 1 keeps all.
+        top_k: This many most likely tokens; 0 keeps all.
+        seed: Together with the sample's id it fixes what is drawn, whatever shares the batch.
+
+    Raises:
+        ValueError: A value outside its range.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise ValueError(
+                f"temperature {self.temperature} (0 or more), top_p {self.top_p} (above 0, at most 1) and top_k {self.top_k} (0 or more) cannot be used."
+            )
+
+    def processors(self, sample_ids: Sequence[str]) -> list[LogitsProcessor]:
+        """To run behind a grammar, for a batch of these samples. Greedy search over the result is a draw."""
+        if self.temperature == 0:
+            return []
+        chosen: list[LogitsProcessor] = [TemperatureLogitsWarper(self.temperature)]
+        if self.top_k:
+            chosen.append(TopKLogitsWarper(self.top_k))
+        if self.top_p < 1:
+            chosen.append(TopPLogitsWarper(self.top_p))
+        return [*chosen, GumbelNoise(self.seed, sample_ids)]
+
+
+GREEDY = Sampling()
+
+
+class GumbelNoise(LogitsProcessor):
+    """Adds Gumbel noise, whose maximum is distributed as a draw from the softmax.
+
+    Every sample has a generator of its own, so what is drawn depends neither on its neighbours nor on where a run was
+    interrupted.
+
+    Args:
+        seed: Of the run.
+        sample_ids: One per row.
+    """
+
+    def __init__(self, seed: int, sample_ids: Sequence[str]) -> None:
+        self.generators = [torch.Generator().manual_seed(int(uniform(f"{seed}/{name}") * 2**53)) for name in sample_ids]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Noisy scores ``[B, V]``."""
+        drawn = torch.stack([torch.rand(scores.shape[1], generator=g) for g in self.generators])
+        return scores - (-drawn.clamp_min(1e-20).log()).log().to(scores)
+
+
+class WordsOnly(LogitsProcessor):
+    """Commentary is words: pose tokens cannot be generated."""
+
+    def __init__(self, first_pose_id: int) -> None:
+        self.first_pose_id = first_pose_id
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Masks everything from the first pose id on."""
+        scores[:, self.first_pose_id :] = -torch.inf
+        return scores
+
+
+class PoseGrammar(LogitsProcessor):
+    """Only what the clip grammar allows at each position, so a malformed sequence cannot be generated."""
+
+    def __init__(self, vocabulary: PoseVocabulary, prompt_length: int) -> None:
+        self.vocabulary, self.prompt_length = vocabulary, prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Masks what the grammar forbids at the next position."""
+        allowed = self.vocabulary.allowed(input_ids.shape[1] - self.prompt_length)
+        masked = torch.full_like(scores, -torch.inf)
+        masked[:, allowed.start : allowed.stop] = scores[:, allowed.start : allowed.stop]
+        return masked
+
+
+class AnswerGrammar:
+    """What may come next in an answer whose kind is open: words without pose tokens, or one pose sequence and the end.
+
+    Args:
+        vocabulary: Pose tokens.
+        ends: Ids that end a turn.
+        kind: ``any`` lets the first token decide; ``words`` and ``poses`` fix it.
+    """
+
+    def __init__(self, vocabulary: PoseVocabulary, ends: Sequence[int], kind: str = "any") -> None:
+        self.vocabulary, self.ends, self.kind = vocabulary, list(ends), kind
+
+    def __call__(self, output_ids: Sequence[int], logits: Tensor) -> Tensor:
+        """Masks the logits ``[V]`` of the token after ``output_ids``."""
+        first, shape = self.vocabulary.first_id, self.vocabulary
+        poses = self.kind == "poses" or (self.kind == "any" and len(output_ids) > 0 and output_ids[0] >= first)
+        masked = torch.full_like(logits, -torch.inf)
+        if not poses:
+            stop = shape.frame_end_id if self.kind == "any" and not output_ids else first
+            masked[:stop] = logits[:stop]
+        elif len(output_ids) < shape.clip_length:
+            allowed = shape.allowed(len(output_ids))
+            masked[allowed.start : allowed.stop] = logits[allowed.start : allowed.stop]
+        else:
+            masked[self.ends] = logits[self.ends]
+        return masked

@@ -1,0 +1,1 @@
+"""Serving an exported coach: vLLM's plugin, and what stands in front of it."""

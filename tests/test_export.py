@@ -1,0 +1,140 @@
+"""Exports: the coach's log-probabilities, its prompts through the chat template, proof, card and hashes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_coach import TinyCoach, batch_of, perturb
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.cli import main as mm_coach
+from mm_adapter.export import QUANTIZED_BOUND, check_export, export_coach, open_encoder, open_llama
+from mm_adapter.internvideo2 import build_encoder
+from mm_adapter.processing import CoachProcessor
+from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, commentary_prompt, demonstration_prompt
+
+
+def pretrained(coach: TinyCoach) -> PretrainedCoach:
+    perturb(coach)
+    return PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {"schedule": {"max_steps": 1}})
+
+
+@pytest.mark.parametrize(
+    ("mode", "pose_input", "quantization"),
+    [("mappers", "mapper", None), ("lora", "rows", None), ("full", "mapper", None), ("lora", "mapper", "nf4")],
+)
+@torch.no_grad()
+def test_an_export_gives_the_coachs_log_probabilities(
+    tiny: Path, tmp_path: Path, mode: str, pose_input: str, quantization: str | None
+) -> None:
+    coach = TinyCoach(tiny, mode, pose_input, video=False, quantization=quantization)
+    proof = export_coach(pretrained(coach), tmp_path / "export", "llama")
+    bound = QUANTIZED_BOUND if quantization else 1e-3
+    assert proof["largest_difference"] < bound == proof["bound"] and proof["same_most_likely_token"] > 0.98
+    llama = AutoModelForCausalLM.from_pretrained(tmp_path / "export")  # as any engine would
+    batch = batch_of(coach, ["dialogue"], count=2)
+    ours = coach.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.log_softmax(-1)
+    theirs = llama(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.log_softmax(-1)
+    shown = batch["attention_mask"].bool()
+    torch.testing.assert_close(theirs[shown], ours[shown], atol=bound, rtol=0)
+    assert not llama.config.tie_word_embeddings and llama.config.vocab_size == coach.model.config.num_predictable
+
+
+@pytest.mark.parametrize("layout", ["coach", "llama"])
+def test_tokenizer_of_an_export(coach: TinyCoach, tmp_path: Path, layout: str) -> None:
+    export_coach(pretrained(coach), tmp_path / "export", layout)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "export")
+    vocabulary = coach.processor.vocabulary
+    ids = vocabulary.to_ids(coach.codes[coach.test[0].learner.clip_id])
+    text = tokenizer.decode(ids, skip_special_tokens=True)
+    assert "<|pose_end|>" in text, "pose tokens are shown"
+    assert tokenizer.encode(text, add_special_tokens=False) == ids, "and read back"
+    assert len(tokenizer) == open_llama(tmp_path / "export").config.vocab_size
+    loaded = CoachProcessor.load(tmp_path / "export", coach.model.config.clip_format)
+    assert loaded.vocabulary == vocabulary
+
+
+def parts(*contents: Any) -> list[dict[str, Any]]:
+    return [{"type": "video"} if content is None else {"type": "text", "text": content} for content in contents]
+
+
+def test_the_chat_template_renders_what_training_saw(coach: TinyCoach, tmp_path: Path) -> None:
+    export_coach(pretrained(coach), tmp_path / "export", "coach")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "export")
+    clip, config = coach.test[0].learner.clip_id, coach.model.config
+    poses = coach.processor._poses(coach.codes[clip])
+    question = {"role": "user", "content": parts(poses, None, None, ASK_COMMENTARY)}
+    answered = [
+        question,
+        {"role": "assistant", "content": "Bend the knees."},
+        {"role": "user", "content": ASK_DEMONSTRATION},
+    ]
+    for messages, prompt in (
+        ([question], commentary_prompt(clip)),
+        (answered, demonstration_prompt(clip, "Bend the knees.")),
+    ):
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        views = "<|ego_video|>" * config.video_tokens + "<|exo_video|>" * config.video_tokens
+        ids = tokenizer.encode(text.replace("<|ego_video|>" * 2, views), add_special_tokens=False)
+        assert ids == coach.processor.encode_prompt(prompt, coach.codes.__getitem__, "x").input_ids
+    export_coach(pretrained(coach), tmp_path / "plain", "llama")
+    plain = AutoTokenizer.from_pretrained(tmp_path / "plain")
+    with pytest.raises(Exception, match="without video"):
+        plain.apply_chat_template([question], tokenize=False)
+
+
+def test_the_encoder_is_packed_only_if_it_is_the_coachs(coach: TinyCoach, tmp_path: Path) -> None:
+    opened = pretrained(coach)
+    with pytest.raises(ValueError, match="another encoder or has other weights"):
+        export_coach(opened, tmp_path / "wrong", "coach", build_encoder("tiny", None, seed=1))
+    encoder, name = build_encoder("tiny", None)
+    export_coach(opened, tmp_path / "export", "coach", (encoder, name))
+    again = open_encoder(tmp_path / "export")
+    assert again is not None and again[1]["name"] == name
+    video = torch.rand(1, 3, encoder.config.frames, encoder.config.image_size, encoder.config.image_size)
+    found, expected = again[0](video, again[1]["grid"]), encoder(video, again[1]["grid"])
+    assert torch.equal(found["tokens"], expected["tokens"])
+    assert found["tokens"].shape[1:] == (coach.model.config.video_tokens, coach.model.config.video_width)
+
+
+def test_a_changed_export_is_refused(coach: TinyCoach, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    export_coach(pretrained(coach), folder, "coach")
+    check_export(folder)
+    card = (folder / "README.md").read_text()
+    assert "largest" not in card and "log-probabilities within" in card and str(tmp_path) not in card
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][0] += 1.0
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"model\.safetensors was changed"):
+        check_export(folder)
+    export_coach(pretrained(coach), tmp_path / "second", "coach")
+    manifest = json.loads((tmp_path / "second" / "complete.json").read_text())
+    manifest["files"]["config.json"]["sha256"] = "0" * 64
+    (tmp_path / "second" / "complete.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"config\.json was changed"):
+        check_export(tmp_path / "second")
+
+
+def test_an_export_that_differs_is_not_left_behind(
+    coach: TinyCoach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = pretrained(coach)
+    monkeypatch.setattr(coach.model, "logits", lambda hidden: torch.randn(1, hidden.shape[1], 600))
+    with pytest.raises((ValueError, RuntimeError)):
+        export_coach(opened, tmp_path / "export", "coach")
+    assert not (tmp_path / "export" / "complete.json").exists()
+
+
+def test_the_command_refuses_a_folder_in_use(
+    coach: TinyCoach, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrained(coach).save_pretrained(tmp_path / "coach")
+    assert mm_coach(["export", str(tmp_path / "coach"), str(tmp_path / "out"), "--layout", "llama"]) == 0
+    assert "log-probabilities differ by at most" in capsys.readouterr().out
+    assert mm_coach(["export", str(tmp_path / "coach"), str(tmp_path / "out")]) == 2
+    assert "is not empty" in capsys.readouterr().err
