@@ -134,7 +134,7 @@ def merged_weights(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tens
             continue
         weight = _dense(base)
         if isinstance(module, LoraLayer):
-            weight = weight.float() + module.get_delta_weight("default").float()
+            weight = weight.float() + module.get_delta_weight("default").float()  # type: ignore[attr-defined]
         merged[f"{name}.weight"] = weight.to("cpu", dtype)
     return merged
 

@@ -138,7 +138,7 @@ def begin_predictions(out: Path, **settings: Any) -> None:
 
 def open_coach(test: TestSet, folder: Path) -> tuple[PretrainedCoach, Coach]:
     """A coach, and the same with the inputs that it was trained on."""
-    device = PartialState().device
+    device = torch.device(PartialState().device or "cpu")
     opened = PretrainedCoach.from_pretrained(folder, device, native_dtype(device))
     config = opened.model.config
     text = config.pose_form == "text"

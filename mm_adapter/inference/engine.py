@@ -109,7 +109,7 @@ class EngineCoach:
         means = []
         for answer, result in zip(answers, done, strict=True):
             found = (result.prompt_logprobs or [])[-len(answer) :]
-            means.append(np.mean([entry[token].logprob for entry, token in zip(found, answer, strict=True)]))
+            means.append(np.mean([entry[token].logprob for entry, token in zip(found, answer, strict=True) if entry]))
         return torch.tensor(means)
 
     def _encode(self, messages: list[Message], sample_id: str) -> Encoded:
