@@ -43,7 +43,14 @@ class PreferenceArguments:
     features: str | None = field(default=None, metadata={"help": "Feature store, unless the coach is pose-only."})
 
 
-def main(args: PreferenceArguments, training: DPOConfig) -> None:
+@dataclass
+class PreferenceConfig(DPOConfig):
+    """TRL's; mixed precision follows the frozen weights, so it is not assumed before they are seen."""
+
+    bf16: bool | None = False
+
+
+def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
     """Trains and saves; run again to resume."""
     refuse_data_parallel(training.n_gpu)
     dtype = native_dtype(training.device)
@@ -95,5 +102,5 @@ def main(args: PreferenceArguments, training: DPOConfig) -> None:
 
 
 if __name__ == "__main__":
-    parser = TrlParser((PreferenceArguments, DPOConfig))  # type: ignore[arg-type]
+    parser = TrlParser((PreferenceArguments, PreferenceConfig))  # type: ignore[arg-type]
     main(*parser.parse_args_and_config())

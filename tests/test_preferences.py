@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
-from tiny_coach import TinyCoach, batch_of, collator, dataset
+from tiny_coach import TinyCoach, batch_of, collator, dataset, launch
 from trl.trainer.dpo_config import DPOConfig
 
 from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
@@ -50,6 +50,25 @@ def test_preferred_remarks_become_likelier_and_resuming_changes_nothing(tiny: Pa
     assert losses[0][-1] < losses[0][0] and runs[0][-1]["rewards/margins"] > 0
     assert losses[0] == losses[1]
     PretrainedCoach.from_pretrained(tmp_path / "run" / "checkpoint-3")
+
+
+def test_the_recipe_on_two_processes(tiny: Path, tmp_path: Path) -> None:
+    """As documented, with nothing said about precision or devices; the loss is TRL's over both processes' pairs."""
+    coach = TinyCoach(tiny)
+    pairs_of(coach, tmp_path / "pairs.jsonl", count=8)
+    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
+    inputs = ["--coach", tmp_path / "coach", "--pairs", tmp_path / "pairs.jsonl", "--tuples", tiny / "tuples"]
+    stores = ["--pose_codes", tiny / "pose_codes", "--features", tiny / "features", "--output_dir", tmp_path / "run"]
+    settings = ["--per_device_train_batch_size", 4, "--max_steps", 2, "--logging_steps", 1, "--learning_rate", "1e-3"]
+    ddp = ["accelerate", "launch", "--config_file", "recipes/accelerate/ddp.yaml", "recipes/preferences.py"]
+    launch(*ddp, *map(str, [*inputs, *stores, *settings, "--report_to", "none"]))
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    first, second = (entry["loss"] for entry in state["log_history"] if "loss" in entry)
+    assert first == pytest.approx(math.log(2), abs=1e-3) and second < first
+    tuned = PretrainedCoach.from_pretrained(tmp_path / "run" / "coach").model.state_dict()
+    assert all(
+        not torch.equal(value, tuned[name]) for name, value in coach.model.state_dict().items() if "lora_" in name
+    )
 
 
 def test_token_statistics_are_those_of_the_full_logits(coach: TinyCoach) -> None:
