@@ -26,6 +26,14 @@ def gathered(parameters: Iterable[nn.Parameter | Tensor]) -> Iterator[None]:
         yield
 
 
+def launched_processes() -> PartialState:
+    """This process among those that `accelerate launch` started, or a single one.
+
+    Without being told, accelerate takes several processes on a CPU for single ones.
+    """
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
 def refuse_data_parallel(n_gpu: int) -> None:
     """A process trains on one GPU; transformers would otherwise wrap the model in `torch.nn.DataParallel`.
 

@@ -110,7 +110,8 @@ def test_generate_retrieve_and_two_processes_agree(
     one = {name: (tmp_path / "one" / f"{name}.jsonl").read_text() for name in names}
     assert all(len(text.splitlines()) == 5 for text in one.values())
     ddp = ["--config_file", "recipes/accelerate/ddp.yaml", "-m", "mm_adapter.cli"]
-    launch("accelerate", "launch", *ddp, *command("generate", saved, tiny, tmp_path / "two"))
+    done = launch("accelerate", "launch", *ddp, *command("generate", saved, tiny, tmp_path / "two"))
+    assert done.stdout.count("5 tuples, processes: 2") == 1
     two = {name: (tmp_path / "two" / f"{name}.jsonl").read_text() for name in names}
     assert one["commentary"] == two["commentary"] and one["demonstration"] == two["demonstration"]
     for a, b in zip(one["retrieval"].splitlines(), two["retrieval"].splitlines(), strict=True):

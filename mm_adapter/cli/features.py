@@ -3,11 +3,11 @@
 import argparse
 
 import torch
-from accelerate import PartialState
 from rich.console import Console
 
 from mm_adapter.base_models import native_dtype
 from mm_adapter.cli.console import ConsoleReport
+from mm_adapter.distributed import launched_processes
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features
 from mm_adapter.internvideo2 import build_encoder
 from mm_adapter.omnivore import import_omnivore
@@ -20,7 +20,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torc
 
 def run_extract(args: argparse.Namespace) -> None:
     """Extracts features; one of several processes when launched by accelerate."""
-    state = PartialState(cpu=not torch.cuda.is_available())  # without, accelerate takes CPU processes for single ones
+    state = launched_processes()
     device = state.device or torch.device("cpu")
     if args.decoder == "torchcodec" and not torchcodec_loads():
         raise ValueError(

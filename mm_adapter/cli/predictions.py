@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.test_set import TestSet, begin_predictions, can_demonstrate, open_coach
+from mm_adapter.distributed import launched_processes
 from mm_adapter.inference.engine import EngineCoach
 from mm_adapter.inference.predict import Functions, predict
 from mm_adapter.inference.retrieval import rank_by_demonstration, rank_by_remark
@@ -47,7 +47,9 @@ def run_generate(args: argparse.Namespace) -> None:
         sampling=sampling,
     )
     _predict(args, test, functions, backend=args.backend, sampling=vars(sampling))
-    print(f"{args.out}: {', '.join(f'{name}.jsonl' for name in args.functions)}, {len(test.tuples)} tuples")
+    if launched_processes().is_main_process:
+        files = ", ".join(f"{name}.jsonl" for name in args.functions)
+        print(f"{args.out}: {files}; {len(test.tuples)} tuples, processes: {launched_processes().num_processes}")
 
 
 def run_retrieve(args: argparse.Namespace) -> None:
@@ -58,7 +60,7 @@ def run_retrieve(args: argparse.Namespace) -> None:
     rank = partial(rank_by_demonstration if can_demonstrate(opened) else rank_by_remark, coach)
     functions = Functions(None if remarks else coach, None, rank, remarks)
     _predict(args, test, functions)
-    if not PartialState().is_main_process:
+    if not launched_processes().is_main_process:
         return
     records = [json.loads(line) for line in (args.out / "retrieval.jsonl").read_text().splitlines()]
     asked = {t.tuple_id for t in test.tuples}
@@ -67,7 +69,7 @@ def run_retrieve(args: argparse.Namespace) -> None:
 
 def _open(args: argparse.Namespace) -> TestSet:
     test = TestSet.open(args.tuples, args.codes, args.features, args.gallery == "activity", args.max_tuples)
-    if test.unusable and PartialState().is_main_process:
+    if test.unusable and launched_processes().is_main_process:
         print(f"{test.unusable} test tuples left out: feature extraction rejected their clips")
     return test
 
@@ -92,7 +94,7 @@ def _predict(args: argparse.Namespace, test: TestSet, functions: Functions, **se
         remarks=args.remarks and sha256_of(args.remarks),
         **settings,
     )
-    with stage_progress(quiet=not PartialState().is_main_process) as progress:
+    with stage_progress(quiet=not launched_processes().is_main_process) as progress:
         predict(functions, test.tuples, test.gallery, test.training, args.out, progress)
 
 

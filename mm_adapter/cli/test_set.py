@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from scipy.interpolate import interp1d
 from transformers import AutoTokenizer
 
@@ -15,6 +14,7 @@ from mm_adapter.base_models import native_dtype, word_embeddings
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.contrastive import MatcherInputs, load_matcher
 from mm_adapter.dataset import without_rejected
+from mm_adapter.distributed import launched_processes
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.neighbours import feature_space, matched_space, predict_by_neighbours
 from mm_adapter.inference.predict import Functions, Progress, decode_codes, predict, read_predictions
@@ -132,13 +132,13 @@ def begin_predictions(out: Path, **settings: Any) -> None:
     """
     record = run_record(predictions=settings)
     check_same_run(out, record, ["predictions"])
-    if PartialState().is_main_process:
+    if launched_processes().is_main_process:
         write_run_record(out, record)
 
 
 def open_coach(test: TestSet, folder: Path) -> tuple[PretrainedCoach, Coach]:
     """A coach, and the same with the inputs that it was trained on."""
-    device = torch.device(PartialState().device or "cpu")
+    device = torch.device(launched_processes().device or "cpu")
     opened = PretrainedCoach.from_pretrained(folder, device, native_dtype(device))
     config = opened.model.config
     text = config.pose_form == "text"

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 
+from mm_adapter.distributed import launched_processes
 from mm_adapter.inference.generation import Answers
 from mm_adapter.inference.retrieval import Gallery, Ranker, candidate_priors
 from mm_adapter.inference.sampling import GREEDY, Sampling
@@ -70,7 +70,7 @@ def predict(
     Raises:
         ValueError: Poses or ranks are asked for after remarks that are neither given nor generated.
     """
-    state = PartialState()
+    state = launched_processes()
     files = {name: SharedRecords(out, name, state.process_index, state.num_processes) for name in FUNCTIONS}
     done = []
     if functions.comment:
