@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from mm_adapter.configuration import VIEWS
 from mm_adapter.processing import IGNORE, CoachProcessor, Encoded
 from mm_data.expertaf_task import FORMATS, offers_expert, training_conversation
-from mm_data.features import FeatureStore
+from mm_data.features import FeatureManifest, FeatureStore
 from mm_data.hashing import uniform
 from mm_data.records import CoachingTuple
 
@@ -46,6 +46,23 @@ class ClipPoses(Protocol):
     def __getitem__(self, clip: str, /) -> np.ndarray: ...
 
     def missing(self, clips: Iterable[str], /) -> list[str]:
+        """Clips it does not hold."""
+        ...
+
+
+class ClipFeatures(Protocol):
+    """Video features of clips: `FeatureStore`, or what stands for one."""
+
+    @property
+    def manifest(self) -> FeatureManifest:
+        """What made them."""
+        ...
+
+    def get(self, clip: str, view: str) -> np.ndarray:
+        """Features ``[V, C]``."""
+        ...
+
+    def missing(self, clips: Iterable[str]) -> list[str]:
         """Clips it does not hold."""
         ...
 
@@ -158,7 +175,7 @@ class CoachDataset(Dataset[Sample]):
         ]
 
 
-def with_features(encoded: Encoded, features: FeatureStore | None) -> Sample:
+def with_features(encoded: Encoded, features: ClipFeatures | None) -> Sample:
     """Adds the video features of the sample's clips, ``[n, V, C]`` per view."""
     sample: Sample = {"sample_id": encoded.sample_id, "input_ids": encoded.input_ids, "labels": encoded.labels}
     for view in VIEWS:

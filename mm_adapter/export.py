@@ -34,9 +34,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.configuration import VIEWS, CoachConfig
 from mm_adapter.internvideo2 import InternVideo2, InternVideo2Config, encoder_hash
-from mm_adapter.manifest import problems, seal, unseal
+from mm_adapter.manifest import COMPLETE, problems, read_manifest, seal, unseal
 from mm_adapter.mappers import FeatureMapper
-from mm_adapter.model_card import model_card
+from mm_adapter.model_card import model_card, public_name
 from mm_adapter.packed_attention import PACKED_SDPA
 from mm_adapter.processing import CoachProcessor
 from mm_adapter.run_directory import run_record
@@ -45,11 +45,14 @@ from mm_data.files import write_atomically
 from mm_tokenizers import save_tokenizer
 
 LAYOUTS = ("coach", "llama")
+RECORD = "export.json"
 ARCHITECTURE = "MMCoachForConditionalGeneration"
 NUM_PLACEHOLDERS = len(VIEWS)
 VIDEO_PROCESSOR = "MMCoachVideoProcessor"
 BOUNDS = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Largest difference of a log-probability that an export may show, by type of the weights."""
+ENCODER_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+"""Types that `mm-coach features extract` runs encoders in."""
 QUANTIZED_BOUND = 0.05
 """Likewise where the coach was in 4 bits: bitsandbytes' kernels round more than a product with the dense weights."""
 
@@ -99,10 +102,8 @@ def export_coach(
         raise ValueError("A coach that writes poses as text has no pose tokens to bake; it cannot be exported.")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; give a new folder.")
-    if encoder is not None and f"{encoder[1]} {encoder_hash(encoder[0])}" != config.video_encoder:
-        raise ValueError(
-            f"The coach was trained on features of {config.video_encoder.rsplit(' ', 1)[0]}; {encoder[1]} is another encoder or has other weights."
-        )
+    if encoder is not None:
+        encoder = as_trained_on(*encoder, config), encoder[1]
     out.mkdir(parents=True, exist_ok=True)
     unseal(out)
     dtype = coach.model.pose_head.weight.dtype if config.mode == "full" else coach.model.language_model.dtype
@@ -112,9 +113,13 @@ def export_coach(
     _write_tokenizer(coach.processor, out, layout)
     save_tokenizer(coach.pose_tokenizer, out / "pose_tokenizer")
     proof = prove(coach, out, dtype)
-    source = {name: getattr(config, name) for name in ("base_model", "base_model_fingerprint", "mode", "quantization")}
+    source = {name: getattr(config, name) for name in ("base_model_fingerprint", "mode", "quantization")}
+    source |= {
+        "base_model": public_name(config.base_model),
+        "formats": coach.run_config.get("coach", {}).get("formats"),
+    }
     record = run_record(layout=layout, source=source, proof=proof)
-    write_atomically(out / "export.json", json.dumps(record, indent=1))
+    write_atomically(out / RECORD, json.dumps(record, indent=1))
     write_atomically(out / "README.md", model_card(coach, layout, proof))
     seal(out)
     return proof
@@ -205,8 +210,9 @@ def _write_configs(
     }
     text.bos_token_id = coach.processor.tokenizer.bos_token_id
     text.eos_token_id, text.pad_token_id = coach.processor.end_of_turn_ids, coach.processor.end_of_turn_ids[0]
-    plain = text.to_dict()
-    own = CoachConfig(**{**config.to_dict(), "text_config": plain}).to_dict() | {"text_config": plain}
+    plain = text.to_dict() | {"_name_or_path": public_name(config.base_model)}
+    named = {"text_config": plain, "base_model": public_name(config.base_model)}
+    own = CoachConfig(**{**config.to_dict(), **named}).to_dict() | {"text_config": plain}
     (out / "coach_config.json").write_text(json.dumps(own, indent=1))
     if layout == "coach":
         served = own | {
@@ -242,6 +248,21 @@ def _write_tokenizer(processor: CoachProcessor, out: Path, layout: str) -> None:
     parts = _CONTENT_PARTS.replace("SYSTEM", SYSTEM).replace("MEDIA", media)
     tokenizer.chat_template = parts + str(processor.tokenizer.chat_template)
     tokenizer.save_pretrained(out)
+
+
+def as_trained_on(encoder: InternVideo2, name: str, config: CoachConfig) -> InternVideo2:
+    """The encoder in the type of weights that the coach's features were made with.
+
+    Raises:
+        ValueError: In none of them is it the coach's encoder.
+    """
+    for dtype in ENCODER_DTYPES:
+        if f"{name} {encoder_hash(encoder.to(dtype))}" == config.video_encoder:
+            return encoder
+    wanted, digest = config.video_encoder.rsplit(" ", 1) if config.video_encoder else ("no encoder", "")
+    raise ValueError(
+        f"The coach was trained on features of {wanted} ({digest[:12]}); {name} is another encoder, or has other weights, frames or image size ({encoder_hash(encoder.float())[:12]} in float32)."
+    )
 
 
 def output_read(coach: CoachConfig, encoder: InternVideo2Config) -> dict[str, Any]:
@@ -294,13 +315,17 @@ def open_encoder(folder: Path) -> tuple[InternVideo2, dict[str, Any]] | None:
 
 
 def check_export(folder: Path) -> None:
-    """Makes sure that every file of an export is as it was written.
+    """Makes sure that every file of an export is as it was written, and that nothing was added.
 
     Raises:
         FileNotFoundError: The folder is no complete export.
         ValueError: Files were changed; lists them.
     """
-    if found := problems(folder, everything=True):
+    found = problems(folder, everything=True)
+    known = {*read_manifest(folder)["files"], COMPLETE}
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    found += [f"{name} was added" for name in sorted(set(files) - known)]
+    if found:
         raise ValueError(f"{folder} was changed after it was exported: {'; '.join(found)}. Export it again.")
 
 

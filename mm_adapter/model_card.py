@@ -1,9 +1,15 @@
 """What an exported coach says about itself."""
 
+from pathlib import Path
 from typing import Any
 
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
+
+
+def public_name(base_model: str) -> str:
+    """Name on the Hub, or the last part of a local path: where somebody keeps their files is nobody's business."""
+    return Path(base_model).name if Path(base_model).is_dir() else base_model
 
 
 def model_card(coach: PretrainedCoach, layout: str, proof: dict[str, Any]) -> str:
@@ -21,7 +27,7 @@ def model_card(coach: PretrainedCoach, layout: str, proof: dict[str, Any]) -> st
     return f"""---
 library_name: mm-coach
 pipeline_tag: video-text-to-text
-base_model: {config.base_model}
+base_model: {public_name(config.base_model)}
 tags: [video, coaching, pose]
 ---
 # A video action coach

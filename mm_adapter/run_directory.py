@@ -68,10 +68,9 @@ def check_same_run(folder: Path, record: dict[str, Any], parts: Sequence[str]) -
     Raises:
         ValueError: A part differs; lists old and new values.
     """
-    path = folder / "run_config.json"
-    if not path.is_file():
+    begun = read_run_record(folder)
+    if not begun:
         return
-    begun = json.loads(path.read_text())
     changed = [
         f"{key} was {begun.get(part, {}).get(key)!r}, is {value!r}"
         for part in parts
@@ -82,6 +81,12 @@ def check_same_run(folder: Path, record: dict[str, Any], parts: Sequence[str]) -
         raise ValueError(
             f"{folder} was begun with other settings: {'; '.join(changed)}. Give another output folder, or delete this one."
         )
+
+
+def read_run_record(folder: Path) -> dict[str, Any]:
+    """What `write_run_record` wrote, or nothing."""
+    path = folder / "run_config.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def write_run_record(folder: Path, record: dict[str, Any]) -> None:

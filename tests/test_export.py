@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.export import QUANTIZED_BOUND, check_export, export_coach, open_encoder, open_llama
-from mm_adapter.internvideo2 import build_encoder
+from mm_adapter.export import QUANTIZED_BOUND, as_trained_on, check_export, export_coach, open_encoder, open_llama
+from mm_adapter.internvideo2 import build_encoder, encoder_hash
 from mm_adapter.processing import CoachProcessor
 from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, commentary_prompt, demonstration_prompt
 
@@ -89,9 +89,12 @@ def test_the_chat_template_renders_what_training_saw(coach: TinyCoach, tmp_path:
 
 def test_the_encoder_is_packed_only_if_it_is_the_coachs(coach: TinyCoach, tmp_path: Path) -> None:
     opened = pretrained(coach)
-    with pytest.raises(ValueError, match="another encoder or has other weights"):
+    with pytest.raises(ValueError, match="is another encoder, or has other weights"):
         export_coach(opened, tmp_path / "wrong", "coach", build_encoder("tiny", None, seed=1))
     encoder, name = build_encoder("tiny", None)
+    coach.model.config.video_encoder = f"{name} {encoder_hash(encoder.to(torch.bfloat16))}"
+    assert as_trained_on(encoder.float(), name, coach.model.config).cls_token.dtype == torch.bfloat16
+    coach.model.config.video_encoder = f"{name} {encoder_hash(encoder.float())}"
     export_coach(opened, tmp_path / "export", "coach", (encoder, name))
     again = open_encoder(tmp_path / "export")
     assert again is not None and again[1]["name"] == name
@@ -106,7 +109,14 @@ def test_a_changed_export_is_refused(coach: TinyCoach, tmp_path: Path) -> None:
     export_coach(pretrained(coach), folder, "coach")
     check_export(folder)
     card = (folder / "README.md").read_text()
-    assert "largest" not in card and "log-probabilities within" in card and str(tmp_path) not in card
+    assert "log-probabilities within" in card
+    for name in ("README.md", "export.json", "config.json", "coach_config.json"):
+        assert str(coach.folder) not in (folder / name).read_text(), "nobody's paths"
+    (folder / "more.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"more\.safetensors was added"):
+        check_export(folder)
+    (folder / "more.safetensors").unlink()
+    assert mm_coach(["checkpoint", "verify", str(folder)]) == 0
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"][0] += 1.0
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
@@ -124,10 +134,11 @@ def test_an_export_that_differs_is_not_left_behind(
     coach: TinyCoach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = pretrained(coach)
-    monkeypatch.setattr(coach.model, "logits", lambda hidden: torch.randn(1, hidden.shape[1], 600))
-    with pytest.raises((ValueError, RuntimeError)):
+    wide = coach.model.config.num_predictable
+    monkeypatch.setattr(coach.model, "logits", lambda hidden: torch.randn(1, hidden.shape[1], wide))
+    with pytest.raises(ValueError, match=r"differ by \d.* from the coach's, above"):
         export_coach(opened, tmp_path / "export", "coach")
-    assert not (tmp_path / "export" / "complete.json").exists()
+    assert not (tmp_path / "export").exists()
 
 
 def test_the_command_refuses_a_folder_in_use(

@@ -13,7 +13,7 @@ from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.sampling import AnswerGrammar, GumbelNoise, Sampling
-from mm_data.shared_records import SharedRecords
+from mm_data.shared_records import SharedRecords, join_all
 from mm_tokenizers import PoseVocabulary
 
 # --- sampling --------------------------------------------------------------------------------------------------------
@@ -73,16 +73,15 @@ def test_records_of_several_processes_become_one_file(tmp_path: Path) -> None:
     for records in (second, first):
         for item in records.mine(items)[:3]:
             records.append(item, {"value": int(item[1])})
-    with pytest.raises(RuntimeError, match="1 of the x records are missing, such as t6"):
-        first.finish(items)
+    assert not join_all([first], items), "t6 is missing"
     with (tmp_path / "x.0.jsonl").open("a") as file:
         file.write('{"tuple_id": "t6", "val')  # a crash
     alone = SharedRecords(tmp_path, "x")
     alone.append("t6", {"value": 6})
-    alone.finish(items)
+    assert join_all([alone], items) and not join_all([second], items), "one process joins the parts"
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert [line["tuple_id"] for line in lines] == items and [line["value"] for line in lines] == [*range(7)]
-    assert [path.name for path in tmp_path.iterdir()] == ["x.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "x.jsonl"]
 
 
 # --- commands --------------------------------------------------------------------------------------------------------
@@ -111,16 +110,20 @@ def test_generate_retrieve_and_two_processes_agree(
     assert all(len(text.splitlines()) == 5 for text in one.values())
     ddp = ["--config_file", "recipes/accelerate/ddp.yaml", "-m", "mm_adapter.cli"]
     done = launch("accelerate", "launch", *ddp, *command("generate", saved, tiny, tmp_path / "two"))
-    assert done.stdout.count("5 tuples, processes: 2") == 1
+    assert done.stdout.count("5 tuples") == 1 and "others still have tuples" in done.stdout, "two did the work of one"
     two = {name: (tmp_path / "two" / f"{name}.jsonl").read_text() for name in names}
     assert one["commentary"] == two["commentary"] and one["demonstration"] == two["demonstration"]
     for a, b in zip(one["retrieval"].splitlines(), two["retrieval"].splitlines(), strict=True):
         assert json.loads(a)["pmi"] == pytest.approx(json.loads(b)["pmi"], abs=1e-5)
     remarks = str(tmp_path / "one" / "commentary.jsonl")
-    assert mm_coach(command("retrieve", saved, tiny, tmp_path / "ranked", "--remarks", remarks)) == 0
-    shown = capsys.readouterr().out
-    assert "chance (gallery" in shown and "R@5" in shown
-    assert (tmp_path / "ranked" / "retrieval.jsonl").read_text() == one["retrieval"]
+    for name in ("ranked", "one"):  # elsewhere, and as documented in the same folder
+        assert mm_coach(command("retrieve", saved, tiny, tmp_path / name, "--remarks", remarks)) == 0
+        shown = capsys.readouterr().out
+        assert "chance (gallery" in shown and "R@5" in shown
+        assert (tmp_path / name / "retrieval.jsonl").read_text() == one["retrieval"]
+    assert mm_coach(command("generate", saved, tiny, tmp_path / "one")) == 0
+    assert mm_coach(command("evaluate", saved, tiny, tmp_path / "one")) == 0
+    assert {name: (tmp_path / "one" / f"{name}.jsonl").read_text() for name in names} == one, "nothing is done twice"
 
 
 def test_what_generate_refuses(saved: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import av
 import httpx
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from mm_adapter.export import export_coach
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.retrieval import rank_by_demonstration
 from mm_adapter.internvideo2 import build_encoder, normalise
+from mm_adapter.mappers import FeatureMapper
 from mm_adapter.serving import plugin
 from mm_data.expertaf_task import ASK_COMMENTARY, commentary_prompt
 from mm_tokenizers import PoseVocabulary
@@ -167,6 +170,19 @@ def server(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         made.process.wait(timeout=60)
 
 
+def seconds(count: int) -> bytes:
+    """A black video of one frame per second."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
 def text(content: str) -> dict[str, Any]:
     return {"type": "text", "text": content}
 
@@ -176,8 +192,6 @@ def video(data: bytes) -> dict[str, Any]:
 
 
 def embeds(values: Any) -> dict[str, Any]:
-    import io
-
     buffer = io.BytesIO()
     torch.save(torch.as_tensor(values, dtype=torch.float32), buffer)
     return {"type": "video_embeds", "video_embeds": base64.b64encode(buffer.getvalue()).decode()}
@@ -217,7 +231,7 @@ def test_videos_poses_and_caches_through_the_server(served: Served, server: Serv
     poses = text(served.coach.processor._poses(served.coach.codes[clip]))
     question = text(ASK_COMMENTARY)
     first, swapped, other = videos[:2], videos[1::-1], videos[2:]
-    words = {"vllm_xargs": {"answer": "words"}}
+    words = {"vllm_xargs": {"coach_answer": "words"}}
     expected = {tuple(map(hash, data)): in_transformers(served, clip, data) for data in (first, swapped, other)}
     assert len(set(expected.values())) == 3, "this coach listens to its videos"
     for data in (first, swapped, other, first, swapped):  # the second time from vLLM's caches
@@ -229,7 +243,7 @@ def test_videos_poses_and_caches_through_the_server(served: Served, server: Serv
         server.answer(poses, embeds(a), embeds(b), question, **words) for a, b in ((zeros, ones), (ones, zeros))
     ]
     assert equal_ids[0] != equal_ids[1], "prompts of equal ids with other media share nothing"
-    shown = server.answer(poses, *map(video, first), text("Show me how it should look."), max_tokens=200, vllm_xargs={"answer": "poses"})  # fmt: skip
+    shown = server.answer(poses, *map(video, first), text("Show me how it should look."), max_tokens=200, vllm_xargs={"coach_answer": "poses"})  # fmt: skip
     vocabulary: PoseVocabulary = served.coach.processor.vocabulary
     ids = served.coach.processor.tokenizer.encode(shown, add_special_tokens=False)
     assert vocabulary.parse(ids).shape == (vocabulary.frames, vocabulary.tokens_per_frame)
@@ -242,6 +256,9 @@ def test_bad_media_get_a_sentence_and_the_server_lives(served: Served, server: S
     cases: list[tuple[list[dict[str, Any]], str]] = [
         ([video(b"not a video"), good], "The video: cannot be opened"),
         ([video(videos[0][: len(videos[0]) // 3]), good], "The video: cannot be"),
+        ([video(seconds(61)), good], "61.0 s long; at most 9,437,184 pixels and 60 s"),
+        ([video(b"ffconcat version 1.0\nfile 'other.mp4'\n"), good], "The video: cannot be opened"),
+        ([good] * 10, "At most 8 video"),
         ([good], "1 videos; this coach's clips have 2 each: ego and exo"),
         ([embeds(torch.zeros(shape[0] + 1, shape[1])), embeds(torch.zeros(shape[0] + 1, shape[1]))], "Video features have shape"),
         ([embeds(torch.full(shape, torch.nan)), embeds(features)], "not finite"),
@@ -250,7 +267,7 @@ def test_bad_media_get_a_sentence_and_the_server_lives(served: Served, server: S
         reply = server.ask(*parts, question)
         assert reply.status_code == 400 and message in reply.text, reply.text
         assert "/tmp" not in reply.text
-    reply = server.ask(question, vllm_xargs={"answer": "songs"})
+    reply = server.ask(question, vllm_xargs={"coach_answer": "songs"})
     assert reply.status_code == 400 and "Unknown answer 'songs'" in reply.text
     server.answer(good, video(videos[1]), question)
 
@@ -264,6 +281,25 @@ def test_concurrent_requests_complete(served: Served, server: Server, videos: li
         return [reply.status_code for reply in replies]
 
     assert asyncio.run(many()) == [200] * 32
+
+
+def test_pooled_features_are_one_token_per_view() -> None:
+    from mm_adapter.serving.vllm_model import ServedCoach
+
+    mappers = torch.nn.ModuleDict({view: FeatureMapper(32, 16) for view in ("ego", "exo")})
+    config = SimpleNamespace(video_tokens=1, video_width=32, views=["ego", "exo"])
+    pooled = torch.randn(2, 32)
+    stand_in: Any = SimpleNamespace(
+        encoder=lambda frames, grid: {"pooled": pooled},
+        read={"output": "pooled", "grid": 1},
+        config=config,
+        mappers=mappers,
+    )
+    frames = torch.zeros(2, 3, 4, 8, 8, dtype=torch.uint8)
+    embedded = ServedCoach.embed_multimodal(stand_in, frames=frames, view=torch.tensor([0, 1]))
+    for view, one, features in zip(config.views, embedded, pooled, strict=True):
+        assert one.shape == (1, 16)
+        torch.testing.assert_close(one, mappers[view](features.half().float()[None, None])[0])
 
 
 # --- versions and hashes ---------------------------------------------------------------------------------------------

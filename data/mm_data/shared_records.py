@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mm_data.files import write_atomically
+from mm_data.files import locked, write_atomically
 from mm_data.jsonl import append_record, read_records
 
 KEY = "tuple_id"
@@ -32,7 +32,7 @@ class SharedRecords:
     def read(self) -> dict[str, dict[str, Any]]:
         """What any process has written so far, by item."""
         records: dict[str, dict[str, Any]] = {}
-        for path in [self.folder / f"{self.name}.jsonl", *self._parts()]:
+        for path in [self.folder / f"{self.name}.jsonl", *self.parts()]:
             records |= {record[KEY]: record for record in read_records(path)[0]}
         return records
 
@@ -44,22 +44,37 @@ class SharedRecords:
         """Keeps an item's record, whatever happens afterwards."""
         append_record(self.folder / f"{self.name}.{self.rank}.jsonl", {KEY: item, **record})
 
-    def finish(self, items: Sequence[str]) -> None:
-        """Joins the parts. For one process, when all have written theirs.
-
-        Raises:
-            RuntimeError: Items are missing.
-        """
+    def complete(self, items: Sequence[str]) -> bool:
+        """Whether every item has a record."""
         records = self.read()
-        if missing := [item for item in items if item not in records]:
-            raise RuntimeError(
-                f"{self.folder}: {len(missing)} of the {self.name} records are missing, such as {missing[0]}."
-            )
+        return all(item in records for item in items)
+
+    def parts(self) -> list[Path]:
+        """Files that are not joined yet."""
+        return sorted(self.folder.glob(f"{self.name}.*.jsonl"))
+
+    def join(self, items: Sequence[str]) -> None:
+        """Makes one file of the parts; for one process at a time, when all items are there."""
+        parts, records = self.parts(), self.read()
         ordered = {item: records[item] for item in items} | records
         content = "".join(json.dumps(record) + "\n" for record in ordered.values())
         write_atomically(self.folder / f"{self.name}.jsonl", content)
-        for path in self._parts():
+        for path in parts:
             path.unlink()
 
-    def _parts(self) -> list[Path]:
-        return sorted(self.folder.glob(f"{self.name}.*.jsonl"))
+
+def join_all(files: Sequence[SharedRecords], items: Sequence[str]) -> bool:
+    """Joins the parts of all files once every item is in each of them, whichever process notices first.
+
+    Returns:
+        Whether this process is the one that may go on: it joined them, or is the first where nothing was left to do.
+    """
+    if not files:
+        return True
+    with locked(files[0].folder / ".lock"):
+        if not all(file.complete(items) for file in files):
+            return False
+        waiting = any(file.parts() for file in files)
+        for file in files:
+            file.join(items)
+        return waiting or files[0].rank == 0

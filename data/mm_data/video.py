@@ -30,7 +30,7 @@ def read_duration(path: Path) -> float:
     if not path.is_file():
         raise FileNotFoundError(f"Video {path} does not exist.")
     try:
-        with av.open(str(path)) as container:
+        with _open(path) as container:
             stream = next(iter(container.streams.video), None)
             if stream is not None and stream.duration is not None and stream.time_base is not None:
                 return float(stream.duration * stream.time_base)
@@ -39,6 +39,27 @@ def read_duration(path: Path) -> float:
     except FFmpegError as error:
         raise VideoError(f"{path}: cannot be opened ({error}); export it again as an mp4.") from error
     raise VideoError(f"{path}: has no video stream of a known length; export it again as an mp4.")
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the header.
+
+    Raises:
+        VideoError: Not a video.
+    """
+    try:
+        with _open(path) as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is not None:
+                return stream.codec_context.width, stream.codec_context.height
+    except FFmpegError as error:
+        raise VideoError(f"{path}: cannot be opened ({error}); export it again as an mp4.") from error
+    raise VideoError(f"{path}: has no video stream.")
+
+
+def _open(path: Path | str) -> InputContainer:
+    """Opens a container of the kinds that hold one video; playlists could name other files of this machine."""
+    return av.open(str(path), options={"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"})
 
 
 def torchcodec_loads() -> bool:
@@ -84,7 +105,7 @@ def _read_with_pyav(path: Path, times: np.ndarray) -> np.ndarray:
     latest: av.VideoFrame | None = None
     end = 0.0
     try:
-        with av.open(str(path)) as container:
+        with _open(path) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: has no video stream.")
             stream = container.streams.video[0]
@@ -128,7 +149,7 @@ def _from_before(
             yield first
             yield from decoded
             return
-    with av.open(container.name) as unsought:
+    with _open(container.name) as unsought:
         unsought.streams.video[0].codec_context.thread_count = 1
         yield from unsought.decode(video=0)
 
@@ -167,6 +188,7 @@ def _ends_early(path: Path, end: float, wanted: float) -> VideoError:
     )
 
 
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg"
 _END_SLACK = 0.05  # seconds; durations are rounded, so the last frame may be asked for just after its end
 
 DECODERS = {"pyav": _read_with_pyav, "torchcodec": _read_with_torchcodec}

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from mm_adapter.base_models import weights_fingerprint
 from mm_adapter.checkpoint import weight_problem
 from mm_adapter.configuration import CoachConfig
+from mm_adapter.export import RECORD, check_export
 from mm_adapter.manifest import problems, read_manifest
 
 
@@ -59,6 +60,10 @@ def tensor_sizes(path: Path) -> list[int]:
 
 def run_verify(args: argparse.Namespace) -> int:
     """Checks every file's hash, every weight's values and the base model; exit status 1 if something is wrong."""
+    if (args.folder / RECORD).is_file():  # an export: merged, so there is no base model beside it
+        check_export(args.folder)
+        print(f"{args.folder}: every file is as it was exported.")
+        return 0
     found = problems(args.folder, everything=True)
     config = _config(args.folder)
     for file in sorted(args.folder.rglob("*.safetensors")):

@@ -18,6 +18,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         _add_export,
         _add_evaluation,
         _add_table,
+        _add_chat,
     ):
         add(commands)
 
@@ -189,7 +190,7 @@ def _add_checkpoint(commands: argparse._SubParsersAction) -> None:
     verify = steps.add_parser(
         "verify", help="check hashes, weights and the base model; exit status 1 if something is wrong"
     )
-    verify.add_argument("folder", type=Path)
+    verify.add_argument("folder", type=Path, help="a coach, a checkpoint or an export")
     verify.set_defaults(run="mm_adapter.cli.checkpoints:run_verify")
 
 
@@ -213,6 +214,35 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is bfloat16 on GPUs that have it"
     )
     export.set_defaults(run="mm_adapter.cli.export:run_export")
+
+
+def _add_chat(commands: argparse._SubParsersAction) -> None:
+    chat = commands.add_parser("chat", help="ask a coach about your own clip, in the terminal")
+    chat.add_argument("coach", help="a run's coach/ or checkpoint-N folder, or a name on the Hub")
+    chat.add_argument("--exo", type=Path, help="video from outside")
+    chat.add_argument("--ego", type=Path, help="video from the learner's eyes")
+    chat.add_argument("--start", type=float, default=0.0, help="first second of the clip")
+    chat.add_argument("--stop", type=float, help="its end; by default the video's")
+    chat.add_argument("--pose", type=Path, help="poses at 30 fps: .npy [T, 17, 4], or an Ego-Exo4D pose file")
+    chat.add_argument(
+        "--pose-model", type=Path, help="pose_landmarker_*.task: MediaPipe finds the poses in the exo video"
+    )
+    chat.add_argument("--encoder", default="tiny", help="the coach's video encoder, as in features extract")
+    chat.add_argument("--weights", type=Path, help="of the encoder; random weights without")
+    chat.add_argument("--frames", type=int, help="of the encoder, as in features extract")
+    chat.add_argument("--image-size", type=int, help="of the encoder, as in features extract")
+    chat.add_argument("--gallery", type=Path, help="tuple folder whose experts are searched for a demonstration")
+    chat.add_argument("--activity", help="only experts of this activity")
+    chat.add_argument("--codes", type=Path, help="pose codes of the gallery")
+    chat.add_argument("--features", type=Path, help="feature store of the gallery")
+    chat.add_argument(
+        "--ask", nargs="+", metavar="QUESTION", help="ask these and end, instead of waiting for questions"
+    )
+    chat.add_argument("--save", type=Path, default=Path("chat"), help="folder for demonstrations")
+    chat.add_argument("--temperature", type=float, default=0.0)
+    chat.add_argument("--top-p", type=float, default=1.0)
+    chat.add_argument("--seed", type=int, default=0)
+    chat.set_defaults(run="mm_adapter.cli.chat:run_chat")
 
 
 def _add_evaluation(commands: argparse._SubParsersAction) -> None:
@@ -253,7 +283,9 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     generate.add_argument("--temperature", type=float, default=0.0, help="0 takes the most likely token")
     generate.add_argument("--top-p", type=float, default=1.0)
     generate.add_argument("--top-k", type=int, default=0, help="0 keeps all tokens")
-    generate.add_argument("--seed", type=int, default=0, help="what is drawn depends on it and on the tuple alone")
+    generate.add_argument(
+        "--seed", type=int, default=0, help="what is drawn depends on it, the clip and the remark alone"
+    )
     generate.set_defaults(run="mm_adapter.cli.predictions:run_generate")
 
     retrieve = commands.add_parser(

@@ -29,6 +29,9 @@ def run_evaluate(args: argparse.Namespace) -> None:
             predicted = neighbour_predictions(test, args.coach)
         else:
             predicted = coach_predictions(test, args.coach, args.demonstrator, args.privileged, args.out, progress)
+    if predicted is None:
+        print("this process is done; others still have tuples")
+        return None
     result, examples = score(test, predicted)
     args.out.mkdir(parents=True, exist_ok=True)
     write_atomically(args.out / "examples.json", json.dumps(examples))

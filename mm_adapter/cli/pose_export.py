@@ -1,13 +1,15 @@
 """`mm-coach poses export`: poses of any origin as joints, BVH or a drawing."""
 
 import argparse
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mm_adapter.cli.tokenizer import check_maker
+from mm_data.jsonl import read_records
 from mm_data.motion.bvh_writer import write_bvh
-from mm_data.motion.drawing import ENDINGS, draw
+from mm_data.motion.drawing import ENDINGS, LEARNER, SHOWN, draw
 from mm_data.safe_load import load_archive, load_array
 from mm_tokenizers import PoseTokenizer, canonical_poses, load_tokenizer, numpy_codec
 from mm_tokenizers.vocabulary import parse_text
@@ -16,15 +18,19 @@ from mm_tokenizers.vocabulary import parse_text
 def run_export_poses(args: argparse.Namespace) -> None:
     """Reads, decodes and writes."""
     tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else None
+    if args.item is not None and args.source.suffix != ".jsonl":
+        raise ValueError(f"--item chooses from a .jsonl; {args.source} holds one sequence.")
+    if args.against is not None and args.out.suffix not in ENDINGS:
+        raise ValueError(f"--against is for drawings ({', '.join(ENDINGS)}), not for {args.out.suffix}.")
     joints = read_joints(args.source, tokenizer, args.item)
     if args.out.suffix == ".npy":
         np.save(args.out, joints)
     elif args.out.suffix == ".bvh":
         write_bvh(args.out, joints, args.fps)
     elif args.out.suffix in ENDINGS:
-        shown = {"shown": (joints, "#0a7d4f")}
+        shown = {"shown": (joints, SHOWN)}
         if args.against:
-            shown = {"learner": (read_joints(args.against, tokenizer, args.item), "#c2410c"), **shown}
+            shown = {"learner": (read_joints(args.against, tokenizer, args.item), LEARNER), **shown}
         draw(args.out, shown, args.fps)
     else:
         raise ValueError(f"{args.out}: give a file that ends in .npy, .bvh, {', '.join(ENDINGS)}.")
@@ -54,17 +60,19 @@ def read_joints(path: Path, tokenizer: PoseTokenizer | None, item: str | None) -
         found = canonical_poses(poses)
         return np.where(found[..., 3:] > 0, found[..., :3], np.nan)
     if path.suffix == ".jsonl":
-        records = [json.loads(line) for line in path.read_text().splitlines()]
-        chosen = [r for r in records if item in (None, r["tuple_id"])]
-        if not chosen:
+        record = _record(path, item)
+        if record.get("pose_joints") is not None:
+            return np.array(record["pose_joints"])[..., :3]
+        if record.get("pose_codes") is None:
             raise ValueError(
-                f"{path} has no item {item!r}; it has {records[0]['tuple_id']} and {len(records) - 1} others."
+                f"{path}: {record.get('tuple_id')} has no poses; what was generated was malformed, or this is no file of demonstrations."
             )
-        if "pose_joints" in chosen[0]:
-            return np.array(chosen[0]["pose_joints"])[..., :3]
-        codes = np.array(chosen[0]["pose_codes"])
+        codes = np.array(record["pose_codes"])
     elif path.suffix == ".npz":
-        codes = load_archive(path)["codes"]
+        content = load_archive(path)
+        if tokenizer is not None:
+            check_maker(path, str(content["tokenizer"]), tokenizer)
+        codes = content["codes"]
     elif path.suffix == ".txt":
         codes = parse_text(path.read_text())
     else:
@@ -79,3 +87,13 @@ def read_joints(path: Path, tokenizer: PoseTokenizer | None, item: str | None) -
             f"{path}: codes of shape {codes.shape} between {codes.min()} and {codes.max()}; this tokenizer has {shape.num_tokens} tokens per frame and {shape.num_codes} codes."
         )
     return numpy_codec(tokenizer)[1](codes)
+
+
+def _record(path: Path, item: str | None) -> dict[str, Any]:
+    records, _ = read_records(path)
+    chosen = [record for record in records if item in (None, record.get("tuple_id"))]
+    if not chosen:
+        raise ValueError(
+            f"{path} has {len(records)} items, and none of them is {item!r}." if records else f"{path} is empty."
+        )
+    return chosen[0]

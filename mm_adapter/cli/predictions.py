@@ -1,7 +1,7 @@
 """`mm-coach generate` and `mm-coach retrieve`: a test split's answers and rankings in one schema, whatever the backend."""
 
 import argparse
-import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,60 +11,62 @@ from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.cli.console import stage_progress
-from mm_adapter.cli.test_set import TestSet, begin_predictions, can_demonstrate, open_coach
+from mm_adapter.cli.test_set import GENERATED, TRANSFORMERS, TestSet, begin_predictions, can_demonstrate, open_coach
 from mm_adapter.distributed import launched_processes
-from mm_adapter.inference.engine import EngineCoach
 from mm_adapter.inference.predict import Functions, predict
 from mm_adapter.inference.retrieval import rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import Sampling
 from mm_adapter.manifest import COMPLETE
 from mm_data.hashing import sha256_of
 from mm_data.jsonl import read_records
+from mm_data.shared_records import SharedRecords
 from mm_eval.retrieval import chance_recall, ranks
 
+VLLM = "vllm"
 CUTS = (1, 5, 10, 50)
 
 
 def run_generate(args: argparse.Namespace) -> None:
-    """Comments and demonstrates, and ranks where asked."""
+    """Comments, demonstrates and ranks, as asked."""
     sampling = Sampling(args.temperature, args.top_p, args.top_k, args.seed)
     test = _open(args)
-    engine = args.backend == "vllm"
-    if engine:
-        coach: Any = EngineCoach(args.coach, test.codes, test.features)
-        shows, rank = coach, coach.rank
+    coach: Any
+    if args.backend == VLLM:
+        from mm_adapter.inference.engine import EngineCoach
+
+        coach = EngineCoach(args.coach, test.codes, test.features)
+        shows = coach if coach.can_demonstrate else None
+        rank = coach.rank if coach.can_rank else None
     else:
         opened, coach = open_coach(test, args.coach)
         shows = coach if can_demonstrate(opened) else None
         rank = partial(rank_by_demonstration, shows) if shows else partial(rank_by_remark, coach)
-    if shows is None and "demonstration" in args.functions:
-        raise ValueError(f"{args.coach} was trained to comment alone; give --functions commentary.")
+    for function, able in (("demonstration", shows), ("retrieval", rank)):
+        if function in args.functions and able is None:
+            others = [name for name in args.functions if name != function]
+            raise ValueError(f"{args.coach} cannot give {function}; leave it out: --functions {' '.join(others)}.")
     functions = Functions(
         coach if "commentary" in args.functions else None,
         shows if "demonstration" in args.functions else None,
         rank if "retrieval" in args.functions else None,
-        _remarks(args.remarks),
+        _remarks(args),
         sampling=sampling,
     )
-    _predict(args, test, functions, backend=args.backend, sampling=vars(sampling))
-    if launched_processes().is_main_process:
-        files = ", ".join(f"{name}.jsonl" for name in args.functions)
-        print(f"{args.out}: {files}; {len(test.tuples)} tuples, processes: {launched_processes().num_processes}")
+    if _predict(args, test, functions, args.functions, args.backend):
+        print(f"{args.out}: {', '.join(f'{name}.jsonl' for name in args.functions)}; {len(test.tuples)} tuples")
 
 
 def run_retrieve(args: argparse.Namespace) -> None:
     """Ranks and prints how well."""
     test = _open(args)
-    remarks = _remarks(args.remarks)
+    remarks = _remarks(args)
     opened, coach = open_coach(test, args.coach)
     rank = partial(rank_by_demonstration if can_demonstrate(opened) else rank_by_remark, coach)
     functions = Functions(None if remarks else coach, None, rank, remarks)
-    _predict(args, test, functions)
-    if not launched_processes().is_main_process:
-        return
-    records = [json.loads(line) for line in (args.out / "retrieval.jsonl").read_text().splitlines()]
-    asked = {t.tuple_id for t in test.tuples}
-    _print_ranking([record for record in records if record["tuple_id"] in asked])
+    asked = ["retrieval"] if remarks else ["commentary", "retrieval"]
+    if _predict(args, test, functions, asked, TRANSFORMERS):
+        records = SharedRecords(args.out, "retrieval").read()
+        _print_ranking([records[t.tuple_id] for t in test.tuples])
 
 
 def _open(args: argparse.Namespace) -> TestSet:
@@ -74,8 +76,9 @@ def _open(args: argparse.Namespace) -> TestSet:
     return test
 
 
-def _remarks(path: Path | None) -> dict[str, str] | None:
+def _remarks(args: argparse.Namespace) -> dict[str, str] | None:
     """``tuple_id`` and ``text`` per line, as `generate` writes commentary."""
+    path: Path | None = args.remarks
     if path is None:
         return None
     records, torn = read_records(path)
@@ -86,16 +89,24 @@ def _remarks(path: Path | None) -> dict[str, str] | None:
     return {record["tuple_id"]: record["text"] for record in records}
 
 
-def _predict(args: argparse.Namespace, test: TestSet, functions: Functions, **settings: Any) -> None:
-    begin_predictions(
-        args.out,
-        coach=sha256_of(args.coach / COMPLETE),
-        gallery=test.gallery.digest,
-        remarks=args.remarks and sha256_of(args.remarks),
-        **settings,
-    )
+def _predict(args: argparse.Namespace, test: TestSet, functions: Functions, asked: Sequence[str], backend: str) -> bool:
+    given: Path | None = args.remarks
+    if given is not None and given.resolve() == (args.out / "commentary.jsonl").resolve():
+        given = None
+    common = {"coach": sha256_of(args.coach / COMPLETE), "backend": backend}
+    remarks = {"remarks": sha256_of(given) if given else GENERATED}
+    drawn = {"sampling": vars(functions.sampling)}
+    settings = {
+        "commentary": {**common, **drawn, "privileged": False},
+        "demonstration": {**common, **drawn, **remarks},
+        "retrieval": {**common, **remarks, "gallery": test.gallery.digest},
+    }
+    begin_predictions(args.out, **{name: settings[name] for name in asked})
     with stage_progress(quiet=not launched_processes().is_main_process) as progress:
-        predict(functions, test.tuples, test.gallery, test.training, args.out, progress)
+        finished = predict(functions, test.tuples, test.gallery, test.training, args.out, progress)
+    if not finished:
+        print(f"process {launched_processes().process_index} is done; others still have tuples")
+    return finished
 
 
 def _print_ranking(records: list[dict[str, Any]]) -> None:

@@ -19,9 +19,10 @@ from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.neighbours import feature_space, matched_space, predict_by_neighbours
 from mm_adapter.inference.predict import Functions, Progress, decode_codes, predict, read_predictions
 from mm_adapter.inference.retrieval import Gallery, rank_by_demonstration, rank_by_remark
+from mm_adapter.inference.sampling import GREEDY
 from mm_adapter.joints import JointStore
 from mm_adapter.manifest import COMPLETE
-from mm_adapter.run_directory import check_same_run, run_record, write_run_record
+from mm_adapter.run_directory import check_same_run, read_run_record, run_record, write_run_record
 from mm_data.features import FeatureStore, pooled_features
 from mm_data.hashing import sha256_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
@@ -32,6 +33,8 @@ from mm_eval.expertaf import Inputs, evaluate
 from mm_tokenizers import PoseTokenizer
 from mm_tokenizers.codes import PoseCodeStore
 
+TRANSFORMERS, GENERATED = "transformers", "generated"
+"""What runs the coach, and whose remarks are asked about, unless something else is said."""
 NEAREST_NEIGHBOUR = "nearest-neighbour"
 """Stands for a coach: InternVideo2-NN of ExpertAF's Table 1."""
 
@@ -94,8 +97,8 @@ class Predicted:
 
 def coach_predictions(
     test: TestSet, folder: Path, demonstrator: Path | None, privileged: bool, out: Path, progress: Progress
-) -> Predicted:
-    """A coach's predictions, resuming from ``out``.
+) -> Predicted | None:
+    """A coach's predictions, resuming from ``out``; None while other processes are still at theirs.
 
     Args:
         test: Test set.
@@ -113,27 +116,35 @@ def coach_predictions(
             raise ValueError(f"{demonstrator} was not trained to demonstrate.")
     rank = partial(rank_by_demonstration, shows) if shows else partial(rank_by_remark, coach)
     remarks = {t.tuple_id: t.summary for t in test.tuples} if privileged else None
+    mine = sha256_of(folder / COMPLETE)
+    shows_from = sha256_of(demonstrator / COMPLETE) if demonstrator else mine
+    asked = {"remarks": "expert" if privileged else GENERATED, "backend": TRANSFORMERS}
     begin_predictions(
         out,
-        coach=sha256_of(folder / COMPLETE),
-        demonstrator=demonstrator and sha256_of(demonstrator / COMPLETE),
-        privileged=privileged,
-        gallery=test.gallery.digest,
+        commentary={"coach": mine, "privileged": privileged, "backend": TRANSFORMERS, "sampling": vars(GREEDY)},
+        demonstration={"coach": shows_from, "sampling": vars(GREEDY), **asked},
+        retrieval={"coach": shows_from, "gallery": test.gallery.digest, **asked},
     )
-    predict(Functions(coach, shows, rank, remarks, privileged), test.tuples, test.gallery, test.training, out, progress)
+    functions = Functions(coach, shows, rank, remarks, privileged)
+    if not predict(functions, test.tuples, test.gallery, test.training, out, progress):
+        return None
     return Predicted(read_predictions(out, test.tuples), opened.pose_tokenizer, coach.model.dtype)
 
 
-def begin_predictions(out: Path, **settings: Any) -> None:
+def begin_predictions(out: Path, **functions: dict[str, Any]) -> None:
     """Notes what fills a folder of predictions.
 
+    Args:
+        out: The folder.
+        **functions: Function to everything that decides its records.
+
     Raises:
-        ValueError: It was begun with something else.
+        ValueError: A function was begun with something else.
     """
-    record = run_record(predictions=settings)
-    check_same_run(out, record, ["predictions"])
+    record = run_record(**functions)
+    check_same_run(out, record, [name for name in functions if name in read_run_record(out)])
     if launched_processes().is_main_process:
-        write_run_record(out, record)
+        write_run_record(out, read_run_record(out) | record)
 
 
 def open_coach(test: TestSet, folder: Path) -> tuple[PretrainedCoach, Coach]:

@@ -112,13 +112,13 @@ def run_decode(args: argparse.Namespace) -> None:
             raise ValueError(
                 f"{args.codes}: not written by `mm-coach tokenizer encode`; it holds {', '.join(archive)}."
             )
-        _check_maker(args.codes, str(archive["tokenizer"]), tokenizer)
+        check_maker(args.codes, str(archive["tokenizer"]), tokenizer)
         np.save(args.out, _with_flags(decode(archive["codes"]), archive["visible"]))
         print(f"{args.out}: {len(archive['codes'])} frames [17, 4]")
         return
     _check_ending(args.out, ".npz")
     store = PoseCodeStore.load(args.codes)
-    _check_maker(args.codes, store.tokenizer_fingerprint, tokenizer)
+    check_maker(args.codes, store.tokenizer_fingerprint, tokenizer)
     arrays: dict[str, Any] = {clip: _with_flags(decode(store[clip]), np.True_) for clip in store}
     np.savez(args.out, **arrays)
     print(f"{args.out}: {len(store)} clips [{store.frames}, 17, 4]")
@@ -160,7 +160,8 @@ def _check_ending(out: Path, ending: str) -> None:
         raise ValueError(f"{out}: give a file that ends in {ending}.")
 
 
-def _check_maker(path: Path, maker: str, tokenizer: PoseTokenizer) -> None:
+def check_maker(path: Path, maker: str, tokenizer: PoseTokenizer) -> None:
+    """Refuses codes that another tokenizer made."""
     if maker != fingerprint(tokenizer):
         raise ValueError(
             f"{path} was made with tokenizer {maker[:16]}, this one is {fingerprint(tokenizer)[:16]}; give the one that made it."

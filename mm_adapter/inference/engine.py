@@ -16,15 +16,16 @@ import torch
 from safetensors import safe_open
 
 from mm_adapter.configuration import CoachConfig
-from mm_adapter.dataset import ClipPoses
-from mm_adapter.export import check_export, open_mappers
+from mm_adapter.export import RECORD, check_export, open_mappers
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.processing import CoachProcessor, Encoded
 from mm_adapter.serving.plugin import check_vllm_version
 from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prompt
 from mm_data.features import FeatureStore
 from mm_data.hashing import uniform
+from mm_tokenizers.codes import PoseCodeStore
 
+MAX_MODEL_LEN = 8192
 _AT_ONCE = 256  # requests handed to the engine together; it batches them as it sees fit
 
 
@@ -35,20 +36,20 @@ class EngineCoach:
         folder: Export.
         poses: Pose codes of all clips.
         features: Video features of all clips, or None for a pose-only coach.
-        max_model_len: Longest prompt and answer in tokens.
+        max_model_len: Longest prompt and answer in tokens; by default what the model was made for, up to `MAX_MODEL_LEN`.
         **settings: Passed on to `vllm.LLM`.
 
     Raises:
         RuntimeError: A version of vLLM that was not tested.
-        ValueError: The export was changed, or features are lacking or of another encoder.
+        ValueError: The export was changed, or poses or features are not those of its tokenizer and encoder.
     """
 
     def __init__(
         self,
         folder: Path,
-        poses: ClipPoses,
+        poses: PoseCodeStore,
         features: FeatureStore | None,
-        max_model_len: int = 4096,
+        max_model_len: int | None = None,
         **settings: Any,
     ) -> None:
         check_vllm_version()
@@ -56,6 +57,11 @@ class EngineCoach:
         from vllm import LLM
 
         self.config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+        if poses.tokenizer_fingerprint != self.config.pose_tokenizer:
+            raise ValueError(
+                "The pose codes were made by another pose tokenizer than the coach's; run `mm-coach tokenizer encode` with the one inside the export."
+            )
+        features = features if self.config.video_tokens else None
         made_by = features and f"{features.manifest.encoder} {features.manifest.encoder_hash}"
         if (made_by or "") != self.config.video_encoder:
             raise ValueError(
@@ -68,7 +74,12 @@ class EngineCoach:
         if layout == "llama" and features is not None:
             self.embeds = _PromptEmbeddings(folder, self.config)
             settings |= {"enable_prompt_embeds": True}
-        self.engine = LLM(str(folder), max_model_len=max_model_len, **settings)
+        formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
+        self.can_demonstrate = formats != ["commentary"]
+        self.can_rank = self.can_demonstrate and self.embeds is None
+        """Prompts of embeddings have no log-probabilities, so layout llama ranks without video alone."""
+        longest = max_model_len or min(MAX_MODEL_LEN, self.config.text_config.max_position_embeddings)
+        self.engine = LLM(str(folder), max_model_len=longest, **settings)
 
     def comment(
         self,
@@ -88,7 +99,10 @@ class EngineCoach:
     ) -> Iterator[np.ndarray | None]:
         """Codes of corrected poses; see `Coach.demonstrate`."""
         asked = zip(learners, remarks, strict=True)
-        encoded = [self._encode(demonstration_prompt(learner, remark), learner) for learner, remark in asked]
+        encoded = [
+            self._encode(demonstration_prompt(learner, remark), f"{learner} after {remark!r}")
+            for learner, remark in asked
+        ]
         vocabulary = self.processor.vocabulary
         for ids in self._answers(encoded, "poses", vocabulary.clip_length, sampling):
             yield vocabulary.parse(ids)
@@ -100,8 +114,10 @@ class EngineCoach:
         """
         from vllm import SamplingParams
 
-        if self.embeds is not None:
-            raise ValueError("Prompts of embeddings have no log-probabilities; rank with an export in layout coach.")
+        if not self.can_rank:
+            raise ValueError(
+                "This export cannot rank: it comments alone, or its prompts are embeddings (use layout coach)."
+            )
         prefix = self._encode(demonstration_prompt(learner, remark), learner)
         answers = [self.processor.answer_ids(self.poses[clip]) for clip in pool]
         prompts = [self._prompt(replace(prefix, input_ids=prefix.input_ids + answer)) for answer in answers]
@@ -129,7 +145,7 @@ class EngineCoach:
                     seed=int(uniform(f"{sampling.seed}/{one.sample_id}") * 2**31),
                     stop_token_ids=self.processor.end_of_turn_ids,
                     detokenize=False,
-                    extra_args={"answer": answer},
+                    extra_args={"coach_answer": answer},
                 )
                 for one in batch
             ]

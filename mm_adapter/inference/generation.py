@@ -1,18 +1,18 @@
 """Commentary and grammar-constrained pose generation with transformers."""
 
 from collections.abc import Callable, Iterator, Sequence
+from threading import Thread
 from typing import Protocol
 
 import numpy as np
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
 
-from mm_adapter.dataset import ClipPoses, CoachCollator, Sample, with_features
+from mm_adapter.dataset import ClipFeatures, ClipPoses, CoachCollator, Sample, with_features
 from mm_adapter.inference.sampling import GREEDY, PoseGrammar, Sampling, WordsOnly
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prompt
-from mm_data.features import FeatureStore
 from mm_tokenizers.codes import PoseCodeStore
 from mm_tokenizers.coordinates import text_to_poses
 
@@ -48,7 +48,7 @@ class Coach:
         model: CoachForConditionalGeneration,
         processor: CoachProcessor,
         poses: ClipPoses,
-        features: FeatureStore | None,
+        features: ClipFeatures | None,
     ) -> None:
         self.model, self.processor, self.poses, self.features = model, processor, poses, features
         config = model.config
@@ -89,13 +89,14 @@ class Coach:
         stop: list[int] | None,
         grammar: Callable[[int], LogitsProcessor],
         sampling: Sampling,
+        streamer: TextIteratorStreamer | None = None,
     ) -> Tensor:
         batch = self.inputs(samples)
         length = batch["input_ids"].shape[1]
         config = GenerationConfig(max_new_tokens=limit, do_sample=False, eos_token_id=stop, pad_token_id=self.pad_id)
         processors = [grammar(length), *sampling.processors([sample["sample_id"] for sample in samples])]
         out = self.model.generate(  # pyright: ignore[reportAttributeAccessIssue]
-            **batch, generation_config=config, logits_processor=LogitsProcessorList(processors)
+            **batch, generation_config=config, logits_processor=LogitsProcessorList(processors), streamer=streamer
         )
         return out[:, length:]  # type: ignore[index]
 
@@ -138,7 +139,10 @@ class Coach:
         """
         vocabulary, clip = self.processor.vocabulary, self.processor.clip
         for batch in _batches(list(zip(learners, remarks, strict=True)), batch_size):
-            samples = [self.prompt(demonstration_prompt(learner, remark), learner) for learner, remark in batch]
+            samples = [
+                self.prompt(demonstration_prompt(learner, remark), f"{learner} after {remark!r}")
+                for learner, remark in batch
+            ]
             if clip.pose_form == "text":
                 longest = max(len(self.processor.answer_ids(self.poses[learner])) for learner, _ in batch)
                 for text in self._words(samples, 2 * longest, sampling):
@@ -152,6 +156,45 @@ class Coach:
             )
             for row in generated:
                 yield vocabulary.parse(row.tolist())
+
+    def stream(
+        self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY, max_new_tokens: int = 128
+    ) -> Iterator[str]:
+        """The words of an answer to a conversation, as they come.
+
+        Args:
+            messages: Content parts name clips that the coach knows.
+            sample_id: Of the conversation, for the draws.
+            sampling: How tokens are drawn.
+            max_new_tokens: Limit.
+        """
+        streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)  # type: ignore[arg-type]
+        samples, failure = [self.prompt(messages, sample_id)], []
+        words_only = WordsOnly(self.model.config.first_pose_id)
+
+        def generate() -> None:
+            try:
+                stop = self.processor.end_of_turn_ids
+                self._generate(samples, max_new_tokens, stop, lambda _: words_only, sampling, streamer)
+            except BaseException as error:  # handed over to the reader of the stream
+                failure.append(error)
+                streamer.end()
+
+        worker = Thread(target=generate, daemon=True)
+        worker.start()
+        yield from streamer
+        worker.join()
+        if failure:
+            raise failure[0]
+
+    def demonstrate_after(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> np.ndarray:
+        """Codes ``[T, M]`` of the answer to a conversation that ends in a request for a demonstration."""
+        vocabulary = self.processor.vocabulary
+        samples = [self.prompt(messages, sample_id)]
+        (row,) = self._generate(
+            samples, vocabulary.clip_length, None, lambda length: PoseGrammar(vocabulary, length), sampling
+        )
+        return vocabulary.parse(row.tolist())
 
     def _words(self, samples: Sequence[Sample], limit: int, sampling: Sampling) -> Iterator[str]:
         words_only = WordsOnly(self.model.config.first_pose_id)

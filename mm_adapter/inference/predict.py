@@ -21,7 +21,7 @@ from mm_adapter.inference.generation import Answers
 from mm_adapter.inference.retrieval import Gallery, Ranker, candidate_priors
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.records import CoachingTuple
-from mm_data.shared_records import SharedRecords
+from mm_data.shared_records import SharedRecords, join_all
 from mm_tokenizers import PoseTokenizer
 
 FUNCTIONS = ("commentary", "demonstration", "retrieval")
@@ -56,8 +56,10 @@ def predict(
     training: list[CoachingTuple],
     out: Path,
     progress: Progress = lambda function, done, total: None,
-) -> None:
+) -> bool:
     """Fills a folder of predictions; goes on from what it already holds, and shares the work among launched processes.
+
+    No process waits for another: whichever finds every record there joins the parts.
 
     Args:
         functions: Who does what.
@@ -66,6 +68,9 @@ def predict(
         training: See `retrieve`.
         out: The folder.
         progress: Called with (function, done, total) of this process.
+
+    Returns:
+        Whether everything is there and this process joined it.
 
     Raises:
         ValueError: Poses or ranks are asked for after remarks that are neither given nor generated.
@@ -88,11 +93,7 @@ def predict(
     if functions.rank:
         done.append("retrieval")
         retrieve(functions.rank, tuples, remarks, gallery, training, files["retrieval"], progress)
-    state.wait_for_everyone()
-    if state.is_main_process:
-        for name in done:
-            files[name].finish([t.tuple_id for t in tuples])
-    state.wait_for_everyone()
+    return join_all([files[name] for name in done], [t.tuple_id for t in tuples])
 
 
 def comment(

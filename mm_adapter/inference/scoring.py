@@ -1,8 +1,8 @@
 """Exact likelihoods of many candidates behind one prefix, which runs through the model once.
 
 Candidates are packed into one row behind the prefix's cached keys and values, at positions that restart after it; attention
-takes each with the prefix and itself alone (`packed_attention`), so there are neither copies of the cache per candidate nor
-a mask over the row. A candidate's first token is predicted by the last prefix position. Engines that serve text compute
+takes each with the prefix and itself alone (`packed_attention`), one after the other, so neither copies of the cache per
+candidate nor a mask over the row are kept. A candidate's first token is predicted by the last prefix position. Engines that serve text compute
 prompt log-probabilities without their prefix cache (vLLM's documentation says so), so this one is kept here.
 
 ``P`` tokens of the prefix, ``N`` candidates, ``C`` tokens of one.
@@ -46,13 +46,16 @@ def score(
         coach: The coach.
         prefix: As `Coach.prompt` made it.
         candidates: Token ids (`CoachProcessor.answer_ids` gives a pose sequence's), or words.
-        memory_gib: Cache, activations and logits of the candidates that run at once; one candidate always runs.
+        memory_gib: Cache (the prefix's included), activations and logits of the candidates that run at once; one candidate
+            always runs.
 
     Raises:
-        ValueError: A candidate is empty.
+        ValueError: There is no candidate, one is empty, or the language model was loaded with another attention.
     """
     tokenizer = coach.processor.tokenizer
     ids = [tokenizer.encode(c, add_special_tokens=False) if isinstance(c, str) else list(c) for c in candidates]
+    if not ids:
+        raise ValueError("There are no candidates to score.")
     if empty := [index for index, candidate in enumerate(ids) if not candidate]:
         raise ValueError(f"Candidates {empty} of {len(ids)} have no tokens.")
     model, inputs = coach.model, coach.inputs([prefix])
@@ -64,7 +67,7 @@ def score(
     first = model.logits(known.last_hidden_state[0, -1:]).float().log_softmax(-1)[0].cpu()
     per_token: list[Tensor] = [torch.empty(0)] * len(ids)
     for members in _chunks(
-        [len(candidate) for candidate in ids], _positions(model.config, embeddings.dtype, memory_gib)
+        [len(candidate) for candidate in ids], _positions(model.config, length, embeddings.dtype, memory_gib)
     ):
         rows = _score_row(coach, known.past_key_values, length, [ids[index] for index in members])
         for index, later in zip(members, rows, strict=True):
@@ -111,11 +114,15 @@ def _chunks(lengths: Sequence[int], positions: int) -> Iterator[list[int]]:
         yield chunk
 
 
-def _positions(config: CoachConfig, dtype: torch.dtype, memory_gib: float) -> int:
-    """Candidate tokens that fit: their cache, a layer's activations, and the logits of a chunk in float32, twice."""
+def _positions(config: CoachConfig, prefix: int, dtype: torch.dtype, memory_gib: float) -> int:
+    """Candidate tokens that fit: cache, a layer's activations, and the logits of a chunk in float32, twice.
+
+    The prefix counts twice: appending to a cache copies it.
+    """
     text = config.text_config
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     cached = 2 * text.num_hidden_layers * text.num_key_value_heads * head
     active = 6 * text.hidden_size + 3 * text.intermediate_size
     logits = 2 * 4 * CHUNK * config.num_predictable
-    return max(1, math.floor((memory_gib * 2**30 - logits) / ((cached + active) * dtype.itemsize)))
+    left = memory_gib * 2**30 - logits - 2 * prefix * cached * dtype.itemsize
+    return max(1, math.floor(left / ((cached + active) * dtype.itemsize)))

@@ -1,7 +1,7 @@
 """The grammar of answers inside vLLM, through the entry point ``vllm.logits_processors``.
 
 An answer is words without pose tokens, or one well-formed pose sequence and the end of the turn: the first token decides. A
-request may fix it: ``vllm_xargs: {"answer": "words"}`` or ``"poses"``. Models without a pose vocabulary are left alone.
+request may fix it: ``vllm_xargs: {"coach_answer": "words"}`` or ``"poses"``. Models without a pose vocabulary are left alone.
 """
 
 import torch
@@ -12,6 +12,7 @@ from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
 from mm_adapter.inference.sampling import AnswerGrammar
 from mm_tokenizers import PoseVocabulary
 
+ANSWER = "coach_answer"
 KINDS = ("any", "words", "poses")
 
 
@@ -21,7 +22,7 @@ class CoachAnswers(AdapterLogitsProcessor):
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
         """Refuses unknown kinds of answers."""
-        kind = (sampling_params.extra_args or {}).get("answer", "any")
+        kind = (sampling_params.extra_args or {}).get(ANSWER, "any")
         if kind not in KINDS:
             raise ValueError(f"Unknown answer {kind!r}; choose from {', '.join(KINDS)}.")
 
@@ -30,7 +31,7 @@ class CoachAnswers(AdapterLogitsProcessor):
         text = vllm_config.model_config.hf_text_config
         shape = getattr(text, "pose_vocabulary", None)
         self.vocabulary = PoseVocabulary(**shape) if shape else None
-        self.ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
+        self.ends = text.eos_token_id if shape else []
 
     def is_argmax_invariant(self) -> bool:
         """It decides what is most likely."""
@@ -40,4 +41,4 @@ class CoachAnswers(AdapterLogitsProcessor):
         """The grammar of one request, or None for other models."""
         if self.vocabulary is None:
             return None
-        return AnswerGrammar(self.vocabulary, self.ends, (params.extra_args or {}).get("answer", "any"))
+        return AnswerGrammar(self.vocabulary, self.ends, (params.extra_args or {}).get(ANSWER, "any"))

@@ -6,6 +6,7 @@ precomputed features ``[V, C]``. They stand for the coach's views in turn (ego, 
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,15 @@ from mm_adapter.export import check_export, open_encoder
 from mm_adapter.internvideo2 import InternVideo2Config, normalise, resize_frames
 from mm_adapter.mappers import FeatureMapper
 from mm_adapter.serving.plugin import check_vllm_version
-from mm_data.video import middle_times, read_duration, read_frames
+from mm_data.video import middle_times, read_duration, read_frames, read_size
 
 PLACEHOLDER = "<|ego_video|>"
 """Stands for any view's video in a prompt; the item's turn decides which view it is."""
 
+MAX_PIXELS = 4096 * 2304
+MAX_SECONDS = 60.0
+MAX_CLIPS = 4
+"""Limits of one request: all frames of a video are in memory before they are resized."""
 _DUMMY = "dummy"
 
 
@@ -51,7 +56,13 @@ def frames_of_file(data: np.ndarray, encoder: InternVideo2Config) -> Tensor:
         file.flush()
         path = Path(file.name)
         try:
-            times = middle_times(0.0, read_duration(path), encoder.frames)
+            width, height = read_size(path)
+            seconds = read_duration(path)
+            if width * height > MAX_PIXELS or seconds > MAX_SECONDS:
+                raise ValueError(
+                    f"The video is {width} × {height} pixels and {seconds:.1f} s long; at most {MAX_PIXELS:,} pixels and {MAX_SECONDS:.0f} s are taken."
+                )
+            times = middle_times(0.0, seconds, encoder.frames)
             return resize_frames(read_frames(path, times), encoder.image_size)
         except ValueError as error:
             raise ValueError(str(error).replace(file.name, "The video")) from error
@@ -87,6 +98,10 @@ class ViewItems(ModalityDataItems[list[Any], Any]):
 
     def get_passthrough_data(self) -> Mapping[str, object]:
         """Frames or features of every video, and its view."""
+        return self._passthrough
+
+    @cached_property
+    def _passthrough(self) -> dict[str, Tensor]:  # vLLM asks twice
         if not self.data:
             return {}
         if self.whole_clips and len(self.data) % len(self.config.views):
@@ -162,8 +177,8 @@ class CoachInfo(BaseProcessingInfo):
         return ViewParser(self.get_hf_config(), self.encoder_config())
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
-        """Any number of videos."""
-        return {"video": None}
+        """Every view of a few clips."""
+        return {"video": MAX_CLIPS * len(self.get_hf_config().views)}
 
     def get_mm_max_tokens_per_item(self, seq_len: int, mm_counts: Mapping[str, int]) -> Mapping[str, int]:
         """V."""
@@ -231,7 +246,7 @@ class ServedCoach(nn.Module, SupportsMultiModal):
 
     Raises:
         RuntimeError: Another version of vLLM than those tested.
-        ValueError: Files of the export were changed.
+        ValueError: Files of the export were changed, or speculative decoding is on.
     """
 
     hf_to_vllm_mapper = WeightsMapper(
@@ -246,6 +261,10 @@ class ServedCoach(nn.Module, SupportsMultiModal):
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
         check_vllm_version()
+        if vllm_config.speculative_config is not None:
+            raise ValueError(
+                "With speculative decoding vLLM skips the grammar, so answers could be malformed; leave it out."
+            )
         config: CoachConfig = vllm_config.model_config.hf_config  # type: ignore[assignment]
         self.config, self.folder = config, Path(vllm_config.model_config.model)
         check_export(self.folder)
@@ -275,7 +294,8 @@ class ServedCoach(nn.Module, SupportsMultiModal):
             assert self.encoder is not None
             frames = torch.stack([*kwargs["frames"]])  # type: ignore[misc]
             features = self.encoder(normalise(frames), self.read["grid"])[self.read["output"]]
-            features = features.half()  # as a feature store keeps them
+            shape = len(frames), self.config.video_tokens, self.config.video_width
+            features = features.view(shape).half()  # as a feature store keeps them
         names = [self.config.views[int(view)] for view in views]  # type: ignore[attr-defined]
         weight = next(self.mappers.parameters())
         return [self.mappers[name](one[None].to(weight.dtype))[0] for name, one in zip(names, features, strict=True)]

@@ -15,6 +15,8 @@ SIZE = 320
 _BACKGROUND, _GRID, _TEXT = (250, 250, 248), (228, 228, 224), (90, 90, 90)
 _AXES = {"front": 0, "side": 1}
 ENDINGS = (".png", ".gif", ".mp4")
+LEARNER, SHOWN = "#c2410c", "#0a7d4f"
+"""Colours of what was done and of what is shown instead."""
 
 
 def draw(path: Path, motions: Mapping[str, tuple[np.ndarray, str]], fps: float) -> None:

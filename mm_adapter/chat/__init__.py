@@ -1,0 +1,1 @@
+"""Asking a trained coach about one's own clip."""

@@ -1,0 +1,141 @@
+"""A learner's own clip, prepared exactly as training clips were, beside the clips of a tuple folder."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mm_adapter.configuration import CoachConfig
+from mm_adapter.dataset import ClipFeatures, ClipPoses
+from mm_adapter.export import output_read
+from mm_adapter.feature_extraction import ExtractionOptions, extract_features
+from mm_adapter.internvideo2 import InternVideo2
+from mm_data.clip_list import VideoClip
+from mm_data.features import FeatureManifest, FeatureStore
+from mm_data.video import VideoError, read_duration
+from mm_tokenizers import PoseTokenizer, canonical_poses, numpy_codec
+from mm_tokenizers.canonical import has_hips, sample_frames
+
+LEARNER = "learner"
+"""Clip id of the learner's clip."""
+MAX_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What is looked at: a video per view, from ``start`` to ``stop`` seconds.
+
+    Raises:
+        ValueError: A view's video is missing, or the stretch is empty or longer than a coach can take in.
+    """
+
+    videos: Mapping[str, Path]
+    start: float
+    stop: float
+
+    @classmethod
+    def of(cls, videos: Mapping[str, Path], start: float, stop: float | None) -> "Stretch":
+        """The stretch, up to the end of the shortest video."""
+        durations = {view: read_duration(path) for view, path in videos.items()}
+        end = min(durations.values()) if stop is None else stop
+        if not 0 <= start < end or end > min(durations.values()) + 0.05:
+            raise ValueError(f"From {start:.2f} to {end:.2f} s is no part of videos of {durations} seconds.")
+        if end - start > MAX_SECONDS:
+            raise ValueError(
+                f"{end - start:.0f} s are more than {MAX_SECONDS:.0f} s; choose one performance with --start and --stop."
+            )
+        return cls(dict(videos), start, end)
+
+
+def learner_codes(poses: np.ndarray, tokenizer: PoseTokenizer, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Codes ``[T, M]`` and canonical poses ``[T, 17, 4]`` of raw poses ``[n, 17, 4]``, sampled as training clips are."""
+    if not has_hips(poses).any():
+        raise ValueError(f"None of the {len(poses)} poses has both hips.")
+    sampled = canonical_poses(poses[sample_frames(poses, frames)])
+    return numpy_codec(tokenizer)[0](sampled), sampled
+
+
+def learner_features(
+    stretch: Stretch, encoder: InternVideo2, name: str, config: CoachConfig, folder: Path
+) -> FeatureStore:
+    """Features of the stretch, by the code that fills feature stores.
+
+    Args:
+        stretch: What is looked at; a view that is lacking is refused.
+        encoder: The coach's.
+        name: Of the encoder.
+        config: The coach's.
+        folder: Empty folder for the store.
+
+    Raises:
+        ValueError: Another encoder than the coach's, or a lacking view.
+        VideoError: A video cannot be read.
+    """
+    if lacking := [view for view in config.views if view not in stretch.videos]:
+        raise ValueError(f"The coach looks at {' and '.join(config.views)} video; {' and '.join(lacking)} is lacking.")
+    read = output_read(config, encoder.config)
+    videos = {view: str(path.resolve()) for view, path in stretch.videos.items()}
+    clip = VideoClip(LEARNER, videos, stretch.start, stretch.stop)
+    options = ExtractionOptions(read["output"], read["grid"], max_bad_share=1.0)
+    rejected = extract_features(encoder, name, [clip], Path("/"), folder, options) or {}
+    if rejected:
+        raise VideoError(rejected[LEARNER])
+    return FeatureStore(folder)
+
+
+class JoinedPoses:
+    """Codes of a store, with a few clips more.
+
+    Args:
+        store: Codes of a gallery, or None.
+        own: Clip id to codes ``[T, M]``; may grow.
+    """
+
+    def __init__(self, store: ClipPoses | None, own: dict[str, np.ndarray]) -> None:
+        self.store, self.own = store, own
+
+    def __getitem__(self, clip: str, /) -> np.ndarray:
+        if clip in self.own or self.store is None:
+            return self.own[clip]
+        return self.store[clip]
+
+    def missing(self, clips: Iterable[str], /) -> list[str]:
+        """Clips that neither holds."""
+        others = [clip for clip in clips if clip not in self.own]
+        return others if self.store is None else self.store.missing(others)
+
+
+class JoinedFeatures:
+    """The learner's features and a gallery's.
+
+    Args:
+        learner: Store of the learner's clip.
+        gallery: Another of the same encoder, or None.
+
+    Raises:
+        ValueError: Another encoder.
+    """
+
+    def __init__(self, learner: FeatureStore, gallery: FeatureStore | None) -> None:
+        self.learner, self.gallery = learner, gallery
+        mine = f"{learner.manifest.encoder} {learner.manifest.encoder_hash}"
+        if gallery and f"{gallery.manifest.encoder} {gallery.manifest.encoder_hash}" != mine:
+            raise ValueError(
+                f"The gallery's features were made by {gallery.manifest.encoder}, the learner's by {learner.manifest.encoder} with other weights."
+            )
+
+    @property
+    def manifest(self) -> FeatureManifest:
+        """What made the learner's."""
+        return self.learner.manifest
+
+    def get(self, clip: str, view: str) -> np.ndarray:
+        """Features ``[V, C]``."""
+        store: ClipFeatures = self.learner if clip == LEARNER or self.gallery is None else self.gallery
+        return store.get(clip, view)
+
+    def missing(self, clips: Iterable[str]) -> list[str]:
+        """Clips that neither holds."""
+        others = [clip for clip in clips if clip != LEARNER]
+        return others if self.gallery is None else self.gallery.missing(others)

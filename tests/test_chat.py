@@ -1,0 +1,149 @@
+"""Chat about one's own clip: what the coach sees, what it shows, what is refused."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_coach import TinyCoach, perturb
+
+from mm_adapter.chat.estimator import estimate_poses
+from mm_adapter.chat.learner import LEARNER, JoinedPoses, Stretch
+from mm_adapter.chat.session import ChatSession
+from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.cli import main as mm_coach
+from mm_adapter.inference.generation import Coach
+from mm_data.expertaf_task import ASK_COMMENTARY, demonstration_prompt
+from mm_tokenizers import numpy_codec
+
+
+def session_of(coach: TinyCoach, own: str) -> tuple[ChatSession, JoinedPoses]:
+    perturb(coach)
+    poses = JoinedPoses(coach.codes, {LEARNER: coach.codes[own]})
+    assert coach.features is not None
+    store = coach.features
+
+    class Features:
+        manifest = store.manifest
+
+        def get(self, clip: str, view: str) -> np.ndarray:
+            return store.get(own if clip == LEARNER else clip, view)
+
+        def missing(self, clips: Iterable[str]) -> list[str]:
+            return []
+
+    return ChatSession(Coach(coach.model.eval(), coach.processor, poses, Features()), poses), poses
+
+
+def test_a_conversation_is_what_training_saw(coach: TinyCoach) -> None:
+    clip = coach.test[0].learner.clip_id
+    session, poses = session_of(coach, clip)
+    plain = Coach(coach.model, coach.processor, coach.codes, coach.features)
+    remark = "".join(session.ask()).strip()
+    assert remark == next(plain.comment([clip], max_new_tokens=128))
+    assert not session.wants_to_see("What about my left arm?") and session.wants_to_see("Show me!")
+    shown = session.show()
+    np.testing.assert_array_equal(shown.codes, next(plain.demonstrate([clip], [remark])))
+    prompt = demonstration_prompt(LEARNER, remark)
+    assert session.messages[:4] == prompt and session.messages[4]["content"][0]["type"] == "pose"
+    answer = "".join(session.ask("What about my left arm?"))
+    rendered, clips = coach.processor.render(session.messages, poses.__getitem__)
+    assert clips == [LEARNER] and len(rendered) == 7 and rendered[-1]["content"] == answer.strip()
+
+
+def test_a_demonstration_needs_a_remark(coach: TinyCoach) -> None:
+    session, _ = session_of(coach, coach.test[0].learner.clip_id)
+    assert not session.wants_to_see("show me")
+    with pytest.raises(ValueError, match="Ask what to improve first"):
+        session.show()
+
+
+@pytest.fixture
+def asked(coach: TinyCoach, tmp_path: Path) -> list[str]:
+    """A command that lacks its poses."""
+    perturb(coach)
+    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
+    take = next(iter(sorted((coach.folder / "miniature" / "takes").glob("*/frame_aligned_videos"))))
+    videos = ["--exo", take / "cam01.mp4", "--ego", next(take.glob("aria*.mp4"))]
+    return [str(part) for part in ("chat", tmp_path / "coach", *videos, "--save", tmp_path / "saved")]
+
+
+def test_the_command_from_videos_to_pictures(
+    coach: TinyCoach, asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poses = sorted((coach.folder / "tuples" / "poses").glob("*.npy"))[0]
+    folder = coach.folder
+    gallery = ["--gallery", folder / "tuples", "--codes", folder / "pose_codes", "--features", folder / "features"]
+    options = [*map(str, gallery), "--pose", str(poses), "--stop", "1.5", "--ask", ASK_COMMENTARY, "show me"]
+    assert mm_coach([*asked, *options]) == 0
+    shown = capsys.readouterr().out
+    assert "experts who do it so" in shown and "cam0" in shown
+    names = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    assert names == [f"demonstration-1.{ending}" for ending in ("bvh", "mp4", "npy", "png")]
+    joints = np.load(tmp_path / "saved" / "demonstration-1.npy")
+    codes = numpy_codec(coach.pose_tokenizer)[0](np.concatenate([joints, np.ones_like(joints[..., :1])], -1))
+    assert joints.shape[1:] == (17, 3) and codes.shape[1] == coach.pose_tokenizer.architecture.num_tokens
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "Give the learner's poses (--pose FILE), or a model"),
+        (["--pose-model", "none.task"], "Pose model none.task does not exist"),
+        (["--stop", "900"], "is no part of videos"),
+        (["--start", "1", "--stop", "0.5"], "is no part of videos"),
+    ],
+)
+def test_what_chat_refuses(
+    asked: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mm_coach([*asked, *options, "--ask", ASK_COMMENTARY]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_long_videos_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mm_adapter.chat.learner.read_duration", lambda path: 7200.0)
+    with pytest.raises(ValueError, match="7200 s are more than 60 s"):
+        Stretch.of({"exo": Path("long.mp4")}, 0.0, None)
+
+
+@pytest.mark.parametrize("found_in", [10, 4])
+def test_landmarks_become_poses_in_our_axes(
+    coach: TinyCoach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found_in: int
+) -> None:
+    """MediaPipe's y points down; ours is z up. Too few frames with a person are refused."""
+    calls: list[int] = []
+    landmark = [SimpleNamespace(x=0.1 * i, y=0.2, z=0.3, visibility=0.9 if i != 13 else 0.1) for i in range(33)]
+
+    class Landmarker:
+        def __enter__(self) -> "Landmarker":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def detect_for_video(self, image: object, milliseconds: int) -> SimpleNamespace:
+            calls.append(milliseconds)
+            return SimpleNamespace(pose_world_landmarks=[landmark] if len(calls) <= found_in else [])
+
+    fake: Any = ModuleType("mediapipe")
+    fake.Image, fake.ImageFormat = lambda **_: None, SimpleNamespace(SRGB=1)
+    made = SimpleNamespace(create_from_options=lambda _: Landmarker())
+    vision = SimpleNamespace(
+        PoseLandmarkerOptions=lambda **_: None, RunningMode=SimpleNamespace(VIDEO=1), PoseLandmarker=made
+    )
+    fake.tasks = SimpleNamespace(vision=vision, BaseOptions=lambda **_: None)
+    monkeypatch.setitem(sys.modules, "mediapipe", fake)
+    model = tmp_path / "model.task"
+    model.write_bytes(b"")
+    video = sorted((coach.folder / "miniature" / "takes").glob("*/frame_aligned_videos/cam01.mp4"))[0]
+    if found_in < 5:
+        with pytest.raises(ValueError, match="found in 4 of 10 frames; at least 50%"):
+            estimate_poses(video, model, 0.0, 10 / 30)
+        return
+    poses = estimate_poses(video, model, 0.0, 10 / 30)
+    assert poses.shape == (10, 17, 4) and calls == [round(1000 * i / 30) for i in range(10)]
+    np.testing.assert_allclose(poses[0, 0, :3], [0.0, 0.3, -0.2], atol=1e-6)  # the nose is landmark 0
+    assert poses[0, 7, 3] == 0 and np.isnan(poses[0, 7, 0]), "the left elbow was not visible"
