@@ -12,7 +12,7 @@ from tiny_coach import TinyCoach, perturb
 
 from mm_adapter.chat.estimator import estimate_poses
 from mm_adapter.chat.learner import LEARNER, JoinedPoses, Stretch
-from mm_adapter.chat.session import ChatSession
+from mm_adapter.chat.session import ChatSession, Demonstration
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.inference.generation import Coach
@@ -44,7 +44,8 @@ def test_a_conversation_is_what_training_saw(coach: TinyCoach) -> None:
     plain = Coach(coach.model, coach.processor, coach.codes, coach.features)
     remark = "".join(session.ask()).strip()
     assert remark == next(plain.comment([clip], max_new_tokens=128))
-    assert not session.wants_to_see("What about my left arm?") and session.wants_to_see("Show me!")
+    assert session.wants_to_see("Show me!") and session.wants_to_see("please show me")
+    assert not session.wants_to_see("Why did you show my left arm lower?")
     shown = session.show()
     np.testing.assert_array_equal(shown.codes, next(plain.demonstrate([clip], [remark])))
     prompt = demonstration_prompt(LEARNER, remark)
@@ -72,20 +73,38 @@ def asked(coach: TinyCoach, tmp_path: Path) -> list[str]:
 
 
 def test_the_command_from_videos_to_pictures(
-    coach: TinyCoach, asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    coach: TinyCoach,
+    asked: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     poses = sorted((coach.folder / "tuples" / "poses").glob("*.npy"))[0]
     folder = coach.folder
     gallery = ["--gallery", folder / "tuples", "--codes", folder / "pose_codes", "--features", folder / "features"]
     options = [*map(str, gallery), "--pose", str(poses), "--stop", "1.5", "--ask", ASK_COMMENTARY, "show me"]
+    seen: list[Demonstration] = []
+    show = ChatSession.show
+    monkeypatch.setattr(ChatSession, "show", lambda session: seen.append(show(session)) or seen[-1])
     assert mm_coach([*asked, *options]) == 0
     shown = capsys.readouterr().out
     assert "experts who do it so" in shown and "cam0" in shown
     names = sorted(path.name for path in (tmp_path / "saved").iterdir())
     assert names == [f"demonstration-1.{ending}" for ending in ("bvh", "mp4", "npy", "png")]
     joints = np.load(tmp_path / "saved" / "demonstration-1.npy")
-    codes = numpy_codec(coach.pose_tokenizer)[0](np.concatenate([joints, np.ones_like(joints[..., :1])], -1))
-    assert joints.shape[1:] == (17, 3) and codes.shape[1] == coach.pose_tokenizer.architecture.num_tokens
+    np.testing.assert_allclose(joints, numpy_codec(coach.pose_tokenizer)[1](seen[0].codes), atol=1e-6)
+    assert mm_coach([*asked, *options]) == 0
+    assert (tmp_path / "saved" / "demonstration-2.png").is_file(), "nothing is written over"
+
+
+def test_a_coach_that_comments_alone_shows_nothing(
+    coach: TinyCoach, asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {"coach": {"formats": ["commentary"]}}
+    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, record).save_pretrained(tmp_path / "coach")
+    poses = sorted((coach.folder / "tuples" / "poses").glob("*.npy"))[0]
+    assert mm_coach([*asked, "--pose", str(poses), "--stop", "1.5", "--ask", ASK_COMMENTARY, "show me"]) == 0
+    assert "trained to comment alone" in capsys.readouterr().out and not (tmp_path / "saved").exists()
 
 
 @pytest.mark.parametrize(
@@ -94,12 +113,19 @@ def test_the_command_from_videos_to_pictures(
         ([], "Give the learner's poses (--pose FILE), or a model"),
         (["--pose-model", "none.task"], "Pose model none.task does not exist"),
         (["--stop", "900"], "is no part of videos"),
+        (["--pose", "POSES", "--gallery", "TUPLES"], "--gallery needs the --codes"),
+        (["--pose", "POSES", "--gallery", "TUPLES", "--codes", "CODES"], "--gallery needs the --features"),
         (["--start", "1", "--stop", "0.5"], "is no part of videos"),
     ],
 )
 def test_what_chat_refuses(
-    asked: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    coach: TinyCoach, asked: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    folder = coach.folder
+    poses = sorted((folder / "tuples" / "poses").glob("*.npy"))[0]
+    given = {"POSES": poses, "TUPLES": folder / "tuples", "CODES": folder / "pose_codes"}
+    options = [str(given.get(option, option)) for option in options]
+    asked = [*asked, "--stop", "1.5"] if "--stop" not in options else asked
     assert mm_coach([*asked, *options, "--ask", ASK_COMMENTARY]) == 2
     assert message in capsys.readouterr().err
 

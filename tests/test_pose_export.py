@@ -82,6 +82,11 @@ def test_the_command_decodes_and_refuses(coach: TinyCoach, tmp_path: Path, capsy
         np.load(tmp_path / "poses.npy"), numpy_codec(coach.pose_tokenizer)[1](coach.codes[clip]), atol=1e-6
     )
     assert export("poses.npy", "poses.bvh") == 0 and export("poses.npy", "poses.gif") == 0
+    absent = np.load(tmp_path / "poses.npy")
+    absent[1, 7] = np.nan
+    np.save(tmp_path / "absent.npy", absent)
+    assert export("absent.npy", "again.npy") == 0 and np.isnan(np.load(tmp_path / "again.npy")[1, 7]).all()
+    assert export("absent.npy", "x.bvh") == 2 and "Frame 1: left-elbow is absent" in capsys.readouterr().err
     assert export("poses.txt", "x.npy") == 2 and "--tokenizer" in capsys.readouterr().err
     (tmp_path / "wrong.txt").write_text(TEXT)
     assert export("wrong.txt", "x.npy", "--tokenizer", tokenizer) == 2

@@ -78,10 +78,11 @@ def test_records_of_several_processes_become_one_file(tmp_path: Path) -> None:
         file.write('{"tuple_id": "t6", "val')  # a crash
     alone = SharedRecords(tmp_path, "x")
     alone.append("t6", {"value": 6})
-    assert join_all([alone], items) and not join_all([second], items), "one process joins the parts"
+    assert join_all([second], items) and not join_all([first], items), "one process of a launch goes on"
+    assert join_all([alone], items) and join_all([alone], items), "and one that is alone always"
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert [line["tuple_id"] for line in lines] == items and [line["value"] for line in lines] == [*range(7)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "x.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".joined", ".lock", "x.jsonl"]
 
 
 # --- commands --------------------------------------------------------------------------------------------------------

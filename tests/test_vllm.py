@@ -24,6 +24,7 @@ from transformers import AutoTokenizer
 
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.export import export_coach
+from mm_adapter.inference.engine import PromptEmbeddings
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.retrieval import rank_by_demonstration
 from mm_adapter.internvideo2 import build_encoder, normalise
@@ -84,30 +85,39 @@ from mm_data.tuple_store import read_tuples
 from mm_tokenizers.codes import PoseCodeStore
 
 if __name__ == "__main__":
-    export, tiny, ranks = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "rank"
+    export, tiny = Path(sys.argv[1]), Path(sys.argv[2])
     tuples = read_tuples(tiny / "tuples", "test")[:4]
     codes, features = PoseCodeStore.load(tiny / "pose_codes"), FeatureStore(tiny / "features")
     coach = EngineCoach(export, codes, features, max_model_len=1024, dtype="float32", enforce_eager=True)
     learners, pool = [t.learner.clip_id for t in tuples], [t.expert.clip_id for t in tuples]
     remarks = list(coach.comment(learners, max_new_tokens=12))
     poses = [p.tolist() for p in coach.demonstrate(learners, ["Bend the knees."] * 4)]
-    scores = coach.rank(learners[0], "Bend the knees.", pool).tolist() if ranks else None
+    scores = coach.rank(learners[0], "Bend the knees.", pool).tolist()
     print(json.dumps({"remarks": remarks, "poses": poses, "scores": scores}))
 """
 
 
-@pytest.mark.parametrize("layout", ["coach", "llama"])
-def test_both_routes_answer_as_transformers_does(served: Served, tiny: Path, layout: str) -> None:
-    folder = served.folder if layout == "coach" else served.plain
-    found = in_engine(ANSWERS, folder, tiny, "rank" if layout == "coach" else "no")
+def test_the_engine_answers_as_transformers_does(served: Served, tiny: Path) -> None:
+    found = in_engine(ANSWERS, served.folder, tiny)
     tuples = served.coach.test[:4]
-    learners = [t.learner.clip_id for t in tuples]
+    learners, pool = [t.learner.clip_id for t in tuples], [t.expert.clip_id for t in tuples]
     assert found["remarks"] == list(served.asked.comment(learners, max_new_tokens=12))
     np.testing.assert_array_equal(found["poses"], list(served.asked.demonstrate(learners, ["Bend the knees."] * 4)))  # type: ignore[arg-type]
-    if found["scores"]:
-        pool = [t.expert.clip_id for t in tuples]
-        ours = rank_by_demonstration(served.asked, learners[0], "Bend the knees.", pool)
-        torch.testing.assert_close(torch.tensor(found["scores"]).float(), ours, atol=1e-3, rtol=0)
+    ours = rank_by_demonstration(served.asked, learners[0], "Bend the knees.", pool)
+    torch.testing.assert_close(torch.tensor(found["scores"]).float(), ours, atol=1e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_prompt_embeddings_are_the_coachs_own(served: Served) -> None:
+    """The second route: plain Llama in the engine, everything else outside."""
+    coach, clip = served.coach, served.coach.test[0].learner.clip_id
+    assert coach.features is not None
+    encoded = coach.processor.encode_prompt(commentary_prompt(clip), coach.codes.__getitem__, "q")
+    videos = {v: torch.from_numpy(np.asarray(coach.features.get(clip, v), np.float32)) for v in ("ego", "exo")}
+    found = PromptEmbeddings(served.plain, coach.model.config)(encoded.input_ids, [*videos.values()])
+    ids = torch.tensor([encoded.input_ids])
+    expected = coach.model.embed(ids, videos["ego"][None], videos["exo"][None])[0]
+    torch.testing.assert_close(found, expected.to(found.dtype), atol=1e-5, rtol=1e-5)
 
 
 # --- the server ------------------------------------------------------------------------------------------------------

@@ -36,10 +36,12 @@ def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
 def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:
     """All records, and how many lines could not be parsed because a crash cut them off; ``([], 0)`` without a file."""
-    if not path.is_file():
-        return [], 0
     records, torn = [], 0
-    with path.open("rb") as file:
+    try:
+        content = path.open("rb")
+    except FileNotFoundError:
+        return [], 0
+    with content as file:
         for line in file:
             try:
                 records.append(json.loads(line))

@@ -1,6 +1,7 @@
 """Records of a list of items that one or several processes write as they come, and that a later run completes."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,11 @@ class SharedRecords:
         self.folder, self.name, self.rank, self.world_size = folder, name, rank, world_size
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """What any process has written so far, by item."""
-        records: dict[str, dict[str, Any]] = {}
-        for path in [self.folder / f"{self.name}.jsonl", *self.parts()]:
-            records |= {record[KEY]: record for record in read_records(path)[0]}
-        return records
+        """What any process has written so far, by item; another process may be joining the parts meanwhile."""
+        parts: dict[str, dict[str, Any]] = {}
+        for path in self.parts():  # before the joined file, which has what vanishes here
+            parts |= {record[KEY]: record for record in read_records(path)[0]}
+        return {record[KEY]: record for record in read_records(self.folder / f"{self.name}.jsonl")[0]} | parts
 
     def mine(self, items: Sequence[str]) -> list[str]:
         """Those that this process does, done or not."""
@@ -67,14 +68,21 @@ def join_all(files: Sequence[SharedRecords], items: Sequence[str]) -> bool:
     """Joins the parts of all files once every item is in each of them, whichever process notices first.
 
     Returns:
-        Whether this process is the one that may go on: it joined them, or is the first where nothing was left to do.
+        Whether everything is there and this process is the one to go on: one of a launch, and the only one where nothing
+        was launched.
     """
     if not files:
         return True
-    with locked(files[0].folder / ".lock"):
+    folder, alone = files[0].folder, files[0].world_size == 1
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock"):
         if not all(file.complete(items) for file in files):
             return False
-        waiting = any(file.parts() for file in files)
         for file in files:
-            file.join(items)
-        return waiting or files[0].rank == 0
+            if file.parts():
+                file.join(items)
+        launch, noted = str(os.getppid()), folder / ".joined"  # processes of a launch have one parent
+        if not alone and noted.is_file() and noted.read_text() == launch:
+            return False
+        write_atomically(noted, launch)
+        return True

@@ -23,8 +23,8 @@ def estimate_poses(
 ) -> np.ndarray:
     """Poses ``[T, 17, 4]`` at 30 fps in metres, hips at the origin, z up, with flag 0 where nobody was found.
 
-    MediaPipe's world landmarks are metric by its own scale and hip-centred; what it calls visible with a probability of 0.5
-    or more is visible here.
+    MediaPipe's world landmarks are metric by its own scale and hip-centred; what it calls visible with a probability above
+    0.5 is visible here.
 
     Args:
         video: Video file.

@@ -1,4 +1,4 @@
-"""A learner's own clip, prepared exactly as training clips were, beside the clips of a tuple folder."""
+"""A learner's own clip, prepared by the code that prepared training clips, beside the clips of a tuple folder."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from mm_data.clip_list import VideoClip
 from mm_data.features import FeatureManifest, FeatureStore
 from mm_data.video import VideoError, read_duration
 from mm_tokenizers import PoseTokenizer, canonical_poses, numpy_codec
-from mm_tokenizers.canonical import has_hips, sample_frames
+from mm_tokenizers.canonical import sample_frames
 
 LEARNER = "learner"
 """Clip id of the learner's clip."""
@@ -24,11 +24,7 @@ MAX_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is looked at: a video per view, from ``start`` to ``stop`` seconds.
-
-    Raises:
-        ValueError: A view's video is missing, or the stretch is empty or longer than a coach can take in.
-    """
+    """What is looked at: a video per view, from ``start`` to ``stop`` seconds."""
 
     videos: Mapping[str, Path]
     start: float
@@ -36,7 +32,13 @@ class Stretch:
 
     @classmethod
     def of(cls, videos: Mapping[str, Path], start: float, stop: float | None) -> "Stretch":
-        """The stretch, up to the end of the shortest video."""
+        """The stretch, by default up to the end of the shortest video.
+
+        Raises:
+            FileNotFoundError: A video does not exist.
+            ValueError: The stretch is empty, outside the videos, or longer than `MAX_SECONDS`.
+            VideoError: A video cannot be read.
+        """
         durations = {view: read_duration(path) for view, path in videos.items()}
         end = min(durations.values()) if stop is None else stop
         if not 0 <= start < end or end > min(durations.values()) + 0.05:
@@ -49,9 +51,11 @@ class Stretch:
 
 
 def learner_codes(poses: np.ndarray, tokenizer: PoseTokenizer, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes ``[T, M]`` and canonical poses ``[T, 17, 4]`` of raw poses ``[n, 17, 4]``, sampled as training clips are."""
-    if not has_hips(poses).any():
-        raise ValueError(f"None of the {len(poses)} poses has both hips.")
+    """Codes ``[T, M]`` and canonical poses ``[T, 17, 4]`` of raw poses ``[n, 17, 4]``, sampled as training clips are.
+
+    Raises:
+        ValueError: No pose has both hips.
+    """
     sampled = canonical_poses(poses[sample_frames(poses, frames)])
     return numpy_codec(tokenizer)[0](sampled), sampled
 
@@ -77,7 +81,7 @@ def learner_features(
     read = output_read(config, encoder.config)
     videos = {view: str(path.resolve()) for view, path in stretch.videos.items()}
     clip = VideoClip(LEARNER, videos, stretch.start, stretch.stop)
-    options = ExtractionOptions(read["output"], read["grid"], max_bad_share=1.0)
+    options = ExtractionOptions(read["output"], read["grid"], batch_size=1, max_bad_share=1.0)
     rejected = extract_features(encoder, name, [clip], Path("/"), folder, options) or {}
     if rejected:
         raise VideoError(rejected[LEARNER])
@@ -122,7 +126,7 @@ class JoinedFeatures:
         mine = f"{learner.manifest.encoder} {learner.manifest.encoder_hash}"
         if gallery and f"{gallery.manifest.encoder} {gallery.manifest.encoder_hash}" != mine:
             raise ValueError(
-                f"The gallery's features were made by {gallery.manifest.encoder}, the learner's by {learner.manifest.encoder} with other weights."
+                f"The gallery's features were made by {gallery.manifest.encoder}, the learner's by {learner.manifest.encoder}; give the store that the coach was trained on."
             )
 
     @property

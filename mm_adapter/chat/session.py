@@ -14,7 +14,7 @@ from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, Message, commentary_prompt
 from mm_data.records import CoachingTuple
 
-_SHOW = re.compile(r"\b(show|demonstrate)\b", re.IGNORECASE)
+_SHOW = re.compile(r"\s*(please |can you |could you )*(show|demonstrate)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -64,25 +64,25 @@ class ChatSession:
 
     def wants_to_see(self, question: str) -> bool:
         """Whether a question asks for a demonstration; the first one never does, as there is nothing to correct yet."""
-        return len(self.messages) > 1 and bool(_SHOW.search(question))
+        return len(self.messages) > 1 and bool(_SHOW.match(question))
 
     def ask(self, question: str = ASK_COMMENTARY) -> Iterator[str]:
         """Answers in words, piece by piece."""
-        self._add_question(question)
+        messages = [*self.messages, self._question(question)]
         pieces = []
-        for piece in self.coach.stream(self.messages, LEARNER, self.sampling):
+        for piece in self.coach.stream(messages, f"{LEARNER}, turn {len(messages)}", self.sampling):
             pieces.append(piece)
             yield piece
-        self._add_answer({"type": "text", "text": "".join(pieces).strip()})
+        self.messages = [*messages, _answer({"type": "text", "text": "".join(pieces).strip()})]
 
     def show(self) -> Demonstration:
         """Corrected poses after the conversation so far, and experts who do it so."""
         remark = self._last_remark()
-        self._add_question(ASK_DEMONSTRATION)
-        codes = self.coach.demonstrate_after(self.messages, LEARNER)
-        name = f"demonstration {len(self.messages)}"
+        messages = [*self.messages, self._question(ASK_DEMONSTRATION)]
+        codes = self.coach.demonstrate_after(messages, LEARNER)
+        name = f"demonstration {len(messages)}"
         self.poses.own[name] = codes
-        self._add_answer({"type": "pose", "clip_id": name})
+        self.messages = [*messages, _answer({"type": "pose", "clip_id": name})]
         return Demonstration(codes, self._experts(remark) if self.experts else [])
 
     def _experts(self, remark: str) -> list[tuple[str, float]]:
@@ -104,9 +104,10 @@ class ChatSession:
             raise ValueError("Ask what to improve first; a demonstration follows a remark.")
         return remarks[-1]
 
-    def _add_question(self, question: str) -> None:
+    def _question(self, question: str) -> Message:
         clip = [{"type": "clip", "clip_id": LEARNER}] if len(self.messages) == 1 else []
-        self.messages.append({"role": "user", "content": [*clip, {"type": "text", "text": question}]})
+        return {"role": "user", "content": [*clip, {"type": "text", "text": question}]}
 
-    def _add_answer(self, part: dict[str, str]) -> None:
-        self.messages.append({"role": "assistant", "content": [part]})
+
+def _answer(part: dict[str, str]) -> Message:
+    return {"role": "assistant", "content": [part]}

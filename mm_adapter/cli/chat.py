@@ -1,6 +1,7 @@
 """`mm-coach chat`: a conversation about one's own clip in the terminal."""
 
 import argparse
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from mm_adapter.chat.learner import LEARNER, JoinedFeatures, JoinedPoses, Stretc
 from mm_adapter.chat.session import ChatSession, Demonstration, Experts
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli.console import ConsoleReport
+from mm_adapter.cli.test_set import can_demonstrate
+from mm_adapter.dataset import without_rejected
 from mm_adapter.export import as_trained_on
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import decode_codes
@@ -34,14 +37,15 @@ from mm_tokenizers.codes import PoseCodeStore
 
 
 def run_chat(args: argparse.Namespace) -> None:
-    """Prepares the clip and talks about it until the last question, or an empty line."""
+    """Prepares the clip and talks about it until the last question, or the end of the input."""
     console = Console()
     with TemporaryDirectory() as scratch, _opened(args, Path(scratch), console) as (session, joints, coach, experts):
-        shown = 0
         for question in _questions(args, console):
             if session.wants_to_see(question):
-                shown += 1
-                _show(console, session.show(), joints, coach, experts, args.save, shown)
+                if can_demonstrate(coach):
+                    _show(console, session.show(), joints, coach, experts, args.save)
+                else:
+                    console.print("[yellow]This coach was trained to comment alone; it cannot show anything.[/yellow]")
                 continue
             console.print("[bold]coach[/bold] ", end="")
             for piece in session.ask(question):
@@ -73,11 +77,11 @@ def _opened(
     features = None
     if config.video_tokens:
         encoder, name = build_encoder(args.encoder, args.weights, args.frames, args.image_size)
-        encoder = as_trained_on(encoder, name, config)
+        encoder = as_trained_on(encoder, name, config).to(device)
         mine = learner_features(stretch, encoder, name, config, scratch / "features")
         features = JoinedFeatures(mine, FeatureStore(args.features) if args.features else None)
     poses = JoinedPoses(gallery_codes, {LEARNER: codes})
-    experts, clips = _experts(args)
+    experts, clips = _experts(args, poses, features) if args.gallery else (None, {})
     sampling = Sampling(args.temperature, args.top_p, seed=args.seed)
     yield (
         ChatSession(Coach(opened.model, opened.processor, poses, features), poses, experts, sampling),
@@ -110,18 +114,31 @@ def _poses(args: argparse.Namespace, stretch: Stretch, console: Console) -> np.n
     return poses
 
 
-def _experts(args: argparse.Namespace) -> tuple[Experts | None, dict[str, Clip]]:
-    if args.gallery is None:
-        return None, {}
-    if args.codes is None:
-        raise ValueError("--gallery needs the --codes of its tuples (and --features, unless the coach is pose-only).")
-    test, training = read_tuples(args.gallery, "test"), read_tuples(args.gallery, "train")
-    further = read_gallery(args.gallery)
+def _experts(
+    args: argparse.Namespace, poses: JoinedPoses, features: JoinedFeatures | None
+) -> tuple[Experts, dict[str, Clip]]:
+    """Experts of a tuple folder, and its clips. Everything is checked here, before anybody has asked a question."""
+    if args.codes is None or (features is not None and features.gallery is None):
+        lacking = "--codes" if args.codes is None else "--features"
+        raise ValueError(f"--gallery needs the {lacking} of its tuples.")
+    store = features.gallery if features else None
+    test, _ = without_rejected(read_tuples(args.gallery, "test"), store)
+    training, _ = without_rejected(read_tuples(args.gallery, "train"), store)
+    rejected = store.manifest.rejected if store else {}
+    known = {t.activity for t in training}  # priors need training prompts of the same activity
+    further = [
+        (clip, name) for clip, name in read_gallery(args.gallery) if clip.clip_id not in rejected and name in known
+    ]
+    gallery = Gallery.of([t for t in test if t.activity in known], further, within_activity=True)
+    if args.activity is not None and args.activity not in gallery.activity.values():
+        names = ", ".join(sorted(set(gallery.activity.values())))
+        raise ValueError(f"No expert of {args.activity!r} in {args.gallery}; there are {names}.")
     clips = clips_of(test + training) | {clip.clip_id: clip for clip, _ in further}
-    gallery = Gallery.of(test, further, within_activity=True)
-    known = sorted(set(gallery.activity.values()))
-    if args.activity is not None and args.activity not in known:
-        raise ValueError(f"No expert of {args.activity!r} in {args.gallery}; there are {', '.join(known)}.")
+    for what, missing in (("codes", poses.missing(clips)), ("features", features.missing(clips) if features else [])):
+        if missing:
+            raise ValueError(
+                f"{len(missing)} of {len(clips)} clips of {args.gallery} have no {what}, such as {missing[0]}; give those of this folder."
+            )
     return Experts(gallery, args.activity, training), clips
 
 
@@ -146,9 +163,9 @@ def _show(
     coach: PretrainedCoach,
     clips: dict[str, Clip],
     save: Path,
-    number: int,
 ) -> None:
     save.mkdir(parents=True, exist_ok=True)
+    number = next(n for n in itertools.count(1) if not (save / f"demonstration-{n}.png").exists())
     corrected = decode_codes(coach.pose_tokenizer, shown.codes)
     own = np.where(joints[..., 3:] > 0, joints[..., :3], np.nan)
     motions = {"learner": (own, LEARNER_COLOUR), "shown": (corrected, SHOWN)}

@@ -223,7 +223,11 @@ def _add_chat(commands: argparse._SubParsersAction) -> None:
     chat.add_argument("--ego", type=Path, help="video from the learner's eyes")
     chat.add_argument("--start", type=float, default=0.0, help="first second of the clip")
     chat.add_argument("--stop", type=float, help="its end; by default the video's")
-    chat.add_argument("--pose", type=Path, help="poses at 30 fps: .npy [T, 17, 4], or an Ego-Exo4D pose file")
+    chat.add_argument(
+        "--pose",
+        type=Path,
+        help="poses at 30 fps: .npy [T, 17, 4] or an Ego-Exo4D pose file; of the whole video, or exactly as long as the clip",
+    )
     chat.add_argument(
         "--pose-model", type=Path, help="pose_landmarker_*.task: MediaPipe finds the poses in the exo video"
     )

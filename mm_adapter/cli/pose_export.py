@@ -43,7 +43,7 @@ def read_joints(path: Path, tokenizer: PoseTokenizer | None, item: str | None) -
     Args:
         path: ``.npy`` of joints, ``.npz`` or ``.jsonl`` of codes as our commands write them, or ``.txt`` of pose tokens.
         tokenizer: Decodes codes.
-        item: Clip or tuple to take where a file holds several.
+        item: Tuple to take where a .jsonl holds several.
 
     Raises:
         FileNotFoundError: No such file.
@@ -56,7 +56,7 @@ def read_joints(path: Path, tokenizer: PoseTokenizer | None, item: str | None) -
         if poses.ndim != 3 or poses.shape[1] != 17 or poses.shape[2] not in (3, 4):
             raise ValueError(f"{path} has shape {poses.shape}; [T, 17, 3] or [T, 17, 4] is needed.")
         if poses.shape[2] == 3:
-            poses = np.concatenate([poses, np.ones_like(poses[..., :1])], axis=-1)
+            poses = np.concatenate([poses, np.isfinite(poses).all(-1, keepdims=True)], axis=-1)
         found = canonical_poses(poses)
         return np.where(found[..., 3:] > 0, found[..., :3], np.nan)
     if path.suffix == ".jsonl":
@@ -70,6 +70,10 @@ def read_joints(path: Path, tokenizer: PoseTokenizer | None, item: str | None) -
         codes = np.array(record["pose_codes"])
     elif path.suffix == ".npz":
         content = load_archive(path)
+        if not {"codes", "tokenizer"} <= content.keys():
+            raise ValueError(
+                f"{path} holds {', '.join(content)}; `mm-coach tokenizer encode` writes codes and tokenizer."
+            )
         if tokenizer is not None:
             check_maker(path, str(content["tokenizer"]), tokenizer)
         codes = content["codes"]

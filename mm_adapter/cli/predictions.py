@@ -17,6 +17,7 @@ from mm_adapter.inference.predict import Functions, predict
 from mm_adapter.inference.retrieval import rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import Sampling
 from mm_adapter.manifest import COMPLETE
+from mm_adapter.run_directory import read_run_record
 from mm_data.hashing import sha256_of
 from mm_data.jsonl import read_records
 from mm_data.shared_records import SharedRecords
@@ -81,6 +82,8 @@ def _remarks(args: argparse.Namespace) -> dict[str, str] | None:
     path: Path | None = args.remarks
     if path is None:
         return None
+    if not path.is_file():
+        raise FileNotFoundError(f"Remarks {path} do not exist.")
     records, torn = read_records(path)
     if torn or not records or any(not {"tuple_id", "text"} <= record.keys() for record in records):
         raise ValueError(
@@ -94,7 +97,9 @@ def _predict(args: argparse.Namespace, test: TestSet, functions: Functions, aske
     if given is not None and given.resolve() == (args.out / "commentary.jsonl").resolve():
         given = None
     common = {"coach": sha256_of(args.coach / COMPLETE), "backend": backend}
-    remarks = {"remarks": sha256_of(given) if given else GENERATED}
+    made_by = read_run_record(args.out).get("commentary", common)  # as generated before, or now by this coach
+    others = {"remarks_of": made_by["coach"]} if made_by["coach"] != common["coach"] else {}
+    remarks = {"remarks": sha256_of(given) if given else GENERATED, **({} if given else others)}
     drawn = {"sampling": vars(functions.sampling)}
     settings = {
         "commentary": {**common, **drawn, "privileged": False},
@@ -113,12 +118,11 @@ def _print_ranking(records: list[dict[str, Any]]) -> None:
     clips = sorted({clip for record in records for clip in record["scores"]})
     column = {clip: index for index, clip in enumerate(clips)}
     positives = np.array([column[record["positive"]] for record in records])
-    candidates = np.zeros((len(records), len(clips)), bool)
     table = Table(title=f"{len(records)} queries", title_justify="left")
     for heading in ("score", *(f"R@{k}" for k in CUTS), "median rank"):
         table.add_column(heading, justify="left" if heading == "score" else "right")
     for name, title in (("pmi", "mean log-likelihood − prior"), ("scores", "mean log-likelihood")):
-        scores = np.full(candidates.shape, -np.inf)
+        scores = np.full((len(records), len(clips)), -np.inf)
         for row, record in enumerate(records):
             for clip, value in record[name].items():
                 scores[row, column[clip]] = value

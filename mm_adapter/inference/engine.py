@@ -72,7 +72,7 @@ class EngineCoach:
         layout = json.loads((folder / "config.json").read_text())["model_type"]
         self.embeds = None
         if layout == "llama" and features is not None:
-            self.embeds = _PromptEmbeddings(folder, self.config)
+            self.embeds = PromptEmbeddings(folder, self.config)
             settings |= {"enable_prompt_embeds": True}
         formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
         self.can_demonstrate = formats != ["commentary"]
@@ -172,8 +172,13 @@ class EngineCoach:
         return {"prompt_token_ids": ids, "multi_modal_data": {"video": views}}
 
 
-class _PromptEmbeddings:
-    """Input embeddings outside the engine."""
+class PromptEmbeddings:
+    """Input embeddings outside the engine.
+
+    Args:
+        folder: Export in layout ``llama``.
+        config: Its coach's.
+    """
 
     def __init__(self, folder: Path, config: CoachConfig) -> None:
         self.config, self.mappers = config, open_mappers(folder)

@@ -137,7 +137,7 @@ class Coach:
             Codes ``[T, M]``, which the grammar keeps well-formed. From a coach that writes poses as text, joints
             ``[T, 17, 3]``, or None where the text is no pose sequence.
         """
-        vocabulary, clip = self.processor.vocabulary, self.processor.clip
+        clip = self.processor.clip
         for batch in _batches(list(zip(learners, remarks, strict=True)), batch_size):
             samples = [
                 self.prompt(demonstration_prompt(learner, remark), f"{learner} after {remark!r}")
@@ -151,11 +151,7 @@ class Coach:
                     except ValueError:
                         yield None
                 continue
-            generated = self._generate(
-                samples, vocabulary.clip_length, None, lambda length: PoseGrammar(vocabulary, length), sampling
-            )
-            for row in generated:
-                yield vocabulary.parse(row.tolist())
+            yield from self._codes(samples, sampling)
 
     def stream(
         self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY, max_new_tokens: int = 128
@@ -187,14 +183,16 @@ class Coach:
         if failure:
             raise failure[0]
 
-    def demonstrate_after(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> np.ndarray:
-        """Codes ``[T, M]`` of the answer to a conversation that ends in a request for a demonstration."""
+    def demonstrate_after(self, messages: list[Message], sample_id: str) -> np.ndarray:
+        """Codes ``[T, M]`` of the likeliest answer to a conversation that ends in a request for a demonstration."""
+        return self._codes([self.prompt(messages, sample_id)], GREEDY)[0]
+
+    def _codes(self, samples: Sequence[Sample], sampling: Sampling) -> list[np.ndarray]:
         vocabulary = self.processor.vocabulary
-        samples = [self.prompt(messages, sample_id)]
-        (row,) = self._generate(
+        generated = self._generate(
             samples, vocabulary.clip_length, None, lambda length: PoseGrammar(vocabulary, length), sampling
         )
-        return vocabulary.parse(row.tolist())
+        return [vocabulary.parse(row.tolist()) for row in generated]
 
     def _words(self, samples: Sequence[Sample], limit: int, sampling: Sampling) -> Iterator[str]:
         words_only = WordsOnly(self.model.config.first_pose_id)

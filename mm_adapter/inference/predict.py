@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mm_adapter.distributed import launched_processes
 from mm_adapter.inference.generation import Answers
@@ -22,7 +21,7 @@ from mm_adapter.inference.retrieval import Gallery, Ranker, candidate_priors
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.records import CoachingTuple
 from mm_data.shared_records import SharedRecords, join_all
-from mm_tokenizers import PoseTokenizer
+from mm_tokenizers import PoseTokenizer, numpy_codec
 
 FUNCTIONS = ("commentary", "demonstration", "retrieval")
 Progress = Callable[[str, int, int], None]
@@ -210,7 +209,7 @@ def read_predictions(out: Path, tuples: Sequence[CoachingTuple]) -> list[dict[st
 
 def decode_codes(tokenizer: PoseTokenizer, codes: np.ndarray) -> np.ndarray:
     """Codes ``[T, M]`` to joints ``[T, 17, 3]`` with the frozen decoder."""
-    return tokenizer.decode(torch.from_numpy(np.asarray(codes)).long()).numpy()
+    return numpy_codec(tokenizer)[1](codes)
 
 
 def _todo(tuples: Sequence[CoachingTuple], records: SharedRecords) -> list[CoachingTuple]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mm_data.files import write_atomically
-from mm_data.skeleton import JOINT_INDEX, NUM_JOINTS
+from mm_data.skeleton import JOINT_INDEX, JOINTS, NUM_JOINTS
 
 PARENTS = {
     "left-hip": "hips", "right-hip": "hips", "left-knee": "left-hip", "left-ankle": "left-knee", "right-knee": "right-hip",
@@ -33,8 +33,14 @@ def write_bvh(path: Path, joints: np.ndarray, fps: float) -> None:
     Raises:
         ValueError: Another shape, no frame, or values that are not finite.
     """
-    if joints.ndim != 3 or joints.shape[1:] != (NUM_JOINTS, 3) or not len(joints) or not np.isfinite(joints).all():
-        raise ValueError(f"Joints have shape {joints.shape}; finite [T, {NUM_JOINTS}, 3] with T > 0 is needed.")
+    if joints.ndim != 3 or joints.shape[1:] != (NUM_JOINTS, 3) or not len(joints):
+        raise ValueError(f"Joints have shape {joints.shape}; [T, {NUM_JOINTS}, 3] with T > 0 is needed.")
+    absent = np.argwhere(~np.isfinite(joints).all(-1))
+    if len(absent):
+        frame, joint = absent[0]
+        raise ValueError(
+            f"Frame {frame}: {JOINTS[joint]} is absent, and a BVH file has to place every joint ({len(absent)} are absent in all). Leave those frames out, or write .npy or a drawing."
+        )
     turned = _CENTIMETRES * np.stack([joints[..., 0], joints[..., 2], -joints[..., 1]], axis=-1)
     places = {name: turned[:, index] for name, index in JOINT_INDEX.items()}
     places["hips"] = (places["left-hip"] + places["right-hip"]) / 2
