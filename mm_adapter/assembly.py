@@ -75,7 +75,7 @@ def coach_config(
         video_tokens=video.num_tokens if video else 0,
         video_width=video.width if video else 0,
         views=args.views,
-        video_encoder=f"{video.encoder} {video.encoder_hash}" if video else "",
+        video_encoder=video.made_by if video else "",
     )
 
 

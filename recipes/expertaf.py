@@ -190,7 +190,7 @@ def train_matcher(args: CoachArguments, training: TrainingArguments) -> None:
             views=tuple(video.views),
             word_width=embeddings.shape[1],
             width=512,
-            video_encoder=f"{video.encoder} {video.encoder_hash}",
+            video_encoder=video.made_by,
             language_model=args.language_model,
         )
     )

@@ -84,7 +84,7 @@ class TinyCoach:
         language_model = load_language_model(str(tiny / "language_model"), torch.float32, quantization)
         if mode == "lora":
             add_lora(language_model, LoraConfig(r=4, lora_alpha=8, target_modules=[*lora_targets]))
-        encoder = f"{self.features.manifest.encoder} {self.features.manifest.encoder_hash}" if self.features else ""
+        encoder = self.features.manifest.made_by if self.features else ""
         config = CoachConfig(
             text_config=language_model.config,
             base_model=str(tiny / "language_model"),

@@ -123,8 +123,7 @@ class JoinedFeatures:
 
     def __init__(self, learner: FeatureStore, gallery: FeatureStore | None) -> None:
         self.learner, self.gallery = learner, gallery
-        mine = f"{learner.manifest.encoder} {learner.manifest.encoder_hash}"
-        if gallery and f"{gallery.manifest.encoder} {gallery.manifest.encoder_hash}" != mine:
+        if gallery and gallery.manifest.made_by != learner.manifest.made_by:
             raise ValueError(
                 f"The gallery's features were made by {gallery.manifest.encoder}, the learner's by {learner.manifest.encoder}; give the store that the coach was trained on."
             )

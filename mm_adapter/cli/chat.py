@@ -82,7 +82,7 @@ def _opened(
         features = JoinedFeatures(mine, FeatureStore(args.features) if args.features else None)
     poses = JoinedPoses(gallery_codes, {LEARNER: codes})
     experts, clips = _experts(args, poses, features) if args.gallery else (None, {})
-    sampling = Sampling(args.temperature, args.top_p, seed=args.seed)
+    sampling = Sampling(args.temperature, args.top_p, args.top_k, args.seed)
     yield (
         ChatSession(Coach(opened.model, opened.processor, poses, features), poses, experts, sampling),
         joints,

@@ -175,7 +175,7 @@ def neighbour_predictions(test: TestSet, coach: Path) -> Predicted:
         space = feature_space(test.features, clips, test.training)
     else:
         matcher, video = load_matcher(coach), test.features.manifest
-        if f"{video.encoder} {video.encoder_hash}" != matcher.architecture.video_encoder:
+        if video.made_by != matcher.architecture.video_encoder:
             raise ValueError(f"The feature store was made by {video.encoder}, the matcher was trained on others.")
         name = matcher.architecture.language_model
         embeddings = word_embeddings(name)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
+from mm_adapter.base_models import word_embeddings
 from mm_adapter.configuration import CoachConfig
 from mm_adapter.export import RECORD, check_export, open_mappers
 from mm_adapter.inference.sampling import GREEDY, Sampling
@@ -62,7 +62,7 @@ class EngineCoach:
                 "The pose codes were made by another pose tokenizer than the coach's; run `mm-coach tokenizer encode` with the one inside the export."
             )
         features = features if self.config.video_tokens else None
-        made_by = features and f"{features.manifest.encoder} {features.manifest.encoder_hash}"
+        made_by = features and features.manifest.made_by
         if (made_by or "") != self.config.video_encoder:
             raise ValueError(
                 f"{folder} was trained on features of {self.config.video_encoder or 'no encoder'}, given are {made_by or 'none'}."
@@ -182,10 +182,7 @@ class PromptEmbeddings:
 
     def __init__(self, folder: Path, config: CoachConfig) -> None:
         self.config, self.mappers = config, open_mappers(folder)
-        for file in sorted(folder.glob("*.safetensors")):
-            with safe_open(file, "pt") as tensors:
-                if "model.embed_tokens.weight" in tensors.keys():  # noqa: SIM118
-                    self.table = tensors.get_tensor("model.embed_tokens.weight")
+        self.table = word_embeddings(str(folder))
 
     @torch.inference_mode()
     def __call__(self, input_ids: list[int], videos: list[torch.Tensor]) -> torch.Tensor:

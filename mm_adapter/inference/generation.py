@@ -58,10 +58,7 @@ class Coach:
             raise ValueError(
                 f"The coach was trained {'with' if shape else 'without'} video features; give {'a' if shape else 'no'} feature store."
             )
-        if (
-            features is not None
-            and f"{features.manifest.encoder} {features.manifest.encoder_hash}" != config.video_encoder
-        ):
+        if features is not None and features.manifest.made_by != config.video_encoder:
             raise ValueError(
                 f"The feature store was made by {features.manifest.encoder}, the coach was trained on {config.video_encoder.rsplit(' ', 1)[0]} with other weights or preprocessing; extract the features again."
             )

@@ -113,12 +113,12 @@ def comment(
         sampling: How tokens are drawn.
         privileged: Also show the expert's clip ("full-sup" of ExpertAF's Table 1).
     """
-    todo = _todo(tuples, records)
-    experts = [t.expert.clip_id for t in todo] if privileged else None
-    texts = coach.comment([t.learner.clip_id for t in todo], experts, sampling)
-    for done, (t, text) in enumerate(zip(todo, texts, strict=True), start=1):
+    pending = _pending(tuples, records)
+    experts = [t.expert.clip_id for t in pending] if privileged else None
+    texts = coach.comment([t.learner.clip_id for t in pending], experts, sampling)
+    for done, (t, text) in enumerate(zip(pending, texts, strict=True), start=1):
         records.append(t.tuple_id, {"text": text})
-        progress("commentary", done, len(todo))
+        progress("commentary", done, len(pending))
 
 
 def demonstrate(
@@ -139,17 +139,17 @@ def demonstrate(
         progress: See `comment`.
         sampling: See `comment`.
     """
-    todo = _todo(tuples, records)
-    asked = [remarks[t.tuple_id] for t in todo]
-    shown = coach.demonstrate([t.learner.clip_id for t in todo], asked, sampling)
-    for done, (t, remark, poses) in enumerate(zip(todo, asked, shown, strict=True), start=1):
+    pending = _pending(tuples, records)
+    asked = [remarks[t.tuple_id] for t in pending]
+    shown = coach.demonstrate([t.learner.clip_id for t in pending], asked, sampling)
+    for done, (t, remark, poses) in enumerate(zip(pending, asked, shown, strict=True), start=1):
         written = poses is None or poses.ndim == 3
         record = {
             "remark": remark,
             "pose_joints" if written else "pose_codes": None if poses is None else poses.tolist(),
         }
         records.append(t.tuple_id, record)
-        progress("demonstration", done, len(todo))
+        progress("demonstration", done, len(pending))
 
 
 def retrieve(
@@ -172,9 +172,9 @@ def retrieve(
         records: Where scores are kept.
         progress: See `comment`.
     """
-    todo = _todo(tuples, records)
-    prior = candidate_priors(rank, training, gallery) if todo else {}
-    for done, t in enumerate(todo, start=1):
+    pending = _pending(tuples, records)
+    prior = candidate_priors(rank, training, gallery) if pending else {}
+    for done, t in enumerate(pending, start=1):
         pool, remark = gallery.pool(t), remarks[t.tuple_id]
         scores = dict(zip(pool, rank(t.learner.clip_id, remark, pool).tolist(), strict=True))
         record = {
@@ -184,7 +184,7 @@ def retrieve(
             "pmi": {clip: score - prior[clip] for clip, score in scores.items()},
         }
         records.append(t.tuple_id, record)
-        progress("retrieval", done, len(todo))
+        progress("retrieval", done, len(pending))
 
 
 def read_predictions(out: Path, tuples: Sequence[CoachingTuple]) -> list[dict[str, Any]]:
@@ -212,7 +212,7 @@ def decode_codes(tokenizer: PoseTokenizer, codes: np.ndarray) -> np.ndarray:
     return numpy_codec(tokenizer)[1](codes)
 
 
-def _todo(tuples: Sequence[CoachingTuple], records: SharedRecords) -> list[CoachingTuple]:
+def _pending(tuples: Sequence[CoachingTuple], records: SharedRecords) -> list[CoachingTuple]:
     there = records.read()
     mine = set(records.mine([t.tuple_id for t in tuples]))
     return [t for t in tuples if t.tuple_id in mine and t.tuple_id not in there]

@@ -48,6 +48,11 @@ class FeatureManifest:
     rejected: dict[str, str] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def made_by(self) -> str:
+        """Encoder's name and hash: what a coach notes of the features it was trained on."""
+        return f"{self.encoder} {self.encoder_hash}"
+
     @classmethod
     def read(cls, folder: Path) -> "FeatureManifest":
         """Reads a finished store's manifest.

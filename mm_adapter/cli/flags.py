@@ -1,0 +1,41 @@
+"""Flags that several commands share."""
+
+import argparse
+from pathlib import Path
+
+
+def add_encoder(parser: argparse.ArgumentParser, default: str | None = None, purpose: str = "") -> None:
+    """The frozen video encoder; ``purpose`` ends the help text where there is no default."""
+    parser.add_argument("--encoder", default=default, help=f"tiny, S, B, L, 1B or 6B{purpose}")
+    parser.add_argument("--weights", type=Path, help="published file or folder of safetensors; random weights without")
+    parser.add_argument("--frames", type=int, help="frames per clip; by default what the weights were trained with")
+    parser.add_argument("--image-size", type=int, help="pixels along one side, a multiple of 14; by default 224")
+
+
+def add_gallery(parser: argparse.ArgumentParser) -> None:
+    """Experts among whom a demonstration is looked for."""
+    parser.add_argument("--gallery", type=Path, help="tuple folder whose experts are searched for a demonstration")
+    parser.add_argument("--activity", help="only experts of this activity")
+    parser.add_argument("--codes", type=Path, help="pose codes of the gallery")
+    parser.add_argument("--features", type=Path, help="feature store of the gallery")
+
+
+def add_test_set(parser: argparse.ArgumentParser, coach: str, out: str) -> None:
+    """A coach, the tuples it is asked about, and where the answers go."""
+    parser.add_argument("coach", type=Path, help=coach)
+    parser.add_argument("tuples", type=Path)
+    parser.add_argument("codes", type=Path, help="pose codes of the tuples")
+    parser.add_argument("out", type=Path, help=out)
+    parser.add_argument("--features", type=Path, help="feature store, unless the coach is pose-only")
+    parser.add_argument(
+        "--gallery", choices=("activity", "all"), default="activity", help="which expert clips are ranked"
+    )
+    parser.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """How tokens are drawn."""
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the most likely token")
+    parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--top-k", type=int, default=0, help="0 keeps all tokens")
+    parser.add_argument("--seed", type=int, default=0, help="what is drawn depends on it and the question alone")
