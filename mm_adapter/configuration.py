@@ -140,3 +140,6 @@ class CoachConfig(PretrainedConfig):
     def exo_id(self) -> int:
         """Placeholder of one exo video token."""
         return self.num_predictable + 1
+
+
+AutoConfig.register(CoachConfig.model_type, CoachConfig, exist_ok=True)

@@ -37,7 +37,7 @@ Made with mm-coach, after ExpertAF (CVPR 2025): it comments on a learner's clip,
 - **Clip**: {clip}.
 - **Trained**: {config.mode}{f", base in {config.quantization}" if config.quantization else ""}; {trained}.
 - **This export**: layout `{layout}`, {proof["dtype"]}; log-probabilities within {proof["largest_difference"]:.2g} of the coach's at
-  {proof["positions"]} positions (bound {proof["bound"]}), the same most likely token at {proof["same_most_likely_token"]:.1%}.
+  {proof["positions"]} positions ({proof["mean_divergence"]:.2g} nats apart on average), the same most likely token at {proof["same_most_likely_token"]:.1%}.
 
 ## Use
 

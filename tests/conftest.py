@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from engine_fixtures import served, server, videos  # noqa: F401  fixtures
 from tiny_coach import ROOT, TinyCoach, launch, load_script
 
 from mm_data.miniature import write_miniature

@@ -112,10 +112,10 @@ def test_a_coach_that_comments_alone_shows_nothing(
     [
         ([], "Give the learner's poses (--pose FILE), or a model"),
         (["--pose-model", "none.task"], "Pose model none.task does not exist"),
-        (["--stop", "900"], "is no part of videos"),
+        (["--stop", "900"], "is no part of the videos"),
         (["--pose", "POSES", "--gallery", "TUPLES"], "--gallery needs the --codes"),
         (["--pose", "POSES", "--gallery", "TUPLES", "--codes", "CODES"], "--gallery needs the --features"),
-        (["--start", "1", "--stop", "0.5"], "is no part of videos"),
+        (["--start", "1", "--stop", "0.5"], "is no part of the videos"),
     ],
 )
 def test_what_chat_refuses(

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from peft.tuners.lora import Linear
 from safetensors.torch import load_file, save_file
 from tiny_coach import TinyCoach, batch_of, perturb
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mm_adapter import export
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.export import QUANTIZED_BOUND, as_trained_on, check_export, export_coach, open_encoder, open_llama
@@ -42,6 +44,32 @@ def test_an_export_gives_the_coachs_log_probabilities(
     shown = batch["attention_mask"].bool()
     torch.testing.assert_close(theirs[shown], ours[shown], atol=bound, rtol=0)
     assert not llama.config.tie_word_embeddings and llama.config.vocab_size == coach.model.config.num_predictable
+
+
+def test_in_16_bits_the_proof_is_about_what_is_said(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding moves unlikely tokens by more than any bound on single ones could allow; a lost adapter moves likely ones."""
+    coach = TinyCoach(tiny, "lora", "mapper", video=False)
+    with torch.no_grad():
+        for name, parameter in coach.model.named_parameters():
+            if "lora_B" in name:
+                parameter.add_(0.5 * torch.randn_like(parameter))
+    pretrained(coach).save_pretrained(tmp_path / "coach")
+    opened = PretrainedCoach.from_pretrained(tmp_path / "coach", torch.device("cpu"), torch.bfloat16)
+    proof = export_coach(opened, tmp_path / "export", "llama")
+    assert proof["bounded"] == "mean_divergence" and 0 < proof["mean_divergence"] < proof["bound"]
+    merged = export.merged_weights
+
+    def without_adapter(model: torch.nn.Module, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        with monkeypatch.context() as patch:
+            patch.setattr(Linear, "get_delta_weight", lambda layer, name: torch.zeros_like(layer.base_layer.weight))
+            return merged(model, dtype)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(export, "merged_weights", without_adapter)
+    with pytest.raises(ValueError, match="does not say what the coach says: mean divergence"):
+        export_coach(opened, tmp_path / "broken", "llama")
+    assert not (tmp_path / "broken").exists()
 
 
 @pytest.mark.parametrize("layout", ["coach", "llama"])
@@ -136,7 +164,7 @@ def test_an_export_that_differs_is_not_left_behind(
     opened = pretrained(coach)
     wide = coach.model.config.num_predictable
     monkeypatch.setattr(coach.model, "logits", lambda hidden: torch.randn(1, hidden.shape[1], wide))
-    with pytest.raises(ValueError, match=r"differ by \d.* from the coach's, above"):
+    with pytest.raises(ValueError, match=r"largest difference of log-probabilities is .*, above"):
         export_coach(opened, tmp_path / "export", "coach")
     assert not (tmp_path / "export").exists()
 

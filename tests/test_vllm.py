@@ -1,17 +1,14 @@
-"""A coach inside vLLM, through its installed entry points and spawned workers, against transformers."""
+"""A coach inside vLLM, through its installed entry point and spawned workers, against transformers."""
 
 import asyncio
-import base64
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -19,53 +16,18 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from tiny_coach import TinyCoach, perturb
-from transformers import AutoTokenizer
+from engine_fixtures import ENVIRONMENT, Served, Server, embeds, in_transformers, text, video
 
-from mm_adapter.checkpoint import PretrainedCoach
-from mm_adapter.export import export_coach
+from mm_adapter.export import ARCHITECTURE
+from mm_adapter.front.engine import MODEL
 from mm_adapter.inference.engine import PromptEmbeddings
-from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.retrieval import rank_by_demonstration
-from mm_adapter.internvideo2 import build_encoder, normalise
 from mm_adapter.mappers import FeatureMapper
 from mm_adapter.serving import plugin
 from mm_data.expertaf_task import ASK_COMMENTARY, commentary_prompt
 from mm_tokenizers import PoseVocabulary
 
 pytest.importorskip("vllm")
-LIMIT = 1024
-ENGINE = {"dtype": "float32", "enforce_eager": True}
-ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-
-
-class Served(SimpleNamespace):
-    """An export in layout coach, the coach it was made of, and its answers in transformers."""
-
-    coach: TinyCoach
-    asked: Coach
-    folder: Path
-    plain: Path
-
-
-@pytest.fixture(scope="module")
-def served(tiny: Path, make_tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Served:
-    inputs = tmp_path_factory.mktemp("inputs")
-    for part in ("tuples", "features", "pose_tokenizer", "pose_codes"):
-        (inputs / part).symlink_to(tiny / part)
-    tokenizer = AutoTokenizer.from_pretrained(tiny / "language_model")
-    tokenizer.save_pretrained(inputs / "language_model")
-    # Heads of 32: vLLM's attention on a CPU knows no smaller ones.
-    llama = make_tiny.random_llama(tokenizer, num_attention_heads=2, num_key_value_heads=1, initializer_range=0.2)
-    llama.save_pretrained(inputs / "language_model")
-    coach = TinyCoach(inputs)
-    perturb(coach)
-    opened = PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
-    out = tmp_path_factory.mktemp("served")
-    export_coach(opened, out / "coach", "coach", build_encoder("tiny", None))
-    export_coach(opened, out / "llama", "llama")
-    asked = Coach(coach.model, coach.processor, coach.codes, coach.features)
-    return Served(coach=coach, asked=asked, folder=out / "coach", plain=out / "llama")
 
 
 def in_engine(script: str, *arguments: Any) -> Any:
@@ -123,63 +85,6 @@ def test_prompt_embeddings_are_the_coachs_own(served: Served) -> None:
 # --- the server ------------------------------------------------------------------------------------------------------
 
 
-class Server:
-    """vLLM's own server on a free port."""
-
-    def __init__(self, folder: Path, log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
-        flags = [
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--max-model-len",
-            str(LIMIT),
-            "--served-model-name",
-            "coach",
-        ]
-        engine = ["--dtype", "float32", "--enforce-eager", "--enable-mm-embeds"]
-        self.log = log
-        with log.open("wb") as file:
-            self.process = subprocess.Popen(
-                [*command, *flags, *engine], env={**os.environ, **ENVIRONMENT}, stdout=file, stderr=file
-            )
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120)
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if self.client.get("/health").status_code == 200:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.5)
-        raise AssertionError(self.log.read_text()[-4000:])
-
-    def ask(self, *parts: dict[str, Any], **options: Any) -> httpx.Response:
-        body = {"model": "coach", "messages": [{"role": "user", "content": [*parts]}], "temperature": 0}
-        return self.client.post("/v1/chat/completions", json={"max_tokens": 12, **body, **options})
-
-    def answer(self, *parts: dict[str, Any], **options: Any) -> str:
-        reply = self.ask(*parts, **options)
-        assert reply.status_code == 200, reply.text
-        return reply.json()["choices"][0]["message"]["content"]
-
-
-@pytest.fixture(scope="module")
-def server(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(served.folder, tmp_path_factory.mktemp("server") / "log")
-    try:
-        made.wait()
-        yield made
-    finally:
-        made.process.terminate()
-        made.process.wait(timeout=60)
-
-
 def seconds(count: int) -> bytes:
     """A black video of one frame per second."""
     buffer = io.BytesIO()
@@ -193,56 +98,16 @@ def seconds(count: int) -> bytes:
     return buffer.getvalue()
 
 
-def text(content: str) -> dict[str, Any]:
-    return {"type": "text", "text": content}
-
-
-def video(data: bytes) -> dict[str, Any]:
-    return {"type": "video_url", "video_url": {"url": f"data:video/mp4;base64,{base64.b64encode(data).decode()}"}}
-
-
-def embeds(values: Any) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    torch.save(torch.as_tensor(values, dtype=torch.float32), buffer)
-    return {"type": "video_embeds", "video_embeds": base64.b64encode(buffer.getvalue()).decode()}
-
-
-@pytest.fixture(scope="module")
-def videos(tiny: Path) -> list[bytes]:
-    """Ego and exo video of one take, then of another."""
-    folders = sorted((tiny / "miniature" / "takes").glob("*/frame_aligned_videos"))
-    chosen = [f for f in folders if [*f.glob("aria*.mp4")]][:2]
-    return [
-        path.read_bytes() for f in chosen for path in (sorted(f.glob("aria*.mp4"))[0], sorted(f.glob("cam*.mp4"))[0])
-    ]
-
-
-def in_transformers(served: Served, clip: str, data: list[bytes], limit: int = 12) -> str:
-    """The same question about whole videos, encoded here."""
-    from mm_adapter.serving.vllm_model import frames_of_file
-
-    encoder, _ = build_encoder("tiny", None)
-    frames = [frames_of_file(np.frombuffer(one, np.uint8), encoder.config) for one in data]
-    features = encoder(normalise(torch.stack(frames)), 1)["tokens"].half().numpy()
-    prompt = served.asked.processor.encode_prompt(commentary_prompt(clip), served.coach.codes.__getitem__, "q")
-    sample = {"sample_id": "q", "input_ids": prompt.input_ids, "labels": prompt.labels, "prompt": True}
-    inputs = served.asked.inputs([sample | {"ego": features[:1], "exo": features[1:]}])
-    out = served.coach.model.generate(  # type: ignore[operator]
-        **inputs, max_new_tokens=limit, do_sample=False, pad_token_id=served.asked.pad_id,
-        eos_token_id=served.coach.processor.end_of_turn_ids,
-        bad_words_ids=[[i] for i in range(served.coach.model.config.first_pose_id, served.coach.model.config.num_predictable)],
-    )  # fmt: skip
-    ids = out[0, inputs["input_ids"].shape[1] :]
-    return served.coach.processor.tokenizer.decode(ids, skip_special_tokens=True)  # type: ignore[return-value]
-
-
 def test_videos_poses_and_caches_through_the_server(served: Served, server: Server, videos: list[bytes]) -> None:
     clip = served.coach.test[0].learner.clip_id
     poses = text(served.coach.processor._poses(served.coach.codes[clip]))
     question = text(ASK_COMMENTARY)
     first, swapped, other = videos[:2], videos[1::-1], videos[2:]
     words = {"vllm_xargs": {"coach_answer": "words"}}
-    expected = {tuple(map(hash, data)): in_transformers(served, clip, data) for data in (first, swapped, other)}
+    expected = {
+        tuple(map(hash, data)): in_transformers(served, served.coach.codes[clip], data)
+        for data in (first, swapped, other)
+    }
     assert len(set(expected.values())) == 3, "this coach listens to its videos"
     for data in (first, swapped, other, first, swapped):  # the second time from vLLM's caches
         answer = server.answer(poses, *map(video, data), question, **words)
@@ -266,7 +131,7 @@ def test_bad_media_get_a_sentence_and_the_server_lives(served: Served, server: S
     cases: list[tuple[list[dict[str, Any]], str]] = [
         ([video(b"not a video"), good], "The video: cannot be opened"),
         ([video(videos[0][: len(videos[0]) // 3]), good], "The video: cannot be"),
-        ([video(seconds(61)), good], "61.0 s long; at most 9,437,184 pixels and 60 s"),
+        ([video(seconds(61)), good], "61.0 s long; at most 60 s"),
         ([video(b"ffconcat version 1.0\nfile 'other.mp4'\n"), good], "The video: cannot be opened"),
         ([good] * 10, "At most 8 video"),
         ([good], "1 videos; this coach's clips have 2 each: ego and exo"),
@@ -284,13 +149,18 @@ def test_bad_media_get_a_sentence_and_the_server_lives(served: Served, server: S
 
 def test_concurrent_requests_complete(served: Served, server: Server, videos: list[bytes]) -> None:
     async def many() -> list[int]:
-        async with httpx.AsyncClient(base_url=server.client.base_url, timeout=120) as client:
+        async with httpx.AsyncClient(
+            base_url=server.client.base_url, headers=server.client.headers, timeout=120
+        ) as client:
             content = [video(videos[0]), video(videos[1]), text(ASK_COMMENTARY)]
-            body = {"model": "coach", "messages": [{"role": "user", "content": content}], "max_tokens": 8}
+            body = {"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 8}
             replies = await asyncio.gather(*(client.post("/v1/chat/completions", json=body) for _ in range(32)))
         return [reply.status_code for reply in replies]
 
     assert asyncio.run(many()) == [200] * 32
+
+
+# --- versions and hashes ---------------------------------------------------------------------------------------------
 
 
 def test_pooled_features_are_one_token_per_view() -> None:
@@ -312,9 +182,6 @@ def test_pooled_features_are_one_token_per_view() -> None:
         torch.testing.assert_close(one, mappers[view](features.half().float()[None, None])[0])
 
 
-# --- versions and hashes ---------------------------------------------------------------------------------------------
-
-
 def test_other_versions_of_vllm_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     plugin.check_vllm_version()
     monkeypatch.setattr(plugin, "version", lambda name: "0.47.1")
@@ -328,3 +195,19 @@ def test_registering_twice_is_harmless() -> None:
     from vllm import ModelRegistry
 
     assert "MMCoachForConditionalGeneration" in ModelRegistry.get_supported_archs()
+
+
+def test_the_grammar_reaches_no_other_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is registered for every model; a coach brings its own, and the model runner that knows it."""
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+
+    assert not [e for e in entry_points(group="vllm.logits_processors") if e.value.startswith("mm_adapter")]
+    plugin.register()
+    monkeypatch.delenv("VLLM_USE_V2_MODEL_RUNNER", raising=False)
+    config: Any = SimpleNamespace(logits_processors=["other:Processor", plugin.GRAMMAR])
+    MODELS_CONFIG_MAP[ARCHITECTURE].verify_and_update_model_config(config)
+    assert config.logits_processors == ["other:Processor", plugin.GRAMMAR]
+    assert os.environ["VLLM_USE_V2_MODEL_RUNNER"] == "0"
+    monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
+    with pytest.raises(RuntimeError, match="first model runner"):
+        MODELS_CONFIG_MAP[ARCHITECTURE].verify_and_update_model_config(config)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import IO
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes UTF-8 text beside the target and moves it into place; processes may do so at once, and the last one stays."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes bytes, or text in UTF-8, beside the target and moves it into place; processes may do so at once, and the last one stays."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(partial, path)
 
 

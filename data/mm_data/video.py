@@ -9,6 +9,9 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+MAX_PIXELS, MAX_SIDE = 4096 * 2304, 8192
+"""Of a frame, where videos come from strangers."""
+
 
 class VideoError(ValueError):
     """A video that cannot give the frames that were asked for; the message names the file and what to do."""
@@ -36,9 +39,33 @@ def read_duration(path: Path) -> float:
                 return float(stream.duration * stream.time_base)
             if stream is not None and container.duration is not None:
                 return container.duration / av.time_base
+            if stream is not None and (end := _end_of_packets(container, stream)) > 0:
+                return end
     except FFmpegError as error:
         raise VideoError(f"{path}: cannot be opened ({error}); export it again as an mp4.") from error
     raise VideoError(f"{path}: has no video stream of a known length; export it again as an mp4.")
+
+
+def _end_of_packets(container: InputContainer, stream: VideoStream) -> float:
+    """Seconds up to the end of the last packet: browsers that record write no duration into the header."""
+    base, origin, end = float(stream.time_base or 0), stream.start_time or 0, 0.0
+    for packet in container.demux(stream):
+        if packet.pts is not None:
+            end = max(end, (packet.pts - origin + (packet.duration or 0)) * base)
+    return end
+
+
+def check_pixels(path: Path) -> None:
+    """Refuses videos whose frames are too large to hold many of them.
+
+    Raises:
+        VideoError: Not a video, or one of more than `MAX_PIXELS` or `MAX_SIDE`; gives all numbers.
+    """
+    width, height = read_size(path)
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise VideoError(
+            f"{path}: is {width} × {height} pixels; at most {MAX_PIXELS:,} pixels and {MAX_SIDE} along a side are taken. Export it smaller."
+        )
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -71,7 +71,7 @@ def estimate_poses(
     seen = int((landmarks[..., 3] > 0).any(1).sum())
     if seen < MIN_FOUND * frames:
         raise ValueError(
-            f"{video}: a person was found in {seen} of {frames} frames; at least {MIN_FOUND:.0%} are needed. Choose another stretch with --start and --stop, or give --pose."
+            f"{video}: a person was found in {seen} of {frames} frames; at least {MIN_FOUND:.0%} are needed. Choose another stretch with start and stop, or give poses."
         )
     poses = array_to_coco(landmarks, form, str(video))
     poses[..., :3] = to_z_up(poses[..., :3], form.up)

@@ -1,6 +1,6 @@
 """A learner's own clip, prepared by the code that prepared training clips, beside the clips of a tuple folder."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,15 @@ from mm_adapter.feature_extraction import ExtractionOptions, extract_features
 from mm_adapter.internvideo2 import InternVideo2
 from mm_data.clip_list import VideoClip
 from mm_data.features import FeatureManifest, FeatureStore
-from mm_data.video import VideoError, read_duration
+from mm_data.records import FPS
+from mm_data.video import VideoError, check_pixels, read_duration
 from mm_tokenizers import PoseTokenizer, canonical_poses, numpy_codec
 from mm_tokenizers.canonical import sample_frames
 
 LEARNER = "learner"
 """Clip id of the learner's clip."""
 MAX_SECONDS = 60.0
+"""Of a stretch."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,45 @@ class Stretch:
         Raises:
             FileNotFoundError: A video does not exist.
             ValueError: The stretch is empty, outside the videos, or longer than `MAX_SECONDS`.
-            VideoError: A video cannot be read.
+            VideoError: A video cannot be read, or its frames are too large.
         """
+        for path in videos.values():
+            check_pixels(path)
         durations = {view: read_duration(path) for view, path in videos.items()}
         end = min(durations.values()) if stop is None else stop
         if not 0 <= start < end or end > min(durations.values()) + 0.05:
-            raise ValueError(f"From {start:.2f} to {end:.2f} s is no part of videos of {durations} seconds.")
+            lengths = ", ".join(f"{view} {seconds:.2f} s" for view, seconds in durations.items())
+            raise ValueError(f"From {start:.2f} to {end:.2f} s is no part of the videos ({lengths}).")
         if end - start > MAX_SECONDS:
             raise ValueError(
-                f"{end - start:.0f} s are more than {MAX_SECONDS:.0f} s; choose one performance with --start and --stop."
+                f"{end - start:.0f} s are more than {MAX_SECONDS:.0f} s; choose one performance with start and stop."
             )
         return cls(dict(videos), start, end)
+
+    def with_views(self, views: Sequence[str]) -> tuple["Stretch", list[str]]:
+        """A video for every view, another one standing in where one is lacking, and which are lacking."""
+        other = next(iter(self.videos.values()))
+        lacking = [view for view in views if view not in self.videos]
+        return Stretch({view: self.videos.get(view, other) for view in views}, self.start, self.stop), lacking
+
+    @property
+    def filmed_from_outside(self) -> Path:
+        """The video in which a person is looked for."""
+        return self.videos.get("exo") or next(iter(self.videos.values()))
+
+    def poses_of(self, poses: np.ndarray, name: str) -> np.ndarray:
+        """The stretch of poses at 30 fps, of the whole video or exactly as long as the stretch.
+
+        Raises:
+            ValueError: There are too few; gives both numbers.
+        """
+        wanted = round((self.stop - self.start) * FPS)
+        first = round(self.start * FPS) if len(poses) > wanted + 1 else 0
+        if len(poses) < first + wanted - 1:
+            raise ValueError(
+                f"{name} has {len(poses)} frames at {FPS} fps; the clip from {self.start:.2f} to {self.stop:.2f} s needs {first + wanted}."
+            )
+        return poses[first : first + wanted]
 
 
 def learner_codes(poses: np.ndarray, tokenizer: PoseTokenizer, frames: int) -> tuple[np.ndarray, np.ndarray]:

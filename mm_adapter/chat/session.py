@@ -3,33 +3,35 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from typing import Protocol
 
 import numpy as np
 
 from mm_adapter.chat.learner import LEARNER, JoinedPoses
-from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.retrieval import Gallery, candidate_priors, rank_by_demonstration
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, Message, commentary_prompt
-from mm_data.records import CoachingTuple
 
 _SHOW = re.compile(r"\s*(please |can you |could you )*(show|demonstrate)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Experts:
-    """Where a demonstration by a person is looked for.
+class Answering(Protocol):
+    """What answers: `Coach`, or a server that has one."""
 
-    Attributes:
-        gallery: Expert clips.
-        activity: Only clips of this one, or None.
-        training: Training tuples, for the candidates' priors.
-    """
+    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Iterator[str]:
+        """Words, piece by piece."""
+        ...
 
-    gallery: Gallery
-    activity: str | None
-    training: list[CoachingTuple]
+    def demonstrate_after(self, messages: list[Message], sample_id: str) -> np.ndarray:
+        """Codes ``[T, M]`` of corrected poses."""
+        ...
+
+
+class Searching(Protocol):
+    """What finds experts: `ExpertSearch`, or a server that has one."""
+
+    def search(self, learner: str, remark: str) -> list[tuple[str, float]]:
+        """Expert clips and their scores, best first."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,23 @@ class ChatSession:
     """One learner's conversation; the coach sees all of it at every turn.
 
     Args:
-        coach: Knows the clip `learner.LEARNER`.
-        poses: The coach's poses, which demonstrations are added to.
+        coach: Knows the clip.
+        poses: What the coach looks poses up in; demonstrations are added to it.
         experts: Where to look for experts, or None.
         sampling: How words are drawn.
+        clip: Id of the learner's clip.
     """
 
     def __init__(
-        self, coach: Coach, poses: JoinedPoses, experts: Experts | None = None, sampling: Sampling = GREEDY
+        self,
+        coach: Answering,
+        poses: JoinedPoses,
+        experts: Searching | None = None,
+        sampling: Sampling = GREEDY,
+        clip: str = LEARNER,
     ) -> None:
-        self.coach, self.poses, self.experts, self.sampling = coach, poses, experts, sampling
-        self.messages: list[Message] = commentary_prompt(LEARNER)[:1]
-        self._prior: dict[str, float] | None = None
+        self.coach, self.poses, self.experts, self.sampling, self.clip = coach, poses, experts, sampling, clip
+        self.messages: list[Message] = commentary_prompt(clip)[:1]
 
     def wants_to_see(self, question: str) -> bool:
         """Whether a question asks for a demonstration; the first one never does, as there is nothing to correct yet."""
@@ -70,7 +77,7 @@ class ChatSession:
         """Answers in words, piece by piece."""
         messages = [*self.messages, self._question(question)]
         pieces = []
-        for piece in self.coach.stream(messages, f"{LEARNER}, turn {len(messages)}", self.sampling):
+        for piece in self.coach.stream(messages, f"{self.clip}, turn {len(messages)}", self.sampling):
             pieces.append(piece)
             yield piece
         self.messages = [*messages, _answer({"type": "text", "text": "".join(pieces).strip()})]
@@ -79,23 +86,11 @@ class ChatSession:
         """Corrected poses after the conversation so far, and experts who do it so."""
         remark = self._last_remark()
         messages = [*self.messages, self._question(ASK_DEMONSTRATION)]
-        codes = self.coach.demonstrate_after(messages, LEARNER)
+        codes = self.coach.demonstrate_after(messages, self.clip)
         name = f"demonstration {len(messages)}"
         self.poses.own[name] = codes
         self.messages = [*messages, _answer({"type": "pose", "clip_id": name})]
-        return Demonstration(codes, self._experts(remark) if self.experts else [])
-
-    def _experts(self, remark: str) -> list[tuple[str, float]]:
-        assert self.experts is not None
-        rank = partial(rank_by_demonstration, self.coach)
-        activity = self.experts.gallery.activity
-        pool = [clip for clip, name in activity.items() if self.experts.activity in (None, name)]
-        if self._prior is None:
-            gallery = Gallery(self.experts.gallery.represents, {clip: activity[clip] for clip in pool}, True)
-            self._prior = candidate_priors(rank, self.experts.training, gallery)
-        likely = rank(LEARNER, remark, pool).tolist()
-        scores = {clip: value - self._prior[clip] for clip, value in zip(pool, likely, strict=True)}
-        return sorted(scores.items(), key=lambda item: -item[1])
+        return Demonstration(codes, self.experts.search(self.clip, remark) if self.experts else [])
 
     def _last_remark(self) -> str:
         answers = [m["content"][0] for m in self.messages if m["role"] == "assistant"]
@@ -105,7 +100,7 @@ class ChatSession:
         return remarks[-1]
 
     def _question(self, question: str) -> Message:
-        clip = [{"type": "clip", "clip_id": LEARNER}] if len(self.messages) == 1 else []
+        clip = [{"type": "clip", "clip_id": self.clip}] if len(self.messages) == 1 else []
         return {"role": "user", "content": [*clip, {"type": "text", "text": question}]}
 
 

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run = pkgutil.resolve_name(args.run) if isinstance(args.run, str) else args.run
         return run(args) or 0
-    except (ValueError, FileNotFoundError, ModuleNotFoundError, KeyError) as error:
+    except (ValueError, FileNotFoundError, ModuleNotFoundError, ConnectionError, ChildProcessError, KeyError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         print(f"mm-coach: {message}", file=sys.stderr)
         return 2

@@ -2,8 +2,11 @@
 
 import argparse
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,16 +16,17 @@ from rich.console import Console
 
 from mm_adapter.base_models import native_dtype
 from mm_adapter.chat.estimator import estimate_poses
+from mm_adapter.chat.experts import ExpertGallery, ExpertSearch
 from mm_adapter.chat.learner import LEARNER, JoinedFeatures, JoinedPoses, Stretch, learner_codes, learner_features
-from mm_adapter.chat.session import ChatSession, Demonstration, Experts
+from mm_adapter.chat.remote import KEY, RemoteCoach
+from mm_adapter.chat.session import ChatSession
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli.console import ConsoleReport
 from mm_adapter.cli.test_set import can_demonstrate
-from mm_adapter.dataset import without_rejected
 from mm_adapter.export import as_trained_on
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import decode_codes
-from mm_adapter.inference.retrieval import Gallery
+from mm_adapter.inference.retrieval import rank_by_demonstration
 from mm_adapter.inference.sampling import Sampling
 from mm_adapter.internvideo2 import build_encoder
 from mm_data.expertaf_task import ASK_COMMENTARY
@@ -30,46 +34,87 @@ from mm_data.features import FeatureStore
 from mm_data.motion.bvh_writer import write_bvh
 from mm_data.motion.drawing import LEARNER as LEARNER_COLOUR
 from mm_data.motion.drawing import SHOWN, draw
-from mm_data.records import FPS, Clip
+from mm_data.records import FPS
 from mm_data.sources import load_pose_file
-from mm_data.tuple_store import clips_of, read_gallery, read_tuples
+from mm_data.video import VideoError
+from mm_data.video_cut import cut_video
 from mm_tokenizers.codes import PoseCodeStore
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A session and what showing takes, wherever the coach is.
+
+    Attributes:
+        session: The conversation.
+        joints: The learner's canonical poses ``[T, 17, 4]``.
+        decode: Codes to joints.
+        save_expert: Writes an expert's clip.
+        can_demonstrate: Whether the coach learned to.
+    """
+
+    session: ChatSession
+    joints: np.ndarray
+    decode: Callable[[np.ndarray], np.ndarray]
+    save_expert: Callable[[str, Path], None]
+    can_demonstrate: bool
 
 
 def run_chat(args: argparse.Namespace) -> None:
     """Prepares the clip and talks about it until the last question, or the end of the input."""
     console = Console()
-    with TemporaryDirectory() as scratch, _opened(args, Path(scratch), console) as (session, joints, coach, experts):
+    with ExitStack() as stack:
+        if str(args.coach).startswith(("http://", "https://")):
+            talk = _at_server(args, console)
+        else:
+            talk = _here(args, Path(stack.enter_context(TemporaryDirectory())), console)
         for question in _questions(args, console):
-            if session.wants_to_see(question):
-                if can_demonstrate(coach):
-                    _show(console, session.show(), joints, coach, experts, args.save)
+            if talk.session.wants_to_see(question):
+                if talk.can_demonstrate:
+                    _show(console, talk, args.save)
                 else:
                     console.print("[yellow]This coach was trained to comment alone; it cannot show anything.[/yellow]")
                 continue
             console.print("[bold]coach[/bold] ", end="")
-            for piece in session.ask(question):
+            for piece in talk.session.ask(question):
                 console.print(piece, end="", highlight=False, markup=False)
             console.print()
 
 
-@contextmanager
-def _opened(
-    args: argparse.Namespace, scratch: Path, console: Console
-) -> Iterator[tuple[ChatSession, np.ndarray, PretrainedCoach, dict[str, Clip]]]:
+def _at_server(args: argparse.Namespace, console: Console) -> Conversation:
+    own = ("pose_model", "gallery", "codes", "features", "activity", "weights")
+    if given := [f"--{name.replace('_', '-')}" for name in own if getattr(args, name) is not None]:
+        raise ValueError(f"{', '.join(given)}: the server has its own; give them to `mm-coach serve`.")
+    remote = RemoteCoach(args.coach, os.environ.get(KEY, ""))
+    clip = remote.upload(_videos(args), args.pose, args.start, args.stop)
+    for note in clip["notes"]:
+        console.print(f"[yellow]{note}[/yellow]", highlight=False)
+    sampling = Sampling(args.temperature, args.top_p, args.top_k, args.seed)
+    experts = remote if remote.about["experts"] else None
+    session = ChatSession(remote, remote.poses, experts, sampling, clip["id"])
+    absent = [None, None, None]
+    joints = np.array([[[*(point or absent), point is not None] for point in pose] for pose in clip["joints"]], float)
+    return Conversation(session, joints, remote.joints, remote.save_expert, remote.about["can_demonstrate"])
+
+
+def _videos(args: argparse.Namespace) -> dict[str, Path]:
+    videos = {view: path for view, path in (("ego", args.ego), ("exo", args.exo)) if path is not None}
+    if not videos:
+        raise ValueError("Give the learner's video: --exo FILE, --ego FILE or both.")
+    return videos
+
+
+def _here(args: argparse.Namespace, scratch: Path, console: Console) -> Conversation:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device))
     config = opened.model.config
     if config.pose_form == "text":
         raise ValueError(f"{args.coach} writes poses as text; chat needs a coach with pose tokens.")
-    videos = {view: path for view, path in (("ego", args.ego), ("exo", args.exo)) if path is not None}
-    if not videos:
-        raise ValueError("Give the learner's video: --exo FILE, --ego FILE or both.")
-    stretch = Stretch.of(videos, args.start, args.stop)
-    if config.video_tokens and (lacking := [view for view in config.views if view not in videos]):
-        other = next(iter(videos))
-        console.print(f"[yellow]No {' and '.join(lacking)} video: the {other} video stands in for it.[/yellow]")
-        stretch = Stretch({view: videos.get(view, videos[other]) for view in config.views}, stretch.start, stretch.stop)
+    stretch = Stretch.of(_videos(args), args.start, args.stop)
+    if config.video_tokens:
+        stretch, lacking = stretch.with_views(config.views)
+        if lacking:
+            console.print(f"[yellow]No {' and '.join(lacking)} video: the other one stands in for it.[/yellow]")
     codes, joints = learner_codes(_poses(args, stretch, console), opened.pose_tokenizer, config.pose_frames)
     gallery_codes = PoseCodeStore.load(args.codes) if args.codes else None
     if gallery_codes and gallery_codes.tokenizer_fingerprint != config.pose_tokenizer:
@@ -81,65 +126,41 @@ def _opened(
         mine = learner_features(stretch, encoder, name, config, scratch / "features")
         features = JoinedFeatures(mine, FeatureStore(args.features) if args.features else None)
     poses = JoinedPoses(gallery_codes, {LEARNER: codes})
-    experts, clips = _experts(args, poses, features) if args.gallery else (None, {})
+    coach = Coach(opened.model, opened.processor, poses, features)
+    search, save_expert = None, _nobody
+    if args.gallery:
+        store = features.gallery if features else None
+        experts = ExpertGallery.open(args.gallery, gallery_codes, store, args.activity, config.video_tokens > 0)
+        search = ExpertSearch(experts, partial(rank_by_demonstration, coach))
+
+        def save_expert(clip_id: str, out: Path) -> None:
+            cut_video(*experts.stretch(clip_id), out)
+
     sampling = Sampling(args.temperature, args.top_p, args.top_k, args.seed)
-    yield (
-        ChatSession(Coach(opened.model, opened.processor, poses, features), poses, experts, sampling),
-        joints,
-        opened,
-        clips,
+    session = ChatSession(coach, poses, search, sampling)
+    return Conversation(
+        session, joints, partial(decode_codes, opened.pose_tokenizer), save_expert, can_demonstrate(opened)
     )
+
+
+def _nobody(clip_id: str, out: Path) -> None:
+    raise FileNotFoundError(f"There is no gallery to find {clip_id} in.")
 
 
 def _poses(args: argparse.Namespace, stretch: Stretch, console: Console) -> np.ndarray:
     """Raw poses ``[n, 17, 4]`` of the stretch."""
     if args.pose is not None:
-        poses = load_pose_file(args.pose)
-        wanted = round((stretch.stop - stretch.start) * FPS)
-        first = round(stretch.start * FPS) if len(poses) > wanted + 1 else 0
-        if len(poses) < first + wanted - 1:
-            raise ValueError(
-                f"{args.pose} has {len(poses)} frames at {FPS} fps; the clip from {stretch.start:.2f} to {stretch.stop:.2f} s needs {first + wanted}."
-            )
-        return poses[first : first + wanted]
+        return stretch.poses_of(load_pose_file(args.pose), str(args.pose))
     if args.pose_model is None:
         raise ValueError(
             "Give the learner's poses (--pose FILE), or a model that finds them (--pose-model pose_landmarker_full.task)."
         )
-    video = stretch.videos.get("exo") or next(iter(stretch.videos.values()))
+    video = stretch.filmed_from_outside
     with ConsoleReport().progress("finding poses", round((stretch.stop - stretch.start) * FPS)) as progress:
         poses = estimate_poses(video, args.pose_model, stretch.start, stretch.stop, lambda done, total: progress(done))
     found = int((poses[..., 3] > 0).any(1).sum())
     console.print(f"found a person in {found} of {len(poses)} frames")
     return poses
-
-
-def _experts(
-    args: argparse.Namespace, poses: JoinedPoses, features: JoinedFeatures | None
-) -> tuple[Experts, dict[str, Clip]]:
-    """Experts of a tuple folder, and its clips. Everything is checked here, before anybody has asked a question."""
-    if args.codes is None or (features is not None and features.gallery is None):
-        lacking = "--codes" if args.codes is None else "--features"
-        raise ValueError(f"--gallery needs the {lacking} of its tuples.")
-    store = features.gallery if features else None
-    test, _ = without_rejected(read_tuples(args.gallery, "test"), store)
-    training, _ = without_rejected(read_tuples(args.gallery, "train"), store)
-    rejected = store.manifest.rejected if store else {}
-    known = {t.activity for t in training}  # priors need training prompts of the same activity
-    further = [
-        (clip, name) for clip, name in read_gallery(args.gallery) if clip.clip_id not in rejected and name in known
-    ]
-    gallery = Gallery.of([t for t in test if t.activity in known], further, within_activity=True)
-    if args.activity is not None and args.activity not in gallery.activity.values():
-        names = ", ".join(sorted(set(gallery.activity.values())))
-        raise ValueError(f"No expert of {args.activity!r} in {args.gallery}; there are {names}.")
-    clips = clips_of(test + training) | {clip.clip_id: clip for clip, _ in further}
-    for what, missing in (("codes", poses.missing(clips)), ("features", features.missing(clips) if features else [])):
-        if missing:
-            raise ValueError(
-                f"{len(missing)} of {len(clips)} clips of {args.gallery} have no {what}, such as {missing[0]}; give those of this folder."
-            )
-    return Experts(gallery, args.activity, training), clips
 
 
 def _questions(args: argparse.Namespace, console: Console) -> Iterator[str]:
@@ -156,18 +177,12 @@ def _questions(args: argparse.Namespace, console: Console) -> Iterator[str]:
             return
 
 
-def _show(
-    console: Console,
-    shown: Demonstration,
-    joints: np.ndarray,
-    coach: PretrainedCoach,
-    clips: dict[str, Clip],
-    save: Path,
-) -> None:
+def _show(console: Console, talk: Conversation, save: Path) -> None:
+    shown = talk.session.show()
     save.mkdir(parents=True, exist_ok=True)
     number = next(n for n in itertools.count(1) if not (save / f"demonstration-{n}.png").exists())
-    corrected = decode_codes(coach.pose_tokenizer, shown.codes)
-    own = np.where(joints[..., 3:] > 0, joints[..., :3], np.nan)
+    corrected = talk.decode(shown.codes)
+    own = np.where(talk.joints[..., 3:] > 0, talk.joints[..., :3], np.nan)
     motions = {"learner": (own, LEARNER_COLOUR), "shown": (corrected, SHOWN)}
     stem = save / f"demonstration-{number}"
     for ending in (".png", ".mp4"):
@@ -178,7 +193,11 @@ def _show(
     if not shown.ranking:
         return
     console.print("experts who do it so, most likely first (log-likelihood − prior):")
-    for clip_id, score in shown.ranking[:3]:
-        clip = clips[clip_id]
-        times = f"{clip.start / FPS:.2f}–{clip.stop / FPS:.2f} s"
-        console.print(f"  {clip.exo_video}, {times} ({score:.3f})", highlight=False, soft_wrap=True)
+    for place, (clip_id, score) in enumerate(shown.ranking[:3], start=1):
+        out = save / f"demonstration-{number}-expert-{place}.mp4"
+        try:
+            talk.save_expert(clip_id, out)
+        except (FileNotFoundError, VideoError) as error:
+            console.print(f"  {clip_id} ({score:.3f}): {error}", highlight=False, soft_wrap=True)
+        else:
+            console.print(f"  {out} ({score:.3f}): {clip_id}", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ _PREDICTIONS = "folder with one .jsonl per function"
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds them, in the order in which they are needed."""
-    for add in (_add_checkpoint, _add_export, _add_evaluation, _add_table, _add_chat):
+    for add in (_add_checkpoint, _add_export, _add_evaluation, _add_table, _add_chat, _add_serve):
         add(commands)
 
 
@@ -45,7 +45,9 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
 
 def _add_chat(commands: argparse._SubParsersAction) -> None:
     chat = commands.add_parser("chat", help="ask a coach about your own clip, in the terminal")
-    chat.add_argument("coach", help="a run's coach/ or checkpoint-N folder, or a name on the Hub")
+    chat.add_argument(
+        "coach", help="a run's coach/ or checkpoint-N folder, a name on the Hub, or the address of `mm-coach serve`"
+    )
     chat.add_argument("--exo", type=Path, help="video from outside")
     chat.add_argument("--ego", type=Path, help="video from the learner's eyes")
     chat.add_argument("--start", type=float, default=0.0, help="first second of the clip")
@@ -141,3 +143,25 @@ def _add_table(commands: argparse._SubParsersAction) -> None:
     table.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
     table.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the preset to change")
     table.set_defaults(run="mm_adapter.cli.table:run_expertaf")
+
+
+def _add_serve(commands: argparse._SubParsersAction) -> None:
+    serve = commands.add_parser(
+        "serve", help="vLLM with an exported coach, and in front of it plain videos, poses and a page to try it"
+    )
+    serve.add_argument("export", type=Path, help="export in layout coach, with its video encoder")
+    serve.add_argument("--host", default="127.0.0.1", help="others than the loopback need MM_COACH_API_KEY")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument(
+        "--pose-model", type=Path, help="pose_landmarker_*.task: MediaPipe finds the poses in videos sent without"
+    )
+    add_gallery(serve)
+    serve.add_argument("--max-upload-mb", type=int, default=200, help="megabytes of one request")
+    serve.add_argument("--max-requests", type=int, default=64, help="questions in the engine at a time")
+    serve.add_argument("--workers", type=int, default=2, help="processes that decode videos")
+    serve.add_argument("--engine", help="address of a vLLM server that runs already, instead of starting one")
+    serve.add_argument("--log", type=Path, help="file for vLLM's output; by default a temporary one")
+    serve.add_argument(
+        "--vllm", default="", help="flags for vLLM: --vllm='--max-model-len 4096 --tensor-parallel-size 2'"
+    )
+    serve.set_defaults(run="mm_adapter.cli.serve:run_serve")

@@ -20,6 +20,6 @@ def run_export(args: argparse.Namespace) -> None:
         encoder = build_encoder(args.encoder, args.weights, args.frames, args.image_size)
     proof = export_coach(coach, args.out, args.layout, encoder)
     print(
-        f"{args.out}: {args.layout} layout in {proof['dtype']}; log-probabilities differ by at most {proof['largest_difference']:.2g} "
-        f"(bound {proof['bound']}) at {proof['positions']} positions, the most likely token is the same at {proof['same_most_likely_token']:.1%}"
+        f"{args.out}: {args.layout} layout in {proof['dtype']}; log-probabilities differ by at most {proof['largest_difference']:.2g}, "
+        f"their divergence is {proof['mean_divergence']:.2g} nats (bound {proof['bound']} on the {proof['bounded'].replace('_', ' ')}) at {proof['positions']} positions, the most likely token is the same at {proof['same_most_likely_token']:.1%}"
     )

@@ -19,7 +19,7 @@ from mm_adapter.configuration import CoachConfig
 from mm_adapter.export import RECORD, check_export, open_mappers
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.processing import CoachProcessor, Encoded
-from mm_adapter.serving.plugin import check_vllm_version
+from mm_adapter.serving.plugin import GRAMMAR, check_vllm_version, use_first_model_runner
 from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prompt
 from mm_data.features import FeatureStore
 from mm_data.hashing import uniform
@@ -74,6 +74,9 @@ class EngineCoach:
         if layout == "llama" and features is not None:
             self.embeds = PromptEmbeddings(folder, self.config)
             settings |= {"enable_prompt_embeds": True}
+        if layout == "llama":  # vLLM's own model: nobody else adds the grammar
+            use_first_model_runner()
+            settings |= {"logits_processors": [GRAMMAR]}
         formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
         self.can_demonstrate = formats != ["commentary"]
         self.can_rank = self.can_demonstrate and self.embeds is None

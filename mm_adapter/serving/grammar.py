@@ -1,4 +1,4 @@
-"""The grammar of answers inside vLLM, through the entry point ``vllm.logits_processors``.
+"""The grammar of answers inside vLLM (`plugin.GRAMMAR`), of its first model runner.
 
 An answer is words without pose tokens, or one well-formed pose sequence and the end of the turn: the first token decides. A
 request may fix it: ``vllm_xargs: {"coach_answer": "words"}`` or ``"poses"``. Models without a pose vocabulary are left alone.

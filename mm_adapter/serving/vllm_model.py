@@ -37,15 +37,14 @@ from mm_adapter.export import check_export, open_encoder
 from mm_adapter.internvideo2 import InternVideo2Config, normalise, resize_frames
 from mm_adapter.mappers import FeatureMapper
 from mm_adapter.serving.plugin import check_vllm_version
-from mm_data.video import middle_times, read_duration, read_frames, read_size
+from mm_data.video import check_pixels, middle_times, read_duration, read_frames
 
 PLACEHOLDER = "<|ego_video|>"
 """Stands for any view's video in a prompt; the item's turn decides which view it is."""
 
-MAX_PIXELS = 4096 * 2304
 MAX_SECONDS = 60.0
 MAX_CLIPS = 4
-"""Limits of one request: all frames of a video are in memory before they are resized."""
+"""Limits of one request."""
 _DUMMY = "dummy"
 
 
@@ -56,12 +55,9 @@ def frames_of_file(data: np.ndarray, encoder: InternVideo2Config) -> Tensor:
         file.flush()
         path = Path(file.name)
         try:
-            width, height = read_size(path)
-            seconds = read_duration(path)
-            if width * height > MAX_PIXELS or seconds > MAX_SECONDS:
-                raise ValueError(
-                    f"The video is {width} × {height} pixels and {seconds:.1f} s long; at most {MAX_PIXELS:,} pixels and {MAX_SECONDS:.0f} s are taken."
-                )
+            check_pixels(path)
+            if (seconds := read_duration(path)) > MAX_SECONDS:
+                raise ValueError(f"The video is {seconds:.1f} s long; at most {MAX_SECONDS:.0f} s are taken.")
             times = middle_times(0.0, seconds, encoder.frames)
             return resize_frames(read_frames(path, times), encoder.image_size)
         except ValueError as error:

@@ -1,0 +1,155 @@
+"""OpenAI's messages with a learner's clip in them, rewritten for the engine: poses as tokens, videos as frames."""
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mm_adapter.configuration import VIEWS
+from mm_adapter.front.clips import Upload
+from mm_adapter.front.coach import ExportedCoach
+from mm_adapter.processing import EGO_TOKEN, EXO_TOKEN
+from mm_tokenizers.vocabulary import parse_text
+
+Part = dict[str, Any]
+ROLES = ("system", "user", "assistant")
+_POSE = "<|pose_"
+
+
+class Conversations:
+    """Rewrites messages.
+
+    A message's content is a text or a list of parts: ``text``, ``clip`` (``clip_id`` of a clip that the server keeps) and
+    ``pose`` (``codes`` ``[T, M]``, such as an earlier demonstration). Pose tokens may also stand in a text of their own.
+
+    Args:
+        coach: Its export.
+        clip_parts: A clip's parts for the engine: its pose tokens, then a video per view.
+    """
+
+    def __init__(self, coach: ExportedCoach, clip_parts: Callable[[str], list[Part]]) -> None:
+        self.coach, self.clip_parts = coach, clip_parts
+
+    def rewrite(self, messages: Any) -> list[dict[str, Any]]:
+        """Messages for the engine.
+
+        Raises:
+            ValueError: They are malformed; says which message and why.
+            KeyError: A clip is not there.
+        """
+        if not isinstance(messages, list) or not messages:
+            raise ValueError("messages has to be a list of at least one message.")
+        return [self._message(message, turn) for turn, message in enumerate(messages)]
+
+    def _message(self, message: Any, turn: int) -> dict[str, Any]:
+        if not isinstance(message, Mapping) or message.get("role") not in ROLES:
+            raise ValueError(f"Message {turn}: needs a role, one of {', '.join(ROLES)}.")
+        content = message.get("content")
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if not isinstance(parts, list) or not parts:
+            raise ValueError(f"Message {turn}: content has to be a text or a list of parts.")
+        try:
+            return {"role": message["role"], "content": [made for part in parts for made in self._part(part)]}
+        except ValueError as error:
+            raise ValueError(f"Message {turn}: {error}") from error
+
+    def _part(self, part: Any) -> list[Part]:
+        kind = _kind(part)
+        if kind == "text" and isinstance(part.get("text"), str):
+            return [{"type": "text", "text": self._checked(part["text"])}]
+        if kind == "clip" and isinstance(part.get("clip_id"), str):
+            return self.clip_parts(part["clip_id"])
+        if kind == "pose":
+            return [{"type": "text", "text": self.pose_tokens(self.codes(None, part.get("codes")))}]
+        raise ValueError(
+            f"a part of type {kind!r} cannot be read; give text, clip (clip_id), pose (codes) or video_url."
+        )
+
+    def _checked(self, text: str) -> str:
+        if EGO_TOKEN in text or EXO_TOKEN in text:
+            raise ValueError("a text may not hold video placeholders; give a clip or a video_url.")
+        return self.pose_tokens(self.codes(text, None)) if _POSE in text else text
+
+    def codes(self, text: Any, grid: Any) -> np.ndarray:
+        """Codes ``[T, M]`` of pose tokens as text, or of nested lists.
+
+        Raises:
+            ValueError: They are not one sequence of this coach's vocabulary.
+        """
+        if isinstance(text, str):
+            codes = parse_text(text)
+        else:
+            try:
+                codes = np.array(grid)
+            except ValueError:  # rows of different lengths
+                codes = np.array(None)
+            if codes.dtype.kind != "i":
+                raise ValueError("Pose codes have to be a grid of integers, or pose tokens as text.")
+        self.coach.processor.vocabulary.to_ids(codes)
+        return codes
+
+    def pose_tokens(self, codes: np.ndarray) -> str:
+        """Codes ``[T, M]`` as text.
+
+        Raises:
+            ValueError: They are none of this coach's.
+        """
+        vocabulary = self.coach.processor.vocabulary
+        names = vocabulary.names()
+        return "".join(names[token - vocabulary.first_id] for token in vocabulary.to_ids(codes))
+
+
+def frames_part(frames: list[bytes]) -> Part:
+    """Frames (files of pictures) as a video for the engine, which takes them as they are."""
+    data = ",".join(base64.b64encode(frame).decode() for frame in frames)
+    return {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{data}"}}
+
+
+UPLOADED: Part = {"type": "clip"}
+"""Stands where an upload's clip belongs."""
+
+
+def take_upload(message: Any) -> tuple[Upload, list[Any]] | None:
+    """The videos (``video_url``) and poses (``pose_file``) inside a message.
+
+    Two videos are ego, then exo, as vLLM takes them from this coach; a part's ``view`` may say otherwise. One is exo.
+
+    Returns:
+        The upload, and the message's parts with `UPLOADED` where its first part stood; None where there is no video.
+
+    Raises:
+        ValueError: Too many, or their data cannot be read.
+    """
+    content = message.get("content") if isinstance(message, Mapping) else None
+    media = [p for p in content if _kind(p) in _MEDIA] if isinstance(content, list) else []
+    videos = sum(_kind(part) == "video_url" for part in media)
+    if not isinstance(content, list) or not videos:
+        return None
+    views = iter(VIEWS if videos > 1 else ("exo",))
+    given: dict[str, bytes] = {}
+    for part in media:
+        name = "pose" if part["type"] == "pose_file" else part.get("view") or next(views, None)
+        if name in given or name not in (*VIEWS, "pose"):
+            raise ValueError("A message takes one video per view (ego, exo) and one pose_file.")
+        value = part.get(part["type"])
+        given[name] = _decode_data_url(value.get("url") if isinstance(value, Mapping) else None)
+    first = content.index(media[0])
+    parts = [UPLOADED if at == first else part for at, part in enumerate(content) if at == first or part not in media]
+    return Upload({name: data for name, data in given.items() if name != "pose"}, given.get("pose")), parts
+
+
+_MEDIA = ("video_url", "pose_file")
+
+
+def _kind(part: Any) -> Any:
+    return part.get("type") if isinstance(part, Mapping) else None
+
+
+def _decode_data_url(url: Any) -> bytes:
+    if not isinstance(url, str) or not url.startswith("data:") or ";base64," not in url[:100]:
+        raise ValueError("Give the file itself as a data: address in base64; other addresses are not fetched.")
+    try:
+        return base64.b64decode(url.partition(",")[2], validate=True)
+    except ValueError as error:
+        raise ValueError("The base64 of a file is broken.") from error

@@ -1,0 +1,150 @@
+"""vLLM behind the front: its process, and the questions that are asked of it."""
+
+import base64
+import io
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import torch
+
+MODEL = "coach"
+NO_ANSWER = "The engine does not answer; look at its log."
+_SCORED_AT_ONCE = 32
+
+
+class EngineError(RuntimeError):
+    """The engine does not answer, or refused what the front asked."""
+
+
+class Engine:
+    """A vLLM server that serves an export.
+
+    Args:
+        url: Its address.
+        key: Its API key, or "".
+    """
+
+    def __init__(self, url: str, key: str = "") -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        timeout = httpx.Timeout(600.0, connect=5.0)
+        self.client = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
+        self.blocking = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            return self.blocking.get("/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def likelihoods(
+        self, messages: list[dict[str, Any]], answers: Sequence[str], answer_ids: Sequence[list[int]]
+    ) -> torch.Tensor:
+        """Mean log-likelihoods of answers to a conversation, one engine request each.
+
+        Args:
+            messages: The conversation, for the engine.
+            answers: Texts.
+            answer_ids: Their token ids.
+
+        Raises:
+            EngineError: The engine refused, or is not there.
+        """
+
+        def one(answer: str, ids: list[int]) -> float:
+            turn = {"role": "assistant", "content": answer}
+            body = {
+                "model": MODEL,
+                "messages": [*messages, turn],
+                "add_generation_prompt": False,
+                "max_tokens": 1,
+                "prompt_logprobs": 0,
+            }
+            try:
+                reply = self.blocking.post("/v1/chat/completions", json=body)
+            except httpx.TransportError as error:
+                raise EngineError(NO_ANSWER) from error
+            if reply.status_code != 200:
+                raise EngineError(f"The engine did not score a candidate: {reply.text[:300]}")
+            entries = [entry and next(iter(entry.items())) for entry in reply.json()["prompt_logprobs"]]
+            prompt = [int(entry[0]) if entry else -1 for entry in entries]
+            first = next(at for at in range(len(prompt) - len(ids), -1, -1) if prompt[at : at + len(ids)] == ids)
+            return float(np.mean([entry[1]["logprob"] for entry in entries[first : first + len(ids)]]))
+
+        with ThreadPoolExecutor(_SCORED_AT_ONCE) as pool:
+            return torch.tensor(list(pool.map(one, answers, answer_ids)))
+
+
+class RunningEngine(Engine):
+    """VLLM's server in a process of its own, on a free loopback port and with a key that nobody else knows.
+
+    A context manager: the process ends with it.
+
+    Args:
+        export: What it serves.
+        arguments: Further ones for vLLM.
+        log: Where its output goes.
+    """
+
+    def __init__(self, export: Path, arguments: Sequence[str], log: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        key = secrets.token_urlsafe(32)
+        super().__init__(f"http://127.0.0.1:{port}", key)
+        self.log, self._began = log, time.monotonic()
+        command = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", str(export)]
+        own = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", MODEL, "--enable-mm-embeds"]
+        with log.open("wb") as file:
+            # -P: no folder of the working directory stands for a package. Its own session: an interrupt in the terminal reaches it through the front, after the requests.
+            self.process = subprocess.Popen(
+                [*command, *own, *arguments],
+                env={**os.environ, "VLLM_API_KEY": key},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self._began
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    def check(self) -> None:
+        """Raises ``ChildProcessError`` with the end of the log where the process has ended."""
+        if not self.alive:
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            raise ChildProcessError(f"vLLM ended with status {self.process.returncode}; the end of {self.log}:\n{tail}")
+
+    def __enter__(self) -> "RunningEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def features_part(features: np.ndarray) -> dict[str, Any]:
+    """Precomputed features ``[V, C]`` of a video for the engine."""
+    buffer = io.BytesIO()
+    torch.save(torch.from_numpy(np.asarray(features, np.float32)), buffer)
+    return {"type": "video_embeds", "video_embeds": base64.b64encode(buffer.getvalue()).decode()}

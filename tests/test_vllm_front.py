@@ -1,0 +1,117 @@
+"""`mm-coach serve` with a real engine: the command, chat with it, and what it finds, against transformers."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from engine_fixtures import Served, Server, in_transformers
+
+from mm_adapter.chat.experts import ExpertGallery, ExpertSearch
+from mm_adapter.chat.learner import Stretch, learner_codes
+from mm_adapter.chat.remote import RemoteCoach
+from mm_adapter.chat.session import ChatSession
+from mm_adapter.cli import main as mm_coach
+from mm_adapter.front.clips import ClipShelf, ClipWorkers
+from mm_adapter.front.coach import ExportedCoach
+from mm_adapter.front.experts import ClipParts, EngineRanker
+from mm_adapter.inference.predict import decode_codes
+from mm_adapter.inference.retrieval import rank_by_demonstration
+from mm_data.expertaf_task import ASK_COMMENTARY
+from mm_data.features import FeatureStore
+from mm_data.sources import load_pose_file
+from mm_data.video import read_duration
+from mm_tokenizers.codes import PoseCodeStore
+
+pytest.importorskip("vllm")
+
+
+@pytest.fixture(scope="module")
+def own_clip(tiny: Path, videos: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("own")
+    files = {name: folder / f"{name}.mp4" for name in ("ego", "exo")}
+    for path, data in zip(files.values(), videos, strict=False):
+        path.write_bytes(data)
+    long = (p for p in sorted((tiny / "tuples" / "poses").glob("*.npy")) if len(np.load(p, mmap_mode="r")) > 90)
+    return {**files, "pose": next(long)}
+
+
+@pytest.fixture(scope="module")
+def address(served: Served, server: Server, tiny: Path) -> Iterator[str]:
+    """The command over the running engine, with a gallery."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["mm-coach", "serve", str(served.folder), "--engine", str(server.client.base_url), "--port", str(port)]
+    gallery = ["--gallery", "tuples", "--codes", "pose_codes", "--features", "features"]
+    key = server.client.headers["Authorization"].removeprefix("Bearer ")
+    environment = {**os.environ, "VLLM_API_KEY": key, "MM_COACH_API_KEY": ""}
+    process = subprocess.Popen([*command, *gallery], cwd=tiny, env=environment, stdout=subprocess.DEVNULL)
+    url, deadline, ready = f"http://127.0.0.1:{port}", time.monotonic() + 120, False
+    while not ready and process.poll() is None and time.monotonic() < deadline:
+        try:
+            ready = httpx.get(f"{url}/health").status_code == 200
+        except httpx.TransportError:
+            time.sleep(0.2)
+    yield url
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM, "it ends in good order, and what it started with it"
+
+
+def test_a_conversation_through_the_server(
+    served: Served, address: str, videos: list[bytes], own_clip: dict[str, Path], tmp_path: Path
+) -> None:
+    """What transformers answers about a clip, the server answers about its upload; and it shows and finds experts."""
+    remote = RemoteCoach(address)
+    uploaded = {view: own_clip[view] for view in ("ego", "exo")}
+    clip = remote.upload(uploaded, own_clip["pose"], 0.0, None)
+    session = ChatSession(remote, remote.poses, remote, clip=clip["id"])
+    poses = Stretch.of(uploaded, 0.0, None).poses_of(load_pose_file(own_clip["pose"]), "poses")
+    codes, joints = learner_codes(poses, served.coach.pose_tokenizer, served.coach.model.config.pose_frames)
+    np.testing.assert_allclose(np.array(clip["joints"], float), joints[..., :3], atol=1e-3)
+    assert "".join(session.ask()) == in_transformers(served, codes, videos[:2], limit=256)
+    assert session.wants_to_see("show me")
+    shown = session.show()
+    decoded = decode_codes(served.coach.pose_tokenizer, shown.codes)
+    np.testing.assert_allclose(remote.joints(shown.codes), decoded, atol=1e-3)
+    assert "".join(session.ask("And now?")), "a demonstration is part of the conversation"
+    best = shown.ranking[0][0]
+    remote.save_expert(best, tmp_path / "expert.mp4")
+    first, stop = best.rsplit(":", 1)[1].split("-")
+    assert read_duration(tmp_path / "expert.mp4") == pytest.approx((int(stop) - int(first)) / 30, abs=0.05)
+    with pytest.raises(FileNotFoundError, match="No expert 'nobody'"):
+        remote.save_expert("nobody", tmp_path / "nobody.mp4")
+
+
+def test_chat_with_a_server(
+    address: str, own_clip: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [f"--{name}={path}" for name, path in own_clip.items()]
+    questions = ["--ask", ASK_COMMENTARY, "show me", "--save", str(tmp_path / "saved")]
+    assert mm_coach(["chat", address, *asked, *questions]) == 0, capsys.readouterr().err
+    names = {path.name.removeprefix("demonstration-1") for path in (tmp_path / "saved").iterdir()}
+    assert names == {".png", ".mp4", ".npy", ".bvh", "-expert-1.mp4", "-expert-2.mp4", "-expert-3.mp4"}
+    assert mm_coach(["chat", address, *asked, "--gallery", "x", "--ask", "?"]) == 2
+    assert "the server has its own" in capsys.readouterr().err
+    assert mm_coach(["chat", "http://127.0.0.1:9", *asked, "--ask", "?"]) == 2
+    assert "http://127.0.0.1:9 does not answer" in capsys.readouterr().err
+
+
+def test_the_engine_ranks_as_transformers_does(served: Served, server: Server, tiny: Path) -> None:
+    """The whole search, priors included, over HTTP."""
+    codes, features = PoseCodeStore.load(tiny / "pose_codes"), FeatureStore(tiny / "features")
+    gallery = ExpertGallery.open(tiny / "tuples", codes, features, None, looks=True)
+    shelf = ClipShelf(ClipWorkers(served.folder, None))
+    parts = ClipParts(ExportedCoach.open(served.folder), shelf, codes, features)
+    learner, remark = served.coach.test[0].learner.clip_id, "Bend the knees."
+    here = ExpertSearch(gallery, partial(rank_by_demonstration, served.asked)).search(learner, remark)
+    there = ExpertSearch(gallery, EngineRanker(server.engine, parts, codes)).search(learner, remark)
+    assert [clip for clip, _ in here] == [clip for clip, _ in there]
+    np.testing.assert_allclose([score for _, score in there], [score for _, score in here], atol=1e-3)
