@@ -88,9 +88,10 @@ def test_the_command_from_videos_to_pictures(
     monkeypatch.setattr(ChatSession, "show", lambda session: seen.append(show(session)) or seen[-1])
     assert mm_coach([*asked, *options]) == 0
     shown = capsys.readouterr().out
-    assert "experts who do it so" in shown and "cam0" in shown
-    names = sorted(path.name for path in (tmp_path / "saved").iterdir())
-    assert names == [f"demonstration-1.{ending}" for ending in ("bvh", "mp4", "npy", "png")]
+    assert "experts who do it so" in shown and "demonstration-1-expert-1.mp4" in shown
+    names = {path.name.removeprefix("demonstration-1") for path in (tmp_path / "saved").iterdir()}
+    experts = {f"-expert-{place}.mp4" for place in (1, 2, 3)}
+    assert names == {".bvh", ".mp4", ".npy", ".png", *experts}
     joints = np.load(tmp_path / "saved" / "demonstration-1.npy")
     np.testing.assert_allclose(joints, numpy_codec(coach.pose_tokenizer)[1](seen[0].codes), atol=1e-6)
     assert mm_coach([*asked, *options]) == 0

@@ -9,7 +9,17 @@ import av
 import numpy as np
 import pytest
 
-from mm_data.video import DECODERS, VideoError, middle_times, read_frames, torchcodec_loads
+from mm_data.video import (
+    DECODERS,
+    VideoError,
+    check_pixels,
+    middle_times,
+    read_duration,
+    read_frames,
+    read_size,
+    torchcodec_loads,
+)  # fmt: skip
+from mm_data.video_cut import cut_video
 
 decoders = pytest.mark.parametrize(
     "decoder",
@@ -172,6 +182,34 @@ def test_sound_without_pictures_is_named(tmp_path: Path) -> None:
         container.mux(stream.encode())
     with pytest.raises(VideoError, match="has no video stream"):
         read_frames(path, np.array([0.0]))
+
+
+def test_a_recording_without_a_duration_is_as_long_as_its_packets(tmp_path: Path) -> None:
+    """Browsers that record write their header before they know."""
+    images = [grey(k) for k in range(45)]
+    live = write_video(tmp_path / "live.mkv", images, container_options={"live": "1"})
+    with av.open(str(live)) as container:
+        assert container.duration is None and container.streams.video[0].duration is None
+    assert read_duration(live) == pytest.approx(1.5, abs=0.04)
+
+
+def test_frames_too_large_are_refused_by_their_header(tmp_path: Path) -> None:
+    wide = write_video(tmp_path / "wide.mp4", [np.zeros((16, 8400, 3), np.uint8)])
+    with pytest.raises(VideoError, match=r"wide\.mp4: is 8400 × 16 pixels; at most 9,437,184 pixels and 8192"):
+        check_pixels(wide)
+
+
+def test_a_cut_shows_the_frames_of_its_stretch(numbered: Path, tmp_path: Path) -> None:
+    cut_video(numbered, 0.5, 1.5, tmp_path / "cut.mp4")
+    assert read_duration(tmp_path / "cut.mp4") == pytest.approx(1.0, abs=1e-3)
+    times = (np.arange(30) + 0.5) / 30
+    assert numbers(read_frames(tmp_path / "cut.mp4", times)) == numbers(read_frames(numbered, 0.5 + times))
+    large = write_video(tmp_path / "large.mp4", [grey(k, (962, 500)) for k in range(4)])
+    cut_video(large, 0.0, 0.1, tmp_path / "small.mp4")
+    assert read_size(tmp_path / "small.mp4") == (250, 480), "sides are even"
+    with pytest.raises(VideoError, match="ends at"):
+        cut_video(numbered, 2.5, 9.0, tmp_path / "late.mp4")
+    assert not [*tmp_path.glob("late*")]
 
 
 def test_middle_times() -> None:

@@ -41,8 +41,6 @@ class Stretch:
             ValueError: The stretch is empty, outside the videos, or longer than `MAX_SECONDS`.
             VideoError: A video cannot be read, or its frames are too large.
         """
-        for path in videos.values():
-            check_pixels(path)
         durations = {view: read_duration(path) for view, path in videos.items()}
         end = min(durations.values()) if stop is None else stop
         if not 0 <= start < end or end > min(durations.values()) + 0.05:
@@ -52,6 +50,8 @@ class Stretch:
             raise ValueError(
                 f"{end - start:.0f} s are more than {MAX_SECONDS:.0f} s; choose one performance with start and stop."
             )
+        for path in videos.values():
+            check_pixels(path)
         return cls(dict(videos), start, end)
 
     def with_views(self, views: Sequence[str]) -> tuple["Stretch", list[str]]:
