@@ -209,6 +209,20 @@ def test_scoring_leaves_the_prefix_as_it_was(coach: TinyCoach) -> None:
     torch.testing.assert_close(scores, scores[:2].repeat(4), atol=0, rtol=0)
 
 
+@torch.no_grad()
+def test_the_side_of_the_padding_does_not_matter(coach: TinyCoach) -> None:
+    perturb(coach)
+    asked = as_coach(coach)
+    prompts = [
+        asked.prompt(messages, "q")
+        for messages in (commentary_prompt(coach.test[0].learner.clip_id), demonstration_prompt(coach.test[1].learner.clip_id, "Up."))
+    ]  # fmt: skip
+    left, right = collated(coach, prompts, "left"), collated(coach, prompts, "right")
+    assert not torch.equal(left["input_ids"], right["input_ids"])
+    ours, theirs = (coach.model(**batch).logits[batch["attention_mask"].bool()] for batch in (left, right))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
 def test_generation_is_well_formed_and_does_not_depend_on_the_batch(coach: TinyCoach) -> None:
     perturb(coach)
     asked = as_coach(coach)

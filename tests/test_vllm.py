@@ -2,10 +2,7 @@
 
 import asyncio
 import io
-import json
 import os
-import subprocess
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +13,14 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from engine_fixtures import ENVIRONMENT, Served, Server, embeds, in_transformers, text, video
+from engine_fixtures import ENVIRONMENT, LIMIT, Served, Server, embeds, in_transformers, text, video
+from tiny_coach import launch
 
+from mm_adapter.cli.test_set import TestSet
 from mm_adapter.export import ARCHITECTURE
 from mm_adapter.front.engine import MODEL
 from mm_adapter.inference.engine import PromptEmbeddings
+from mm_adapter.inference.predict import read_predictions
 from mm_adapter.inference.retrieval import rank_by_demonstration
 from mm_adapter.mappers import FeatureMapper
 from mm_adapter.serving import plugin
@@ -30,43 +30,27 @@ from mm_tokenizers import PoseVocabulary
 pytest.importorskip("vllm")
 
 
-def in_engine(script: str, *arguments: Any) -> Any:
-    """Runs a script that prints JSON in a process of its own, as engines do not share one."""
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-ANSWERS = """
-import json, sys
-from pathlib import Path
-from mm_adapter.inference.engine import EngineCoach
-from mm_data.features import FeatureStore
-from mm_data.tuple_store import read_tuples
-from mm_tokenizers.codes import PoseCodeStore
-
-if __name__ == "__main__":
-    export, tiny = Path(sys.argv[1]), Path(sys.argv[2])
-    tuples = read_tuples(tiny / "tuples", "test")[:4]
-    codes, features = PoseCodeStore.load(tiny / "pose_codes"), FeatureStore(tiny / "features")
-    coach = EngineCoach(export, codes, features, max_model_len=1024, dtype="float32", enforce_eager=True)
-    learners, pool = [t.learner.clip_id for t in tuples], [t.expert.clip_id for t in tuples]
-    remarks = list(coach.comment(learners, max_new_tokens=12))
-    poses = [p.tolist() for p in coach.demonstrate(learners, ["Bend the knees."] * 4)]
-    scores = coach.rank(learners[0], "Bend the knees.", pool).tolist()
-    print(json.dumps({"remarks": remarks, "poses": poses, "scores": scores}))
-"""
-
-
-def test_the_engine_answers_as_transformers_does(served: Served, tiny: Path) -> None:
-    found = in_engine(ANSWERS, served.folder, tiny)
-    tuples = served.coach.test[:4]
-    learners, pool = [t.learner.clip_id for t in tuples], [t.expert.clip_id for t in tuples]
-    assert found["remarks"] == list(served.asked.comment(learners, max_new_tokens=12))
-    np.testing.assert_array_equal(found["poses"], list(served.asked.demonstrate(learners, ["Bend the knees."] * 4)))  # type: ignore[arg-type]
-    ours = rank_by_demonstration(served.asked, learners[0], "Bend the knees.", pool)
-    torch.testing.assert_close(torch.tensor(found["scores"]).float(), ours, atol=1e-3, rtol=0)
+def test_generate_answers_as_transformers_does(
+    served: Served, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All three functions, through the command."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    inputs = [str(tiny / part) for part in ("tuples", "pose_codes")]
+    flags = ["--features", str(tiny / "features"), "--max-tuples", "4", "--backend", "vllm"]
+    vllm = f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}"
+    launch("mm-coach", "generate", str(served.folder), *inputs, str(tmp_path / "out"), *flags, vllm)
+    test = TestSet.open(tiny / "tuples", tiny / "pose_codes", tiny / "features", within_activity=True, limit=4)
+    found = read_predictions(tmp_path / "out", test.tuples)
+    learners, remarks = [t.learner.clip_id for t in test.tuples], [record["commentary"] for record in found]
+    assert remarks == list(served.asked.comment(learners))
+    poses = [record["pose_codes"] for record in found]
+    np.testing.assert_array_equal(poses, list(served.asked.demonstrate(learners, remarks)))  # type: ignore[arg-type]
+    for t, remark, record in zip(test.tuples, remarks, found, strict=True):
+        pool = test.gallery.pool(t)
+        ours = rank_by_demonstration(served.asked, t.learner.clip_id, remark, pool)
+        theirs = torch.tensor([record["scores"][clip] for clip in pool])
+        torch.testing.assert_close(theirs, ours, atol=1e-3, rtol=0)
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli.flags import add_encoder, add_gallery, add_sampling, add_test_set
+from mm_adapter.cli.flags import add_encoder, add_gallery, add_sampling, add_test_set, add_vllm
 
 _PREDICTIONS = "folder with one .jsonl per function"
 
@@ -98,6 +98,7 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
         default=["commentary", "demonstration", "retrieval"],
     )
     generate.add_argument("--backend", choices=("transformers", "vllm"), default="transformers")
+    add_vllm(generate)
     add_sampling(generate)
     generate.set_defaults(run="mm_adapter.cli.predictions:run_generate")
 
@@ -161,7 +162,5 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
     serve.add_argument("--workers", type=int, default=2, help="processes that decode videos")
     serve.add_argument("--engine", help="address of a vLLM server that runs already, instead of starting one")
     serve.add_argument("--log", type=Path, help="file for vLLM's output; by default a temporary one")
-    serve.add_argument(
-        "--vllm", default="", help="flags for vLLM: --vllm='--max-model-len 4096 --tensor-parallel-size 2'"
-    )
+    add_vllm(serve)
     serve.set_defaults(run="mm_adapter.cli.serve:run_serve")

@@ -33,6 +33,16 @@ def add_test_set(parser: argparse.ArgumentParser, coach: str, out: str) -> None:
     parser.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
 
 
+def add_vllm(parser: argparse.ArgumentParser) -> None:
+    """Flags that are handed on to vLLM."""
+    parser.add_argument(
+        "--vllm",
+        default="",
+        metavar="FLAGS",
+        help="flags for vLLM: --vllm='--max-model-len 4096 --tensor-parallel-size 2'",
+    )
+
+
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """How tokens are drawn."""
     parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the most likely token")

@@ -1,6 +1,7 @@
 """`mm-coach generate` and `mm-coach retrieve`: a test split's answers and rankings in one schema, whatever the backend."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ def run_generate(args: argparse.Namespace) -> None:
     if args.backend == VLLM:
         from mm_adapter.inference.engine import EngineCoach
 
-        coach = EngineCoach(args.coach, test.codes, test.features)
+        coach = EngineCoach(args.coach, test.codes, test.features, shlex.split(args.vllm))
         shows = coach if coach.can_demonstrate else None
         rank = coach.rank if coach.can_rank else None
     else:

@@ -36,8 +36,8 @@ class EngineCoach:
         folder: Export.
         poses: Pose codes of all clips.
         features: Video features of all clips, or None for a pose-only coach.
-        max_model_len: Longest prompt and answer in tokens; by default what the model was made for, up to `MAX_MODEL_LEN`.
-        **settings: Passed on to `vllm.LLM`.
+        flags: Of vLLM's command line, such as ``--tensor-parallel-size 2``. ``--max-model-len`` is by default what the model
+            was made for, up to `MAX_MODEL_LEN`.
 
     Raises:
         RuntimeError: A version of vLLM that was not tested.
@@ -49,13 +49,16 @@ class EngineCoach:
         folder: Path,
         poses: PoseCodeStore,
         features: FeatureStore | None,
-        max_model_len: int | None = None,
-        **settings: Any,
+        flags: Sequence[str] = (),
     ) -> None:
         check_vllm_version()
         check_export(folder)
-        from vllm import LLM
+        from vllm import LLM, EngineArgs
+        from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+        parser = EngineArgs.add_cli_args(FlexibleArgumentParser(prog="--vllm"))
+        given = parser.parse_args(["--model", str(folder), *flags])
+        settings = EngineArgs.from_cli_args(given)  # type: ignore[arg-type]
         self.config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
         if poses.tokenizer_fingerprint != self.config.pose_tokenizer:
             raise ValueError(
@@ -73,16 +76,17 @@ class EngineCoach:
         self.embeds = None
         if layout == "llama" and features is not None:
             self.embeds = PromptEmbeddings(folder, self.config)
-            settings |= {"enable_prompt_embeds": True}
+            settings.enable_prompt_embeds = True
         if layout == "llama":  # vLLM's own model: nobody else adds the grammar
             use_first_model_runner()
-            settings |= {"logits_processors": [GRAMMAR]}
+            settings.logits_processors = [GRAMMAR]
         formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
         self.can_demonstrate = formats != ["commentary"]
         self.can_rank = self.can_demonstrate and self.embeds is None
         """Prompts of embeddings have no log-probabilities, so layout llama ranks without video alone."""
-        longest = max_model_len or min(MAX_MODEL_LEN, self.config.text_config.max_position_embeddings)
-        self.engine = LLM(str(folder), max_model_len=longest, **settings)
+        if settings.max_model_len is None:
+            settings.max_model_len = min(MAX_MODEL_LEN, self.config.text_config.max_position_embeddings)
+        self.engine = LLM.from_engine_args(settings)
 
     def comment(
         self,

@@ -1,0 +1,204 @@
+"""A served coach under load: 32 questions at once through `mm-coach serve`, against transformers one by one.
+
+    python benchmarks/serving.py COACH EXPORT TUPLES CODES FEATURES [--questions 32] [--minutes 10] [--dtype float32] [--save]
+
+Both answer the same question about the same test clips, greedily, in the same type of weights; clips are uploaded and
+encoded, and features extracted, before the clock starts. `ratio` is transformers' time over the server's when nobody asked
+about these clips before; asked again, vLLM has the prompts in its cache. `--minutes` then keeps as many questions in flight (each fourth uploads its clip anew, in another cut) and watches the resident
+memory of the server with all its processes, front and engine: `memory_growth` is the mean of the last tenth over that of the tenth
+after the first fifth of the time.
+"""
+
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import torch
+from record import finish, parser
+
+from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.inference.generation import Coach
+from mm_data.expertaf_task import ASK_COMMENTARY, SYSTEM
+from mm_data.features import FeatureStore
+from mm_data.records import FPS, CoachingTuple
+from mm_data.tuple_store import read_manifest, read_tuples
+from mm_tokenizers.codes import PoseCodeStore
+
+_LIMIT = 64  # tokens of an answer
+
+
+class Served:
+    """The command in a process of its own.
+
+    Args:
+        export: What it serves.
+        dtype: Of the weights.
+        folder: For poses and the log.
+    """
+
+    def __init__(self, export: Path, dtype: str, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        flags = f"--dtype {dtype} --max-model-len 2048"
+        command = [
+            "mm-coach",
+            "serve",
+            str(export),
+            "--port",
+            str(port),
+            f"--vllm={flags}",
+            "--log",
+            str(folder / "log"),
+        ]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=600, limits=httpx.Limits(max_connections=None)
+        )
+        while not self._ready():
+            if self.process.poll() is not None:
+                raise SystemExit(f"mm-coach serve ended; see {folder / 'log'}")
+            time.sleep(1)
+
+    def _ready(self) -> bool:
+        try:
+            return self.client.get("/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def upload(self, t: CoachingTuple, tuples: Path, videos: Path, shift: float = 0.0) -> str:
+        """A test clip; ``shift`` moves its end by some seconds, which makes it another clip."""
+        clip = t.learner
+        poses = np.load(tuples / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")
+        np.save(self.folder / f"{clip.clip_id}.npy", poses)
+        files = {
+            "exo": videos / clip.exo_video,
+            "ego": videos / clip.ego_video,
+            "pose": self.folder / f"{clip.clip_id}.npy",
+        }
+        reply = self.client.post(
+            "/v1/clips",
+            files={name: (path.name, path.read_bytes()) for name, path in files.items()},
+            data={"start": str(clip.start / FPS), "stop": str(clip.stop / FPS - shift)},
+        )
+        reply.raise_for_status()
+        return reply.json()["id"]
+
+    def ask(self, clip: str) -> str:
+        """An answer in words."""
+        content = [{"type": "clip", "clip_id": clip}, {"type": "text", "text": ASK_COMMENTARY}]
+        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
+        answer = {"vllm_xargs": {"coach_answer": "words"}, "temperature": 0, "max_tokens": _LIMIT}
+        reply = self.client.post("/v1/chat/completions", json={"model": "coach", "messages": messages, **answer})
+        reply.raise_for_status()
+        return reply.json()["choices"][0]["message"]["content"].strip()
+
+    def memory(self) -> float:
+        """Resident MiB of all processes."""
+        tree = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        return sum(process.memory_info().rss for process in tree) / 2**20
+
+    def close(self) -> None:
+        """Ends it."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+
+
+def under_load(
+    served: Served, tests: list[CoachingTuple], tuples: Path, videos: Path, at_once: int, minutes: float
+) -> dict[str, Any]:
+    """Asks without a pause and watches the memory."""
+    end, lock = time.monotonic() + 60 * minutes, threading.Lock()
+    done, failed, samples = 0, 0, []
+
+    def worker(number: int) -> None:
+        nonlocal done, failed
+        turn = number
+        clip = served.upload(tests[turn % len(tests)], tuples, videos)
+        while time.monotonic() < end:
+            try:
+                if turn % 4 == 0:
+                    clip = served.upload(tests[turn % len(tests)], tuples, videos, shift=(turn % 500) / 1000)
+                served.ask(clip)
+                with lock:
+                    done += 1
+            except httpx.HTTPStatusError as error:
+                with lock:
+                    failed += error.response.status_code != 429  # the server says when it has too much
+                time.sleep(0.5)
+            turn += at_once + 1
+
+    with ThreadPoolExecutor(at_once) as pool:
+        for number in range(at_once):
+            pool.submit(worker, number)
+        while time.monotonic() < end:
+            samples.append(served.memory())
+            time.sleep(2)
+    tenth = max(1, len(samples) // 10)
+    early, late = statistics.mean(samples[2 * tenth : 3 * tenth]), statistics.mean(samples[-tenth:])
+    return {
+        "minutes": minutes, "answers": done, "failed": failed, "memory_mib_early": round(early), "memory_mib_late": round(late),
+        "memory_growth": round(late / early, 3),
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Measures and prints."""
+    arguments = parser(__doc__)
+    for name in ("coach", "export", "tuples", "codes", "features"):
+        arguments.add_argument(name, type=Path)
+    arguments.add_argument("--questions", type=int, default=32)
+    arguments.add_argument("--rounds", type=int, default=3, help="at least 2")
+    arguments.add_argument("--minutes", type=float, default=0.0)
+    arguments.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    args = arguments.parse_args()
+    tests = read_tuples(args.tuples, "test")
+    tests = [tests[k % len(tests)] for k in range(args.questions)]
+    videos = Path(read_manifest(args.tuples)["request"]["source"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    opened = PretrainedCoach.from_pretrained(args.coach, device, getattr(torch, args.dtype))
+    plain = Coach(opened.model, opened.processor, PoseCodeStore.load(args.codes), FeatureStore(args.features))
+    learners = [t.learner.clip_id for t in tests]
+    scratch = args.export.parent / f"serving-{os.getpid()}"
+    scratch.mkdir()
+    served = Served(args.export, args.dtype, scratch)
+    try:
+        clips = [served.upload(t, args.tuples, videos) for t in tests]
+        seconds: dict[str, list[float]] = {"transformers": [], "server": []}
+        answers: dict[str, list[str]] = {}
+        with ThreadPoolExecutor(args.questions) as pool:
+            served.ask(clips[0])
+            for _ in range(args.rounds):
+                begun = time.perf_counter()
+                answers["transformers"] = list(plain.comment(learners, batch_size=1, max_new_tokens=_LIMIT))
+                seconds["transformers"].append(time.perf_counter() - begun)
+                begun = time.perf_counter()
+                answers["server"] = list(pool.map(served.ask, clips))
+                seconds["server"].append(time.perf_counter() - begun)
+        first = {name: round(values[0], 2) for name, values in seconds.items()}
+        again = {name: round(statistics.median(values[1:]), 2) for name, values in seconds.items()}
+        same = sum(a == b for a, b in zip(answers["transformers"], answers["server"], strict=True))
+        result = {
+            "ratio": round(first["transformers"] / first["server"], 2), "questions": args.questions, "dtype": args.dtype,
+            "seconds": first, "seconds_asked_again": again, "same_answers": same,
+        }  # fmt: skip
+        if args.minutes:
+            result["load"] = under_load(served, tests, args.tuples, videos, args.questions, args.minutes)
+    finally:
+        served.close()
+    finish("serving", result, args.save)
+
+
+if __name__ == "__main__":
+    main()
