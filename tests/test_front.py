@@ -4,8 +4,12 @@ import asyncio
 import base64
 import io
 import json
+import shutil
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ import av
 import httpx
 import numpy as np
 import pytest
+import uvicorn
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 from tiny_coach import TinyCoach, perturb
 
@@ -20,13 +26,12 @@ from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.export import export_coach
 from mm_adapter.front.app import Front, Limits, front_app
-from mm_adapter.front.clips import BusyError, ClipShelf, ClipWorkers, Upload
+from mm_adapter.front.clips import BusyError, ClipShelf, ClipWorkers, LimitError, Upload
 from mm_adapter.front.coach import ExportedCoach
 from mm_adapter.front.engine import Engine
-from mm_adapter.front.experts import ClipParts
+from mm_adapter.front.passing import pass_on
 from mm_adapter.front.preparation import PreparedClip
 from mm_adapter.internvideo2 import build_encoder
-from mm_data.video import VideoError
 from mm_tokenizers.vocabulary import SEQUENCE_END
 
 MEGABYTES = 1
@@ -55,14 +60,19 @@ class Scripted(Engine):
     def __init__(self) -> None:
         super().__init__("http://engine")
         self.asked: list[dict[str, Any]] = []
+        self.says = {"words": "Bend the knees."}
         self.client = httpx.AsyncClient(base_url="http://engine", transport=httpx.MockTransport(self.answer))
 
     def answer(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(json.loads(request.content))
-        return httpx.Response(200, json={"choices": [{"message": {"content": "Bend the knees."}}]})
-
-    def ready(self) -> bool:
-        return True
+        if request.url.path == "/health":
+            return httpx.Response(200)
+        asked = json.loads(request.content)
+        self.asked.append(asked)
+        content = self.says[asked.get("vllm_xargs", {}).get("coach_answer", "words")]
+        if not asked.get("stream"):
+            return httpx.Response(200, json={"choices": [{"message": {"content": content}}]})
+        event = json.dumps({"choices": [{"delta": {"content": content}}]})
+        return httpx.Response(200, stream=httpx.ByteStream(f"data: {event}\n\ndata: [DONE]\n\n".encode()))
 
 
 @pytest.fixture
@@ -76,8 +86,7 @@ def client_of(front: Front, host: str = "127.0.0.1", key: str | None = None) -> 
 
 @pytest.fixture
 def front(export: Path, workers: ClipWorkers, engine: Scripted) -> Front:
-    coach = ExportedCoach.open(export)
-    return Front(coach, engine, ClipParts(coach, ClipShelf(workers), None, None), limits=Limits(MEGABYTES))
+    return Front(ExportedCoach.open(export), engine, ClipShelf(workers), limits=Limits(MEGABYTES))
 
 
 @pytest.fixture
@@ -150,12 +159,15 @@ def test_what_the_engine_is_asked(client: TestClient, front: Front, engine: Scri
     clip = client.post("/v1/clips", files=files).json()["id"]
     for content in (inline, [{"type": "clip", "clip_id": clip}, question]):
         body = {"model": "coach", "messages": [{"role": "user", "content": content}], "temperature": 0}
-        assert client.post("/v1/chat/completions", json=body).status_code == 200
+        reply = client.post("/v1/chat/completions", json=body)
+        assert reply.status_code == 200
+        if content is inline:
+            assert "No ego video" in reply.headers["Coach-Notes"], "what stands in for what is said here too"
     assert engine.asked[0] == engine.asked[1]
     tokens, *videos, text = engine.asked[0]["messages"][0]["content"]
     kept = front.shelf.get(clip)
     assert kept is not None and kept.codes is not None
-    assert tokens["text"] == front.parts.conversations.pose_tokens(kept.codes) and text == question
+    assert tokens["text"] == front.coach.pose_tokens(kept.codes) and text == question
     assert len(videos) == 2 and all(v["video_url"]["url"].startswith("data:video/jpeg;base64,") for v in videos)
     codes = kept.codes.tolist()
     shown = [{"role": "user", "content": "x"}, {"role": "assistant", "content": [{"type": "pose", "codes": codes}]}]
@@ -180,6 +192,9 @@ def test_what_the_engine_is_asked(client: TestClient, front: Front, engine: Scri
         ({"exo": "GOOD", "pose": "NAN"}, {}, "The poses: frame 0, joint 0 is visible but not finite"),
         ({"exo": "GOOD", "pose": "SHAPE"}, {}, "The poses: shape (60, 16, 3)"),
         ({"exo": "GOOD", "pose": "SHORT"}, {}, "The pose file has 3 frames"),
+        ({"exo": "GOOD", "pose": "LONG"}, {}, "has 120 frames, 4.0 s at 30 fps, but the video is 2.0 s long"),
+        ({"exo": "GOOD", "pose": "FAR"}, {}, "frame 7, joint 3 is 1e+30 m from the origin"),
+        ({"exo": "GOOD", "pose": "COMPLEX"}, {}, "The poses: holds values of type complex128"),
         ({"exo": "GOOD", "pose": "OBJECTS"}, {}, "The poses: holds Python objects"),
         ({"exo": "GOOD", "pose": b"[1, 2"}, {}, "The poses: not valid JSON"),
         ({"pose": "SHORT"}, {}, "Give the learner's video"),
@@ -192,6 +207,8 @@ def test_bad_uploads_get_a_sentence_and_the_server_lives(
 ) -> None:
     nan = np.full((60, 17, 4), np.nan)
     nan[..., 3] = 1
+    far = np.zeros((60, 17, 3))
+    far[7, 3] = 1e30
     made = {
         "GOOD": video,
         "CUT": lambda: video()[:500],
@@ -200,6 +217,9 @@ def test_bad_uploads_get_a_sentence_and_the_server_lives(
         "HUGE": lambda: bytes(2 * 10**6),
         "NAN": lambda: array(nan),
         "SHAPE": lambda: array(np.zeros((60, 16, 3))),
+        "LONG": lambda: array(np.zeros((120, 17, 3))),
+        "FAR": lambda: array(far),
+        "COMPLEX": lambda: array(np.zeros((60, 17, 3), complex)),
         "SHORT": lambda: array(np.zeros((3, 17, 3))),
         "OBJECTS": lambda: array(np.array([{"a": 1}], dtype=object)),
     }
@@ -213,6 +233,7 @@ def test_file_names_are_no_paths(client: TestClient) -> None:
     assert "'../../etc/passwd' holds a path" in error_of(reply)
 
 
+VIDEO = {"type": "video_url", "video_url": {"url": "data:v;base64,AAAA"}}
 POSE = {"type": "text", "text": f"<|pose_01|>{SEQUENCE_END}"}
 
 
@@ -239,11 +260,18 @@ POSE = {"type": "text", "text": f"<|pose_01|>{SEQUENCE_END}"}
         ),
         ({"messages": [{"role": "user", "content": "x"}], "mm_processor_kwargs": {}}, "cannot be set here"),
         ({"messages": [{"role": "user", "content": "x"}], "model": "other"}, "'other' is not served here"),
+        ({"messages": [{"role": "user", "content": [VIDEO | {"view": ["exo"]}]}]}, "view is ego or exo"),
+        ({"messages": [{"role": "user", "content": [VIDEO | {"view": "pose"}]}]}, "view is ego or exo"),
+        ({"messages": [{"role": "user", "content": [VIDEO, VIDEO, VIDEO]}]}, "one video per view"),
+        ({"messages": [{"role": "user", "content": "x"}], "temperature": float("nan")}, "NaN is no number of JSON"),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, "is not JSON"),
+        ({"messages": [{"role": "user", "content": "x"}], "stream": "false"}, "stream is true or false"),
         ([], "has to be a JSON object"),
     ],
 )  # fmt: skip
 def test_bad_questions_never_reach_the_engine(client: TestClient, engine: Scripted, body: Any, message: str) -> None:
-    assert message in error_of(client.post("/v1/chat/completions", json=body))
+    headers = {"Content-Type": "application/json"}
+    assert message in error_of(client.post("/v1/chat/completions", content=json.dumps(body), headers=headers))
     assert not engine.asked
 
 
@@ -277,6 +305,60 @@ def test_one_question_too_many(front: Front) -> None:
     assert reply.status_code == 429 and reply.headers["Retry-After"]
 
 
+def test_questions_give_their_place_back(front: Front, engine: Scripted) -> None:
+    """Whether they are answered, streamed, refused by the engine or given up."""
+    front.limits = Limits(MEGABYTES, requests=1)
+    client = client_of(front)
+    body = {"messages": [{"role": "user", "content": "x"}]}
+    for further in ({}, {"stream": True}, {}):
+        reply = client.post("/v1/chat/completions", json=body | further)
+        assert reply.status_code == 200 and "Bend the knees." in reply.text
+    answer = engine.answer
+    engine.says = {}
+    with pytest.raises(KeyError):
+        answer(httpx.Request("POST", "http://engine/", json=body))
+    assert client.post("/v1/chat/completions", json=body).status_code == 500
+    engine.says = {"words": "Look up."}
+    assert "Look up." in client.post("/v1/chat/completions", json=body).text
+
+
+def test_a_question_ends_with_its_client() -> None:
+    """Nobody waits for an answer that nobody reads."""
+
+    class Gone:
+        async def is_disconnected(self) -> bool:
+            return True
+
+    async def ask() -> None:
+        begun, given_up = asyncio.Event(), asyncio.Event()
+
+        async def endless(request: httpx.Request) -> httpx.Response:
+            begun.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                given_up.set()
+            raise AssertionError
+
+        engine = Engine("http://engine")
+        engine.client = httpx.AsyncClient(base_url="http://engine", transport=httpx.MockTransport(endless))
+        gone: Any = Gone()
+        with ExitStack() as slot, pytest.raises(HTTPException) as left:
+            await pass_on(engine, {}, gone, slot)
+        await asyncio.wait_for(given_up.wait(), 5)
+        assert left.value.status_code == 499 and begun.is_set()
+
+    asyncio.run(ask())
+
+
+def test_large_bodies_of_many_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mm_adapter.front.guard._BODIES_AT_ONCE", 0.5)
+    files = {"exo": ("a.mp4", bytes(600_000))}
+    reply = client.post("/v1/clips", files=files)
+    assert reply.status_code == 429 and "Others are sending" in error_of(reply)
+    assert client.post("/v1/clips", files={"exo": ("a.mp4", b"x")}).status_code == 400, "what was held is let go"
+
+
 def test_an_engine_that_does_not_answer(front: Front, engine: Scripted) -> None:
     def gone(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
@@ -299,14 +381,14 @@ def test_workers_have_limits(workers: ClipWorkers, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(workers, "seconds", 1.0)
 
     async def all_of_it() -> None:
-        with pytest.raises(VideoError, match="more than 4 GiB"):
+        with pytest.raises(LimitError, match="more than 4 GiB"):
             await workers.run(take_memory, 6)
         endless = asyncio.ensure_future(workers.run(sleep_for, 30.0))
         waiting = asyncio.ensure_future(workers.run(take_memory, 0))
         await asyncio.sleep(0)
         with pytest.raises(BusyError, match="2 clips are being prepared; at most 2"):
             await workers.run(sleep_for, 0.0)
-        with pytest.raises(VideoError, match="more than 1 s"):
+        with pytest.raises(LimitError, match="more than 1 s"):
             await endless
         assert await waiting == 0
 
@@ -333,12 +415,71 @@ def test_what_serve_refuses(
     cases = {
         ("--host", "0.0.0.0"): "set an API key",
         ("--pose-model", "none.task"): "Pose model none.task does not exist",
+        ("--codes", str(tiny / "pose_codes")): "--codes belongs to a --gallery",
+        ("--max-requests", "0"): "--max-requests is 0",
         ("--gallery", str(tiny / "tuples")): "--gallery needs the --codes",
         ("--gallery", str(tiny / "tuples"), "--codes", str(tiny / "pose_codes")): "--gallery needs the --features",
         ("--engine", "http://127.0.0.1:9"): "No vLLM server answers",
     }
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert mm_coach(["serve", str(export), "--port", str(taken.getsockname()[1])]) == 2
+        assert "choose another --port" in capsys.readouterr().err
     for flags, message in cases.items():
         assert mm_coach(["serve", str(export), *flags]) == 2
         assert message in capsys.readouterr().err
     assert mm_coach(["serve", str(tmp_path)]) == 2
     assert "complete" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium (apt-get install chromium)")
+def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray, tmp_path: Path) -> None:
+    """Send a clip, ask, see the correction; then another clip begins anew."""
+    from playwright.sync_api import sync_playwright
+
+    vocabulary = front.coach.config
+    codes = np.zeros((vocabulary.pose_frames, vocabulary.pose_tokens_per_frame), np.int64)
+    engine.says["poses"] = front.coach.pose_tokens(codes)
+    (tmp_path / "mine.mp4").write_bytes(video())
+    np.save(tmp_path / "mine.npy", poses)
+    server = uvicorn.Server(uvicorn.Config(front_app(front, "127.0.0.1", "secret"), port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/")
+        page.fill("#key [name=key]", "secret")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("main:not([hidden])")
+        page.click("#send")
+        page.wait_for_selector("#error:not([hidden])")
+        assert "Choose a video" in page.inner_text("#error")
+        page.set_input_files("#clip [name=exo]", tmp_path / "mine.mp4")
+        page.set_input_files("#clip [name=pose]", tmp_path / "mine.npy")
+        page.click("#send")
+        page.wait_for_selector("#talk:not([hidden])")
+        assert page.locator("#strips img").count() == 4 and "No ego video" in page.inner_text("#notes")
+        page.click("#show")
+        page.wait_for_selector("#error:not([hidden])")
+        assert "Ask what to improve first" in page.inner_text("#error")
+        page.click("#ask button:not([type])")
+        page.wait_for_selector(".assistant:not(.waiting)")
+        assert page.inner_text(".assistant") == "Bend the knees."
+        page.click("#show")
+        page.wait_for_selector("#shown:not([hidden])")
+        drawn = (
+            "[...document.querySelector('#corrected').getContext('2d').getImageData(0, 0, 360, 300).data].some(Boolean)"
+        )
+        assert page.evaluate(drawn), "the correction is drawn"
+        page.click("#send")
+        page.wait_for_selector("#shown", state="hidden")
+        assert page.locator("#messages li").count() == 0 and not errors
+        browser.close()
+    server.should_exit = True
+    thread.join()
+    roles = [message["role"] for message in engine.asked[-1]["messages"]]
+    assert roles == ["system", "user", "assistant", "user"], "the conversation goes along"

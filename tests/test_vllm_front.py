@@ -21,7 +21,8 @@ from mm_adapter.chat.session import ChatSession
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.front.clips import ClipShelf, ClipWorkers
 from mm_adapter.front.coach import ExportedCoach
-from mm_adapter.front.experts import ClipParts, EngineRanker
+from mm_adapter.front.experts import EngineRanker
+from mm_adapter.inference.generation import ANSWER_TOKENS
 from mm_adapter.inference.predict import decode_codes
 from mm_adapter.inference.retrieval import rank_by_demonstration
 from mm_data.expertaf_task import ASK_COMMENTARY
@@ -76,7 +77,7 @@ def test_a_conversation_through_the_server(
     poses = Stretch.of(uploaded, 0.0, None).poses_of(load_pose_file(own_clip["pose"]), "poses")
     codes, joints = learner_codes(poses, served.coach.pose_tokenizer, served.coach.model.config.pose_frames)
     np.testing.assert_allclose(np.array(clip["joints"], float), joints[..., :3], atol=1e-3)
-    assert "".join(session.ask()) == in_transformers(served, codes, videos[:2], limit=256)
+    assert "".join(session.ask()) == in_transformers(served, codes, videos[:2], limit=ANSWER_TOKENS)
     assert session.wants_to_see("show me")
     shown = session.show()
     decoded = decode_codes(served.coach.pose_tokenizer, shown.codes)
@@ -108,10 +109,34 @@ def test_the_engine_ranks_as_transformers_does(served: Served, server: Server, t
     """The whole search, priors included, over HTTP."""
     codes, features = PoseCodeStore.load(tiny / "pose_codes"), FeatureStore(tiny / "features")
     gallery = ExpertGallery.open(tiny / "tuples", codes, features, None, looks=True)
-    shelf = ClipShelf(ClipWorkers(served.folder, None))
-    parts = ClipParts(ExportedCoach.open(served.folder), shelf, codes, features)
+    ranker = EngineRanker(
+        server.engine,
+        ExportedCoach.open(served.folder),
+        ClipShelf(ClipWorkers(served.folder, None)),
+        codes,
+        features,
+    )
     learner, remark = served.coach.test[0].learner.clip_id, "Bend the knees."
     here = ExpertSearch(gallery, partial(rank_by_demonstration, served.asked)).search(learner, remark)
-    there = ExpertSearch(gallery, EngineRanker(server.engine, parts, codes)).search(learner, remark)
+    there = ExpertSearch(gallery, ranker).search(learner, remark)
     assert [clip for clip, _ in here] == [clip for clip, _ in there]
     np.testing.assert_allclose([score for _, score in there], [score for _, score in here], atol=1e-3)
+
+
+def test_a_bad_remark_is_refused_before_and_by_the_engine(address: str, own_clip: dict[str, Path]) -> None:
+    remote = RemoteCoach(address)
+    clip = remote.upload({"exo": own_clip["exo"]}, own_clip["pose"], 0.0, None)["id"]
+    for remark, message in (
+        ("<|ego_video|>", "placeholders"),
+        ("see <|pose_01|>", "something else"),
+        ("word " * 2000, "context length"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            remote.search(clip, remark)
+
+
+def test_an_engine_that_does_not_start(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["serve", str(served.folder), "--port", "0", "--log", str(tmp_path / "log"), "--vllm=--no-such-flag"]
+    assert mm_coach(command) == 2
+    error = capsys.readouterr().err
+    assert "vLLM ended with status 2" in error and "--no-such-flag" in error, "the end of its log is shown"

@@ -86,9 +86,12 @@ def load_own_poses(path: Path) -> np.ndarray:
     """Reads ``[T, 17, 3]`` or ``[T, 17, 4]`` as ``[T, 17, 4]`` with NaN and flag 0 where a joint is absent.
 
     Raises:
-        ValueError: Another shape, or a visible joint that is not finite.
+        ValueError: Another shape or type, or a visible joint that is not finite.
     """
-    return array_to_coco(load_array(path).astype(np.float64), FORMATS["coco17"], str(path))
+    values = load_array(path)
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: holds values of type {values.dtype}; poses are real numbers.")
+    return array_to_coco(values.astype(np.float64), FORMATS["coco17"], str(path))
 
 
 def _rows(root: Path, name: str, required: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:

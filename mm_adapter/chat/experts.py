@@ -1,6 +1,6 @@
 """Experts of a tuple folder who may demonstrate: opened and checked before anybody asks, ranked after a remark."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,8 @@ class ExpertGallery:
         everybody = Gallery.of(test, further, within_activity=True)
         ranked = {clip: name for clip, name in everybody.activity.items() if name in known and activity in (None, name)}
         if not ranked:
-            names = ", ".join(sorted(known & set(everybody.activity.values())))
-            raise ValueError(f"No expert of {activity!r} in {folder}; there are {names}.")
+            names = ", ".join(sorted(known & set(everybody.activity.values()))) or "none"
+            raise ValueError(f"No expert of {activity or 'any activity'!r} in {folder}; there are {names}.")
         clips = clips_of(test + training) | {clip.clip_id: clip for clip, _ in further}
         for what, missing in (
             ("codes", poses.missing(clips)),
@@ -90,10 +90,10 @@ class ExpertSearch:
         self.experts, self.rank = experts, rank
         self._prior: dict[str, float] | None = None
 
-    def prepare(self) -> None:
-        """Computes the candidates' priors, which the first search would wait for."""
+    def prepare(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Computes the candidates' priors, which the first search would wait for; see `candidate_priors`."""
         if self._prior is None:
-            self._prior = candidate_priors(self.rank, self.experts.training, self.experts.gallery)
+            self._prior = candidate_priors(self.rank, self.experts.training, self.experts.gallery, progress)
 
     def search(self, learner: str, remark: str) -> list[tuple[str, float]]:
         """Expert clips and their mean log-likelihoods minus priors, best first."""

@@ -1,7 +1,7 @@
 """A learner's own clip, prepared by the code that prepared training clips, beside the clips of a tuple folder."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +22,18 @@ LEARNER = "learner"
 """Clip id of the learner's clip."""
 MAX_SECONDS = 60.0
 """Of a stretch."""
+_SLACK = 1.0  # seconds that poses may run past a video's end before another frame rate is suspected
+_FAR = 1000.0  # metres
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is looked at: a video per view, from ``start`` to ``stop`` seconds."""
+    """What is looked at: a video per view, from ``start`` to ``stop`` seconds; the shortest is ``duration`` long."""
 
     videos: Mapping[str, Path]
     start: float
     stop: float
+    duration: float
 
     @classmethod
     def of(cls, videos: Mapping[str, Path], start: float, stop: float | None) -> "Stretch":
@@ -42,8 +45,9 @@ class Stretch:
             VideoError: A video cannot be read, or its frames are too large.
         """
         durations = {view: read_duration(path) for view, path in videos.items()}
-        end = min(durations.values()) if stop is None else stop
-        if not 0 <= start < end or end > min(durations.values()) + 0.05:
+        shortest = min(durations.values())
+        end = shortest if stop is None else stop
+        if not 0 <= start < end or end > shortest + 0.05:
             lengths = ", ".join(f"{view} {seconds:.2f} s" for view, seconds in durations.items())
             raise ValueError(f"From {start:.2f} to {end:.2f} s is no part of the videos ({lengths}).")
         if end - start > MAX_SECONDS:
@@ -52,13 +56,13 @@ class Stretch:
             )
         for path in videos.values():
             check_pixels(path)
-        return cls(dict(videos), start, end)
+        return cls(dict(videos), start, end, shortest)
 
     def with_views(self, views: Sequence[str]) -> tuple["Stretch", list[str]]:
         """A video for every view, another one standing in where one is lacking, and which are lacking."""
         other = next(iter(self.videos.values()))
         lacking = [view for view in views if view not in self.videos]
-        return Stretch({view: self.videos.get(view, other) for view in views}, self.start, self.stop), lacking
+        return replace(self, videos={view: self.videos.get(view, other) for view in views}), lacking
 
     @property
     def filmed_from_outside(self) -> Path:
@@ -69,8 +73,18 @@ class Stretch:
         """The stretch of poses at 30 fps, of the whole video or exactly as long as the stretch.
 
         Raises:
-            ValueError: There are too few; gives both numbers.
+            ValueError: There are too few, too many, or some are far away; gives both numbers.
         """
+        if len(poses) > (self.duration + _SLACK) * FPS:
+            raise ValueError(
+                f"{name} has {len(poses)} frames, {len(poses) / FPS:.1f} s at {FPS} fps, but the video is {self.duration:.1f} s long; bring the poses to {FPS} fps."
+            )
+        seen = np.where(poses[..., 3:] > 0, np.abs(poses[..., :3]), 0.0)
+        if seen.max(initial=0.0) > _FAR:
+            frame, joint, _ = np.unravel_index(seen.argmax(), seen.shape)
+            raise ValueError(
+                f"{name}: frame {frame}, joint {joint} is {seen.max():.3g} m from the origin, more than {_FAR:.0f}; give metres."
+            )
         wanted = round((self.stop - self.start) * FPS)
         first = round(self.start * FPS) if len(poses) > wanted + 1 else 0
         if len(poses) < first + wanted - 1:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 import numpy as np
@@ -30,7 +31,9 @@ class RemoteCoach:
 
     def __init__(self, url: str, key: str = "") -> None:
         self.url = url.rstrip("/")
-        self.client = httpx.Client(base_url=self.url, timeout=httpx.Timeout(600.0, connect=5.0))
+        trusts = urlsplit(self.url).hostname not in ("127.0.0.1", "localhost", "::1")  # no proxy on the way to oneself
+        timeout = httpx.Timeout(600.0, connect=5.0)
+        self.client = httpx.Client(base_url=self.url, timeout=timeout, trust_env=trusts)
         if key:
             self.client.headers["Authorization"] = f"Bearer {key}"
         self.poses = JoinedPoses(None, {})
@@ -91,7 +94,7 @@ class RemoteCoach:
         Raises:
             FileNotFoundError: The server has no video of it.
         """
-        reply = self._ask("GET", f"/v1/experts/{clip_id}/video", may_lack=True)
+        reply = self._ask("GET", f"/v1/experts/{quote(clip_id, safe='')}/video", may_lack=True)
         if reply.status_code == 404:
             raise FileNotFoundError(_message(reply))
         write_atomically(out, reply.content)

@@ -4,8 +4,6 @@ import argparse
 import pkgutil
 import sys
 
-from mm_adapter.cli.commands import add_commands
-
 EPILOG = """\
 From nothing to a trained coach (scripts/quickstart.sh runs exactly this):
 
@@ -23,6 +21,9 @@ From nothing to a trained coach (scripts/quickstart.sh runs exactly this):
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands."""
+    # Not above: workers that vLLM spawns import this module too, and its CPU build stops where numba is loaded.
+    from mm_adapter.cli.commands import add_commands
+
     parser = argparse.ArgumentParser(
         prog="mm-coach",
         description="Build, train and question a video action coach. Every command has --help.",

@@ -18,7 +18,6 @@ from mm_adapter.base_models import native_dtype
 from mm_adapter.chat.estimator import estimate_poses
 from mm_adapter.chat.experts import ExpertGallery, ExpertSearch
 from mm_adapter.chat.learner import LEARNER, JoinedFeatures, JoinedPoses, Stretch, learner_codes, learner_features
-from mm_adapter.chat.remote import KEY, RemoteCoach
 from mm_adapter.chat.session import ChatSession
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli.console import ConsoleReport
@@ -47,14 +46,14 @@ class Conversation:
 
     Attributes:
         session: The conversation.
-        joints: The learner's canonical poses ``[T, 17, 4]``.
+        joints: The learner's canonical poses ``[T, 17, 4]``, or None where nobody looked at them.
         decode: Codes to joints.
         save_expert: Writes an expert's clip.
         can_demonstrate: Whether the coach learned to.
     """
 
     session: ChatSession
-    joints: np.ndarray
+    joints: np.ndarray | None
     decode: Callable[[np.ndarray], np.ndarray]
     save_expert: Callable[[str, Path], None]
     can_demonstrate: bool
@@ -82,7 +81,9 @@ def run_chat(args: argparse.Namespace) -> None:
 
 
 def _at_server(args: argparse.Namespace, console: Console) -> Conversation:
-    own = ("pose_model", "gallery", "codes", "features", "activity", "weights")
+    from mm_adapter.chat.remote import KEY, RemoteCoach  # the `serve` extra
+
+    own = ("pose_model", "encoder", "weights", "frames", "image_size", "gallery", "codes", "features", "activity")
     if given := [f"--{name.replace('_', '-')}" for name in own if getattr(args, name) is not None]:
         raise ValueError(f"{', '.join(given)}: the server has its own; give them to `mm-coach serve`.")
     remote = RemoteCoach(args.coach, os.environ.get(KEY, ""))
@@ -92,8 +93,10 @@ def _at_server(args: argparse.Namespace, console: Console) -> Conversation:
     sampling = Sampling(args.temperature, args.top_p, args.top_k, args.seed)
     experts = remote if remote.about["experts"] else None
     session = ChatSession(remote, remote.poses, experts, sampling, clip["id"])
-    absent = [None, None, None]
-    joints = np.array([[[*(point or absent), point is not None] for point in pose] for pose in clip["joints"]], float)
+    joints = None
+    if clip["joints"] is not None:
+        points = [[[*(p or (np.nan,) * 3), p is not None] for p in pose] for pose in clip["joints"]]
+        joints = np.array(points, float)
     return Conversation(session, joints, remote.joints, remote.save_expert, remote.about["can_demonstrate"])
 
 
@@ -121,7 +124,7 @@ def _here(args: argparse.Namespace, scratch: Path, console: Console) -> Conversa
         raise ValueError(f"{args.codes} was made with another pose tokenizer than the coach's.")
     features = None
     if config.video_tokens:
-        encoder, name = build_encoder(args.encoder, args.weights, args.frames, args.image_size)
+        encoder, name = build_encoder(args.encoder or "tiny", args.weights, args.frames, args.image_size)
         encoder = as_trained_on(encoder, name, config).to(device)
         mine = learner_features(stretch, encoder, name, config, scratch / "features")
         features = JoinedFeatures(mine, FeatureStore(args.features) if args.features else None)
@@ -182,8 +185,10 @@ def _show(console: Console, talk: Conversation, save: Path) -> None:
     save.mkdir(parents=True, exist_ok=True)
     number = next(n for n in itertools.count(1) if not (save / f"demonstration-{n}.png").exists())
     corrected = talk.decode(shown.codes)
-    own = np.where(talk.joints[..., 3:] > 0, talk.joints[..., :3], np.nan)
-    motions = {"learner": (own, LEARNER_COLOUR), "shown": (corrected, SHOWN)}
+    motions = {"shown": (corrected, SHOWN)}
+    if talk.joints is not None:
+        own = np.where(talk.joints[..., 3:] > 0, talk.joints[..., :3], np.nan)
+        motions = {"learner": (own, LEARNER_COLOUR), **motions}
     stem = save / f"demonstration-{number}"
     for ending in (".png", ".mp4"):
         draw(stem.with_suffix(ending), motions, fps=4)

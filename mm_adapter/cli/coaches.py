@@ -60,7 +60,7 @@ def _add_chat(commands: argparse._SubParsersAction) -> None:
     chat.add_argument(
         "--pose-model", type=Path, help="pose_landmarker_*.task: MediaPipe finds the poses in the exo video"
     )
-    add_encoder(chat, default="tiny")
+    add_encoder(chat, purpose="; by default tiny")
     add_gallery(chat)
     chat.add_argument(
         "--ask", nargs="+", metavar="QUESTION", help="ask these and end, instead of waiting for questions"

@@ -14,8 +14,9 @@ from rich.table import Table
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.test_set import GENERATED, TRANSFORMERS, TestSet, begin_predictions, can_demonstrate, open_coach
 from mm_adapter.distributed import launched_processes
+from mm_adapter.inference.generation import Answers
 from mm_adapter.inference.predict import Functions, predict
-from mm_adapter.inference.retrieval import rank_by_demonstration, rank_by_remark
+from mm_adapter.inference.retrieval import Ranker, rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import Sampling
 from mm_adapter.manifest import COMPLETE
 from mm_adapter.run_directory import read_run_record
@@ -30,19 +31,23 @@ CUTS = (1, 5, 10, 50)
 
 def run_generate(args: argparse.Namespace) -> None:
     """Comments, demonstrates and ranks, as asked."""
-    sampling = Sampling(args.temperature, args.top_p, args.top_k, args.seed)
     test = _open(args)
-    coach: Any
-    if args.backend == VLLM:
-        from mm_adapter.inference.engine import EngineCoach
-
-        coach = EngineCoach(args.coach, test.codes, test.features, shlex.split(args.vllm))
-        shows = coach if coach.can_demonstrate else None
-        rank = coach.rank if coach.can_rank else None
-    else:
+    if args.backend != VLLM:
         opened, coach = open_coach(test, args.coach)
         shows = coach if can_demonstrate(opened) else None
-        rank = partial(rank_by_demonstration, shows) if shows else partial(rank_by_remark, coach)
+        _generate(args, test, coach, shows, partial(rank_by_demonstration if shows else rank_by_remark, coach))
+        return
+    from mm_adapter.inference.engine import EngineCoach
+
+    with EngineCoach(args.coach, test.codes, test.features, shlex.split(args.vllm)) as engine:
+        _generate(
+            args, test, engine, engine if engine.can_demonstrate else None, engine.rank if engine.can_rank else None
+        )
+
+
+def _generate(
+    args: argparse.Namespace, test: TestSet, coach: Answers, shows: Answers | None, rank: Ranker | None
+) -> None:
     for function, able in (("demonstration", shows), ("retrieval", rank)):
         if function in args.functions and able is None:
             others = [name for name in args.functions if name != function]
@@ -52,7 +57,7 @@ def run_generate(args: argparse.Namespace) -> None:
         shows if "demonstration" in args.functions else None,
         rank if "retrieval" in args.functions else None,
         _remarks(args),
-        sampling=sampling,
+        sampling=Sampling(args.temperature, args.top_p, args.top_k, args.seed),
     )
     if _predict(args, test, functions, args.functions, args.backend):
         print(f"{args.out}: {', '.join(f'{name}.jsonl' for name in args.functions)}; {len(test.tuples)} tuples")

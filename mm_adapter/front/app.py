@@ -1,8 +1,11 @@
 """The front's routes: OpenAI's protocol for clips and questions, and the page."""
 
+import asyncio
 import base64
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -26,12 +29,13 @@ from mm_adapter.chat.learner import MAX_SECONDS
 from mm_adapter.configuration import VIEWS
 from mm_adapter.front.clips import ClipShelf, Upload
 from mm_adapter.front.coach import ExportedCoach
-from mm_adapter.front.conversation import UPLOADED, take_upload
-from mm_adapter.front.engine import MODEL, NO_ANSWER, Engine, EngineError
-from mm_adapter.front.experts import ClipParts
+from mm_adapter.front.conversation import UPLOADED, Conversations, clip_parts, take_upload
+from mm_adapter.front.engine import LOOPBACK, MODEL, Engine, EngineError
 from mm_adapter.front.guard import Guard
+from mm_adapter.front.passing import pass_on
 from mm_adapter.front.preparation import PreparedClip
 from mm_adapter.front.replies import failed, no_clip, points, read_json, read_seconds, refused, refusing
+from mm_adapter.inference.generation import ANSWER_TOKENS
 from mm_adapter.inference.predict import decode_codes
 from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
 from mm_data.records import FPS
@@ -39,11 +43,10 @@ from mm_data.skeleton import BONES
 from mm_data.video import MAX_PIXELS, VideoError
 from mm_data.video_cut import cut_video
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _STATIC = str(files("mm_adapter.front").joinpath("static"))
-_POLICY = "default-src 'self'; img-src 'self' data:; media-src 'self' blob:"
+_POLICY = "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; frame-ancestors 'none'"
 _PASSED_ON = ("temperature", "top_p", "top_k", "seed", "max_tokens", "max_completion_tokens", "stop", "stream", "stream_options", "vllm_xargs")  # fmt: skip
-_MAX_TOKENS = 256  # of an answer in words, unless a request says otherwise
+_CUTS_KEPT = 64  # experts' clips, a few hundred kilobytes each
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Front:
     Args:
         coach: The export.
         engine: vLLM with the same export.
-        parts: Renders clips for it.
+        shelf: Keeps the learners' clips.
         experts: Finds experts, or None.
         finds_poses: Whether poses are found in videos.
         synthetic: Whether the experts are synthetic.
@@ -76,20 +79,18 @@ class Front:
         self,
         coach: ExportedCoach,
         engine: Engine,
-        parts: ClipParts,
+        shelf: ClipShelf,
         experts: ExpertSearch | None = None,
         finds_poses: bool = False,
         synthetic: bool = False,
         limits: Limits | None = None,
     ) -> None:
-        self.coach, self.engine, self.parts, self.experts = coach, engine, parts, experts
+        self.coach, self.engine, self.shelf, self.experts = coach, engine, shelf, experts
         self.finds_poses, self.synthetic, self.limits = finds_poses, synthetic, limits or Limits()
+        self.conversations = Conversations(coach, self._clip_parts)
         self._asking = 0
-
-    @property
-    def shelf(self) -> ClipShelf:
-        """The clips that are kept."""
-        return self.parts.shelf
+        self._searches = ThreadPoolExecutor(1)  # a search asks the engine many questions at a time
+        self._cuts: OrderedDict[str, bytes] = OrderedDict()
 
     async def page(self, request: Request) -> Response:
         """The page."""
@@ -99,7 +100,11 @@ class Front:
 
     async def health(self, request: Request) -> Response:
         """200 while the engine answers."""
-        return Response(status_code=200 if await run_in_threadpool(self.engine.ready) else 503)
+        try:
+            reply = await self.engine.client.get("/health", timeout=5.0)
+        except httpx.TransportError:
+            return Response(status_code=503)
+        return Response(status_code=200 if reply.status_code == 200 else 503)
 
     async def models(self, request: Request) -> Response:
         """The coach, as OpenAI lists models."""
@@ -139,7 +144,7 @@ class Front:
                     if any(sign in (value.filename or "") for sign in "/\\\0"):
                         raise HTTPException(400, f"The file name {value.filename!r} holds a path; send the name alone.")
                     given[name] = await value.read()
-                elif isinstance(value, str) and name in ("start", "stop"):
+                elif isinstance(value, str) and name in ("start", "stop") and name not in times:
                     times[name] = read_seconds(name, value)
                 else:
                     raise HTTPException(400, f"Unknown or repeated {name!r}; a clip has the files exo, ego and pose and the fields start and stop.")  # fmt: skip
@@ -161,20 +166,28 @@ class Front:
         if model != MODEL:
             raise HTTPException(404, f"The model {model!r} is not served here; there is {MODEL!r}.")
         messages = body.pop("messages", None)
+        if not isinstance(body.get("stream", False), bool):
+            raise HTTPException(400, "stream is true or false.")
         if unknown := sorted(set(body) - set(_PASSED_ON)):
             raise HTTPException(400, f"{', '.join(unknown)} cannot be set here; {', '.join(_PASSED_ON)} can.")
         with ExitStack() as slot:
             slot.enter_context(self._slot())
-            rewritten = await self._rewrite(messages)
+            rewritten, notes = await self._rewrite(messages)
             if "max_tokens" not in body and "max_completion_tokens" not in body:
-                body["max_tokens"] = max(_MAX_TOKENS, self.coach.processor.vocabulary.clip_length + 1)
-            return await self._passed_on({**body, "model": MODEL, "messages": rewritten}, slot)
+                words = body.get("vllm_xargs") == {"coach_answer": "words"}
+                poses = self.coach.processor.vocabulary.clip_length + 1
+                body["max_tokens"] = ANSWER_TOKENS if words else max(ANSWER_TOKENS, poses)
+            asked = {**body, "model": self.engine.model, "messages": rewritten}
+            reply = await pass_on(self.engine, asked, request, slot)
+        if notes:
+            reply.headers["Coach-Notes"] = " ".join(notes)
+        return reply
 
     async def decode(self, request: Request) -> Response:
         """Pose tokens (``text``), or ``codes``, as ``codes`` and ``joints``."""
         body = await read_json(request)
         with refusing():
-            codes = self.parts.conversations.codes(body.get("text"), body.get("codes"))
+            codes = self.coach.pose_codes(body.get("text"), body.get("codes"))
         joints = await run_in_threadpool(decode_codes, self.coach.pose_tokenizer, codes)
         return JSONResponse({"codes": codes.tolist(), "joints": points(joints)})
 
@@ -188,11 +201,14 @@ class Front:
             raise HTTPException(400, "Give clip_id, remark (a text) and count (1 to 50).")
         if not isinstance(clip_id, str) or self.shelf.get(clip_id) is None:
             raise no_clip(clip_id)
-        with self._slot():
+        with self._slot(), refusing():
+            searching = asyncio.get_running_loop().run_in_executor(self._searches, self.experts.search, clip_id, remark)
             try:
-                ranking = await run_in_threadpool(self.experts.search, clip_id, remark)
+                ranking = await searching
             except EngineError as error:
                 raise HTTPException(503, str(error)) from error
+            except KeyError as error:
+                raise no_clip(clip_id) from error
         found, gallery = self.experts.experts, self.experts.experts.gallery.activity
         entries = []
         for name, score in ranking[:count]:
@@ -214,13 +230,19 @@ class Front:
         found = self.experts.experts if self.experts else None
         if found is None or clip_id not in found.gallery.activity:
             raise HTTPException(404, f"No expert {clip_id!r} is in the gallery.")
-        with tempfile.TemporaryDirectory(prefix="mm-coach-expert-") as folder, refusing():
-            out = Path(folder) / "clip.mp4"
-            try:
-                await self.shelf.workers.run(cut_video, *found.stretch(clip_id), out)
-            except (FileNotFoundError, VideoError):
-                raise HTTPException(404, "This expert's video is not here or cannot be read; the poses are.") from None
-            return Response(out.read_bytes(), media_type="video/mp4", headers={"Cache-Control": "max-age=3600"})
+        if clip_id not in self._cuts:
+            with tempfile.TemporaryDirectory(prefix="mm-coach-expert-") as folder, refusing():
+                out = Path(folder) / "clip.mp4"
+                try:
+                    await self.shelf.workers.run(cut_video, *found.stretch(clip_id), out)
+                except (FileNotFoundError, VideoError):
+                    raise HTTPException(
+                        404, "This expert's video is not here or cannot be read; the poses are."
+                    ) from None
+                self._cuts[clip_id] = out.read_bytes()
+                while len(self._cuts) > _CUTS_KEPT:
+                    self._cuts.popitem(last=False)
+        return Response(self._cuts[clip_id], media_type="video/mp4", headers={"Cache-Control": "max-age=3600"})
 
     async def _prepared(self, upload: Upload) -> tuple[str, PreparedClip]:
         if not upload.videos:
@@ -228,36 +250,33 @@ class Front:
         with refusing():
             return await self.shelf.add(upload)
 
-    async def _rewrite(self, messages: Any) -> list[dict[str, Any]]:
+    async def _rewrite(self, messages: Any) -> tuple[list[dict[str, Any]], list[str]]:
+        """For the engine, and what is to be known about the clips inside."""
+        notes: list[str] = []
         if isinstance(messages, list):
-            messages = [await self._with_clips(message) for message in messages]
+            messages = [await self._with_clips(message, notes) for message in messages]
         with refusing():
             try:
-                return self.parts.conversations.rewrite(messages)
+                return self.conversations.rewrite(messages), notes
             except KeyError as error:
                 raise no_clip(error.args[0]) from error
 
-    async def _with_clips(self, message: Any) -> Any:
+    async def _with_clips(self, message: Any, notes: list[str]) -> Any:
         with refusing():
-            taken = take_upload(message)
+            taken = await run_in_threadpool(take_upload, message)
         if taken is None:
             return message
         upload, content = taken
-        clip_id, _ = await self._prepared(upload)
+        clip_id, clip = await self._prepared(upload)
+        notes += clip.notes
         named = [{"type": "clip", "clip_id": clip_id} if part is UPLOADED else part for part in content]
         return {**message, "content": named}
 
-    async def _passed_on(self, body: dict[str, Any], slot: ExitStack) -> Response:
-        sent = self.engine.client.build_request("POST", "/v1/chat/completions", json=body)
-        try:
-            reply = await self.engine.client.send(sent, stream=True)
-            if reply.status_code == 200 and body.get("stream"):
-                return StreamingResponse(_streamed(reply, slot.pop_all()), media_type="text/event-stream")
-            content = await reply.aread()
-            await reply.aclose()
-        except httpx.TransportError as error:
-            raise HTTPException(503, NO_ANSWER) from error
-        return Response(content, reply.status_code, media_type="application/json")
+    def _clip_parts(self, clip_id: str) -> list[dict[str, Any]]:
+        clip = self.shelf.get(clip_id)
+        if clip is None:
+            raise KeyError(clip_id)
+        return clip_parts(self.coach, clip)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -311,12 +330,3 @@ def front_app(front: Front, host: str, key: str | None) -> Starlette:
         middleware=[*trusted, guard],
         exception_handlers={HTTPException: refused, Exception: failed},
     )
-
-
-async def _streamed(reply: httpx.Response, slot: ExitStack) -> AsyncIterator[bytes]:
-    with slot:
-        try:
-            async for piece in reply.aiter_raw():
-                yield piece
-        finally:
-            await reply.aclose()

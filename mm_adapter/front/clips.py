@@ -5,6 +5,7 @@ import hashlib
 import multiprocessing
 import shutil
 import tempfile
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from mm_adapter.front.preparation import MEMORY_GIB, PreparedClip, open_worker, prepare_clip
-from mm_data.video import VideoError
 
 _NUMPY = b"\x93NUMPY"
 
@@ -44,6 +44,18 @@ class Upload:
             digest.update(f"{name} {len(data)} ".encode())
             digest.update(data)
         return digest.hexdigest()[:24]
+
+    def write(self, folder: Path) -> None:
+        """Files as `prepare_clip` reads them."""
+        for name, data in self.videos.items():
+            (folder / name).write_bytes(data)
+        if self.poses is not None:
+            ending = ".npy" if self.poses.startswith(_NUMPY) else ".json"
+            (folder / f"pose{ending}").write_bytes(self.poses)
+
+
+class LimitError(ValueError):
+    """A clip that takes more time or memory than there is for one."""
 
 
 class BusyError(RuntimeError):
@@ -77,7 +89,7 @@ class ClipWorkers:
 
         Raises:
             BusyError: Too many are waiting.
-            VideoError: Time or memory ran out, or the process died.
+            LimitError: Time or memory ran out, or the process died.
         """
         if self._running >= self.limit:
             raise BusyError(
@@ -87,9 +99,9 @@ class ClipWorkers:
         try:
             return await asyncio.wrap_future(self._pool.schedule(function, args=arguments, timeout=self.seconds))
         except TimeoutError as error:
-            raise VideoError(f"Preparing the clip took more than {self.seconds:.0f} s; send a shorter one.") from error
+            raise LimitError(f"Preparing the clip took more than {self.seconds:.0f} s; send a shorter one.") from error
         except (ProcessExpired, MemoryError) as error:
-            raise VideoError(
+            raise LimitError(
                 f"Preparing the clip took more than {MEMORY_GIB} GiB or crashed the decoder; export the video again as a smaller mp4."
             ) from error
         finally:
@@ -113,38 +125,44 @@ class ClipShelf:
     def __init__(self, workers: ClipWorkers, capacity: int = 256, seconds: float = 3600.0) -> None:
         self.workers, self.capacity, self.seconds = workers, capacity, seconds
         self._kept: OrderedDict[str, tuple[float, PreparedClip]] = OrderedDict()
+        self._lock = threading.Lock()  # rankings look clips up from threads
 
     async def add(self, upload: Upload) -> tuple[str, PreparedClip]:
         """Prepares a clip, unless it is there; the uploaded bytes are on disk only while they are decoded."""
-        clip_id = upload.clip_id
+        clip_id = await asyncio.to_thread(lambda: upload.clip_id)
         if (kept := self.get(clip_id)) is not None:
             return clip_id, kept
         folder = Path(tempfile.mkdtemp(prefix="mm-coach-upload-"))
         try:
-            for name, data in upload.videos.items():
-                (folder / name).write_bytes(data)
-            if upload.poses is not None:
-                ending = ".npy" if upload.poses.startswith(_NUMPY) else ".json"
-                (folder / f"pose{ending}").write_bytes(upload.poses)
+            await asyncio.to_thread(upload.write, folder)
             prepared = await self.workers.run(prepare_clip, folder, [*upload.videos], upload.start, upload.stop)
         finally:
             shutil.rmtree(folder)
-        self._kept[clip_id] = time.monotonic(), prepared
-        while len(self._kept) > self.capacity:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept[clip_id] = time.monotonic(), prepared
+            while len(self._kept) > self.capacity:
+                self._kept.popitem(last=False)
+        asyncio.get_running_loop().call_later(self.seconds + 1, self._forget)
         return clip_id, prepared
 
     def get(self, clip_id: str) -> PreparedClip | None:
         """A kept clip."""
+        self._forget()
+        with self._lock:
+            if clip_id not in self._kept:
+                return None
+            _, clip = self._kept[clip_id]
+            self._kept[clip_id] = time.monotonic(), clip
+            self._kept.move_to_end(clip_id)
+            return clip
+
+    def _forget(self) -> None:
         now = time.monotonic()
-        for name in [name for name, (used, _) in self._kept.items() if now - used > self.seconds]:
-            del self._kept[name]
-        if clip_id not in self._kept:
-            return None
-        self._kept.move_to_end(clip_id)
-        self._kept[clip_id] = now, self._kept[clip_id][1]
-        return self._kept[clip_id][1]
+        with self._lock:
+            for name in [name for name, (used, _) in self._kept.items() if now - used > self.seconds]:
+                del self._kept[name]
 
     def remove(self, clip_id: str) -> bool:
         """Forgets a clip; whether it was there."""
-        return self._kept.pop(clip_id, None) is not None
+        with self._lock:
+            return self._kept.pop(clip_id, None) is not None

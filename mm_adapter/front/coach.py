@@ -3,12 +3,16 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mm_adapter.configuration import CoachConfig
 from mm_adapter.export import RECORD
 from mm_adapter.internvideo2 import InternVideo2Config
 from mm_adapter.processing import CoachProcessor
 from mm_tokenizers import PoseTokenizer, load_tokenizer
+from mm_tokenizers.vocabulary import parse_text
 
 
 @dataclass(frozen=True)
@@ -53,3 +57,31 @@ class ExportedCoach:
         processor = CoachProcessor.load(folder, config.clip_format)
         tokenizer = load_tokenizer(folder / "pose_tokenizer")
         return cls(folder, config, processor, tokenizer, encoder, formats != ["commentary"])
+
+    def pose_codes(self, text: Any, grid: Any) -> np.ndarray:
+        """Codes ``[T, M]`` of pose tokens as text, or of nested lists.
+
+        Raises:
+            ValueError: They are not one sequence of this coach's vocabulary.
+        """
+        if isinstance(text, str):
+            codes = parse_text(text)
+        else:
+            try:
+                codes = np.array(grid)
+            except ValueError:  # rows of different lengths
+                codes = np.array(None)
+            if codes.dtype.kind != "i":
+                raise ValueError("Pose codes have to be a grid of integers, or pose tokens as text.")
+        self.processor.vocabulary.to_ids(codes)
+        return codes
+
+    def pose_tokens(self, codes: np.ndarray) -> str:
+        """Codes ``[T, M]`` as text.
+
+        Raises:
+            ValueError: They are none of this coach's.
+        """
+        vocabulary = self.processor.vocabulary
+        names = vocabulary.names()
+        return "".join(names[token - vocabulary.first_id] for token in vocabulary.to_ids(codes))

@@ -4,13 +4,11 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from mm_adapter.configuration import VIEWS
 from mm_adapter.front.clips import Upload
 from mm_adapter.front.coach import ExportedCoach
+from mm_adapter.front.preparation import PreparedClip
 from mm_adapter.processing import EGO_TOKEN, EXO_TOKEN
-from mm_tokenizers.vocabulary import parse_text
 
 Part = dict[str, Any]
 ROLES = ("system", "user", "assistant")
@@ -61,7 +59,7 @@ class Conversations:
         if kind == "clip" and isinstance(part.get("clip_id"), str):
             return self.clip_parts(part["clip_id"])
         if kind == "pose":
-            return [{"type": "text", "text": self.pose_tokens(self.codes(None, part.get("codes")))}]
+            return [{"type": "text", "text": self.coach.pose_tokens(self.coach.pose_codes(None, part.get("codes")))}]
         raise ValueError(
             f"a part of type {kind!r} cannot be read; give text, clip (clip_id), pose (codes) or video_url."
         )
@@ -69,35 +67,15 @@ class Conversations:
     def _checked(self, text: str) -> str:
         if EGO_TOKEN in text or EXO_TOKEN in text:
             raise ValueError("a text may not hold video placeholders; give a clip or a video_url.")
-        return self.pose_tokens(self.codes(text, None)) if _POSE in text else text
+        return self.coach.pose_tokens(self.coach.pose_codes(text, None)) if _POSE in text else text
 
-    def codes(self, text: Any, grid: Any) -> np.ndarray:
-        """Codes ``[T, M]`` of pose tokens as text, or of nested lists.
 
-        Raises:
-            ValueError: They are not one sequence of this coach's vocabulary.
-        """
-        if isinstance(text, str):
-            codes = parse_text(text)
-        else:
-            try:
-                codes = np.array(grid)
-            except ValueError:  # rows of different lengths
-                codes = np.array(None)
-            if codes.dtype.kind != "i":
-                raise ValueError("Pose codes have to be a grid of integers, or pose tokens as text.")
-        self.coach.processor.vocabulary.to_ids(codes)
-        return codes
-
-    def pose_tokens(self, codes: np.ndarray) -> str:
-        """Codes ``[T, M]`` as text.
-
-        Raises:
-            ValueError: They are none of this coach's.
-        """
-        vocabulary = self.coach.processor.vocabulary
-        names = vocabulary.names()
-        return "".join(names[token - vocabulary.first_id] for token in vocabulary.to_ids(codes))
+def clip_parts(coach: ExportedCoach, clip: PreparedClip) -> list[Part]:
+    """A kept clip for the engine: its pose tokens, then a video per view."""
+    videos = [frames_part(frames) for frames in clip.frames.values()]
+    if coach.config.pose_form == "none" or clip.codes is None:
+        return videos
+    return [{"type": "text", "text": coach.pose_tokens(clip.codes)}, *videos]
 
 
 def frames_part(frames: list[bytes]) -> Part:
@@ -126,11 +104,14 @@ def take_upload(message: Any) -> tuple[Upload, list[Any]] | None:
     videos = sum(_kind(part) == "video_url" for part in media)
     if not isinstance(content, list) or not videos:
         return None
-    views = iter(VIEWS if videos > 1 else ("exo",))
+    named = [part.get("view") for part in media if _kind(part) == "video_url"]
+    if any(view is not None and view not in VIEWS for view in named):
+        raise ValueError(f"A video's view is {' or '.join(VIEWS)}.")
+    free = iter([view for view in (VIEWS if videos > 1 else ("exo",)) if view not in named])
     given: dict[str, bytes] = {}
     for part in media:
-        name = "pose" if part["type"] == "pose_file" else part.get("view") or next(views, None)
-        if name in given or name not in (*VIEWS, "pose"):
+        name = "pose" if part["type"] == "pose_file" else part.get("view") or next(free, None)
+        if name is None or name in given:
             raise ValueError("A message takes one video per view (ego, exo) and one pose_file.")
         value = part.get(part["type"])
         given[name] = _decode_data_url(value.get("url") if isinstance(value, Mapping) else None)

@@ -4,26 +4,30 @@ import base64
 import io
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import torch
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MODEL = "coach"
 NO_ANSWER = "The engine does not answer; look at its log."
 _SCORED_AT_ONCE = 32
 
 
 class EngineError(RuntimeError):
-    """The engine does not answer, or refused what the front asked."""
+    """The engine does not answer, or is broken."""
 
 
 class Engine:
@@ -32,20 +36,45 @@ class Engine:
     Args:
         url: Its address.
         key: Its API key, or "".
+
+    Attributes:
+        model: The name that it serves the export under.
+        client: For the requests of many at a time.
+        blocking: For scoring, in threads.
     """
 
     def __init__(self, url: str, key: str = "") -> None:
+        self.model = MODEL
+        self._scorers = ThreadPoolExecutor(_SCORED_AT_ONCE)
+        trusts = urlsplit(url).hostname not in LOOPBACK  # no proxy stands between two processes of one machine
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(600.0, connect=5.0)
-        self.client = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
-        self.blocking = httpx.Client(base_url=url, headers=headers, timeout=timeout)
+        limits = httpx.Limits(max_connections=None)
+        self.client = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout, limits=limits, trust_env=trusts)
+        self.blocking = httpx.Client(base_url=url, headers=headers, timeout=timeout, limits=limits, trust_env=trusts)
 
     def ready(self) -> bool:
         """Whether it answers."""
         try:
-            return self.blocking.get("/health").status_code == 200
+            return self.blocking.get("/health", timeout=5.0).status_code == 200
         except httpx.TransportError:
             return False
+
+    def find_model(self) -> None:
+        """Asks under which name the export is served.
+
+        Raises:
+            ValueError: No vLLM server answers, or not with this key.
+        """
+        try:
+            reply = self.blocking.get("/v1/models", timeout=5.0)
+        except httpx.TransportError as error:
+            raise ValueError(f"No vLLM server answers at {self.blocking.base_url}.") from error
+        if reply.status_code != 200:
+            raise ValueError(
+                f"{self.blocking.base_url} does not name its model (status {reply.status_code}); set VLLM_API_KEY."
+            )
+        self.model = reply.json()["data"][0]["id"]
 
     def likelihoods(
         self, messages: list[dict[str, Any]], answers: Sequence[str], answer_ids: Sequence[list[int]]
@@ -58,13 +87,14 @@ class Engine:
             answer_ids: Their token ids.
 
         Raises:
-            EngineError: The engine refused, or is not there.
+            ValueError: The conversation cannot be scored, such as one that is too long.
+            EngineError: The engine is not there, or broken.
         """
 
         def one(answer: str, ids: list[int]) -> float:
             turn = {"role": "assistant", "content": answer}
             body = {
-                "model": MODEL,
+                "model": self.model,
                 "messages": [*messages, turn],
                 "add_generation_prompt": False,
                 "max_tokens": 1,
@@ -75,14 +105,14 @@ class Engine:
             except httpx.TransportError as error:
                 raise EngineError(NO_ANSWER) from error
             if reply.status_code != 200:
-                raise EngineError(f"The engine did not score a candidate: {reply.text[:300]}")
+                kind = ValueError if reply.status_code < 500 else EngineError
+                raise kind(f"The engine does not score a candidate: {reply.json()['error']['message']}")
             entries = [entry and next(iter(entry.items())) for entry in reply.json()["prompt_logprobs"]]
             prompt = [int(entry[0]) if entry else -1 for entry in entries]
             first = next(at for at in range(len(prompt) - len(ids), -1, -1) if prompt[at : at + len(ids)] == ids)
             return float(np.mean([entry[1]["logprob"] for entry in entries[first : first + len(ids)]]))
 
-        with ThreadPoolExecutor(_SCORED_AT_ONCE) as pool:
-            return torch.tensor(list(pool.map(one, answers, answer_ids)))
+        return torch.tensor(list(self._scorers.map(one, answers, answer_ids)))
 
 
 class RunningEngine(Engine):
@@ -136,11 +166,11 @@ class RunningEngine(Engine):
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # and whatever it left behind
+        self.process.wait()
 
 
 def features_part(features: np.ndarray) -> dict[str, Any]:

@@ -7,45 +7,9 @@ import torch
 from mm_adapter.dataset import ClipFeatures, ClipPoses
 from mm_adapter.front.clips import ClipShelf
 from mm_adapter.front.coach import ExportedCoach
-from mm_adapter.front.conversation import Conversations, frames_part
+from mm_adapter.front.conversation import Conversations, clip_parts
 from mm_adapter.front.engine import Engine, features_part
 from mm_data.expertaf_task import demonstration_prompt
-
-
-class ClipParts:
-    """A clip for the engine, be it a learner's or one of a gallery.
-
-    Args:
-        coach: Its export.
-        shelf: Uploaded clips.
-        poses: Pose codes of a gallery, or None.
-        features: Its video features, or None.
-    """
-
-    def __init__(
-        self, coach: ExportedCoach, shelf: ClipShelf, poses: ClipPoses | None, features: ClipFeatures | None
-    ) -> None:
-        self.shelf, self.poses, self.features, self.config = shelf, poses, features, coach.config
-        self.conversations = Conversations(coach, self)
-
-    def __call__(self, clip_id: str) -> list[dict[str, Any]]:
-        """Pose tokens, then a video per view.
-
-        Raises:
-            KeyError: No such clip.
-        """
-        clip = self.shelf.get(clip_id)
-        if clip is not None:
-            codes, videos = clip.codes, [frames_part(frames) for frames in clip.frames.values()]
-        elif self.poses is not None and not self.poses.missing([clip_id]):
-            codes = self.poses[clip_id]
-            shown = self.config.views if self.features is not None and self.config.video_tokens else []
-            videos = [features_part(self.features.get(clip_id, view)) for view in shown]  # type: ignore[union-attr]
-        else:
-            raise KeyError(clip_id)
-        if self.config.pose_form == "none" or codes is None:
-            return videos
-        return [{"type": "text", "text": self.conversations.pose_tokens(codes)}, *videos]
 
 
 class EngineRanker:
@@ -53,17 +17,46 @@ class EngineRanker:
 
     Args:
         engine: Scores.
-        parts: Renders clips.
-        poses: Codes of the candidates.
+        coach: Its export.
+        shelf: Uploaded clips.
+        poses: Pose codes of the gallery.
+        features: Its video features, or None for a coach that sees no video.
     """
 
-    def __init__(self, engine: Engine, parts: ClipParts, poses: ClipPoses) -> None:
-        self.engine, self.parts, self.poses = engine, parts, poses
+    def __init__(
+        self,
+        engine: Engine,
+        coach: ExportedCoach,
+        shelf: ClipShelf,
+        poses: ClipPoses,
+        features: ClipFeatures | None,
+    ) -> None:
+        self.engine, self.coach, self.shelf, self.poses, self.features = engine, coach, shelf, poses, features
+        self.conversations = Conversations(coach, self._parts)
 
     def __call__(self, learner: str, remark: str, pool: list[str]) -> torch.Tensor:
-        """Mean log-likelihoods of the candidates' poses (ExpertAF Eq. 2)."""
-        conversations = self.parts.conversations
-        messages = conversations.rewrite(demonstration_prompt(learner, remark))
-        answers = [conversations.pose_tokens(self.poses[clip]) for clip in pool]
-        ids = [conversations.coach.processor.answer_ids(self.poses[clip]) for clip in pool]
+        """Mean log-likelihoods of the candidates' poses (ExpertAF Eq. 2).
+
+        Raises:
+            KeyError: The learner's clip is not kept any more.
+            ValueError: The remark cannot be asked about.
+            EngineError: The engine does not answer.
+        """
+        messages = self.conversations.rewrite(demonstration_prompt(learner, remark))
+        answers = [self.coach.pose_tokens(self.poses[clip]) for clip in pool]
+        ids = [self.coach.processor.answer_ids(self.poses[clip]) for clip in pool]
         return self.engine.likelihoods(messages, answers, ids)
+
+    def _parts(self, clip_id: str) -> list[dict[str, Any]]:
+        """Of an uploaded clip, or of a training clip, whose prompts make the priors."""
+        kept = self.shelf.get(clip_id)
+        if kept is not None:
+            return clip_parts(self.coach, kept)
+        if self.poses.missing([clip_id]):
+            raise KeyError(clip_id)
+        config = self.coach.config
+        shown = config.views if self.features is not None else []
+        videos = [features_part(self.features.get(clip_id, view)) for view in shown]  # type: ignore[union-attr]
+        if config.pose_form == "none":
+            return videos
+        return [{"type": "text", "text": self.coach.pose_tokens(self.poses[clip_id])}, *videos]

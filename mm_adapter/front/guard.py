@@ -10,6 +10,7 @@ from mm_adapter.front.replies import error_body
 
 _OPEN = ("/", "/health")
 _STATIC = "/static/"
+_BODIES_AT_ONCE = 8  # of the largest size, in memory
 
 
 class Guard:
@@ -25,7 +26,7 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, key: str | None) -> None:
-        self.app, self.max_bytes, self.key = app, max_bytes, key
+        self.app, self.max_bytes, self.key, self._held = app, max_bytes, key, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuses, or lets the app answer."""
@@ -36,14 +37,18 @@ class Guard:
         if problem := self._problem(scope["path"], headers):
             await _refuse(send, *problem)
             return
-        taken, began = 0, False
+        taken, began, status = 0, False, 413
 
         async def counted() -> Message:
-            nonlocal taken
+            nonlocal taken, status
             message = await receive()
-            taken += len(message.get("body", b""))
+            taken += (size := len(message.get("body", b"")))
+            self._held += size
+            if self._held > _BODIES_AT_ONCE * self.max_bytes:
+                status = 429
+                raise _TooMuchError
             if taken > self.max_bytes:
-                raise _TooLargeError
+                raise _TooMuchError
             return message
 
         async def noted(message: Message) -> None:
@@ -53,17 +58,20 @@ class Guard:
 
         try:
             await self.app(scope, counted, noted)
-        except _TooLargeError:
+        except _TooMuchError:
             if not began:
-                await _refuse(send, 413, self._too_large(f"more than {self.max_bytes:,}"))
+                busy = "Others are sending large files; try again soon."
+                await _refuse(send, status, busy if status == 429 else self._too_large(f"more than {self.max_bytes:,}"))
+        finally:
+            self._held -= taken
 
     def _problem(self, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
             return 403, "Requests from other web pages are refused."
         if self.key is not None and path not in _OPEN and not path.startswith(_STATIC):
-            given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self.key.encode()):
+            given = headers.get("authorization", "").encode("latin-1")
+            if not hmac.compare_digest(given, f"Bearer {self.key}".encode()):
                 return 401, "The API key is missing or wrong: send it as Authorization: Bearer KEY."
         length = headers.get("content-length", "0")
         if not length.isdigit():
@@ -78,7 +86,7 @@ class Guard:
         )
 
 
-class _TooLargeError(Exception):
+class _TooMuchError(Exception):
     pass
 
 

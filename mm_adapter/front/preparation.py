@@ -94,12 +94,12 @@ def _prepare(
     codes = joints = None
     if given is not None:
         poses = stretch.poses_of(load_pose_file(given), "The pose file")
+    elif coach.config.pose_form == "none":
+        poses = None
     elif pose_model is not None:
         poses = estimate_poses(stretch.filmed_from_outside, pose_model, stretch.start, stretch.stop)
         found = int((poses[..., 3] > 0).any(1).sum())
         notes.append(f"Found a person in {found} of {len(poses)} frames.")
-    elif coach.config.pose_form == "none":
-        poses = None
     else:
         raise ValueError(
             "This coach needs poses and the server finds none by itself: send them too, as .npy [T, 17, 4] at 30 fps or an Ego-Exo4D pose file."

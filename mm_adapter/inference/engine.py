@@ -32,6 +32,8 @@ _AT_ONCE = 256  # requests handed to the engine together; it batches them as it 
 class EngineCoach:
     """An exported coach in an engine, with the inputs of the clips it is asked about; answers like `generation.Coach`.
 
+    A context manager: the engine ends with it.
+
     Args:
         folder: Export.
         poses: Pose codes of all clips.
@@ -87,6 +89,12 @@ class EngineCoach:
         if settings.max_model_len is None:
             settings.max_model_len = min(MAX_MODEL_LEN, self.config.text_config.max_position_embeddings)
         self.engine = LLM.from_engine_args(settings)
+
+    def __enter__(self) -> "EngineCoach":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.llm_engine.engine_core.shutdown()  # left to the interpreter's exit, it may wait forever
 
     def comment(
         self,

@@ -16,6 +16,9 @@ from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prom
 from mm_tokenizers.codes import PoseCodeStore
 from mm_tokenizers.coordinates import text_to_poses
 
+ANSWER_TOKENS = 128
+"""Limit of an answer in a conversation."""
+
 
 class Answers(Protocol):
     """What answers questions about clips: `Coach`, or an engine that serves its export."""
@@ -151,7 +154,7 @@ class Coach:
             yield from self._codes(samples, sampling)
 
     def stream(
-        self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY, max_new_tokens: int = 128
+        self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY, max_new_tokens: int = ANSWER_TOKENS
     ) -> Iterator[str]:
         """The words of an answer to a conversation, as they come.
 

@@ -106,13 +106,19 @@ def rank_by_remark(coach: Coach, learner: str, remark: str, pool: list[str], bat
     return torch.cat(means)
 
 
-def candidate_priors(rank: Ranker, training: list[CoachingTuple], gallery: Gallery) -> dict[str, float]:
+def candidate_priors(
+    rank: Ranker,
+    training: list[CoachingTuple],
+    gallery: Gallery,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, float]:
     """How likely each candidate is for an arbitrary learner: its mean log-likelihood over training prompts.
 
     Some poses are likely after any prompt. Without this correction they win every ranking, because candidates differ in
     their prior more than in how well they answer. Only training prompts enter, so a query's rank does not depend on the
-    other test queries.
+    other test queries. ``progress`` is called with (candidates scored, candidates times prompts).
     """
+    done = 0
     totals = dict.fromkeys(gallery.activity, 0.0)
     for name in dict.fromkeys(gallery.activity.values()):
         own = [t for t in training if t.activity == name or not gallery.within_activity]
@@ -121,4 +127,6 @@ def candidate_priors(rank: Ranker, training: list[CoachingTuple], gallery: Galle
         for t in chosen:
             for clip, likely in zip(pool, rank(t.learner.clip_id, t.summary, pool).tolist(), strict=True):
                 totals[clip] += likely / len(chosen)
+            done += len(pool)
+            progress(done, PRIOR_PROMPTS * len(gallery.activity))
     return totals

@@ -24,11 +24,16 @@ function complain(error) {
   $("#error").hidden = !error;
 }
 
-async function busy(selector, work) {
-  const buttons = document.querySelectorAll(selector);
+// One thing at a time: an answer about one clip must not end up under another.
+async function busy(work) {
+  if (state.busy) return complain(new Error("Wait for the answer, then try again."));
+  const buttons = document.querySelectorAll("main button");
   complain(null);
+  state.busy = true;
   buttons.forEach((button) => { button.disabled = true; });
-  try { await work(); } catch (error) { complain(error); } finally { buttons.forEach((button) => { button.disabled = false; }); }
+  try { await work(); } catch (error) { complain(error); }
+  state.busy = false;
+  document.querySelectorAll("main button").forEach((button) => { button.disabled = false; });
 }
 
 // --- drawings ---------------------------------------------------------------------------------------------------------
@@ -107,13 +112,19 @@ async function sendClip() {
 }
 
 async function record() {
-  const button = $("#record");
-  if (state.recorder) { state.recorder.stop(); return; }
+  const button = $("#record"), camera = $("#camera"), pieces = [];
   const stream = await navigator.mediaDevices.getUserMedia({ video: true }).catch(() => { throw new Error("The camera cannot be used."); });
-  const camera = $("#camera"), recorder = new MediaRecorder(stream), pieces = [];
-  camera.srcObject = stream;
-  camera.hidden = false;
-  await camera.play();
+  let recorder;
+  try {
+    recorder = new MediaRecorder(stream);
+    camera.srcObject = stream;
+    camera.hidden = false;
+    await camera.play();
+  } catch (error) {
+    stream.getTracks().forEach((track) => track.stop());
+    camera.hidden = true;
+    throw error;
+  }
   recorder.ondataavailable = (event) => pieces.push(event.data);
   recorder.onstop = () => {
     clearTimeout(limit);
@@ -124,7 +135,7 @@ async function record() {
     button.textContent = "record again";
     button.classList.remove("recording");
     $("#clip [name=exo]").value = "";
-    $("#clip").requestSubmit();
+    busy(sendClip);
   };
   state.recorder = recorder;
   button.textContent = "stop";
@@ -203,7 +214,7 @@ async function showMe() {
     const line = document.createElement("li");
     const score = `${place + 1}. ${expert.activity}, ${expert.seconds.toFixed(1)} s, ${expert.clip_id} (log-likelihood − prior: ${expert.score.toFixed(3)}) `;
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: "watch" });
-    button.onclick = () => busy("#ranking button", () => watch(expert, place, found.gallery));
+    button.onclick = () => busy(() => watch(expert, place, found.gallery));
     line.append(score, button);
     return line;
   }));
@@ -248,6 +259,7 @@ async function open() {
   }
   $("#show").hidden = !about.can_demonstrate;
   $("#clip [name=ego]").parentElement.hidden = !about.views.includes("ego");
+  $("#record").hidden = !navigator.mediaDevices; // browsers give cameras to HTTPS and the loopback alone
   $("main").hidden = false;
 }
 
@@ -257,8 +269,9 @@ $("#key").onsubmit = (event) => {
   sessionStorage.setItem("key", state.key);
   open();
 };
-$("#clip").onsubmit = (event) => { event.preventDefault(); busy("#send", sendClip); };
-$("#record").onclick = () => busy("#record", record);
-$("#ask").onsubmit = (event) => { event.preventDefault(); busy("#ask button", question); };
-$("#show").onclick = () => busy("#ask button", showMe);
+$("#clip").onsubmit = (event) => { event.preventDefault(); busy(sendClip); };
+$("#record").onclick = () => (state.recorder ? state.recorder.stop() : busy(record));
+for (const name of ["exo", "ego"]) $(`#clip [name=${name}]`).onchange = () => { state.recorded = null; };
+$("#ask").onsubmit = (event) => { event.preventDefault(); busy(question); };
+$("#show").onclick = () => busy(showMe);
 open();
