@@ -72,6 +72,21 @@ def test_in_16_bits_the_proof_is_about_what_is_said(
     assert not (tmp_path / "broken").exists()
 
 
+def test_converters_know_the_tokenizer_by_its_base(coach: TinyCoach, tmp_path: Path) -> None:
+    """What llama.cpp's converter looks at: how a text is cut, an id for every row, tokens that survive a round trip."""
+    export_coach(pretrained(coach), tmp_path / "export", "llama")
+    base, exported = (AutoTokenizer.from_pretrained(p) for p in (coach.folder / "language_model", tmp_path / "export"))
+    text = (
+        "\n \n\n \t\t (normal) 3 33 333.3 3...3 ------======= нещо '` ``\"\"......!!?? I've been 'told, 'RE you sure?"
+    )
+    assert exported.encode(text) == base.encode(text)
+    config = json.loads((tmp_path / "export" / "config.json").read_text())
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    assert sorted(exported.vocab.values()) == list(range(config["vocab_size"])), "no row without a token"
+    for token in exported.get_added_vocab():
+        assert exported.decode(exported.encode(token, add_special_tokens=False)) == token
+
+
 @pytest.mark.parametrize("layout", ["coach", "llama"])
 def test_tokenizer_of_an_export(coach: TinyCoach, tmp_path: Path, layout: str) -> None:
     export_coach(pretrained(coach), tmp_path / "export", layout)
