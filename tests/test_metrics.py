@@ -11,7 +11,7 @@ import pytest
 from mm_eval.metric import Metric, cluster_bootstrap, item_metric
 from mm_eval.pose import sequence_pa_mpjpe
 from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
-from mm_eval.text import coco_suite
+from mm_eval.text import PREFIX, coco_suite, release_suite
 
 REFERENCES = [
     "The player keeps the head up and bends the knees, but releases the ball too early.",
@@ -34,7 +34,7 @@ needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and
 
 
 def scores(candidates: list[str], references: list[str] = REFERENCES) -> dict[str, Metric]:
-    return coco_suite({"ours": candidates}, references, CLUSTERS)["ours"]
+    return coco_suite({"ours": candidates}, references, CLUSTERS).rows["ours"]
 
 
 @needs_java
@@ -57,6 +57,66 @@ def test_odd_texts_do_not_shift_or_crash() -> None:
     order = [3, 1, 5, 0, 2, 4]
     moved = scores([CANDIDATES[i] for i in order], [REFERENCES[i] for i in order])
     for name, metric in plain.items():
+        assert moved[name].value == pytest.approx(metric.value), name
+
+
+def wordnet_is_there() -> bool:
+    from nltk.corpus import wordnet
+
+    try:
+        wordnet.ensure_loaded()
+    except LookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("prefix", "bleu", "meteor", "rouge", "cider", "cider_items"),
+    [
+        ("", 0.317990, 0.520445, 0.559829, 3.061903, [2.446374, 0.879487, 3.030887, 1.207326, 0.807347, 10]),
+        (PREFIX, 0.649723, 0.774161, 0.784495, 3.105321, [2.827086, 0.962699, 2.874331, 1.188063, 0.779749, 10]),
+    ],
+)
+def test_release_vectors(
+    prefix: str, bleu: float, meteor: float, rouge: float, cider: float, cider_items: list[float]
+) -> None:
+    """ExpertAF's released scorer, without and with its constant prefix."""
+    suite = release_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS, prefix)
+    found = suite.rows["ours"]
+    assert found["bleu4"].value == pytest.approx(bleu, abs=1e-6)
+    assert found["rouge_l"].value == pytest.approx(rouge, abs=1e-6)
+    assert found["cider"].value == pytest.approx(cider, abs=1e-6)
+    assert found["cider"].per_item == pytest.approx(cider_items, abs=1e-6)
+    if wordnet_is_there():
+        assert found["meteor"].value == pytest.approx(meteor, abs=1e-6)
+    else:
+        assert "meteor" not in found and suite.notes == [
+            "METEOR: not computed: NLTK has no WordNet 3.0 (python -m nltk.downloader wordnet)"
+        ]
+
+
+@needs_java
+def test_saying_nothing_scores_with_the_prefix_and_nothing_without() -> None:
+    """Why the clean number is the headline."""
+    nothing = [""] * len(REFERENCES)
+    kept = release_suite({"ours": nothing}, REFERENCES, CLUSTERS).rows["ours"]
+    assert kept["rouge_l"].value == pytest.approx(0.679843, abs=1e-6)
+    assert kept["bleu4"].value == pytest.approx(0.359795, abs=1e-6)
+    clean = release_suite({"ours": nothing}, REFERENCES, CLUSTERS, prefix="").rows["ours"]
+    assert clean["rouge_l"].value == 0 and clean["cider"].value == 0
+    assert scores(nothing)["rouge_l"].value == 0
+
+
+def test_odd_texts_do_not_stop_the_released_scorer() -> None:
+    odd = ["", ".", "...", "👍", "word", " ".join(f"word{k}" for k in range(2000))]
+    plain = release_suite({"ours": odd}, REFERENCES, CLUSTERS, prefix="").rows["ours"]
+    assert plain["rouge_l"].per_item is not None and plain["rouge_l"].per_item[:4] == (0.0, 0.0, 0.0, 0.0)
+    assert plain["rouge_l"].n + plain["rouge_l"].n_failed == 6
+    order = [3, 1, 5, 0, 2, 4]
+    moved = release_suite(
+        {"ours": [CANDIDATES[i] for i in order]}, [REFERENCES[i] for i in order], CLUSTERS, prefix=""
+    ).rows["ours"]
+    for name, metric in release_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS, prefix="").rows["ours"].items():
         assert moved[name].value == pytest.approx(metric.value), name
 
 

@@ -15,7 +15,7 @@ from mm_data.records import CoachingTuple
 from mm_eval.metric import Metric, item_metric
 from mm_eval.pose import SIGNATURE, sequence_pa_mpjpe
 from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
-from mm_eval.text import NotComputed, coco_suite
+from mm_eval.text import coco_suite, release_suite
 
 Row = dict[str, Metric]
 _RANDOM_EXPERTS = 20
@@ -53,6 +53,7 @@ def evaluate(inputs: Inputs, seed: int = 0) -> dict[str, Any]:
     clusters = [t.learner.take_uid for t in inputs.tuples]
     texts = _texts(inputs, rng)
     commentary, notes = _commentary(inputs, texts, clusters)
+    release, release_notes = _release_commentary(inputs, texts, clusters)
     retrieval, gallery, chance = _retrieval(inputs, clusters, rng)
     pose = _pose(inputs, clusters, rng)
     well_formed = item_metric(np.array([float(g is not None and g.shape == inputs.poses[t.expert.clip_id][..., :3].shape) for g, t in zip(inputs.generated, inputs.tuples, strict=True)]), clusters, "0-1", "grammar-constrained")  # fmt: skip
@@ -79,7 +80,7 @@ def evaluate(inputs: Inputs, seed: int = 0) -> dict[str, Any]:
         "pose/well_formed": well_formed.value,
     }
     summary = {name: None if value is None or np.isnan(value) else value for name, value in summary.items()}
-    tables = {"commentary": commentary, "retrieval": retrieval, "pose": pose}
+    tables = {"commentary": commentary, "commentary_release": release, "retrieval": retrieval, "pose": pose}
     return {
         "summary": summary,
         "tables": {
@@ -87,7 +88,7 @@ def evaluate(inputs: Inputs, seed: int = 0) -> dict[str, Any]:
             for name, table in tables.items()
         },
         "chance": {f"recall@{k}": v for k, v in chance.items()},
-        "notes": notes,
+        "notes": notes + release_notes,
         "items": len(inputs.tuples),
         "takes": len(set(clusters)),
         "participants": sorted({t.learner.participant for t in inputs.tuples}),
@@ -141,16 +142,22 @@ def _commentary(inputs: Inputs, texts: dict[str, list[str]], clusters: list[str]
         sign = "every named error was injected, at least one"
         for name, candidates in texts.items():
             table[name]["error_named"] = item_metric(_errors_named(inputs, candidates), clusters, "0-1", sign)
-    notes: list[str] = []
-    try:
-        for name, row in coco_suite(texts, references, clusters).items():
-            table[name] |= row
-    except NotComputed as reason:
-        notes.append(f"BLEU-4, METEOR, ROUGE-L, CIDEr: not computed: {reason}")
+    suite = coco_suite(texts, references, clusters)
+    for name, row in suite.rows.items():
+        table[name] |= row
     if inputs.truth is not None:
         named = item_metric(_errors_named(inputs, references), clusters, "0-1", "the expert's own remark")
         table["expert's remark (ceiling)"] = {"error_named": named}
-    return table, notes
+    return table, suite.notes
+
+
+def _release_commentary(
+    inputs: Inputs, texts: dict[str, list[str]], clusters: list[str]
+) -> tuple[dict[str, Row], list[str]]:
+    """By ExpertAF's released scorer, its constant prefix kept, with the floor that an empty commentary reaches."""
+    systems = {**texts, "empty commentary (floor)": [""] * len(clusters)}
+    suite = release_suite(systems, [t.summary for t in inputs.tuples], clusters)
+    return suite.rows, [f"ExpertAF's release recipe: {note}" for note in suite.notes]
 
 
 def _errors_named(inputs: Inputs, texts: list[str]) -> np.ndarray:

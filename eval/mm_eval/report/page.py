@@ -28,7 +28,12 @@ _HEADINGS = {
     "median_rank": "median rank ↓",
     "pa_mpjpe": "PA-MPJPE mm ↓",
 }
-_TITLES = {"commentary": "Commentary", "retrieval": "Expert retrieval", "pose": "Corrected pose"}
+_TITLES = {
+    "commentary": "Commentary",
+    "retrieval": "Expert retrieval",
+    "pose": "Corrected pose",
+    "commentary_release": "Commentary by ExpertAF's released scorer (for comparison with its Table 1 alone)",
+}
 
 
 def write_report(

@@ -6,37 +6,28 @@ import shutil
 import numpy as np
 
 from mm_eval.metric import Metric, item_metric
-
-EMPTY = "emptyanswer"
-"""Stands for an empty candidate: a word that no reference holds scores 0 everywhere, where "" would crash."""
+from mm_eval.text.suite import EMPTY, NotComputed, Suite, checked, one_line
 
 
-class NotComputed(RuntimeError):
-    """A metric whose tools are missing. It is never replaced by another one under the same name."""
-
-
-def coco_suite(
-    systems: dict[str, list[str]], references: list[str], clusters: list[str]
-) -> dict[str, dict[str, Metric]]:
+def coco_suite(systems: dict[str, list[str]], references: list[str], clusters: list[str]) -> Suite:
     """BLEU-4, METEOR, ROUGE-L and CIDEr-D of several systems over one corpus, one reference per item.
+
+    BLEU and METEOR are corpus aggregates; ROUGE-L and CIDEr-D are means over items.
 
     Args:
         systems: Generated texts per system, each aligned with ``references``.
         references: True texts.
         clusters: Take of each item, for the intervals.
 
-    Returns:
-        Metrics by system and name. BLEU and METEOR are corpus aggregates; ROUGE-L and CIDEr-D are means over items.
-
     Raises:
-        NotComputed: Java or pycocoevalcap is missing; says how to get it.
         ValueError: The lists differ in length.
     """
-    for name, texts in systems.items():
-        if not len(texts) == len(references) == len(clusters):
-            raise ValueError(
-                f"{name}: {len(texts)} candidates, {len(references)} references, {len(clusters)} clusters; they must match."
-            )
+    suite = checked(systems, references, clusters)
+    suite.compute("BLEU-4, METEOR, ROUGE-L, CIDEr", lambda: _scores(systems, references, clusters))
+    return suite
+
+
+def _scores(systems: dict[str, list[str]], references: list[str], clusters: list[str]) -> dict[str, dict[str, Metric]]:
     if shutil.which("java") is None:
         raise NotComputed("Java is not installed (apt-get install default-jre-headless)")
     # Under another locale METEOR prints decimal commas, which its wrapper cannot read.
@@ -80,8 +71,7 @@ def _tokenized(texts: list[str]) -> dict[int, list[str]]:
     """PTB tokens per text; texts without any token become `EMPTY`."""
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-    # Line separators inside a text would shift every later line of the tokenizer's output.
-    lines = {i: [{"caption": " ".join(text.split()) or EMPTY}] for i, text in enumerate(texts)}
+    lines = {i: [{"caption": one_line(text) or EMPTY}] for i, text in enumerate(texts)}
     tokens = PTBTokenizer().tokenize(lines)
     if len(tokens) != len(texts):
         raise ValueError(f"The PTB tokenizer returned {len(tokens)} lines for {len(texts)} texts.")

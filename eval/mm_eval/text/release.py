@@ -1,0 +1,128 @@
+"""ExpertAF's released scorer, for comparison with its Table 1 alone.
+
+Its texts keep a constant prefix of fifteen words in references and candidates alike, so that an empty commentary scores above
+60 ROUGE-L: `PREFIX` on both sides reproduces that, and the prefix alone is the floor. Words are split at white space, their case
+kept; METEOR is NLTK's, ROUGE-L the union variant of the package ``rouge``, CIDEr-D runs without PTB tokens. None of these
+numbers compares with those of `coco_suite`.
+"""
+
+from importlib.metadata import version
+
+import numpy as np
+
+from mm_eval.metric import Metric, item_metric
+from mm_eval.text.suite import EMPTY, NotComputed, Suite, checked, one_line
+
+PREFIX = "Here is the feedback based on the given pose sequence and the expert correct sequence: "
+
+Rows = dict[str, dict[str, Metric]]
+
+
+def release_suite(
+    systems: dict[str, list[str]], references: list[str], clusters: list[str], prefix: str = PREFIX
+) -> Suite:
+    """BLEU-4, METEOR, ROUGE-L and CIDEr-D as the release computes them.
+
+    Args:
+        systems: Generated texts per system, each aligned with ``references``.
+        references: True texts.
+        clusters: Take of each item, for the intervals.
+        prefix: Put before every text; "" gives the clean numbers of the same recipe.
+
+    Raises:
+        ValueError: The lists differ in length.
+    """
+    suite = checked(systems, references, clusters)
+    truth = [_prepared(prefix, text) for text in references]
+    found = {name: [_prepared(prefix, text) for text in texts] for name, texts in systems.items()}
+    sign = f"tok:whitespace|nrefs:1|prefix:{'kept' if prefix else 'none'}"
+    suite.compute("BLEU-4", lambda: _bleu(found, truth, sign))
+    suite.compute("METEOR", lambda: _meteor(found, truth, clusters, sign))
+    suite.compute("ROUGE-L", lambda: _rouge(found, truth, clusters, sign))
+    suite.compute("CIDEr", lambda: _cider(found, truth, clusters, sign))
+    return suite
+
+
+def _prepared(prefix: str, text: str) -> str:
+    line = one_line(prefix + text)
+    return line if any(sign.isalnum() for sign in line) else EMPTY
+
+
+def _bleu(systems: dict[str, list[str]], truth: list[str], sign: str) -> Rows:
+    try:
+        from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
+    except ModuleNotFoundError as error:
+        raise _lacking("nltk") from error
+    smooth = SmoothingFunction().method4
+    split = [[text.split()] for text in truth]
+    signature = f"bleu4|corpus|impl:nltk-{version('nltk')}|smooth:method4|{sign}|n:{len(truth)}"
+    return {
+        name: {
+            "bleu4": Metric(
+                float(corpus_bleu(split, [text.split() for text in texts], smoothing_function=smooth)),  # type: ignore[arg-type]
+                None,
+                len(texts),
+                0,
+                "0-1",
+                signature,
+            )
+        }
+        for name, texts in systems.items()
+    }
+
+
+def _meteor(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
+    try:
+        from nltk.corpus import wordnet
+        from nltk.translate.meteor_score import meteor_score
+    except ModuleNotFoundError as error:
+        raise _lacking("nltk") from error
+    try:
+        wordnet.ensure_loaded()
+    except LookupError as error:
+        raise NotComputed("NLTK has no WordNet 3.0 (python -m nltk.downloader wordnet)") from error
+    signature = f"meteor|mean|impl:nltk-{version('nltk')}|wordnet:{wordnet.get_version()}|{sign}"
+    rows = {}
+    for name, texts in systems.items():
+        values = [meteor_score([true.split()], text.split()) for true, text in zip(truth, texts, strict=True)]
+        rows[name] = {"meteor": item_metric(np.array(values), clusters, "0-1", signature)}
+    return rows
+
+
+def _rouge(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
+    try:
+        from rouge import Rouge
+    except ModuleNotFoundError as error:
+        raise _lacking("rouge") from error
+    scorer = Rouge(metrics=["rouge-l"])
+
+    def score(text: str, true: str) -> float:
+        try:
+            return scorer.get_scores(text, true)[0]["rouge-l"]["f"]  # type: ignore[index]
+        except RecursionError:  # the package recurses once per word
+            return float("nan")
+
+    signature = f"rouge_l|union of sentences, F1|impl:rouge-{version('rouge')}|{sign}"
+    rows = {}
+    for name, texts in systems.items():
+        values = [score(text, true) for text, true in zip(texts, truth, strict=True)]
+        rows[name] = {"rouge_l": item_metric(np.array(values), clusters, "0-1", signature)}
+    return rows
+
+
+def _cider(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
+    try:
+        from pycocoevalcap.cider.cider import Cider
+    except ModuleNotFoundError as error:
+        raise _lacking("pycocoevalcap") from error
+    references = {index: [text] for index, text in enumerate(truth)}
+    signature = f"cider-d|idf:this set|impl:pycocoevalcap-{version('pycocoevalcap')}|{sign}"
+    rows = {}
+    for name, texts in systems.items():
+        values = Cider().compute_score(references, {index: [text] for index, text in enumerate(texts)})[1]
+        rows[name] = {"cider": item_metric(np.asarray(values), clusters, "0-10", signature)}
+    return rows
+
+
+def _lacking(package: str) -> NotComputed:
+    return NotComputed(f"{package} is not installed (pip install 'mm-coach[metrics]')")
