@@ -67,7 +67,7 @@ def write_report(
         banner=_banner(evaluation),
         headline=_headline(evaluation["summary"]),
         curves="".join(curves),
-        tables="".join(_table(name, evaluation) for name in _TITLES),
+        tables="".join(_table(name, evaluation) for name in _TITLES if name in evaluation["tables"]),
         notes="".join(f"<p class='note'>{html.escape(note)}</p>" for note in evaluation["notes"]),
         examples="".join(_card(index, example) for index, example in enumerate(examples)),
         data=json.dumps({"bones": BONES, "poses": [e["poses"] for e in examples]}).replace("</", "<\\/"),
