@@ -8,6 +8,7 @@ about these clips before; asked again, vLLM has the prompts in its cache. `--min
 fourth uploads its clip anew, in another cut) and watches the resident memory of the front and of vLLM, tenth by tenth of the time.
 """
 
+import io
 import os
 import signal
 import socket
@@ -43,11 +44,10 @@ class Served:
     Args:
         export: What it serves.
         dtype: Of the weights.
-        folder: For poses and the log.
+        folder: For the log.
     """
 
     def __init__(self, export: Path, dtype: str, folder: Path) -> None:
-        self.folder = folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -81,15 +81,15 @@ class Served:
         """A test clip; ``shift`` moves its end by some seconds, which makes it another clip."""
         clip = t.learner
         poses = np.load(tuples / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")
-        np.save(self.folder / f"{clip.clip_id}.npy", poses)
+        array = io.BytesIO()
+        np.save(array, poses)
         files = {
-            "exo": videos / clip.exo_video,
-            "ego": videos / clip.ego_video,
-            "pose": self.folder / f"{clip.clip_id}.npy",
+            view: path.read_bytes()
+            for view, path in (("exo", videos / clip.exo_video), ("ego", videos / clip.ego_video))
         }
         reply = self.client.post(
             "/v1/clips",
-            files={name: (path.name, path.read_bytes()) for name, path in files.items()},
+            files={name: (name, data) for name, data in (files | {"pose": array.getvalue()}).items()},
             data={"start": str(clip.start / FPS), "stop": str(clip.stop / FPS - shift)},
         )
         reply.raise_for_status()
