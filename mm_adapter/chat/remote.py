@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 
 from mm_adapter.chat.learner import JoinedPoses
+from mm_adapter.front.engine import LOOPBACK
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.expertaf_task import Message
 from mm_data.files import write_atomically
@@ -31,7 +32,7 @@ class RemoteCoach:
 
     def __init__(self, url: str, key: str = "") -> None:
         self.url = url.rstrip("/")
-        trusts = urlsplit(self.url).hostname not in ("127.0.0.1", "localhost", "::1")  # no proxy on the way to oneself
+        trusts = urlsplit(self.url).hostname not in LOOPBACK  # no proxy on the way to oneself
         timeout = httpx.Timeout(600.0, connect=5.0)
         self.client = httpx.Client(base_url=self.url, timeout=timeout, trust_env=trusts)
         if key:

@@ -6,9 +6,11 @@ kept; METEOR is NLTK's, ROUGE-L the union variant of the package ``rouge``, CIDE
 numbers compares with those of `coco_suite`.
 """
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mm_eval.metric import Metric, item_metric
 from mm_eval.text.suite import EMPTY, NotComputed, Suite, checked, one_line
@@ -82,11 +84,11 @@ def _meteor(systems: dict[str, list[str]], truth: list[str], clusters: list[str]
     except LookupError as error:
         raise NotComputed("NLTK has no WordNet 3.0 (python -m nltk.downloader wordnet)") from error
     signature = f"meteor|mean|impl:nltk-{version('nltk')}|wordnet:{wordnet.get_version()}|{sign}"
-    rows = {}
-    for name, texts in systems.items():
-        values = [meteor_score([true.split()], text.split()) for true, text in zip(truth, texts, strict=True)]
-        rows[name] = {"meteor": item_metric(np.array(values), clusters, "0-1", signature)}
-    return rows
+    values = {
+        name: [meteor_score([true.split()], text.split()) for true, text in zip(truth, texts, strict=True)]
+        for name, texts in systems.items()
+    }
+    return _means("meteor", values, clusters, "0-1", signature)
 
 
 def _rouge(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
@@ -103,11 +105,10 @@ def _rouge(systems: dict[str, list[str]], truth: list[str], clusters: list[str],
             return float("nan")
 
     signature = f"rouge_l|union of sentences, F1|impl:rouge-{version('rouge')}|{sign}"
-    rows = {}
-    for name, texts in systems.items():
-        values = [score(text, true) for text, true in zip(texts, truth, strict=True)]
-        rows[name] = {"rouge_l": item_metric(np.array(values), clusters, "0-1", signature)}
-    return rows
+    values = {
+        name: [score(text, true) for text, true in zip(texts, truth, strict=True)] for name, texts in systems.items()
+    }
+    return _means("rouge_l", values, clusters, "0-1", signature)
 
 
 def _cider(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
@@ -117,11 +118,18 @@ def _cider(systems: dict[str, list[str]], truth: list[str], clusters: list[str],
         raise _lacking("pycocoevalcap") from error
     references = {index: [text] for index, text in enumerate(truth)}
     signature = f"cider-d|idf:this set|impl:pycocoevalcap-{version('pycocoevalcap')}|{sign}"
-    rows = {}
-    for name, texts in systems.items():
-        values = Cider().compute_score(references, {index: [text] for index, text in enumerate(texts)})[1]
-        rows[name] = {"cider": item_metric(np.asarray(values), clusters, "0-10", signature)}
-    return rows
+    values = {
+        name: Cider().compute_score(references, {index: [text] for index, text in enumerate(texts)})[1]
+        for name, texts in systems.items()
+    }
+    return _means("cider", values, clusters, "0-10", signature)
+
+
+def _means(metric: str, values: Mapping[str, ArrayLike], clusters: list[str], scale: str, signature: str) -> Rows:
+    return {
+        name: {metric: item_metric(np.asarray(per_item), clusters, scale, signature)}
+        for name, per_item in values.items()
+    }
 
 
 def _lacking(package: str) -> NotComputed:
