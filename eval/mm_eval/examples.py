@@ -7,7 +7,7 @@ import numpy as np
 
 from mm_data.records import FPS, Clip
 from mm_eval.expertaf import Inputs
-from mm_eval.pose import sequence_pa_mpjpe
+from mm_eval.pose import sequence_error
 from mm_eval.retrieval import ranks
 
 
@@ -40,8 +40,8 @@ def _example(inputs: Inputs, index: int, clips: dict[str, Clip], videos: Path) -
         "retrieved_is_positive": retrieved == prediction["positive"],
         "rank": float(ranks(scores, np.array([gallery.index(prediction["positive"])]), np.ones(scores.shape, bool))[0]),
         "gallery_size": len(gallery),
-        "pa_mpjpe_mm": None if generated is None else sequence_pa_mpjpe(generated, truth),
-        "learner_pa_mpjpe_mm": sequence_pa_mpjpe(inputs.poses[t.learner.clip_id], truth),
+        "pa_mpjpe_mm": None if generated is None else sequence_error(generated, truth),
+        "learner_pa_mpjpe_mm": sequence_error(inputs.poses[t.learner.clip_id], truth),
         "poses": {
             "learner": np.round(inputs.poses[t.learner.clip_id], 3).tolist(),
             "generated": None if generated is None else np.round(generated, 3).tolist(),

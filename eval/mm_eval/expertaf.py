@@ -13,7 +13,7 @@ import numpy as np
 from mm_data.miniature.truth import MiniatureTruth
 from mm_data.records import CoachingTuple
 from mm_eval.metric import Metric, item_metric
-from mm_eval.pose import SIGNATURE, sequence_pa_mpjpe
+from mm_eval.pose import POSE_ERRORS, sequence_error
 from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
 from mm_eval.text import coco_suite, release_suite
 
@@ -195,9 +195,7 @@ def _retrieval(
         "pose nearest neighbour (ceiling)": -np.array(
             [
                 [
-                    sequence_pa_mpjpe(inputs.poses[c], inputs.poses[t.learner.clip_id])
-                    if candidates[row, j]
-                    else np.inf
+                    sequence_error(inputs.poses[c], inputs.poses[t.learner.clip_id]) if candidates[row, j] else np.inf
                     for j, c in enumerate(clips)
                 ]
                 for row, t in enumerate(inputs.tuples)
@@ -226,14 +224,12 @@ def _pose(inputs: Inputs, clusters: list[str], rng: np.random.Generator) -> dict
 
     def random_expert(t: CoachingTuple, truth: np.ndarray) -> float:
         pool = experts[t.activity]
-        return float(
-            np.mean([sequence_pa_mpjpe(pool[i], truth) for i in rng.integers(len(pool), size=_RANDOM_EXPERTS)])
-        )
+        return float(np.mean([sequence_error(pool[i], truth) for i in rng.integers(len(pool), size=_RANDOM_EXPERTS)]))
 
     def error(index: int | None, truth: np.ndarray) -> float:
         """Of one generated sequence; NaN where there is none, which counts as failed."""
         shown = None if index is None else inputs.generated[index]
-        return float("nan") if shown is None else sequence_pa_mpjpe(shown, truth)
+        return float("nan") if shown is None else sequence_error(shown, truth)
 
     nearest = _nearest_training(inputs, inputs.video) if inputs.video is not None else None
     shuffled = _derangement([t.activity for t in inputs.tuples], rng)
@@ -243,17 +239,22 @@ def _pose(inputs: Inputs, clusters: list[str], rng: np.random.Generator) -> dict
         row = {
             "ours": error(index, truth),
             "random expert of the activity": random_expert(t, truth),
-            "mean pose of the activity": sequence_pa_mpjpe(means[t.activity], truth),
-            "learner's own pose": sequence_pa_mpjpe(inputs.poses[t.learner.clip_id], truth),
+            "mean pose of the activity": sequence_error(means[t.activity], truth),
+            "learner's own pose": sequence_error(inputs.poses[t.learner.clip_id], truth),
             "shuffled within activity": error(shuffled[index], truth),
         }
         if nearest is not None:
             shown = inputs.poses[nearest[index].expert.clip_id]
-            row["video nearest neighbour"] = sequence_pa_mpjpe(shown, truth)
+            row["video nearest neighbour"] = sequence_error(shown, truth)
         if inputs.reconstructed is not None:
-            row["tokenizer round trip (floor)"] = sequence_pa_mpjpe(inputs.reconstructed[index], truth)
+            row["tokenizer round trip (floor)"] = sequence_error(inputs.reconstructed[index], truth)
         for name, value in row.items():
             errors.setdefault(name, []).append(value)
     return {
-        name: {"pa_mpjpe": item_metric(np.array(values), clusters, "mm", SIGNATURE)} for name, values in errors.items()
+        name: {
+            "pa_mpjpe": item_metric(
+                np.array(values), clusters, "mm", f"{POSE_ERRORS['pa_mpjpe'].signature}, raw joints"
+            )
+        }
+        for name, values in errors.items()
     }

@@ -1,22 +1,30 @@
-"""The record every metric value is, and its confidence interval."""
+"""The record every metric value is, with its confidence interval."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from mm_eval.aggregates import AGGREGATES
+
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number with everything needed to trust it.
+    """One number with everything needed to trust it and to compare it with another system's.
 
     Attributes:
         value: The headline, unrounded.
-        per_item: Values per test item, or None for a corpus-level metric.
+        per_item: Values per test item (NaN where one could not be scored), or None for a metric of the whole set alone.
         n: Items that were scored.
         n_failed: Items that could not be scored.
-        scale: Unit or range, such as ``mm`` or ``0-100``.
+        scale: Unit or range, such as ``mm`` or ``0-1``.
         signature: Implementation, variant and sizes.
         interval: 95 % interval by resampling takes, or None.
+        aggregate: How the value follows from the items; a key of `AGGREGATES`.
+        rows: Sufficient statistics per item, where the value does not follow from ``per_item``.
     """
 
     value: float
@@ -26,44 +34,85 @@ class Metric:
     scale: str
     signature: str
     interval: tuple[float, float] | None = None
+    aggregate: str = "mean"
+    rows: tuple[tuple[float, ...], ...] | None = None
+
+    @property
+    def statistics(self) -> np.ndarray:
+        """What is aggregated, ``[N, S]``; NaN rows are items that could not be scored."""
+        if self.rows is not None:
+            return np.array(self.rows, float)
+        return np.array(self.per_item or (), float)[:, None]
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "Metric":
+        """Inverse of `dataclasses.asdict` behind JSON."""
+        rows, interval, items = record.get("rows"), record["interval"], record["per_item"]
+        return cls(
+            **{
+                **record,
+                "per_item": None if items is None else tuple(float("nan") if v is None else v for v in items),
+                "interval": None if interval is None else (interval[0], interval[1]),
+                "rows": None if rows is None else tuple(tuple(row) for row in rows),
+            }
+        )
 
 
-def cluster_bootstrap(
-    per_item: np.ndarray, clusters: list[str], resamples: int = 2000, seed: int = 0, statistic: str = "mean"
-) -> tuple[float, float]:
-    """95 % percentile interval of a mean or median, resampling whole clusters (takes) with replacement.
-
-    Args:
-        per_item: ``[N]``.
-        clusters: Cluster of each item; items of one take are not independent.
-        resamples: Number of bootstrap samples.
-        seed: Seed of the resampling.
-        statistic: ``mean`` or ``median``.
-    """
-    groups: dict[str, list[int]] = {}
-    for index, cluster in enumerate(clusters):
-        groups.setdefault(cluster, []).append(index)
-    members = [np.array(rows) for rows in groups.values()]
+def resampling_weights(clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each item occurs in each bootstrap sample of whole clusters, ``[R, N]``; items of one take are not independent."""
+    names, member = np.unique(np.asarray(clusters), return_inverse=True)
     rng = np.random.default_rng(seed)
-    reduce = np.mean if statistic == "mean" else np.median
-    draws = [
-        reduce(per_item[np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])])
-        for _ in range(resamples)
-    ]
-    low, high = np.percentile(draws, [2.5, 97.5])
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    return draws[:, member].astype(float)
+
+
+def percentile_interval(values: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of resampled values; samples without a value (a constant has no rank correlation) are left out."""
+    low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
+def corpus_metric(
+    rows: np.ndarray,
+    aggregate: str,
+    clusters: Sequence[str],
+    scale: str,
+    signature: str,
+    per_item: Sequence[float] | np.ndarray | None = None,
+) -> Metric:
+    """A metric of the whole set from the sufficient statistics of its items.
+
+    Args:
+        rows: ``[N, S]``; rows with NaN could not be scored and do not enter.
+        aggregate: A key of `AGGREGATES`.
+        clusters: Take of each item.
+        scale: Unit or range.
+        signature: Implementation and variant; the number of items is added.
+        per_item: The same metric of each item alone, where it has one; of a mean or median it is the row itself.
+    """
+    fine: np.ndarray = np.isfinite(rows).all(axis=1)  # pyright: ignore[reportAssignmentType]
+    n, failed = int(fine.sum()), int((~fine).sum())
+    of_items = aggregate in ("mean", "median")
+    values = rows[:, 0] if of_items else per_item
+    items = None if values is None else tuple(float(v) for v in values)
+    kept = None if of_items else tuple(tuple(row) for row in rows.tolist())
+    signed = f"{signature}|n:{n}"
+    if not n:
+        return Metric(float("nan"), items, 0, failed, scale, signed, None, aggregate, kept)
+    value = float(AGGREGATES[aggregate](np.ones((1, n)), rows[fine])[0])
+    interval = None
+    if np.isfinite(value):
+        weights = resampling_weights([c for c, ok in zip(clusters, fine, strict=True) if ok])
+        interval = percentile_interval(AGGREGATES[aggregate](weights, rows[fine]))
+    return Metric(value, items, n, failed, scale, signed, interval, aggregate, kept)
+
+
 def item_metric(
-    per_item: np.ndarray, clusters: list[str], scale: str, signature: str, statistic: str = "mean"
+    per_item: Sequence[float] | np.ndarray,
+    clusters: Sequence[str],
+    scale: str,
+    signature: str,
+    statistic: str = "mean",
 ) -> Metric:
     """A mean (or median) over items with its interval; NaN items count as failed and do not enter it."""
-    fine = np.isfinite(per_item)
-    kept = per_item[fine]
-    if not len(kept):
-        return Metric(float("nan"), tuple(per_item), 0, len(per_item), scale, signature)
-    interval = cluster_bootstrap(kept, [c for c, ok in zip(clusters, fine, strict=True) if ok], statistic=statistic)
-    value = float(kept.mean() if statistic == "mean" else np.median(kept))
-    return Metric(
-        value, tuple(per_item.tolist()), len(kept), int((~fine).sum()), scale, f"{signature}|n:{len(kept)}", interval
-    )
+    return corpus_metric(np.asarray(per_item, float)[:, None], statistic, clusters, scale, signature)

@@ -37,8 +37,9 @@ def chance_recall(sizes: np.ndarray, k: int) -> float:
 def retrieval_metrics(
     found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10)
 ) -> dict[str, Metric]:
-    """Recall at k and median rank, with intervals over takes."""
-    sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean"
+    """Recall at k, median and mean rank, with intervals over takes; the signature tells the gallery's size and chance."""
+    sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean|chance of the mean rank:{(sizes + 1).mean() / 2:g}"
     metrics = {f"recall@{k}": item_metric((found <= k).astype(float), clusters, "0-1", f"R@{k}|{sign}") for k in ks}
     metrics["median_rank"] = item_metric(found, clusters, "rank", f"medR|{sign}", statistic="median")
+    metrics["mean_rank"] = item_metric(found, clusters, "rank", f"meanR|{sign}")
     return metrics

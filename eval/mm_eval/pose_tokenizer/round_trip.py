@@ -10,7 +10,7 @@ import numpy as np
 from mm_data.procrustes import pa_mpjpe
 from mm_data.records import FPS
 from mm_data.skeleton import JOINTS, MIRRORED_JOINTS, REGIONS
-from mm_eval.metric import cluster_bootstrap
+from mm_eval.metric import corpus_metric
 
 Encode = Callable[[np.ndarray], np.ndarray]
 """Canonical poses ``[N, 17, 4]`` to tokens ``[N, M]``."""
@@ -132,9 +132,14 @@ def _aligned_error(joints: np.ndarray, poses: np.ndarray, visible: np.ndarray) -
 
 
 def _summary(per_frame: np.ndarray, clusters: list[str]) -> dict[str, Any]:
+    """Mean over frames, resampled by sequence; sums per sequence, because frames are many."""
+    names, member = np.unique(clusters, return_inverse=True)
     fine = np.isfinite(per_frame)
-    low, high = cluster_bootstrap(per_frame[fine], [c for c, ok in zip(clusters, fine, strict=True) if ok])
-    return {"value": float(per_frame[fine].mean()), "interval": [low, high]}
+    sums = np.stack(
+        [np.bincount(member, values, len(names)) for values in (np.where(fine, per_frame, 0.0), fine.astype(float))], 1
+    )
+    metric = corpus_metric(sums, "ratio", names.tolist(), "mm", "mean over frames")
+    return {"value": metric.value, "interval": metric.interval}
 
 
 def _masked_mean(values: np.ndarray, mask: np.ndarray) -> float:

@@ -2,77 +2,128 @@
 
 import os
 import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 
-from mm_eval.metric import Metric, item_metric
-from mm_eval.text.suite import EMPTY, NotComputed, Suite, checked, one_line
+from mm_eval.aggregates import AGGREGATES, BLEU_ORDERS
+from mm_eval.metric import Metric, corpus_metric, item_metric
+from mm_eval.text.suite import EMPTY, Corpus, NotComputed, References, Suite, lacking, prepare
+
+Rows = dict[str, dict[str, Metric]]
+Tokens = dict[int, list[str]]
 
 
-def coco_suite(systems: dict[str, list[str]], references: list[str], clusters: list[str]) -> Suite:
-    """BLEU-4, METEOR, ROUGE-L and CIDEr-D of several systems over one corpus, one reference per item.
+def coco_suite(systems: Mapping[str, Sequence[str]], references: References, clusters: Sequence[str]) -> Suite:
+    """BLEU-1 to BLEU-4, METEOR, ROUGE-L and CIDEr-D of several systems over one corpus.
 
-    BLEU and METEOR are corpus aggregates; ROUGE-L and CIDEr-D are means over items.
+    BLEU and METEOR are corpus aggregates; ROUGE-L and CIDEr-D are means over items. ``COCOEvalCap`` itself is not used: it builds
+    SPICE, which downloads.
 
     Args:
         systems: Generated texts per system, each aligned with ``references``.
-        references: True texts.
+        references: True texts, one or several per item.
         clusters: Take of each item, for the intervals.
 
     Raises:
-        ValueError: The lists differ in length.
+        ValueError: The lists differ in length, or an item has no true text.
     """
-    suite = checked(systems, references, clusters)
-    suite.compute("BLEU-4, METEOR, ROUGE-L, CIDEr", lambda: _scores(systems, references, clusters))
+    corpus, suite = prepare(systems, references, clusters)
+    suite.compute("BLEU, METEOR, ROUGE-L, CIDEr", lambda: _scores(corpus))
     return suite
 
 
-def _scores(systems: dict[str, list[str]], references: list[str], clusters: list[str]) -> dict[str, dict[str, Metric]]:
+def _scores(corpus: Corpus) -> Rows:
     if shutil.which("java") is None:
         raise NotComputed("Java is not installed (apt-get install default-jre-headless)")
-    # Under another locale METEOR prints decimal commas, which its wrapper cannot read.
+    # Under another locale METEOR prints decimal commas.
     os.environ["JAVA_TOOL_OPTIONS"] = "-Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8"
     try:
-        from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
-        from pycocoevalcap.meteor.meteor import Meteor
         from pycocoevalcap.rouge.rouge import Rouge
     except ModuleNotFoundError as error:
-        raise NotComputed("pycocoevalcap is not installed (pip install 'mm-coach[metrics]')") from error
+        raise lacking("pycocoevalcap") from error
 
-    truth = _tokenized(references)
-    sign = f"impl:pycocoevalcap-1.2|tok:ptb3.4.1lc|nrefs:1|n:{len(references)}"
-    meteor_scorer = Meteor()  # one Java process for all systems: loading its paraphrases takes seconds
-    results: dict[str, dict[str, Metric]] = {}
-    for name, texts in systems.items():
-        found = _tokenized(texts)
-        bleu = Bleu(4).compute_score(truth, found, verbose=0)[0][3]
-        meteor, meteor_items = meteor_scorer.compute_score(truth, found)
-        rouge_items = np.asarray(Rouge().compute_score(truth, found)[1])
-        cider_items = np.asarray(Cider().compute_score(truth, found)[1])
+    sign = f"impl:pycocoevalcap-1.2|tok:ptb3.4.1lc|{corpus.signature}"
+    truth, systems = _tokenized(corpus)
+    results: Rows = {}
+    for name, found in systems.items():
+        rouge, cider = Rouge().compute_score(truth, found)[1], Cider().compute_score(truth, found)[1]
+        statistics = np.array([_meteor_statistics(found[i][0], truth[i]) for i in truth])
         results[name] = {
-            "bleu4": Metric(float(bleu), None, len(texts), 0, "0-1", f"bleu4|corpus|{sign}"),
-            "meteor": Metric(
-                float(meteor),
-                tuple(float(v) for v in meteor_items),
-                len(texts),
-                0,
+            **_bleu(truth, found, corpus.clusters, sign),
+            "meteor": corpus_metric(
+                statistics,
+                "meteor",
+                corpus.clusters,
                 "0-1",
                 f"meteor-1.5|aggregate|{sign}",
+                AGGREGATES["meteor"](np.eye(len(statistics)), statistics),
             ),
-            "rouge_l": item_metric(rouge_items, clusters, "0-1", f"rouge_l|beta:1.2|{sign}"),
-            "cider": item_metric(cider_items, clusters, "0-10", f"cider-d|idf:this set|{sign}"),
+            "rouge_l": item_metric(rouge, corpus.clusters, "0-1", f"rouge_l|beta:1.2|{sign}"),
+            "cider": item_metric(cider, corpus.clusters, "0-10", f"cider-d|idf:this set|{sign}"),
         }
-    meteor_scorer.meteor_p.kill()
     return results
 
 
-def _tokenized(texts: list[str]) -> dict[int, list[str]]:
-    """PTB tokens per text; texts without any token become `EMPTY`."""
+def _bleu(truth: Tokens, found: Tokens, clusters: list[str], sign: str) -> dict[str, Metric]:
+    from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+
+    scorer = BleuScorer(n=BLEU_ORDERS)
+    for index, references in truth.items():
+        scorer += (found[index][0], references)
+    _, per_item = scorer.compute_score(option="closest")
+    rows = np.array(
+        [[*c["correct"], *c["guess"], c["testlen"], min((abs(n - c["testlen"]), n) for n in c["reflen"])[1]] for c in scorer.ctest]
+    )  # fmt: skip
+    return {
+        f"bleu{order}": corpus_metric(
+            rows, f"bleu{order}", clusters, "0-1", f"bleu{order}|corpus|{sign}", per_item[order - 1]
+        )
+        for order in range(1, BLEU_ORDERS + 1)
+    }
+
+
+@cache
+def _meteor(process: int) -> Any:
+    """METEOR's Java program, started once per process: loading its paraphrases takes seconds."""
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    return Meteor()
+
+
+def _meteor_statistics(candidate: str, references: list[str]) -> list[float]:
+    meteor = _meteor(os.getpid())
+    if meteor.meteor_p.poll() is not None:
+        _meteor.cache_clear()
+        meteor = _meteor(os.getpid())
+    with meteor.lock:
+        line = meteor._stat(candidate, [text.replace("|||", "") for text in references])
+    try:
+        return [float(value) for value in line.split()]
+    except ValueError:
+        raise NotComputed(f"METEOR's Java program answered {line[:200]!r}") from None
+
+
+def _tokenized(corpus: Corpus) -> tuple[Tokens, dict[str, Tokens]]:
+    """PTB tokens of references and of every system's candidates, in one run of the Java tokenizer."""
+    lines = _ptb([*(text for texts in corpus.references for text in texts), *(t for s in corpus.systems.values() for t in s)])  # fmt: skip
+    truth = {index: [next(lines) for _ in texts] for index, texts in enumerate(corpus.references)}
+    return truth, {
+        name: {index: [next(lines)] for index in range(len(texts))} for name, texts in corpus.systems.items()
+    }
+
+
+def _ptb(texts: Iterable[str]) -> Iterator[str]:
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-    lines = {i: [{"caption": one_line(text) or EMPTY}] for i, text in enumerate(texts)}
-    tokens = PTBTokenizer().tokenize(lines)
-    if len(tokens) != len(texts):
-        raise ValueError(f"The PTB tokenizer returned {len(tokens)} lines for {len(texts)} texts.")
-    return {i: [tokens[i][0] or EMPTY] for i in range(len(texts))}
+    lines = {index: [{"caption": text}] for index, text in enumerate(texts)}
+    try:
+        tokens = PTBTokenizer().tokenize(lines)
+    except PermissionError as error:
+        raise NotComputed(f"pycocoevalcap writes beside its own files and may not: {error}") from error
+    if len(tokens) != len(lines):
+        raise ValueError(f"The PTB tokenizer returned {len(tokens)} lines for {len(lines)} texts.")
+    return iter([tokens[index][0] or EMPTY for index in lines])

@@ -6,22 +6,21 @@ kept; METEOR is NLTK's, ROUGE-L the union variant of the package ``rouge``, CIDE
 numbers compares with those of `coco_suite`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mm_eval.metric import Metric, item_metric
-from mm_eval.text.suite import EMPTY, NotComputed, Suite, checked, one_line
-
-PREFIX = "Here is the feedback based on the given pose sequence and the expert correct sequence: "
+from mm_eval.text.cleaning import PREFIX, one_line
+from mm_eval.text.suite import NotComputed, Suite, lacking, prepare
 
 Rows = dict[str, dict[str, Metric]]
 
 
 def release_suite(
-    systems: dict[str, list[str]], references: list[str], clusters: list[str], prefix: str = PREFIX
+    systems: Mapping[str, Sequence[str]], references: Sequence[str], clusters: Sequence[str], prefix: str = PREFIX
 ) -> Suite:
     """BLEU-4, METEOR, ROUGE-L and CIDEr-D as the release computes them.
 
@@ -34,9 +33,8 @@ def release_suite(
     Raises:
         ValueError: The lists differ in length.
     """
-    suite = checked(systems, references, clusters)
-    truth = [_prepared(prefix, text) for text in references]
-    found = {name: [_prepared(prefix, text) for text in texts] for name, texts in systems.items()}
+    corpus, suite = prepare(systems, references, clusters, lambda text: one_line(prefix + text))
+    truth, found, clusters = [texts[0] for texts in corpus.references], corpus.systems, corpus.clusters
     sign = f"tok:whitespace|nrefs:1|prefix:{'kept' if prefix else 'none'}"
     suite.compute("BLEU-4", lambda: _bleu(found, truth, sign))
     suite.compute("METEOR", lambda: _meteor(found, truth, clusters, sign))
@@ -45,16 +43,11 @@ def release_suite(
     return suite
 
 
-def _prepared(prefix: str, text: str) -> str:
-    line = one_line(prefix + text)
-    return line if any(sign.isalnum() for sign in line) else EMPTY
-
-
 def _bleu(systems: dict[str, list[str]], truth: list[str], sign: str) -> Rows:
     try:
         from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
     except ModuleNotFoundError as error:
-        raise _lacking("nltk") from error
+        raise lacking("nltk") from error
     smooth = SmoothingFunction().method4
     split = [[text.split()] for text in truth]
     signature = f"bleu4|corpus|impl:nltk-{version('nltk')}|smooth:method4|{sign}|n:{len(truth)}"
@@ -78,7 +71,7 @@ def _meteor(systems: dict[str, list[str]], truth: list[str], clusters: list[str]
         from nltk.corpus import wordnet
         from nltk.translate.meteor_score import meteor_score
     except ModuleNotFoundError as error:
-        raise _lacking("nltk") from error
+        raise lacking("nltk") from error
     try:
         wordnet.ensure_loaded()
     except LookupError as error:
@@ -95,7 +88,7 @@ def _rouge(systems: dict[str, list[str]], truth: list[str], clusters: list[str],
     try:
         from rouge import Rouge
     except ModuleNotFoundError as error:
-        raise _lacking("rouge") from error
+        raise lacking("rouge") from error
     scorer = Rouge(metrics=["rouge-l"])
 
     def score(text: str, true: str) -> float:
@@ -115,7 +108,7 @@ def _cider(systems: dict[str, list[str]], truth: list[str], clusters: list[str],
     try:
         from pycocoevalcap.cider.cider import Cider
     except ModuleNotFoundError as error:
-        raise _lacking("pycocoevalcap") from error
+        raise lacking("pycocoevalcap") from error
     references = {index: [text] for index, text in enumerate(truth)}
     signature = f"cider-d|idf:this set|impl:pycocoevalcap-{version('pycocoevalcap')}|{sign}"
     values = {
@@ -130,7 +123,3 @@ def _means(metric: str, values: Mapping[str, ArrayLike], clusters: list[str], sc
         name: {metric: item_metric(np.asarray(per_item), clusters, scale, signature)}
         for name, per_item in values.items()
     }
-
-
-def _lacking(package: str) -> NotComputed:
-    return NotComputed(f"{package} is not installed (pip install 'mm-coach[metrics]')")

@@ -1,16 +1,41 @@
-"""What every suite of text metrics gives and checks."""
+"""What every suite of text metrics takes, checks and gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mm_eval.metric import Metric
+from mm_eval.text.cleaning import clean, has_words
 
 EMPTY = "emptyanswer"
 """Stands for an empty candidate: a word that no reference holds scores 0 everywhere, where "" would crash."""
 
+References = Sequence[str | Sequence[str]]
+"""One or several true texts per item."""
+
 
 class NotComputed(RuntimeError):
     """A metric whose tools are missing. It is never replaced by another one under the same name."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts ready to be scored.
+
+    Attributes:
+        systems: Candidates per system, `EMPTY` where there are no words.
+        references: True texts, several per item.
+        clusters: Take of each item.
+    """
+
+    systems: dict[str, list[str]]
+    references: list[list[str]]
+    clusters: list[str]
+
+    @property
+    def signature(self) -> str:
+        """References per item."""
+        counts = {len(texts) for texts in self.references}
+        return f"nrefs:{counts.pop()}" if len(counts) == 1 else f"nrefs:{min(counts)}-{max(counts)}"
 
 
 @dataclass(frozen=True)
@@ -19,7 +44,7 @@ class Suite:
 
     Attributes:
         rows: Metrics by system and name.
-        notes: What was not computed, and why.
+        notes: What was not computed, and why; candidates without words.
     """
 
     rows: dict[str, dict[str, Metric]]
@@ -34,20 +59,41 @@ class Suite:
             self.notes.append(f"{what}: not computed: {reason}")
 
 
-def checked(systems: dict[str, list[str]], references: list[str], clusters: list[str]) -> Suite:
-    """An empty suite.
+def prepare(
+    systems: Mapping[str, Sequence[str]],
+    references: References,
+    clusters: Sequence[str],
+    cleaned: Callable[[str], str] = clean,
+) -> tuple[Corpus, Suite]:
+    """Cleaned texts, and a suite without scores yet.
+
+    Args:
+        systems: Generated texts per system, each aligned with ``references``.
+        references: True texts.
+        clusters: Take of each item, for the intervals.
+        cleaned: What is done to every text first.
 
     Raises:
-        ValueError: The lists differ in length.
+        ValueError: The lists differ in length, or an item has no true text.
     """
     for name, texts in systems.items():
         if not len(texts) == len(references) == len(clusters):
             raise ValueError(
                 f"{name}: {len(texts)} candidates, {len(references)} references, {len(clusters)} clusters; they must match."
             )
-    return Suite({name: {} for name in systems})
+    true = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
+    true = [[line for line in map(cleaned, texts) if has_words(line)] for texts in true]
+    if empty := [index for index, texts in enumerate(true) if not texts]:
+        raise ValueError(f"Item {empty[0]} has no true text ({len(empty)} of {len(true)} have none); leave it out.")
+    suite, found = Suite({name: {} for name in systems}), {}
+    for name, texts in systems.items():
+        lines = [cleaned(text) for text in texts]
+        found[name] = [line if has_words(line) else EMPTY for line in lines]
+        if count := found[name].count(EMPTY):
+            suite.notes.append(f"{name}: {count} of {len(texts)} texts hold no word and score 0.")
+    return Corpus(found, true, list(clusters)), suite
 
 
-def one_line(text: str) -> str:
-    """Any white space as one space; line separators inside a text would shift every later one in a tokenizer's output."""
-    return " ".join(text.split())
+def lacking(package: str, extra: str = "metrics") -> NotComputed:
+    """A package is not installed."""
+    return NotComputed(f"{package} is not installed (pip install 'mm-coach[{extra}]')")

@@ -1,0 +1,29 @@
+"""Classes: top-k out of scores, accuracy of parsed answers."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from mm_eval.metric import Metric, item_metric
+from mm_eval.retrieval import ranks
+
+
+def top_k(scores: np.ndarray, true: np.ndarray, k: int, clusters: Sequence[str]) -> Metric:
+    """Share of items whose true class is among the k highest scores.
+
+    Args:
+        scores: ``[N, C]``, higher is better. Equal scores share their mean rank, so that a model that says the same of every class
+            does not pass for a perfect one.
+        true: Column of the true class, ``[N]``.
+        k: How many may be named.
+        clusters: Take of each item, for the interval.
+    """
+    found = ranks(scores, true, np.ones(scores.shape, bool)) <= k
+    return item_metric(found.astype(float), clusters, "0-1", f"top-{k}|classes:{scores.shape[1]}|ties:mean rank")
+
+
+def accuracy(predicted: Sequence[Hashable | None], true: Sequence[Hashable], clusters: Sequence[str]) -> Metric:
+    """Share of right answers; None, an answer that could not be parsed, is wrong, and counted in the signature."""
+    right = [float(p is not None and p == t) for p, t in zip(predicted, true, strict=True)]
+    unparsed = sum(p is None for p in predicted)
+    return item_metric(right, clusters, "0-1", f"accuracy|unparsed:{unparsed}, wrong")

@@ -1,0 +1,116 @@
+"""Whether one system is better than another: paired, by take, for any metric that has an aggregate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from mm_eval.aggregates import AGGREGATES
+from mm_eval.metric import Metric, percentile_interval, resampling_weights
+
+MOST_PERMUTATIONS = 10_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the items that both have.
+
+    Attributes:
+        difference: First minus second.
+        interval: Its 95 % interval, takes resampled.
+        p_value: Two-sided, by swapping the systems' answers take by take.
+        exact: Whether every swap was tried.
+        items: Items compared.
+        takes: Takes they come from.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    exact: bool
+    items: int
+    takes: int
+
+
+@dataclass(frozen=True)
+class ItemTests:
+    """Tests that take items for independent, as most papers do; with several items per take they find too much."""
+
+    t: float
+    t_p_value: float
+    wilcoxon: float
+    wilcoxon_p_value: float
+    bca_interval: tuple[float, float]
+
+
+def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 0) -> Comparison:
+    """Paired comparison of one metric, corpus metrics included.
+
+    Args:
+        first: One system's record.
+        second: The other's, of the same items in the same order.
+        clusters: Take of each item.
+        seed: Of resampling and of swaps that are not exhaustive.
+
+    Raises:
+        ValueError: The records are of different metrics or numbers of items, or have no item in common.
+    """
+    a, b = first.statistics, second.statistics
+    if first.aggregate != second.aggregate or a.shape != b.shape or len(a) != len(clusters):
+        raise ValueError(
+            f"Cannot pair {first.aggregate} of {a.shape} with {second.aggregate} of {b.shape} over {len(clusters)} items; "
+            "both systems need the same metric on the same items."
+        )
+    fine = np.isfinite(a).all(1) & np.isfinite(b).all(1)
+    if not fine.any():
+        raise ValueError("No item was scored for both systems.")
+    a, b = a[fine], b[fine]
+    takes = [c for c, ok in zip(clusters, fine, strict=True) if ok]
+    value = AGGREGATES[first.aggregate]
+    weights = resampling_weights(takes, seed=seed)
+    drawn = value(weights, a) - value(weights, b)
+    whole = np.ones((1, len(a)))
+    difference = float(value(whole, a)[0] - value(whole, b)[0])
+    names, member = np.unique(np.asarray(takes), return_inverse=True)
+    swaps, exact = _swaps(len(names), seed)
+    chosen = swaps[:, member]  # 1 where the first system's answer stands on the first side
+    both = np.concatenate([a, b])
+    swapped = np.concatenate(
+        [
+            value(np.hstack([part, 1 - part]), both) - value(np.hstack([1 - part, part]), both)
+            for part in np.array_split(chosen, max(1, chosen.size // 2_000_000))
+        ]
+    )
+    # A swap that leaves the difference as it is must count, whatever rounding did.
+    as_large = np.abs(swapped) >= abs(difference) * (1 - 1e-9) - 1e-12
+    p_value = float(as_large.mean() if exact else (as_large.sum() + 1) / (len(swapped) + 1))
+    return Comparison(difference, percentile_interval(drawn), p_value, exact, len(a), len(names))
+
+
+def _swaps(count: int, seed: int) -> tuple[np.ndarray, bool]:
+    """Ways ``[S, count]`` to leave (1) or swap (0) each take: all of them where they are few, else random ones."""
+    if 2**count <= MOST_PERMUTATIONS:
+        return ((np.arange(2**count)[:, None] >> np.arange(count)) & 1).astype(float), True
+    return np.random.default_rng(seed).integers(0, 2, size=(MOST_PERMUTATIONS, count)).astype(float), False
+
+
+def item_tests(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, seed: int = 0) -> ItemTests:
+    """Paired t-test, Wilcoxon's signed ranks and the BCa interval of the mean difference, item by item."""
+    x, y = np.asarray(first, float), np.asarray(second, float)
+    t, t_p = stats.ttest_rel(x, y)
+    rank, rank_p = stats.wilcoxon(x, y)
+    boot = stats.bootstrap((x - y,), np.mean, method="BCa", n_resamples=9999, rng=np.random.default_rng(seed))
+    low, high = boot.confidence_interval
+    numbers = np.array([t, t_p, rank, rank_p, low, high], float).tolist()
+    return ItemTests(*numbers[:4], bca_interval=(numbers[4], numbers[5]))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) adjustment, in the order of the input."""
+    order = np.argsort(p_values, kind="stable")
+    count, adjusted, running = len(p_values), np.empty(len(p_values)), 0.0
+    for position, index in enumerate(order):
+        running = max(running, min(1.0, (count - position) * p_values[index]))
+        adjusted[index] = running
+    return adjusted.tolist()

@@ -1,0 +1,274 @@
+"""Text metrics against published vectors, odd texts, and what is taken off a text first."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizer
+
+import mm_eval.text
+from mm_eval.aggregates import AGGREGATES
+from mm_eval.metric import Metric
+from mm_eval.text import PREFIX, Suite, clean, coco_suite, modern_suite, release_suite
+
+REFERENCES = [
+    "The player keeps the head up and bends the knees, but releases the ball too early.",
+    "The climber's arms are fully extended, which wastes energy; keep the elbows slightly bent.",
+    "Good balance on the standing leg. The player should follow through with the kicking foot.",
+    "He uses two hands to shoot the ball instead of one shooting hand at a 90-degree angle.",
+    "She doesn't look at the basket before the layup, so the shot is off-target.",
+    "The feet are placed precisely on the holds and the hips stay close to the wall.",
+]
+CANDIDATES = [
+    "The player bends the knees well and keeps the head up, but the ball is released too early.",
+    "The climber should keep the arms slightly bent to save energy.",
+    "The player shows good balance. They should follow through with the foot.",
+    "The shooter's hand should be at a 90-degree angle and he should use one hand.",
+    "The player does not look at the basket.",
+    REFERENCES[5],
+]
+CLUSTERS = list("abcdef")
+ORDER = [3, 1, 5, 0, 2, 4]
+ODD = ["", ".", "👍", "word", " ".join(f"word{k}" for k in range(2000)), "..."]
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
+
+
+def moved(texts: list[str]) -> list[str]:
+    return [texts[i] for i in ORDER]
+
+
+@pytest.fixture(scope="module")
+def coco() -> Suite:
+    """One run for many systems, because Java takes seconds to start."""
+    systems = {
+        "ours": CANDIDATES,
+        "line separator": [CANDIDATES[0].replace(" ", "\u2028", 1), *CANDIDATES[1:]],
+        "decorated": [f"<|im_start|>{PREFIX}**{CANDIDATES[0]}**\n", *CANDIDATES[1:-1], f"- {CANDIDATES[5]}<|im_end|>"],
+        "odd": ODD,
+        "nothing": [""] * 6,
+        "perfect": REFERENCES,
+    }
+    return coco_suite(systems, REFERENCES, CLUSTERS)
+
+
+@needs_java
+@pytest.mark.parametrize(
+    ("name", "value", "per_item"),
+    [
+        ("bleu1", 0.662451, [0.833333, 0.505559, 0.649001, 0.469707, 0.312647, 1]),
+        ("bleu2", 0.534672, None),
+        ("bleu3", 0.439149, None),
+        ("bleu4", 0.378893, [0.264602, 0, 0.324936, 0.171039, 0.159493, 1]),
+        ("meteor", 0.346150, [0.434383, 0.261951, 0.353792, 0.261224, 0.178290, 1]),
+        ("rouge_l", 0.576308, [0.653996, 0.449080, 0.580952, 0.361660, 0.412162, 1]),
+        ("cider", 3.742705, [3.676028, 1.687269, 3.656975, 2.002710, 1.433246, 10]),
+    ],
+)
+def test_coco_vectors(coco: Suite, name: str, value: float, per_item: list[float] | None) -> None:
+    found = coco.rows["ours"][name]
+    assert found.value == pytest.approx(value, abs=1e-6)
+    if per_item is not None:
+        assert found.per_item == pytest.approx(per_item, abs=1e-6)
+
+
+@needs_java
+def test_line_separators_and_marks_change_nothing(coco: Suite) -> None:
+    for name, metric in coco.rows["ours"].items():
+        assert coco.rows["line separator"][name].value == pytest.approx(metric.value), name
+        assert coco.rows["decorated"][name].value == pytest.approx(metric.value), name
+
+
+@needs_java
+def test_odd_texts_score_nothing_and_are_counted(coco: Suite) -> None:
+    for name in ("bleu1", "meteor", "rouge_l", "cider"):
+        items = coco.rows["odd"][name].per_item
+        assert items is not None and max(items) < 1e-6, name
+    assert "odd: 4 of 6 texts hold no word and score 0." in coco.notes
+    assert "nothing: 6 of 6 texts hold no word and score 0." in coco.notes
+    assert coco.rows["perfect"]["bleu4"].value == pytest.approx(1) and coco.rows["perfect"]["meteor"].value > 0.99
+
+
+@needs_java
+def test_order_two_references_one_item_and_equal_references(coco: Suite) -> None:
+    again = coco_suite({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS).rows["ours"]
+    for name, metric in coco.rows["ours"].items():
+        assert again[name].value == pytest.approx(metric.value), name
+    pairs = [[REFERENCES[i], REFERENCES[(i + 1) % 6]] for i in range(6)]
+    two = coco_suite({"ours": CANDIDATES}, pairs, CLUSTERS).rows["ours"]
+    assert two["bleu4"].value == pytest.approx(0.389897, abs=1e-6)
+    assert two["cider"].value == pytest.approx(1.680408, abs=1e-6)
+    assert two["rouge_l"].value == pytest.approx(0.576308, abs=1e-6)
+    assert two["meteor"].value == pytest.approx(0.346150, abs=1e-6)
+    assert "nrefs:2" in two["meteor"].signature
+    one = coco_suite({"ours": CANDIDATES[:1]}, REFERENCES[:1], CLUSTERS[:1]).rows["ours"]
+    assert one["cider"].value == 0  # every word occurs in every document
+    assert one["rouge_l"].value == pytest.approx(0.653996, abs=1e-6)
+    same = coco_suite({"ours": CANDIDATES}, [REFERENCES[0]] * 6, CLUSTERS).rows["ours"]
+    assert same["cider"].value == 0
+
+
+@needs_java
+def test_meteor_equals_its_own_program() -> None:
+    """Our aggregate of its statistics against its own, on pairs that others have published too."""
+    pairs = [
+        ("it is a guide to action that ensures that the military will forever heed party commands",
+         "it is a guide to action which ensures that the military always obeys the commands of the party", 0.447361),
+        ("the cat sat on the mat", "the cat was sat on the mat", 0.511956),
+        ("There is a place in the city centre, Alimentum, that is not family-friendly.",
+         "Alimentum is located in the city centre. It is not family-friendly.", 0.424851),
+    ]  # fmt: skip
+    from mm_eval.text.coco import _meteor_statistics
+
+    rows = np.array([_meteor_statistics(candidate, [true]) for true, candidate, _ in pairs])
+    assert AGGREGATES["meteor"](np.eye(3), rows) == pytest.approx([value for *_, value in pairs], abs=1e-6)
+
+
+@needs_java
+def test_statistics_give_what_scoring_a_part_gives(coco: Suite) -> None:
+    """Resampling sums of statistics is scoring the resampled texts again."""
+    part = [0, 1, 4]
+    again = coco_suite({"ours": [CANDIDATES[i] for i in part]}, [REFERENCES[i] for i in part], list("abc")).rows["ours"]
+    weights = np.zeros((1, 6))
+    weights[0, part] = 1
+    for name in ("bleu1", "bleu2", "bleu3", "bleu4", "meteor"):
+        metric = coco.rows["ours"][name]
+        found = AGGREGATES[metric.aggregate](weights, metric.statistics)[0]
+        assert found == pytest.approx(again[name].value, abs=1e-12), name
+
+
+@needs_java
+def test_records_survive_json(coco: Suite) -> None:
+    for metric in coco.rows["ours"].values():
+        assert Metric.from_json(json.loads(json.dumps(dataclasses.asdict(metric)))) == metric
+
+
+def wordnet_is_there() -> bool:
+    from nltk.corpus import wordnet
+
+    try:
+        wordnet.ensure_loaded()
+    except LookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("prefix", "bleu", "meteor", "rouge", "cider", "cider_items"),
+    [
+        ("", 0.317990, 0.520445, 0.559829, 3.061903, [2.446374, 0.879487, 3.030887, 1.207326, 0.807347, 10]),
+        (PREFIX, 0.649723, 0.774161, 0.784495, 3.105321, [2.827086, 0.962699, 2.874331, 1.188063, 0.779749, 10]),
+    ],
+)
+def test_release_vectors(
+    prefix: str, bleu: float, meteor: float, rouge: float, cider: float, cider_items: list[float]
+) -> None:
+    """ExpertAF's released scorer, without and with its constant prefix."""
+    suite = release_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS, prefix)
+    found = suite.rows["ours"]
+    assert found["bleu4"].value == pytest.approx(bleu, abs=1e-6)
+    assert found["rouge_l"].value == pytest.approx(rouge, abs=1e-6)
+    assert found["cider"].value == pytest.approx(cider, abs=1e-6)
+    assert found["cider"].per_item == pytest.approx(cider_items, abs=1e-6)
+    if wordnet_is_there():
+        assert found["meteor"].value == pytest.approx(meteor, abs=1e-6)
+    else:
+        assert "meteor" not in found and suite.notes == [
+            "METEOR: not computed: NLTK has no WordNet 3.0 (python -m nltk.downloader wordnet)"
+        ]
+
+
+@needs_java
+def test_saying_nothing_scores_with_the_prefix_and_nothing_without(coco: Suite) -> None:
+    """Why the clean number is the headline."""
+    nothing = [""] * len(REFERENCES)
+    kept = release_suite({"ours": nothing}, REFERENCES, CLUSTERS).rows["ours"]
+    assert kept["rouge_l"].value == pytest.approx(0.679843, abs=1e-6)
+    assert kept["bleu4"].value == pytest.approx(0.359795, abs=1e-6)
+    clean_rows = release_suite({"ours": nothing}, REFERENCES, CLUSTERS, prefix="").rows["ours"]
+    assert clean_rows["rouge_l"].value == 0 and clean_rows["cider"].value == 0
+    assert coco.rows["nothing"]["rouge_l"].value == 0
+
+
+def test_odd_texts_do_not_stop_the_released_scorer() -> None:
+    plain = release_suite({"ours": ODD}, REFERENCES, CLUSTERS, prefix="").rows["ours"]
+    assert plain["rouge_l"].per_item is not None and plain["rouge_l"].per_item[:4] == (0.0, 0.0, 0.0, 0.0)
+    assert plain["rouge_l"].n + plain["rouge_l"].n_failed == 6
+    again = release_suite({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS, prefix="").rows["ours"]
+    for name, metric in release_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS, prefix="").rows["ours"].items():
+        assert again[name].value == pytest.approx(metric.value), name
+
+
+def test_modern_vectors() -> None:
+    suite = modern_suite({"ours": CANDIDATES, "odd": ODD}, REFERENCES, CLUSTERS)
+    found = suite.rows["ours"]
+    assert found["rouge_l_f1"].value == pytest.approx(0.572421, abs=1e-6)
+    expected = [0.647059, 0.461538, 0.592593, 0.4, 0.333333, 1]
+    assert found["rouge_l_f1"].per_item == pytest.approx(expected, abs=1e-6)
+    assert found["sacrebleu"].value == pytest.approx(37.610206, abs=1e-6)
+    assert "case:mixed|eff:no|tok:13a|smooth:exp" in found["sacrebleu"].signature
+    assert suite.rows["odd"]["rouge_l_f1"].value == 0 and suite.rows["odd"]["sacrebleu"].value == 0
+    assert "BERTScore: not computed: no weights were given (--bert-model FOLDER --bert-layer N)" in suite.notes
+    again = modern_suite({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS).rows["ours"]
+    for name, metric in found.items():
+        assert again[name].value == pytest.approx(metric.value), name
+
+
+def test_sacrebleu_smooths_like_its_package() -> None:
+    from sacrebleu import corpus_bleu
+
+    few = ["the knees stay high", "bend your arms"]
+    for candidates in (few, ["knees the high stay", "arms"], ["nothing of it", "at all"]):
+        found = modern_suite({"ours": candidates}, ["the knees stay low here", "bend your legs"], ["a", "b"])
+        expected = corpus_bleu(candidates, [["the knees stay low here", "bend your legs"]]).score
+        assert found.rows["ours"]["sacrebleu"].value == pytest.approx(expected, abs=1e-9), candidates
+
+
+def test_bert_score_by_local_weights(tmp_path: Path) -> None:
+    words = sorted({w for text in REFERENCES + CANDIDATES for w in text.lower().replace(",", " ").split()})
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+    BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(words) + 5, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    BertModel(config).save_pretrained(tmp_path)
+    bert = mm_eval.text.BertModel(tmp_path, layer=2)
+    systems = {"ours": CANDIDATES, "odd": ODD, "perfect": REFERENCES}
+    suite = modern_suite(systems, REFERENCES, CLUSTERS, bert)
+    ours = suite.rows["ours"]["bertscore"]
+    assert suite.rows["perfect"]["bertscore"].value == pytest.approx(1, abs=1e-5) and ours.value < 1
+    odd = suite.rows["odd"]["bertscore"].per_item
+    assert odd is not None and odd[:3] == (0, 0, 0) and odd[3] > 0
+    again = modern_suite({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS, bert).rows["ours"]["bertscore"]
+    assert ours.per_item is not None and again.per_item == pytest.approx([ours.per_item[i] for i in ORDER], abs=1e-5)
+    assert f"model:{tmp_path.name}_L2" in ours.signature
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("**Bend** your *left* knee.", "Bend your left knee."),
+        ("## Remarks\n\n1. Bend.\n2) Turn.\n- Look up.", "Remarks Bend. Turn. Look up."),
+        ("<|begin_of_text|>Bend.<|eot_id|></s>", "Bend."),
+        (f"{PREFIX}Bend.", "Bend."),
+        ("a 90-degree angle (bent), 3.5 m/s", "a 90-degree angle (bent), 3.5 m/s"),
+        ("`code` and [a link](http://x.y)", "code and a link"),
+        ("```\nBend.\n```", "Bend."),
+        ("snake_case_word stays, 2 * 3 * 4 too", "snake_case_word stays, 2 * 3 * 4 too"),
+        ("two\u2028lines\x0band\x85more", "two lines and more"),
+        ("9.5 of 10 points", "9.5 of 10 points"),
+    ],
+)
+def test_cleaning_takes_marks_and_no_words(raw: str, cleaned: str) -> None:
+    assert clean(raw) == cleaned
+
+
+def test_text_lists_must_match() -> None:
+    with pytest.raises(ValueError, match="ours: 5 candidates, 6 references"):
+        coco_suite({"ours": CANDIDATES[:5]}, REFERENCES, CLUSTERS)
+    with pytest.raises(ValueError, match=r"Item 2 has no true text \(1 of 6 have none\)"):
+        modern_suite({"ours": CANDIDATES}, [*REFERENCES[:2], " ", *REFERENCES[3:]], CLUSTERS)
