@@ -184,7 +184,7 @@ EXPECTED = {
     "500 always": "LLM: server error",
     "too slow": "LLM: timed out",
     "refused": "LLM: refused",
-    "filtered": "LLM: refused",
+    "filtered": "LLM: content filter",
     "truncated": "LLM: truncated",
     "not json": "LLM: not JSON",
     "not json once": {"feet": IMPROVE},

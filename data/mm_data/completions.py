@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from mm_data.jsonl import append_record, read_records
+from mm_data.prompts import Messages
 
-Messages = list[dict[str, str]]
-
-REFUSED, TRUNCATED, NOT_JSON, WRONG_CONTENT = "refused", "truncated", "not JSON", "wrong content"
+REFUSED, FILTERED, TRUNCATED = "refused", "content filter", "truncated"
+NOT_JSON, WRONG_CONTENT = "not JSON", "wrong content"
 REJECTED = "request rejected"
 RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE = "rate limited", "server error", "timed out", "unreachable"
 UNANSWERED = frozenset({RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE, REJECTED})
 """Failures of the endpoint, its limits or its settings rather than of the answer: the next run asks again."""
 
+_CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_IMAGE = 300  # between one tile of the large hosted models and a small open one
 _PATIENCE = 20
 """Requests in a row that may fail at the endpoint before the run stops."""
 
@@ -53,27 +55,6 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Request:
-    """One question about one item."""
-
-    item_id: str
-    messages: Messages
-
-
-@dataclass(frozen=True)
-class Completion:
-    """The last answer for one item: ``content`` or the ``failure`` class, never both."""
-
-    item_id: str
-    content: dict[str, Any] | None
-    failure: str | None
-    detail: str
-    raw: str
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-@dataclass(frozen=True)
 class Schema:
     """What an answer must look like.
 
@@ -86,6 +67,75 @@ class Schema:
     name: str
     json_schema: dict[str, Any]
     problem: Callable[[Any], str | None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question about one item.
+
+    Attributes:
+        item_id: Unique within a run.
+        messages: What is asked.
+        schema: What an answer must look like.
+        repeat: Which of several independent answers; it is added to the seed.
+        about: Noted in the log beside the answer, such as the version of the prompt.
+    """
+
+    item_id: str
+    messages: Messages
+    schema: Schema
+    repeat: int = 0
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The last answer for one item: ``content`` or the ``failure`` class, never both.
+
+    Attributes:
+        item_id: Of the request.
+        content: The parsed answer.
+        failure: Its class.
+        detail: What failed.
+        raw: The answer's text as it came.
+        prompt_tokens: Of all attempts.
+        completion_tokens: Of all attempts.
+        served_model: What the endpoint says it is.
+        fingerprint: Of the endpoint's system, where it tells.
+        finish_reason: Why the answer ended.
+        seconds: From the question to the answer.
+    """
+
+    item_id: str
+    content: dict[str, Any] | None
+    failure: str | None
+    detail: str
+    raw: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    served_model: str | None = None
+    fingerprint: str | None = None
+    finish_reason: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class CostLimit:
+    """Where a run stops.
+
+    Attributes:
+        input_price: Per million prompt tokens.
+        output_price: Per million answer tokens.
+        most: In the currency of the prices.
+    """
+
+    input_price: float
+    output_price: float
+    most: float
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Of these tokens."""
+        return (prompt_tokens * self.input_price + completion_tokens * self.output_price) / 1e6
 
 
 @dataclass(frozen=True)
@@ -106,39 +156,52 @@ class EndpointError(ValueError):
     """The endpoint cannot be used at all; says what to check. Finished answers are kept."""
 
 
-def request_key(endpoint: Endpoint, request: Request, schema: Schema) -> str:
+def request_key(endpoint: Endpoint, request: Request) -> str:
     """Hash of everything that decides an answer; the address of the server does not."""
-    decisive = [endpoint.model, dict(endpoint.parameters), request.messages, schema.json_schema]
+    decisive = [endpoint.model, _sampling(endpoint, request), request.messages, request.schema.json_schema]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def estimate(
-    endpoint: Endpoint, requests: Iterable[Request], schema: Schema, log: Path, answer_tokens: int = 90
-) -> Estimate:
+def _sampling(endpoint: Endpoint, request: Request) -> dict[str, Any]:
+    """Parameters of a request; each of several answers has a seed of its own."""
+    parameters = dict(endpoint.parameters)
+    if request.repeat:
+        parameters["seed"] = int(parameters.get("seed", 0)) + 1000 * request.repeat
+    return parameters
+
+
+def estimate(endpoint: Endpoint, requests: Iterable[Request], log: Path, answer_tokens: int = 90) -> Estimate:
     """Counts what is left to ask before the first call.
 
     Args:
         endpoint: Where it would be asked.
         requests: All of the run.
-        schema: Their schema.
         log: The run's log; answers in it cost nothing.
         answer_tokens: Assumed length of an answer where the log has none to learn from.
     """
-    finished = _finished(log)
+    finished = read_answers(log)
     lengths = [c.completion_tokens for c in finished.values() if c.completion_tokens]
     average = sum(lengths) / len(lengths) if lengths else answer_tokens
-    distinct = {request_key(endpoint, request, schema): request for request in requests}
+    distinct = {request_key(endpoint, request): request for request in requests}
     open_ = [request for key, request in distinct.items() if key not in finished]
-    characters = sum(len(message["content"]) for request in open_ for message in request.messages)
-    return Estimate(len(distinct), len(distinct) - len(open_), characters // 4, round(len(open_) * average))
+    tokens = sum(_prompt_tokens(message["content"]) for request in open_ for message in request.messages)
+    return Estimate(len(distinct), len(distinct) - len(open_), round(tokens), round(len(open_) * average))
+
+
+def _prompt_tokens(content: str | list[dict[str, Any]]) -> float:
+    if isinstance(content, str):
+        return len(content) / _CHARACTERS_PER_TOKEN
+    return sum(
+        len(part["text"]) / _CHARACTERS_PER_TOKEN if part["type"] == "text" else _TOKENS_PER_IMAGE for part in content
+    )
 
 
 def complete(
     endpoint: Endpoint,
     requests: Sequence[Request],
-    schema: Schema,
     log: Path,
     progress: Callable[[int], None] = lambda done: None,
+    limit: CostLimit | None = None,
 ) -> dict[str, Completion]:
     """Answers every request, from the log where it can.
 
@@ -147,51 +210,58 @@ def complete(
     Args:
         endpoint: Where to ask.
         requests: What to ask; item ids are unique.
-        schema: What answers must look like.
         log: Append-only JSON lines.
         progress: Called with the number of items that have an outcome.
+        limit: Stops the run once answers of this call have cost more.
 
     Returns:
         Item id to its completion, failures included, in the order of the requests.
 
     Raises:
-        EndpointError: Wrong key, unknown model, or many requests in a row that the endpoint could not answer.
+        EndpointError: Wrong key, unknown model, many requests in a row that the endpoint could not answer, or the limit is
+            reached.
         ModuleNotFoundError: The ``llm`` extra is not installed.
     """
-    answers = _finished(log)
-    keys = {request.item_id: request_key(endpoint, request, schema) for request in requests}
+    answers = read_answers(log)
+    keys = {request.item_id: request_key(endpoint, request) for request in requests}
     # Equal questions are asked once: commentators repeat themselves.
     waiting = {keys[r.item_id]: r for r in reversed(requests) if keys[r.item_id] not in answers}
     sharing = Counter(keys.values())
-    done = sum(count for key, count in sharing.items() if key in answers)
+    done, spent = sum(count for key, count in sharing.items() if key in answers), 0.0
     progress(done)
 
-    def record(completion: Completion) -> None:
-        nonlocal done
+    def record(request: Request, completion: Completion) -> None:
+        nonlocal done, spent
         key = keys[completion.item_id]
         answers[key] = completion
-        append_record(log, {"key": key, "model": endpoint.model, "at": round(time.time(), 3), **asdict(completion)})
+        noted = {"key": key, "model": endpoint.model, "at": round(time.time(), 3), "about": dict(request.about)}
+        append_record(log, {**noted, **asdict(completion)})
         done += sharing[key]
         progress(done)
+        if limit is not None:
+            spent += limit.cost(completion.prompt_tokens, completion.completion_tokens)
+            if spent > limit.most:
+                raise EndpointError(
+                    f"Stopped at {spent:.4f}, above the limit of {limit.most:g}, with {done} of {len(requests)} answers. They are kept: "
+                    "run the same command with a higher limit to go on."
+                )
 
-    asyncio.run(_run(endpoint, iter(list(waiting.values())[::-1]), schema, record))
+    asyncio.run(_run(endpoint, iter(list(waiting.values())[::-1]), record))
     return {request.item_id: replace(answers[keys[request.item_id]], item_id=request.item_id) for request in requests}
 
 
-def _finished(log: Path) -> dict[str, Completion]:
+def read_answers(log: Path) -> dict[str, Completion]:
     """Key to completion, where there was an answer."""
     records, _ = read_records(log)
     fields = Completion.__dataclass_fields__
     return {
-        record["key"]: Completion(**{name: record[name] for name in fields})
+        record["key"]: Completion(**{name: record[name] for name in fields if name in record})
         for record in records
         if record.get("failure") not in UNANSWERED
     }
 
 
-async def _run(
-    endpoint: Endpoint, waiting: Iterator[Request], schema: Schema, record: Callable[[Completion], None]
-) -> None:
+async def _run(endpoint: Endpoint, waiting: Iterator[Request], record: Callable[[Request, Completion], None]) -> None:
     try:
         import openai
     except ModuleNotFoundError as error:
@@ -205,8 +275,8 @@ async def _run(
         async def work() -> None:
             nonlocal troubles
             for request in waiting:
-                completion = await _ask(client, endpoint, request, schema)
-                record(completion)
+                completion = await _ask(client, endpoint, request)
+                record(request, completion)
                 troubles = troubles + 1 if completion.failure in UNANSWERED else 0
                 if troubles >= _PATIENCE:
                     raise EndpointError(
@@ -222,27 +292,33 @@ async def _run(
             raise group.exceptions[0] from None  # the first failure ends the others; one message is enough
 
 
-async def _ask(client: Any, endpoint: Endpoint, request: Request, schema: Schema) -> Completion:
+async def _ask(client: Any, endpoint: Endpoint, request: Request) -> Completion:
     """Asks until an answer is good, or the attempts are used up."""
-    completion = await _ask_once(client, endpoint, request, schema, attempt=0)
+    begun = time.monotonic()
+    completion = await _ask_once(client, endpoint, request, attempt=0)
     for attempt in range(1, endpoint.answer_attempts):
-        if completion.failure not in (REFUSED, TRUNCATED, NOT_JSON, WRONG_CONTENT):
+        if completion.failure not in (REFUSED, FILTERED, TRUNCATED, NOT_JSON, WRONG_CONTENT):
             break
-        completion = await _ask_once(client, endpoint, request, schema, attempt)
-    return completion
+        earlier, completion = completion, await _ask_once(client, endpoint, request, attempt)
+        completion = replace(
+            completion,
+            prompt_tokens=earlier.prompt_tokens + completion.prompt_tokens,
+            completion_tokens=earlier.completion_tokens + completion.completion_tokens,
+        )
+    return replace(completion, seconds=round(time.monotonic() - begun, 3))
 
 
-async def _ask_once(client: Any, endpoint: Endpoint, request: Request, schema: Schema, attempt: int) -> Completion:
+async def _ask_once(client: Any, endpoint: Endpoint, request: Request, attempt: int) -> Completion:
     import openai
 
     def failed(failure: str, error: Exception) -> Completion:
         return Completion(request.item_id, None, failure, " ".join(str(error).split())[:300], "")
 
-    parameters = dict(endpoint.parameters)
+    parameters = _sampling(endpoint, request)
     if attempt:
         parameters["seed"] = int(parameters.get("seed", 0)) + attempt
         parameters["temperature"] = max(0.3, float(parameters.get("temperature", 0.0)))
-    form = {"name": schema.name, "schema": schema.json_schema, "strict": True}
+    form = {"name": request.schema.name, "schema": request.schema.json_schema, "strict": True}
     try:
         response = await client.chat.completions.create(
             model=endpoint.model,
@@ -266,28 +342,31 @@ async def _ask_once(client: Any, endpoint: Endpoint, request: Request, schema: S
         return failed(REJECTED, error)
     except (openai.APIError, json.JSONDecodeError) as error:
         return failed(SERVER_ERROR, error)
-    return _judge(request.item_id, response, schema)
+    return _sorted(request, response)
 
 
-def _judge(item_id: str, response: Any, schema: Schema) -> Completion:
-    """Sorts a response into content or a class of failure."""
+def _sorted(request: Request, response: Any) -> Completion:
+    """A response as content or a class of failure."""
     if not getattr(response, "choices", None):
-        return Completion(item_id, None, SERVER_ERROR, "the response has no choices", "")
+        return Completion(request.item_id, None, SERVER_ERROR, "the response has no choices", "")
     choice, usage = response.choices[0], response.usage
     raw = choice.message.content or ""
     tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
 
     def outcome(content: dict[str, Any] | None, failure: str | None, detail: str) -> Completion:
-        return Completion(item_id, content, failure, detail, raw, *tokens)
+        answered_by = (getattr(response, "model", None), getattr(response, "system_fingerprint", None))
+        return Completion(request.item_id, content, failure, detail, raw, *tokens, *answered_by, choice.finish_reason)
 
     refusal = getattr(choice.message, "refusal", None)
-    if refusal or choice.finish_reason == "content_filter":
-        return outcome(None, REFUSED, refusal or "stopped by a content filter")
+    if refusal:
+        return outcome(None, REFUSED, refusal)
+    if choice.finish_reason == "content_filter":
+        return outcome(None, FILTERED, "stopped by a content filter")
     if choice.finish_reason == "length":
         return outcome(None, TRUNCATED, f"the answer was cut off after {tokens[1]} tokens")
     try:
         content = json.loads(raw)
     except json.JSONDecodeError as error:
         return outcome(None, NOT_JSON, str(error))
-    problem = schema.problem(content)
+    problem = request.schema.problem(content)
     return outcome(None, WRONG_CONTENT, problem) if problem else outcome(content, None, "")

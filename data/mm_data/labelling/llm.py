@@ -1,14 +1,12 @@
 """Labels by a language model behind any OpenAI-compatible endpoint (ExpertAF used Llama-3-70B)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from mm_data.completions import Completion, Endpoint, Estimate, Messages, Request, Schema, complete, estimate
+from mm_data.completions import Completion, Endpoint, Estimate, Request, Schema, complete, estimate
 from mm_data.labelling.labeller import NOTHING_SAID
+from mm_data.prompts import Messages, load_prompt
 from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark
 from mm_data.skeleton import JOINTS, REGIONS
 
@@ -52,22 +50,14 @@ def _problem(content: Any) -> str | None:
     return f"unknown labels {wrong}; expected {', '.join(_LABELS)}" if wrong else None
 
 
-@lru_cache
-def _prompt_file() -> str:
-    return files("mm_data.labelling").joinpath(f"prompts/{PROMPT}.md").read_text()
-
-
 def remark_prompt(text: str, task: str) -> Messages:
-    """The versioned prompt, filled in. What was said is data: it stands in the user's turn alone."""
-    _, system, user = _prompt_file().replace("<!-- user -->", "<!-- system -->").split("<!-- system -->\n")
+    """The versioned prompt, filled in."""
     regions = "\n".join(
         f"  - {region}: {', '.join(JOINTS[joint].replace('-', ' ') for joint in joints)} and what lies around them"
         for region, joints in REGIONS.items()
     )
-    return [
-        {"role": "system", "content": Template(system).substitute(task=task, regions=regions).strip()},
-        {"role": "user", "content": Template(user).substitute(remark=text.replace('"', "'")).strip()},
-    ]
+    prompt = load_prompt("mm_data.labelling", PROMPT)
+    return prompt.messages({"task": task, "regions": regions}, {"remark": text.replace('"', "'")})
 
 
 class LlmLabeller:
@@ -91,15 +81,15 @@ class LlmLabeller:
         Raises:
             EndpointError: The endpoint cannot be used; finished answers are kept.
         """
-        answers = complete(self._endpoint, self._requests(remarks), self._schema, self._log, progress)
+        answers = complete(self._endpoint, self._requests(remarks), self._log, progress)
         return [self._result(remark, answers[remark.remark_id]) for remark in remarks]
 
     def estimate(self, remarks: Sequence[Remark]) -> Estimate:
         """Requests and tokens that are left to pay for."""
-        return estimate(self._endpoint, self._requests(remarks), self._schema, self._log)
+        return estimate(self._endpoint, self._requests(remarks), self._log)
 
     def _requests(self, remarks: Sequence[Remark]) -> list[Request]:
-        return [Request(r.remark_id, remark_prompt(r.text, self._tasks[r.take_uid])) for r in remarks]
+        return [Request(r.remark_id, remark_prompt(r.text, self._tasks[r.take_uid]), self._schema) for r in remarks]
 
     def _result(self, remark: Remark, answer: Completion) -> LabelledRemark | str:
         if answer.content is None:
