@@ -179,7 +179,7 @@ def estimate(endpoint: Endpoint, requests: Iterable[Request], log: Path, answer_
         log: The run's log; answers in it cost nothing.
         answer_tokens: Assumed length of an answer where the log has none to learn from.
     """
-    finished = read_answers(log)
+    finished = read_completions(log)
     lengths = [c.completion_tokens for c in finished.values() if c.completion_tokens]
     average = sum(lengths) / len(lengths) if lengths else answer_tokens
     distinct = {request_key(endpoint, request): request for request in requests}
@@ -222,7 +222,7 @@ def complete(
             reached.
         ModuleNotFoundError: The ``llm`` extra is not installed.
     """
-    answers = read_answers(log)
+    answers = read_completions(log)
     keys = {request.item_id: request_key(endpoint, request) for request in requests}
     # Equal questions are asked once: commentators repeat themselves.
     waiting = {keys[r.item_id]: r for r in reversed(requests) if keys[r.item_id] not in answers}
@@ -250,7 +250,7 @@ def complete(
     return {request.item_id: replace(answers[keys[request.item_id]], item_id=request.item_id) for request in requests}
 
 
-def read_answers(log: Path) -> dict[str, Completion]:
+def read_completions(log: Path) -> dict[str, Completion]:
     """Key to completion, where there was an answer."""
     records, _ = read_records(log)
     fields = Completion.__dataclass_fields__

@@ -62,7 +62,7 @@ def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 
             f"Cannot pair {first.aggregate} of {a.shape} with {second.aggregate} of {b.shape} over {len(clusters)} items; "
             "both systems need the same metric on the same items."
         )
-    fine = np.isfinite(a).all(1) & np.isfinite(b).all(1)
+    fine: np.ndarray = np.isfinite(np.hstack([a, b])).all(axis=1)  # pyright: ignore[reportAssignmentType]
     if not fine.any():
         raise ValueError("No item was scored for both systems.")
     a, b = a[fine], b[fine]

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli import coaches, data
+from mm_adapter.cli import coaches, data, evaluations
 from mm_adapter.cli.flags import add_encoder
 
 
@@ -16,6 +16,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         _add_features,
         _add_tokenizer,
         coaches.add_commands,
+        evaluations.add_commands,
     ):
         add(commands)
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mm_adapter.cli import data_exchange, data_inspection
 from mm_adapter.cli.console import ConsoleReport
+from mm_adapter.cli.endpoints import add_prices, print_estimate
 from mm_data.build import BuildOptions, build_tuples
 from mm_data.completions import Endpoint
 from mm_data.funnel import Funnel
@@ -97,8 +98,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     label = steps.add_parser("label", help="only the labels, or an estimate of what they would cost")
     _add_settings(label)
     label.add_argument("--estimate", action="store_true", help="print requests, tokens and cost, and ask nothing")
-    label.add_argument("--input-price", type=float, default=0.0, help="per million prompt tokens")
-    label.add_argument("--output-price", type=float, default=0.0, help="per million answer tokens")
+    add_prices(label)
     label.set_defaults(run=run_label)
     data_inspection.add_steps(steps)
     data_exchange.add_steps(steps)
@@ -229,11 +229,4 @@ def _print_estimate(args: argparse.Namespace, labeller: Labeller, remarks: list[
     if not isinstance(labeller, LlmLabeller):
         print(f"{labeller.version} works offline: {len(remarks)} remarks, no requests, no cost")
         return
-    estimate = labeller.estimate(remarks)
-    print(f"requests            {estimate.requests - estimate.cached} ({estimate.cached} of {estimate.requests} are answered already)")  # fmt: skip
-    print(f"prompt tokens       about {estimate.prompt_tokens:,} (characters / 4)")
-    print(f"answer tokens       about {estimate.completion_tokens:,}")
-    if args.input_price or args.output_price:
-        print(f"cost                about {estimate.cost(args.input_price, args.output_price):,.2f}")
-    else:
-        print("cost                unknown: give --input-price and --output-price per million tokens")
+    print_estimate(args, labeller.estimate(remarks))

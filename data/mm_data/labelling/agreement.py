@@ -53,10 +53,12 @@ def cohen_kappa(confusion: Counter[tuple[str, str]]) -> float | None:
     total = sum(confusion.values())
     if not total:
         return None
-    observed = sum(confusion[label, label] for label in LABELS) / total
-    first = Counter({label: sum(confusion[label, other] for other in LABELS) for label in LABELS})
-    second = Counter({label: sum(confusion[other, label] for other in LABELS) for label in LABELS})
-    expected = sum(first[label] * second[label] for label in LABELS) / total**2
+    observed = sum(count for (a, b), count in confusion.items() if a == b) / total
+    first, second = Counter[str](), Counter[str]()
+    for (a, b), count in confusion.items():
+        first[a] += count
+        second[b] += count
+    expected = sum(first[label] * second[label] for label in first) / total**2
     return None if expected == 1.0 else (observed - expected) / (1.0 - expected)
 
 

@@ -1,0 +1,137 @@
+"""A test set with what several systems answered: the one file that tables, judges and human raters read.
+
+``answers.jsonl`` has a line per test item::
+
+    {"item_id": "...", "cluster": "take", "category": "Basketball", "truth": {"text": "..."},
+     "answers": {"ours": {"text": "..."}, "shuffled": {"text": "..."}},
+     "clips": {"exo": {"video": "path.mp4", "start": 3.0, "stop": 7.0}}, "synthetic": false}
+
+Truth and answers are texts and, where a task has them, ``score`` (a number), ``label`` (class), ``verdict`` (such as "standard"),
+``actions`` (list) and, for answers, ``ranking`` (class to score). What could not be read from an answer is null.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mm_data.files import write_atomically
+from mm_data.jsonl import read_records
+
+FILE = "answers.jsonl"
+OURS = "ours"
+"""The system that a run is about; the others in its file are baselines."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a system, or the truth, says about one item."""
+
+    text: str = ""
+    score: float | None = None
+    label: str | None = None
+    verdict: str | None = None
+    actions: list[str] | None = None
+    ranking: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A stretch of a video, in seconds."""
+
+    video: str
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True)
+class TestItem:
+    """One item of a test set.
+
+    Attributes:
+        item_id: Unique in its set.
+        cluster: What items share that are not independent: the take, or the video.
+        category: Activity or action class.
+        truth: What experts said.
+        answers: System to its answer.
+        clips: View to its video.
+        synthetic: Whether the item is made up.
+    """
+
+    __test__ = False  # no tests, whatever pytest thinks of the name
+
+    item_id: str
+    cluster: str
+    category: str
+    truth: Answer
+    answers: dict[str, Answer] = field(default_factory=dict)
+    clips: dict[str, ClipFile] = field(default_factory=dict)
+    synthetic: bool = False
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "TestItem":
+        """From one line of the file."""
+        return cls(
+            **{
+                **record,
+                "truth": Answer(**record["truth"]),
+                "answers": {name: Answer(**answer) for name, answer in record.get("answers", {}).items()},
+                "clips": {view: ClipFile(**clip) for view, clip in record.get("clips", {}).items()},
+            }
+        )
+
+
+def write_answers(folder: Path, items: Sequence[TestItem]) -> None:
+    """Writes ``answers.jsonl``; fields that a task does not have are left out."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: told(entry) for name, entry in value.items() if entry is not None}
+        return value
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / FILE, "".join(json.dumps(told(asdict(item))) + "\n" for item in items))
+
+
+def read_answers(folder: Path) -> list[TestItem]:
+    """Reads ``answers.jsonl``.
+
+    Raises:
+        FileNotFoundError: The folder has none.
+        ValueError: A line cannot be read, or an item occurs twice.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is not there. `mm-coach evaluate` and `mm-coach zero-shot` write it; folders evaluated by earlier versions have to be evaluated again."
+        )
+    records, torn = read_records(path)
+    if torn:
+        raise ValueError(f"{path}: {torn} lines are not JSON.")
+    items: list[TestItem] = []
+    for number, record in enumerate(records, start=1):
+        try:
+            items.append(TestItem.from_record(record))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}, line {number}: {error}. Fields: item_id, cluster, category, truth, answers.") from error  # fmt: skip
+    seen: set[str] = set()
+    for item in items:
+        if item.item_id in seen:
+            raise ValueError(f"{path}: item {item.item_id!r} occurs twice.")
+        seen.add(item.item_id)
+    if not items:
+        raise ValueError(f"{path} has no items.")
+    return items
+
+
+def texts_of(items: Sequence[TestItem], system: str) -> list[str]:
+    """One system's texts.
+
+    Raises:
+        ValueError: The system did not answer an item.
+    """
+    if lacking := [item.item_id for item in items if system not in item.answers]:
+        known = ", ".join(items[0].answers)
+        raise ValueError(f"{system!r} did not answer {lacking[0]!r} ({len(lacking)} of {len(items)}); systems there: {known}.")  # fmt: skip
+    return [item.answers[system].text for item in items]

@@ -1,0 +1,47 @@
+"""Commands that score what systems answered, and their flags."""
+
+import argparse
+from pathlib import Path
+
+from mm_adapter.cli.endpoints import add_endpoint
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Adds them."""
+    _add_judge(commands)
+
+
+def _add_judge(commands: argparse._SubParsersAction) -> None:
+    steps = commands.add_parser("judge", help="a language model as judge: GPT-M, GPT-Q, Coach-Score, preference")
+    steps = steps.add_subparsers(metavar="STEP", required=True)
+    run = steps.add_parser("run", help="ask a judge about a run's texts; resumes, and repeats no finished call")
+    run.add_argument("run_folder", metavar="RUN", type=Path, help="folder with answers.jsonl")
+    run.add_argument("out", type=Path, help="folder of answers, judgements and report")
+    run.add_argument(
+        "--protocol",
+        choices=("details", "counts", "coach-score", "preference"),
+        default="details",
+        help="details: a verdict with a quote per detail; counts: TechCoach's three counts",
+    )
+    run.add_argument("--systems", nargs="+", default=["ours"], help="of the run; `truth` for the reference texts")
+    run.add_argument("--against", help="preference: the system that the others are compared with")
+    run.add_argument("--repeats", type=int, default=3, help="independent answers per item")
+    run.add_argument("--no-precision", action="store_true", help="do not count the details that texts state themselves")
+    run.add_argument("--max-items", type=int, help="an evenly spaced subset of the items")
+    add_endpoint(run)
+    run.set_defaults(run="mm_adapter.cli.judge:run_judge")
+
+    report = steps.add_parser("report", help="scores of finished judgements; asks nothing")
+    report.add_argument("run_folder", metavar="RUN", type=Path)
+    report.add_argument("out", type=Path, help="folder of `judge run`")
+    report.set_defaults(run="mm_adapter.cli.judge:run_report")
+
+    audit = steps.add_parser("audit", help="a page with detail, quote, verdict and raw reply, and a sheet for people")
+    audit.add_argument("run_folder", metavar="RUN", type=Path)
+    audit.add_argument("out", type=Path, help="folder of `judge run`")
+    audit.set_defaults(run="mm_adapter.cli.judge:run_audit")
+
+    calibrate = steps.add_parser("calibrate", help="agreement of the judge with people who filled in the sheet")
+    calibrate.add_argument("out", type=Path, help="folder of `judge run`")
+    calibrate.add_argument("sheet", type=Path, help="filled-in labels.csv")
+    calibrate.set_defaults(run="mm_adapter.cli.judge:run_calibrate")
