@@ -22,7 +22,8 @@ from mm_adapter.joints import JointStore
 from mm_adapter.processing import CoachProcessor
 from mm_data.expertaf_task import Conversation, commentary_prompt, training_conversation
 from mm_data.tuple_store import clips_of
-from mm_eval.expertaf_table import TableRow, expertaf_table
+from mm_eval.expertaf.table import System, comparison_table
+from mm_eval.tables import to_markdown
 from mm_tokenizers.coordinates import poses_to_text, text_to_poses
 
 # --- what a clip looks like ------------------------------------------------------------------------------------------
@@ -220,7 +221,10 @@ def test_one_command_trains_scores_and_writes_the_table(
 
 def test_values_that_are_missing_or_failed_are_marked() -> None:
     def metric(value: float, failed: int = 0) -> dict:
-        return {"value": value, "interval": [value, value], "n": 3, "n_failed": failed}
+        return {
+            "value": value, "per_item": None, "n": 3, "n_failed": failed, "scale": "", "signature": "s",
+            "interval": [value, value], "aggregate": "mean", "rows": None,
+        }  # fmt: skip
 
     tables = {
         "commentary": {"ours": {"rouge_l": metric(0.5)}},
@@ -231,8 +235,8 @@ def test_values_that_are_missing_or_failed_are_marked() -> None:
         "synthetic_data": False, "items": 3, "takes": 2, "gallery": "all expert clips", "tables": tables,
         "chance": {"recall@5": 0.1}, "summary": {"retrieval/gallery_size": 50.0},
     }  # fmt: skip
-    text = expertaf_table([TableRow("mine", result, "1 min", "a note")], ["ExpertAF"])
-    assert "| mine [1] | 50.0 (50.0–50.0) | 25.0 (25.0–25.0) | – | 1 min |" in text and "[1] a note" in text
+    text = to_markdown(comparison_table([System("mine", result, "1 min", "a note")], ["ExpertAF"]))
+    assert "| mine [1] | 50.0 (50.0–50.0) | 25.0 (25.0–25.0) | –, 3 failed | 1 min |" in text and "[1] a note" in text
     assert "| ExpertAF | 44.9 | 49.6 | 54.6 | 19.1 | 158 | 135 |" in text
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from mm_data.files import write_atomically
 from mm_data.jsonl import read_records
 
-FILE = "answers.jsonl"
+FILE, TRAINING = "answers.jsonl", "training.jsonl"
 OURS = "ours"
 """The system that a run is about; the others in its file are baselines."""
 
@@ -56,6 +56,7 @@ class TestItem:
         truth: What experts said.
         answers: System to its answer.
         clips: View to its video.
+        nearest: Kind of similarity to the training item that is nearest by it.
         synthetic: Whether the item is made up.
     """
 
@@ -67,6 +68,7 @@ class TestItem:
     truth: Answer
     answers: dict[str, Answer] = field(default_factory=dict)
     clips: dict[str, ClipFile] = field(default_factory=dict)
+    nearest: dict[str, str] = field(default_factory=dict)
     synthetic: bool = False
 
     @classmethod
@@ -82,8 +84,8 @@ class TestItem:
         )
 
 
-def write_answers(folder: Path, items: Sequence[TestItem]) -> None:
-    """Writes ``answers.jsonl``; fields that a task does not have are left out."""
+def write_answers(folder: Path, items: Sequence[TestItem], name: str = FILE) -> None:
+    """Writes ``answers.jsonl``, or training items under another name; fields that a task does not have are left out."""
 
     def told(value: Any) -> Any:
         if isinstance(value, dict):
@@ -91,17 +93,17 @@ def write_answers(folder: Path, items: Sequence[TestItem]) -> None:
         return value
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / FILE, "".join(json.dumps(told(asdict(item))) + "\n" for item in items))
+    write_atomically(folder / name, "".join(json.dumps(told(asdict(item))) + "\n" for item in items))
 
 
-def read_answers(folder: Path) -> list[TestItem]:
-    """Reads ``answers.jsonl``.
+def read_answers(folder: Path, name: str = FILE) -> list[TestItem]:
+    """Reads ``answers.jsonl``, or training items under another name.
 
     Raises:
         FileNotFoundError: The folder has none.
         ValueError: A line cannot be read, or an item occurs twice.
     """
-    path = folder / FILE
+    path = folder / name
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is not there. `mm-coach evaluate` and `mm-coach zero-shot` write it; folders evaluated by earlier versions have to be evaluated again."
@@ -114,7 +116,9 @@ def read_answers(folder: Path) -> list[TestItem]:
         try:
             items.append(TestItem.from_record(record))
         except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path}, line {number}: {error}. Fields: item_id, cluster, category, truth, answers.") from error  # fmt: skip
+            raise ValueError(
+                f"{path}, line {number}: {error}. Fields: item_id, cluster, category, truth, answers."
+            ) from error
     seen: set[str] = set()
     for item in items:
         if item.item_id in seen:

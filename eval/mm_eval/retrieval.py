@@ -35,7 +35,7 @@ def chance_recall(sizes: np.ndarray, k: int) -> float:
 
 
 def retrieval_metrics(
-    found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10)
+    found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10, 50)
 ) -> dict[str, Metric]:
     """Recall at k, median and mean rank, with intervals over takes; the signature tells the gallery's size and chance."""
     sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean|chance of the mean rank:{(sizes + 1).mean() / 2:g}"

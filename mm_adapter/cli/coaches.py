@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli.flags import add_encoder, add_gallery, add_sampling, add_test_set, add_vllm
+from mm_adapter.cli.flags import add_bert, add_encoder, add_gallery, add_sampling, add_test_set, add_vllm
 
 _PREDICTIONS = "folder with one .jsonl per function"
 
@@ -83,6 +83,7 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     score.add_argument(
         "--privileged", action="store_true", help="show the expert's clip or remark too (ExpertAF's full-sup)"
     )
+    add_bert(score)
     score.set_defaults(run="mm_adapter.cli.evaluation:run_evaluate")
 
     generate = commands.add_parser(

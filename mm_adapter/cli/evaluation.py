@@ -3,16 +3,26 @@
 import argparse
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.cli.console import stage_progress
-from mm_adapter.cli.test_set import NEAREST_NEIGHBOUR, TestSet, coach_predictions, neighbour_predictions, score
+from mm_adapter.cli.test_set import (
+    NEAREST_NEIGHBOUR,
+    Evaluation,
+    TestSet,
+    coach_predictions,
+    neighbour_predictions,
+    score,
+)
 from mm_adapter.contrastive import CONFIG as MATCHER_CONFIG
 from mm_data.files import write_atomically
+from mm_eval.answers import write_answers
 from mm_eval.report import write_report
+from mm_eval.text import BertModel
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -32,12 +42,31 @@ def run_evaluate(args: argparse.Namespace) -> None:
     if predicted is None:
         print("this process is done; others still have tuples")
         return None
-    result, examples = score(test, predicted)
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(args.out / "examples.json", json.dumps(examples))
-    result |= {"coach": str(args.coach), "tuples": str(args.tuples)}
-    write_atomically(result_path, json.dumps(result, indent=1))
+    write_evaluation(args.out, score(test, predicted, bert_model(args)), coach=str(args.coach), tuples=str(args.tuples))
+    return None
+
+
+def write_evaluation(out: Path, evaluation: Evaluation, **about: str) -> None:
+    """Answers, examples and, last, metrics; prints the summary."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_answers(out, evaluation.items)
+    write_atomically(out / "examples.json", json.dumps(evaluation.examples))
+    result = evaluation.result | about
+    write_atomically(out / "metrics.json", json.dumps(result, indent=1))
     _print_summary(result)
+
+
+def bert_model(args: argparse.Namespace) -> BertModel | None:
+    """Weights of BERTScore that the flags name.
+
+    Raises:
+        ValueError: No layer beside the weights.
+    """
+    if args.bert_model is None:
+        return None
+    if args.bert_layer is None:
+        raise ValueError("--bert-model needs --bert-layer: 40 for deberta-xlarge-mnli, 18 for deberta-xlarge.")
+    return BertModel(args.bert_model, args.bert_layer, args.bert_baseline)
 
 
 def _print_summary(result: dict[str, Any]) -> None:

@@ -4,11 +4,30 @@ import argparse
 from pathlib import Path
 
 from mm_adapter.cli.endpoints import add_endpoint
+from mm_adapter.cli.flags import add_bert
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds them."""
+    _add_eval(commands)
     _add_judge(commands)
+
+
+def _add_eval(commands: argparse._SubParsersAction) -> None:
+    score = commands.add_parser(
+        "eval",
+        help="evaluated runs in one table with baselines and intervals; `eval diff A B` compares two item by item",
+        description="mm-coach eval RUN... puts runs into one table; mm-coach eval diff A B compares two, item by item.",
+    )
+    score.add_argument(
+        "runs", nargs="+", metavar="RUN", help="folder with answers.jsonl, or NAME=FOLDER; `diff` before two of them"
+    )
+    score.add_argument("--suite", choices=("expertaf", "desccoach", "nae", "cot-afa"), default="expertaf")
+    score.add_argument("--out", type=Path, help="folder for table.md, .tex, .csv and .html, or diff.md")
+    score.add_argument("--by", help="diff: the metric by which items are listed; by default the first that has items")
+    score.add_argument("--show", type=int, default=5, help="diff: wins and losses shown")
+    add_bert(score)
+    score.set_defaults(run="mm_adapter.cli.comparison:run_eval")
 
 
 def _add_judge(commands: argparse._SubParsersAction) -> None:

@@ -33,6 +33,13 @@ def add_test_set(parser: argparse.ArgumentParser, coach: str, out: str) -> None:
     parser.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
 
 
+def add_bert(parser: argparse.ArgumentParser) -> None:
+    """Weights of BERTScore."""
+    parser.add_argument("--bert-model", type=Path, help="folder of weights for BERTScore, such as deberta-xlarge-mnli")
+    parser.add_argument("--bert-layer", type=int, help="of which states are compared: 40, for deberta-xlarge 18")
+    parser.add_argument("--bert-baseline", type=Path, help="bert-score's file of baselines, to rescale by")
+
+
 def add_vllm(parser: argparse.ArgumentParser) -> None:
     """Flags that are handed on to vLLM."""
     parser.add_argument(

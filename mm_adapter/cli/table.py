@@ -18,7 +18,8 @@ from mm_adapter.cli import main as mm_coach
 from mm_adapter.cli.checkpoints import tensor_sizes
 from mm_adapter.manifest import is_complete
 from mm_data.files import write_atomically
-from mm_eval.expertaf_table import TableRow, expertaf_table
+from mm_eval.expertaf.table import System, comparison_table
+from mm_eval.tables import RENDERERS, to_markdown
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 if not RECIPES.is_dir():  # installed from a wheel
@@ -77,7 +78,7 @@ class TableRun:
     def __init__(self, args: argparse.Namespace, base: dict[str, Any]) -> None:
         self.args, self.base = args, base
 
-    def row(self, variant: Variant) -> TableRow:
+    def row(self, variant: Variant) -> System:
         """Trains and evaluates a row, or reads what is there."""
         folder = self.args.out / variant.folder
         try:
@@ -93,10 +94,10 @@ class TableRun:
                 seconds, parameters = seconds + more, parameters + others
             evaluated = self._evaluate(folder / "evaluation", coach, options)
         except NotRun as reason:
-            return TableRow(variant.row, None, "", f"not run: {reason}")
+            return System(variant.row, None, note=f"not run: {reason}")
         result = json.loads((folder / "evaluation" / "metrics.json").read_text())
         trained = f"{seconds / 60:.1f} min, {parameters / 1e6:.1f} M parameters; " if seconds else ""
-        return TableRow(variant.row, result, f"{trained}evaluation {evaluated / 60:.1f} min", variant.note)
+        return System(variant.row, result, f"{trained}evaluation {evaluated / 60:.1f} min", variant.note)
 
     def _train(self, variant: Variant, folder: Path, flags: str) -> tuple[Path, float, int]:
         inputs: dict[str, Any] = {}
@@ -163,7 +164,7 @@ def _parameters(folder: Path) -> int:
 
 
 def run_expertaf(args: argparse.Namespace) -> int:
-    """Runs the rows and writes ``table.md`` and ``table.json`` after each of them; exit status 1 if a row is missing."""
+    """Runs the rows and writes ``table.md`` (.tex, .csv, .html) and ``table.json`` after each of them; exit status 1 if a row is missing."""
     base: dict[str, Any] = yaml.safe_load(args.config.read_text())
     for change in args.set:
         key, _, value = change.partition("=")
@@ -177,9 +178,11 @@ def run_expertaf(args: argparse.Namespace) -> int:
     for number, variant in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {variant.row}", file=sys.stderr)
         rows.append(run.row(variant))
-        text = expertaf_table(rows, [v.published for v in chosen if v.published])
+        table = comparison_table(rows, [v.published for v in chosen if v.published])
+        text = to_markdown(table)
         args.out.mkdir(parents=True, exist_ok=True)
-        write_atomically(args.out / "table.md", text)
+        for ending, render in RENDERERS.items():
+            write_atomically(args.out / f"table.{ending}", render(table))
         write_atomically(args.out / "table.json", json.dumps([vars(row) for row in rows], indent=1))
     Console(width=200).print(Markdown(text))
     return int(any(row.result is None for row in rows))

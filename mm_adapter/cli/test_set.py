@@ -28,8 +28,9 @@ from mm_data.hashing import sha256_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
 from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
-from mm_eval.examples import collect_examples
-from mm_eval.expertaf import Inputs, evaluate
+from mm_eval.answers import TestItem
+from mm_eval.expertaf import Inputs, collect_examples, evaluate
+from mm_eval.text import BertModel
 from mm_tokenizers import PoseTokenizer
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -88,11 +89,19 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Records of `predict`, the tokenizer that decodes their codes (None for joints), and the type of the weights."""
+    """What a system answered.
+
+    Attributes:
+        records: Of `predict`.
+        pose_tokenizer: Decodes their codes; None for joints.
+        dtype: Of the weights.
+        shows_poses: Whether the system generates poses at all.
+    """
 
     records: list[dict[str, Any]]
     pose_tokenizer: PoseTokenizer | None = None
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype | None = torch.float32
+    shows_poses: bool = True
 
 
 def coach_predictions(
@@ -186,8 +195,17 @@ def neighbour_predictions(test: TestSet, coach: Path) -> Predicted:
     return Predicted(predict_by_neighbours(space, test.tuples, pools, positives, test.training, test.joints))
 
 
-def score(test: TestSet, predicted: Predicted) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """All tables and a dozen examples, JSON-ready."""
+@dataclass(frozen=True)
+class Evaluation:
+    """A scored test set: ``metrics.json``, a dozen examples, and the items with every system's commentary."""
+
+    result: dict[str, Any]
+    examples: list[dict[str, Any]]
+    items: list[TestItem]
+
+
+def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) -> Evaluation:
+    """Scores a system's answers together with its baselines; ``bert`` are weights of BERTScore."""
     manifest = read_manifest(test.folder)
     source = Path(manifest["request"]["source"])
     tokenizer = predicted.pose_tokenizer
@@ -198,7 +216,9 @@ def score(test: TestSet, predicted: Predicted) -> tuple[dict[str, Any], list[dic
     inputs = Inputs(
         tuples=test.tuples,
         predictions=predicted.records,
-        generated=[_joints(record, tokenizer, test.codes.frames) for record in predicted.records],
+        generated=[_joints(record, tokenizer, test.codes.frames) for record in predicted.records]
+        if predicted.shows_poses
+        else None,
         reconstructed=[decode_codes(tokenizer, test.codes[t.expert.clip_id]) for t in test.tuples]
         if tokenizer
         else None,
@@ -206,8 +226,9 @@ def score(test: TestSet, predicted: Predicted) -> tuple[dict[str, Any], list[dic
         poses=poses,
         video=video,
         truth=MiniatureTruth(source) if (source / SIDECAR).is_file() else None,
+        videos=source,
     )
-    result = evaluate(inputs)
+    result, items = evaluate(inputs, bert)
     seen = {t.learner.participant for t in test.training} | {t.expert.participant for t in test.training}
     result |= {
         "synthetic_data": bool(manifest["synthetic"]),
@@ -216,7 +237,7 @@ def score(test: TestSet, predicted: Predicted) -> tuple[dict[str, Any], list[dic
         "gallery": "expert clips of the same activity" if test.gallery.within_activity else "all expert clips",
         "dtype": str(predicted.dtype),
     }
-    return result, collect_examples(inputs, test.clips, source)
+    return Evaluation(result, collect_examples(inputs, test.clips, source), items)
 
 
 def _joints(record: dict[str, Any], tokenizer: PoseTokenizer | None, frames: int) -> np.ndarray | None:

@@ -14,26 +14,10 @@ from PIL import Image
 from mm_data.files import write_atomically
 from mm_data.skeleton import BONES
 from mm_data.video import VideoError, middle_times, read_frames
+from mm_eval.expertaf.table import detail_tables
+from mm_eval.tables import to_html
 
 _THUMBNAILS = 5
-_HEADINGS = {
-    "error_named": "names the error ↑",
-    "bleu4": "BLEU-4 ↑",
-    "meteor": "METEOR ↑",
-    "rouge_l": "ROUGE-L ↑",
-    "cider": "CIDEr ↑",
-    "recall@1": "R@1 ↑",
-    "recall@5": "R@5 ↑",
-    "recall@10": "R@10 ↑",
-    "median_rank": "median rank ↓",
-    "pa_mpjpe": "PA-MPJPE mm ↓",
-}
-_TITLES = {
-    "commentary": "Commentary",
-    "retrieval": "Expert retrieval",
-    "pose": "Corrected pose",
-    "commentary_release": "Commentary by ExpertAF's released scorer (for comparison with its Table 1 alone)",
-}
 
 
 def write_report(
@@ -67,7 +51,7 @@ def write_report(
         banner=_banner(evaluation),
         headline=_headline(evaluation["summary"]),
         curves="".join(curves),
-        tables="".join(_table(name, evaluation) for name in _TITLES if name in evaluation["tables"]),
+        tables="".join(to_html(table) for table in detail_tables(evaluation)),
         notes="".join(f"<p class='note'>{html.escape(note)}</p>" for note in evaluation["notes"]),
         examples="".join(_card(index, example) for index, example in enumerate(examples)),
         data=json.dumps({"bones": BONES, "poses": [e["poses"] for e in examples]}).replace("</", "<\\/"),
@@ -100,54 +84,28 @@ def _headline(summary: dict[str, Any]) -> str:
         tiles.append(
             tile("Names the learner's error", f"{summary['commentary/error_named']:.0%}", f"of clips; the same texts shuffled: {summary['commentary/error_named_shuffled']:.0%}")
         )  # fmt: skip
-    tiles.append(
-        tile(
-            "Finds the expert clip in five tries",
-            f"{summary['retrieval/recall@5_within_activity']:.0%}",
-            f"among {summary['retrieval/gallery_size']:.0f} of the same activity; chance: {summary['retrieval/chance@5_within_activity']:.0%}",
+    if "retrieval/median_rank" in summary:
+        tiles.append(
+            tile(
+                "Finds the expert clip in five tries",
+                f"{summary['retrieval/recall@5_within_activity']:.0%}",
+                f"among {summary['retrieval/gallery_size']:.0f} of the same activity; chance: {summary['retrieval/chance@5_within_activity']:.0%}",
+            )
         )
-    )
-    tiles.append(
-        tile(
-            "Corrected pose is off by",
-            _millimetres(summary["pose/pa_mpjpe_mm"]),
-            f"random expert {summary['pose/pa_mpjpe_random_expert_mm']:.0f}, mean pose {summary['pose/pa_mpjpe_mean_pose_mm']:.0f}, "
-            f"tokenizer's floor {_millimetres(summary['pose/pa_mpjpe_tokenizer_floor_mm'])}",
+    if "pose/pa_mpjpe_mm" in summary:
+        tiles.append(
+            tile(
+                "Corrected pose is off by",
+                _millimetres(summary["pose/pa_mpjpe_mm"]),
+                f"random expert {summary['pose/pa_mpjpe_random_expert_mm']:.0f}, mean pose {summary['pose/pa_mpjpe_mean_pose_mm']:.0f}, "
+                f"tokenizer's floor {_millimetres(summary['pose/pa_mpjpe_tokenizer_floor_mm'])}",
+            )
         )
-    )
     return "".join(tiles)
 
 
 def _millimetres(value: float | None) -> str:
     return "no pose" if value is None else f"{value:.0f} mm"
-
-
-def _table(name: str, evaluation: dict[str, Any]) -> str:
-    rows = evaluation["tables"][name]
-    metrics = list(rows["ours"])
-    head = "".join(f"<th>{html.escape(str(_HEADINGS.get(m, m)))}</th>" for m in metrics)
-    body = ""
-    for row, values in rows.items():
-        cells = "".join(f"<td>{_cell(values.get(m))}</td>" for m in metrics)
-        body += f"<tr class='{'ours' if row == 'ours' else ''}'><th>{html.escape(row)}</th>{cells}</tr>"
-    if name == "retrieval":
-        chance = evaluation["chance"]
-        cells = "".join(
-            f"<td>{chance[m]:.3f}</td>" if m in chance else f"<td>{evaluation['summary']['retrieval/median_rank_chance']:.1f}</td>" for m in metrics
-        )  # fmt: skip
-        body += f"<tr><th>chance</th>{cells}</tr>"
-    return f"<h2>{_TITLES[name]}</h2><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(metric: dict[str, Any] | None) -> str:
-    if metric is None:
-        return "–"
-    digits = 1 if metric["scale"] in ("mm", "rank") else 3
-    text = f"{metric['value']:.{digits}f}"
-    if metric["interval"]:
-        low, high = metric["interval"]
-        text += f"<span class='interval'>{low:.{digits}f}–{high:.{digits}f}</span>"
-    return f"<span title='{html.escape(metric['signature'])}'>{text}</span>"
 
 
 def _curve(title: str, folder: Path) -> str:

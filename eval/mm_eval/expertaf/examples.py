@@ -6,13 +6,18 @@ from typing import Any
 import numpy as np
 
 from mm_data.records import FPS, Clip
-from mm_eval.expertaf import Inputs
+from mm_eval.expertaf.inputs import Inputs
 from mm_eval.pose import sequence_error
 from mm_eval.retrieval import ranks
 
 
 def collect_examples(inputs: Inputs, clips: dict[str, Clip], videos: Path, count: int = 12) -> list[dict[str, Any]]:
-    """Evenly spaced test items over distinct learner takes, JSON-ready. They are not chosen by score."""
+    """Evenly spaced test items over distinct learner takes, JSON-ready. They are not chosen by score.
+
+    A system that ranks nothing or generates no poses has nothing to show beside its commentary, and no examples.
+    """
+    if not inputs.ranked or inputs.generated is None:
+        return []
     first_of_take = list({t.learner.take_uid: i for i, t in reversed(list(enumerate(inputs.tuples)))}.values())
     first_of_take.sort()
     chosen = [
@@ -24,6 +29,7 @@ def collect_examples(inputs: Inputs, clips: dict[str, Clip], videos: Path, count
 
 def _example(inputs: Inputs, index: int, clips: dict[str, Clip], videos: Path) -> dict[str, Any]:
     t, prediction = inputs.tuples[index], inputs.predictions[index]
+    assert inputs.generated is not None
     gallery = list(prediction["pmi"])
     scores = np.array([[prediction["pmi"][clip] for clip in gallery]])
     retrieved = gallery[int(scores.argmax())]

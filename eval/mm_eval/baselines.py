@@ -1,0 +1,76 @@
+"""Answers that need no model, beside which every score stands."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mm_eval.answers import OURS, Answer, TestItem
+
+SHUFFLED, SHUFFLED_WITHIN = "shuffled", "shuffled within category"
+CONSTANT, RANDOM = "constant per category", "random of the category"
+NEAREST = "{} nearest neighbour"
+
+
+def derangement(groups: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """A permutation that keeps items inside their group and moves every item whose group has more than one."""
+    order = np.arange(len(groups))
+    for group in dict.fromkeys(groups):
+        members = rng.permutation([i for i, g in enumerate(groups) if g == group])
+        order[members] = np.roll(members, 1)
+    return order
+
+
+def with_baselines(items: Sequence[TestItem], training: Sequence[TestItem], seed: int = 0) -> list[TestItem]:
+    """The items with what baselines answer.
+
+    Shuffled rows give our answers to other items; constant gives the commonest text, label and verdict of the category's training items
+    and the mean of their scores; random gives one of them; a nearest neighbour gives that of the training item that ``nearest`` names.
+
+    Args:
+        items: Test items with our answers.
+        training: Training items with their truths.
+        seed: Of shuffling and drawing.
+
+    Raises:
+        ValueError: A category has no training item, or a nearest item is none.
+    """
+    rng = np.random.default_rng(seed)
+    categories = [item.category for item in items]
+    pools: dict[str, list[TestItem]] = {}
+    for item in training:
+        pools.setdefault(item.category, []).append(item)
+    if missing := sorted(set(categories) - set(pools)):
+        raise ValueError(f"No training item is of category {missing[0]!r} ({len(missing)} categories have none); the constant and random rows need one.")  # fmt: skip
+    constants = {category: _commonest([item.truth for item in pools[category]]) for category in set(categories)}
+    by_id = {item.item_id: item for item in training}
+    shuffled, within = rng.permutation(len(items)), derangement(categories, rng)
+    found = []
+    for index, item in enumerate(items):
+        pool = pools[item.category]
+        answers = {
+            SHUFFLED: items[shuffled[index]].answers[OURS],
+            SHUFFLED_WITHIN: items[within[index]].answers[OURS],
+            CONSTANT: constants[item.category],
+            RANDOM: pool[rng.integers(len(pool))].truth,
+        }
+        for kind, nearest in item.nearest.items():
+            if nearest not in by_id:
+                raise ValueError(f"Item {item.item_id!r}: its {kind} neighbour {nearest!r} is no training item.")
+            answers[NEAREST.format(kind)] = by_id[nearest].truth
+        found.append(replace(item, answers=item.answers | answers))
+    return found
+
+
+def _commonest(truths: Sequence[Answer]) -> Answer:
+    scores = [truth.score for truth in truths if truth.score is not None]
+    actions = Counter(tuple(truth.actions) for truth in truths if truth.actions is not None)
+    labels, verdicts = (Counter(v for v in values if v is not None) for values in ([t.label for t in truths], [t.verdict for t in truths]))  # fmt: skip
+    return Answer(
+        text=Counter(truth.text for truth in truths).most_common(1)[0][0],
+        score=float(np.mean(scores)) if scores else None,
+        label=labels.most_common(1)[0][0] if labels else None,
+        verdict=verdicts.most_common(1)[0][0] if verdicts else None,
+        actions=list(actions.most_common(1)[0][0]) if actions else None,
+    )

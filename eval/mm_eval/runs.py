@@ -1,0 +1,230 @@
+"""Finished runs read back, put into one table and compared item by item."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mm_data.files import write_atomically
+from mm_data.hashing import sha256_of
+from mm_eval.answers import FILE, OURS, TRAINING, TestItem, read_answers
+from mm_eval.baselines import with_baselines
+from mm_eval.comparison import Comparison, ItemTests, compare, holm, item_tests
+from mm_eval.expertaf.table import COLUMNS as EXPERTAF_COLUMNS
+from mm_eval.expertaf.table import System, comparison_table, records_of
+from mm_eval.metric import Metric
+from mm_eval.suites import SUITES, TABLE, evaluate_answers
+from mm_eval.tables import Column, Row, ScoreTable, cells_of
+from mm_eval.text import BertModel
+
+EXPERTAF = "expertaf"
+NAMES = (EXPERTAF, *SUITES)
+METRICS = "metrics.json"
+Tables = dict[str, dict[str, dict[str, Metric]]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One evaluated system.
+
+    Attributes:
+        name: Of its row.
+        items: Test items with every system's answers.
+        tables: Table to row to metric.
+        result: ``metrics.json``.
+        notes: What could not be computed.
+    """
+
+    name: str
+    items: list[TestItem]
+    tables: Tables
+    result: dict[str, Any]
+    notes: list[str]
+
+    @property
+    def clusters(self) -> list[str]:
+        """Of the items."""
+        return [item.cluster for item in self.items]
+
+    def metric(self, column: Column) -> Metric | None:
+        """Ours in one column."""
+        return self.tables.get(column.table, {}).get(OURS, {}).get(column.metric)
+
+
+def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
+    """Reads ``FOLDER`` or ``NAME=FOLDER``; for tasks other than expertaf it is scored, unless it has been.
+
+    Raises:
+        FileNotFoundError: The folder lacks answers or, for expertaf, metrics.
+        ValueError: Its answers cannot be read.
+    """
+    name, _, path = argument.rpartition("=")
+    folder = Path(path)
+    items = read_answers(folder)
+    if suite == EXPERTAF:
+        if not (folder / METRICS).is_file():
+            raise FileNotFoundError(f"{folder / METRICS} is not there; run `mm-coach evaluate` first.")
+        result = json.loads((folder / METRICS).read_text())
+        tables = records_of(result)
+    else:
+        result = _scored(folder, items, suite, bert)
+        tables = records_of(result)
+    judged = _judged(folder)
+    if judged:
+        tables["judge"] = judged
+    return Run(name or folder.name, items, tables, result, list(result["notes"]))
+
+
+def runs_table(runs: Sequence[Run], suite: str) -> ScoreTable:
+    """Runs on the same items, with the first one's baselines; below, whether each differs from the first.
+
+    Raises:
+        ValueError: The runs answered different items.
+    """
+    for run in runs[1:]:
+        check_same_items(runs[0], run)
+    columns = EXPERTAF_COLUMNS if suite == EXPERTAF else SUITES[suite].columns
+    notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
+    footnotes = [*_differences(runs, columns), *dict.fromkeys(notes)]
+    if suite == EXPERTAF:
+        systems = [System(run.name, run.result, judged=run.tables.get("judge", {}).get(OURS)) for run in runs]
+        return comparison_table(systems, footnotes=footnotes)
+    rows = [Row(run.name, cells_of(run.tables, dict.fromkeys(run.tables, OURS))) for run in runs]
+    baselines = [name for name in runs[0].tables[TABLE] if name != OURS]
+    rows += [Row(name, cells_of(runs[0].tables, dict.fromkeys(runs[0].tables, name)), True) for name in baselines]
+    items = runs[0].items
+    synthetic = "Synthetic data. " if any(item.synthetic for item in items) else ""
+    lead = f"{synthetic}{len(items)} test items of {len(set(runs[0].clusters))} takes."
+    wanted = SUITES[suite]
+    return ScoreTable(wanted.title, lead, wanted.columns, tuple(rows), tuple(footnotes), published=wanted.published)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two runs: paired by take, and by item as papers test."""
+
+    column: Column
+    first: Metric
+    second: Metric
+    paired: Comparison
+    adjusted: float
+    by_item: ItemTests | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One item that changed: ours of the second run minus ours of the first, and whether that is better."""
+
+    item: TestItem
+    change: float
+    better: bool
+    first: str
+    second: str
+
+
+def differences(first: Run, second: Run, suite: str) -> list[Difference]:
+    """Every metric that both have, p-values adjusted by Holm over them.
+
+    Raises:
+        ValueError: The runs answered different items, or have no metric in common.
+    """
+    check_same_items(first, second)
+    columns = EXPERTAF_COLUMNS if suite == EXPERTAF else SUITES[suite].columns
+    pairs = [(c, a, b) for c in columns if (a := first.metric(c)) and (b := second.metric(c)) and a.n and b.n]
+    if not pairs:
+        raise ValueError(f"{first.name} and {second.name} have no metric in common.")
+    compared = [compare(b, a, first.clusters) for _, a, b in pairs]
+    adjusted = holm([c.p_value for c in compared])
+    return [
+        Difference(column, a, b, paired, p, _item_tests(a, b))
+        for (column, a, b), paired, p in zip(pairs, compared, adjusted, strict=True)
+    ]
+
+
+def changes(first: Run, second: Run, column: Column) -> list[Change]:
+    """Items by how much one metric changed, largest gain first; failed ones left out.
+
+    Raises:
+        ValueError: The metric has no value per item, or a run lacks it.
+    """
+    a, b = first.metric(column), second.metric(column)
+    if a is None or b is None or a.per_item is None or b.per_item is None:
+        raise ValueError(f"{column.metric} has no value per item in both runs; choose another with --by.")
+    sign = -1.0 if column.higher is False else 1.0
+    second_texts = {item.item_id: item.answers[OURS].text for item in second.items}
+    found = [
+        Change(item, y - x, sign * (y - x) > 0, item.answers[OURS].text, second_texts[item.item_id])
+        for item, x, y in zip(first.items, a.per_item, b.per_item, strict=True)
+        if x == x and y == y and x != y
+    ]
+    return sorted(found, key=lambda change: -sign * change.change)
+
+
+def check_same_items(first: Run, second: Run) -> None:
+    """Both answered the same items in the same order.
+
+    Raises:
+        ValueError: They did not; names what differs.
+    """
+    mine, theirs = [item.item_id for item in first.items], [item.item_id for item in second.items]
+    if mine == theirs:
+        return
+    only = [*sorted(set(mine) - set(theirs)), *sorted(set(theirs) - set(mine))]
+    example = f"such as {only[0]!r}" if only else "in another order"
+    raise ValueError(f"{first.name} has {len(mine)} items and {second.name} {len(theirs)}; {len(only)} are only in one of them, {example}. Evaluate both on the same test set.")  # fmt: skip
+
+
+def _item_tests(a: Metric, b: Metric) -> ItemTests | None:
+    if a.per_item is None or b.per_item is None or a.aggregate != "mean":
+        return None
+    both = [(x, y) for x, y in zip(a.per_item, b.per_item, strict=True) if x == x and y == y]
+    if len(both) < 2 or all(x == y for x, y in both):
+        return None
+    x, y = zip(*both, strict=True)
+    return item_tests(y, x)
+
+
+def _differences(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
+    """What differs from the first run, p-values adjusted over all comparisons of the table."""
+    found: list[tuple[str, Column, Comparison]] = []
+    for run in runs[1:]:
+        for column in columns:
+            a, b = runs[0].metric(column), run.metric(column)
+            if a is not None and b is not None and a.n and b.n and a.aggregate == b.aggregate:
+                found.append((run.name, column, compare(b, a, run.clusters)))
+    if not found:
+        return []
+    lines = []
+    for (name, column, c), p in zip(found, holm([c.p_value for *_, c in found]), strict=True):
+        if p <= 0.05:
+            lines.append(f"{name} {c.difference * column.factor:+.{column.digits}f} {column.heading} (p = {p:.3g})")
+    said = "; ".join(lines) or "none"
+    return [f"Different from {runs[0].name} (swaps by take, Holm over {len(found)} comparisons, p ≤ 0.05): {said}."]
+
+
+def _judged(folder: Path) -> dict[str, dict[str, Metric]]:
+    """Metrics of the judges whose folders lie in the run's; those that withhold their headline are left out."""
+    found: dict[str, dict[str, Metric]] = {}
+    for path in sorted(folder.glob(f"judge*/{METRICS}")):
+        for system, scores in json.loads(path.read_text())["systems"].items():
+            if not scores["withheld"]:
+                metrics = {name: Metric.from_json(metric) for name, metric in scores["metrics"].items()}
+                found.setdefault(system, {}).update(metrics)
+    return found
+
+
+def _scored(folder: Path, items: list[TestItem], suite: str, bert: BertModel | None) -> dict[str, Any]:
+    """Metrics of a task's answers, kept beside them until the answers change."""
+    request = {"suite": suite, "answers": sha256_of(folder / FILE), "bert": str(bert)}
+    path = folder / METRICS
+    if path.is_file() and (kept := json.loads(path.read_text())).get("request") == request:
+        return kept
+    shown = with_baselines(items, read_answers(folder, TRAINING)) if (folder / TRAINING).is_file() else items
+    rows, notes = evaluate_answers(SUITES[suite], shown, bert)
+    if not (folder / TRAINING).is_file():
+        notes.append(f"no baselines beyond those in {FILE}: {folder / TRAINING} is not there")
+    tables = {TABLE: {name: {m: asdict(metric) for m, metric in row.items()} for name, row in rows.items()}}
+    result = {"request": request, "tables": tables, "notes": notes}
+    write_atomically(path, json.dumps(result, indent=1))
+    return result

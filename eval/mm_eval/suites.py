@@ -1,0 +1,200 @@
+"""The metrics of a task whose answers are texts, scores, classes and actions: DescCoach, NAE and CoT-AFA."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mm_eval.answers import Answer, TestItem, texts_of
+from mm_eval.classification import accuracy, top_k
+from mm_eval.metric import Metric, item_metric
+from mm_eval.narrative import narrative_map
+from mm_eval.scores import SPLIT, relative_l2, spearman_correlation
+from mm_eval.tables import Column
+from mm_eval.tables.published import COT_AFA, DESCCOACH, NAE, Published
+from mm_eval.text import BertModel, coco_suite, modern_suite
+
+TABLE = "answers"
+"""Name of a task's one table."""
+
+Row = dict[str, Metric]
+Scorer = Callable[[Sequence[TestItem], str, Row], Row]
+"""Items, system and its text metrics to further metrics."""
+
+
+@dataclass(frozen=True)
+class TaskSuite:
+    """What a task is scored by.
+
+    Attributes:
+        title: Of its table.
+        columns: Of its table.
+        scorers: Beside the text metrics.
+        published: The paper's rows.
+        bert: Whether BERTScore belongs to it.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    scorers: tuple[Scorer, ...]
+    published: Published
+    bert: bool = False
+
+
+def evaluate_answers(
+    suite: TaskSuite, items: Sequence[TestItem], bert: BertModel | None = None
+) -> tuple[dict[str, Row], list[str]]:
+    """Metrics by system, and what could not be computed.
+
+    Args:
+        suite: Of the task.
+        items: Test items with answers, baselines among them.
+        bert: Weights of BERTScore.
+
+    Raises:
+        ValueError: A system did not answer an item.
+    """
+    systems = {name: texts_of(items, name) for name in items[0].answers}
+    references, clusters = [item.truth.text for item in items], [item.cluster for item in items]
+    text = coco_suite(systems, references, clusters)
+    notes = list(text.notes)
+    if suite.bert:
+        modern = modern_suite(systems, references, clusters, bert)
+        notes += [note for note in modern.notes if note not in notes]
+        for name, row in modern.rows.items():
+            text.rows[name].update(row)
+    for name, row in text.rows.items():
+        for scorer in suite.scorers:
+            row.update(scorer(items, name, dict(row)))
+    return text.rows, notes
+
+
+def _answers(items: Sequence[TestItem], system: str) -> list[Answer]:
+    return [item.answers[system] for item in items]
+
+
+def _clusters(items: Sequence[TestItem]) -> list[str]:
+    return [item.cluster for item in items]
+
+
+def _scores(score_range: str | tuple[float, float]) -> Scorer:
+    def score(items: Sequence[TestItem], system: str, row: Row) -> Row:
+        true = [item.truth.score for item in items]
+        if any(value is None for value in true):
+            return {}
+        wanted = [float(value) for value in true if value is not None]
+        found = [answer.score for answer in _answers(items, system)]
+        return {
+            "spearman": spearman_correlation(found, wanted, _clusters(items)),
+            "relative_l2": relative_l2(found, wanted, _clusters(items), score_range),
+        }
+
+    return score
+
+
+def _actions(items: Sequence[TestItem], system: str, row: Row) -> Row:
+    """Share of actions that are right: those both name, over the longer of the two lists."""
+    shares = [
+        _shared(answer.actions or [], item.truth.actions) if item.truth.actions is not None else float("nan")
+        for item, answer in zip(items, _answers(items, system), strict=True)
+    ]
+    if not np.isfinite(shares).any():
+        return {}
+    unread = sum(answer.actions is None for answer in _answers(items, system))
+    sign = f"actions|common over longer list|unparsed:{unread}, wrong"
+    return {"action_accuracy": item_metric(shares, _clusters(items), "0-1", sign)}
+
+
+def _shared(found: Sequence[str], true: Sequence[str]) -> float:
+    common = (Counter(found) & Counter(true)).total()
+    return common / max(len(found), len(true), 1)
+
+
+def _narrative(items: Sequence[TestItem], system: str, row: Row) -> Row:
+    parts = [row.get(name) for name in ("relative_l2", "cider", "action_accuracy")]
+    if any(part is None or part.per_item is None for part in parts):
+        return {}
+    values = [part.per_item for part in parts if part is not None and part.per_item is not None]
+    return {
+        "nae_map": narrative_map(values[0], values[1], values[2], _clusters(items)),
+        "nae_map_strict": narrative_map(values[0], values[1], values[2], _clusters(items), strict=True),
+    }
+
+
+def _classes(items: Sequence[TestItem], system: str, row: Row) -> Row:
+    """Top-1 and top-5 out of a ranking of classes, and the verdict's accuracy."""
+    answers, found = _answers(items, system), {}
+    if all(item.truth.verdict is not None for item in items):
+        verdicts = [answer.verdict for answer in answers]
+        found["verdict_accuracy"] = accuracy(verdicts, [item.truth.verdict for item in items], _clusters(items))
+    labels = [item.truth.label for item in items]
+    if all(answer.ranking for answer in answers):
+        classes = sorted({name for answer in answers for name in answer.ranking or {}})
+        missing = set(labels) - set(classes)
+        if missing:
+            raise ValueError(f"{system}: no item ranks the class {missing.pop()!r}; every class needs a score.")
+        scores = np.array([[(answer.ranking or {}).get(name, -np.inf) for name in classes] for answer in answers])
+        if not np.isfinite(scores).all():
+            raise ValueError(
+                f"{system}: some items rank {len(classes)} classes and some fewer; every class needs a score."
+            )
+        true = np.array([classes.index(label or "") for label in labels])
+        found |= {f"top{k}": top_k(scores, true, k, _clusters(items)) for k in (1, 5)}
+    elif any(answer.label is not None for answer in answers):
+        found["top1"] = accuracy([answer.label for answer in answers], labels, _clusters(items))
+    return found
+
+
+def _column(metric: str, heading: str, factor: float = 100.0, digits: int = 1, higher: bool = True) -> Column:
+    return Column(TABLE, metric, heading, factor, digits, higher)
+
+
+SUITES = {
+    "desccoach": TaskSuite(
+        "DescCoach",
+        (
+            _column("bleu1", "BLEU-1"),
+            _column("meteor", "METEOR"),
+            _column("cider", "CIDEr"),
+            _column("bertscore", "BERTScore"),
+            Column("judge", "gpt_m", "GPT-M, %"),
+            Column("judge", "gpt_q", "GPT-Q, %"),
+            _column("spearman", "ρ"),
+            _column("relative_l2", "R-ℓ2", digits=2, higher=False),
+        ),
+        (_scores((0.0, 10.0)),),
+        DESCCOACH,
+        bert=True,
+    ),
+    "nae": TaskSuite(
+        "NAE",
+        (
+            _column("nae_map", "mAP", 1.0, 3),
+            _column("nae_map_strict", "mAP, strict", 1.0, 3),
+            _column("spearman", "ρ", 1.0, 3),
+            _column("relative_l2", "R-ℓ2", digits=3, higher=False),
+            _column("bleu4", "BLEU-4"),
+            _column("meteor", "METEOR"),
+            _column("cider", "CIDEr"),
+            _column("action_accuracy", "Acc", 1.0, 3),
+        ),
+        (_scores(SPLIT), _actions, _narrative),
+        NAE,
+    ),
+    "cot-afa": TaskSuite(
+        "CoT-AFA",
+        (
+            _column("bleu1", "BLEU-1"),
+            _column("meteor", "METEOR"),
+            _column("cider", "CIDEr"),
+            _column("rouge_l", "ROUGE-L"),
+            _column("top1", "top-1", 1.0, 3),
+            _column("top5", "top-5", 1.0, 3),
+            _column("verdict_accuracy", "Acc", 1.0, 3),
+        ),
+        (_classes,),
+        COT_AFA,
+    ),
+}
+"""By the name that the command takes."""
