@@ -236,7 +236,7 @@ def test_values_that_are_missing_or_failed_are_marked() -> None:
         "chance": {"recall@5": 0.1}, "summary": {"retrieval/gallery_size": 50.0},
     }  # fmt: skip
     text = to_markdown(comparison_table([System("mine", result, "1 min", "a note")], ["ExpertAF"]))
-    assert "| mine [1] | 50.0 (50.0–50.0) | 25.0 (25.0–25.0) | –, 3 failed | 1 min |" in text and "[1] a note" in text
+    assert "| mine [1] | 50.0 (50.0–50.0) | 25.0 (25.0–25.0) | –, 3 failed | 1 min |" in text and "- [1] a note" in text
     assert "| ExpertAF | 44.9 | 49.6 | 54.6 | 19.1 | 158 | 135 |" in text
 
 

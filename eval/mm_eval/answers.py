@@ -23,6 +23,9 @@ FILE, TRAINING = "answers.jsonl", "training.jsonl"
 OURS = "ours"
 """The system that a run is about; the others in its file are baselines."""
 
+TRUTH = "truth"
+"""Stands for a system where the reference texts themselves are judged."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -139,3 +142,10 @@ def texts_of(items: Sequence[TestItem], system: str) -> list[str]:
         known = ", ".join(items[0].answers)
         raise ValueError(f"{system!r} did not answer {lacking[0]!r} ({len(lacking)} of {len(items)}); systems there: {known}.")  # fmt: skip
     return [item.answers[system].text for item in items]
+
+
+def evenly_spaced(items: Sequence[TestItem], most: int | None) -> list[TestItem]:
+    """At most so many items, from all over the set."""
+    if most is None or most >= len(items):
+        return list(items)
+    return [items[index * len(items) // most] for index in range(most)]

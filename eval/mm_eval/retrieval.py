@@ -4,6 +4,8 @@ import numpy as np
 
 from mm_eval.metric import Metric, item_metric
 
+_ALWAYS = 10
+
 
 def ranks(scores: np.ndarray, positives: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """Rank of each query's positive, 1 is best; ties share their mean rank.
@@ -37,8 +39,9 @@ def chance_recall(sizes: np.ndarray, k: int) -> float:
 def retrieval_metrics(
     found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10, 50)
 ) -> dict[str, Metric]:
-    """Recall at k, median and mean rank, with intervals over takes; the signature tells the gallery's size and chance."""
+    """Recall at k (large k only where a gallery is larger), median and mean rank, with intervals over takes; the signature tells the gallery's size and chance."""
     sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean|chance of the mean rank:{(sizes + 1).mean() / 2:g}"
+    ks = tuple(k for k in ks if k <= _ALWAYS or k < sizes.max())
     metrics = {f"recall@{k}": item_metric((found <= k).astype(float), clusters, "0-1", f"R@{k}|{sign}") for k in ks}
     metrics["median_rank"] = item_metric(found, clusters, "rank", f"medR|{sign}", statistic="median")
     metrics["mean_rank"] = item_metric(found, clusters, "rank", f"meanR|{sign}")

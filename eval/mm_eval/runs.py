@@ -59,8 +59,7 @@ def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
         FileNotFoundError: The folder lacks answers or, for expertaf, metrics.
         ValueError: Its answers cannot be read.
     """
-    name, _, path = argument.rpartition("=")
-    folder = Path(path)
+    name, folder = name_and_folder(argument)
     items = read_answers(folder)
     if suite == EXPERTAF:
         if not (folder / METRICS).is_file():
@@ -73,7 +72,13 @@ def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
     judged = _judged(folder)
     if judged:
         tables["judge"] = judged
-    return Run(name or folder.name, items, tables, result, list(result["notes"]))
+    return Run(name, items, tables, result, list(result["notes"]))
+
+
+def name_and_folder(argument: str) -> tuple[str, Path]:
+    """``NAME=FOLDER``, or a folder whose own name it is."""
+    name, _, path = argument.rpartition("=")
+    return name or Path(path).resolve().name, Path(path)
 
 
 def runs_table(runs: Sequence[Run], suite: str) -> ScoreTable:
@@ -85,8 +90,12 @@ def runs_table(runs: Sequence[Run], suite: str) -> ScoreTable:
     for run in runs[1:]:
         check_same_items(runs[0], run)
     columns = EXPERTAF_COLUMNS if suite == EXPERTAF else SUITES[suite].columns
-    notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
-    footnotes = [*_differences(runs, columns), *dict.fromkeys(notes)]
+    noted: dict[str, list[str]] = {}
+    for run in runs:
+        for note in run.notes:
+            noted.setdefault(note, []).append(run.name)
+    named = [note if len(names) == len(runs) else f"{', '.join(names)}: {note}" for note, names in noted.items()]
+    footnotes = [*_differences(runs, columns), *named]
     if suite == EXPERTAF:
         systems = [System(run.name, run.result, judged=run.tables.get("judge", {}).get(OURS)) for run in runs]
         return comparison_table(systems, footnotes=footnotes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markdown import Markdown
 
-from mm_adapter.cli.evaluation import bert_model
+from mm_adapter.cli.flags import bert_model
 from mm_data.files import write_atomically
 from mm_eval.runs import Change, Difference, Run, changes, differences, open_run, runs_table
 from mm_eval.tables import RENDERERS, to_markdown

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.cli.console import stage_progress
+from mm_adapter.cli.flags import bert_model
 from mm_adapter.cli.test_set import (
     NEAREST_NEIGHBOUR,
     Evaluation,
@@ -22,7 +23,6 @@ from mm_adapter.contrastive import CONFIG as MATCHER_CONFIG
 from mm_data.files import write_atomically
 from mm_eval.answers import write_answers
 from mm_eval.report import write_report
-from mm_eval.text import BertModel
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -54,19 +54,6 @@ def write_evaluation(out: Path, evaluation: Evaluation, **about: str) -> None:
     result = evaluation.result | about
     write_atomically(out / "metrics.json", json.dumps(result, indent=1))
     _print_summary(result)
-
-
-def bert_model(args: argparse.Namespace) -> BertModel | None:
-    """Weights of BERTScore that the flags name.
-
-    Raises:
-        ValueError: No layer beside the weights.
-    """
-    if args.bert_model is None:
-        return None
-    if args.bert_layer is None:
-        raise ValueError("--bert-model needs --bert-layer: 40 for deberta-xlarge-mnli, 18 for deberta-xlarge.")
-    return BertModel(args.bert_model, args.bert_layer, args.bert_baseline)
 
 
 def _print_summary(result: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds them."""
     _add_eval(commands)
     _add_judge(commands)
+    _add_human(commands)
 
 
 def _add_eval(commands: argparse._SubParsersAction) -> None:
@@ -64,3 +65,24 @@ def _add_judge(commands: argparse._SubParsersAction) -> None:
     calibrate.add_argument("out", type=Path, help="folder of `judge run`")
     calibrate.add_argument("sheet", type=Path, help="filled-in labels.csv")
     calibrate.set_defaults(run="mm_adapter.cli.judge:run_calibrate")
+
+
+def _add_human(commands: argparse._SubParsersAction) -> None:
+    steps = commands.add_parser("human", help="people as judges: blinded packs, their answers, statistics")
+    steps = steps.add_subparsers(metavar="STEP", required=True)
+    pack = steps.add_parser("pack", help="a page per rater with clips inside, and a hidden key beside them")
+    pack.add_argument("runs", nargs="+", metavar="RUN", help="folder with answers.jsonl, or NAME=FOLDER")
+    pack.add_argument("--out", type=Path, required=True, help="folder for pack/, which raters get, and key.json")
+    pack.add_argument("--systems", nargs="+", default=[], help="of the first run, beside `ours` of each; `truth` too")
+    pack.add_argument("--kind", choices=("likert", "rank"), default="likert", help="points from 1 to 4, or ranks")
+    pack.add_argument("--raters", type=int, default=5)
+    pack.add_argument("--per-item", type=int, help="raters who see each item, in balanced blocks; by default all")
+    pack.add_argument("--max-items", type=int, default=50, help="an evenly spaced subset of the items")
+    pack.add_argument("--views", nargs="*", choices=("exo", "ego"), default=["exo"], help="clips to show; none without")
+    pack.add_argument("--seed", type=int, default=0)
+    pack.set_defaults(run="mm_adapter.cli.human:run_pack")
+
+    report = steps.add_parser("report", help="statistics of raters' answers: CSV of the pages, JSON of Label Studio")
+    report.add_argument("out", type=Path, help="folder of `human pack`")
+    report.add_argument("answers", type=Path, nargs="+")
+    report.set_defaults(run="mm_adapter.cli.human:run_report")

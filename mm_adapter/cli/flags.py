@@ -2,6 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mm_eval.text import BertModel
 
 
 def add_encoder(parser: argparse.ArgumentParser, default: str | None = None, purpose: str = "") -> None:
@@ -38,6 +42,21 @@ def add_bert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bert-model", type=Path, help="folder of weights for BERTScore, such as deberta-xlarge-mnli")
     parser.add_argument("--bert-layer", type=int, help="of which states are compared: 40, for deberta-xlarge 18")
     parser.add_argument("--bert-baseline", type=Path, help="bert-score's file of baselines, to rescale by")
+
+
+def bert_model(args: argparse.Namespace) -> "BertModel | None":
+    """Weights of BERTScore that the flags name.
+
+    Raises:
+        ValueError: No layer beside the weights.
+    """
+    from mm_eval.text import BertModel
+
+    if args.bert_model is None:
+        return None
+    if args.bert_layer is None:
+        raise ValueError("--bert-model needs --bert-layer: 40 for deberta-xlarge-mnli, 18 for deberta-xlarge.")
+    return BertModel(args.bert_model, args.bert_layer, args.bert_baseline)
 
 
 def add_vllm(parser: argparse.ArgumentParser) -> None:

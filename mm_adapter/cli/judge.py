@@ -12,10 +12,10 @@ from rich.table import Table
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.endpoints import checked_limit, endpoint_of, print_estimate
 from mm_data.files import write_atomically
-from mm_eval.answers import TestItem, read_answers
+from mm_eval.answers import TRUTH, TestItem, evenly_spaced, read_answers
 from mm_eval.judge.audit import audit_page
 from mm_eval.judge.calibration import ENOUGH_ITEMS, calibrate, labelling_sheet
-from mm_eval.judge.judging import TRUTH, Plan, estimate_judging, judge, read_judgements
+from mm_eval.judge.judging import Plan, estimate_judging, judge, read_judgements
 from mm_eval.judge.protocols import PREFERENCE
 from mm_eval.judge.scoring import MOST_FAILED, score_judgements
 from mm_eval.metric import Metric
@@ -28,7 +28,7 @@ def run_judge(args: argparse.Namespace) -> int:
     """Estimates, asks, scores; exit status 1 where a headline is withheld."""
     if (args.protocol == PREFERENCE) != (args.against is not None):
         raise ValueError("--against SYSTEM belongs to --protocol preference, and that needs it.")
-    items = _subset(read_answers(args.run_folder), args.max_items)
+    items = evenly_spaced(read_answers(args.run_folder), args.max_items)
     for system in [*args.systems, *([args.against] if args.against else [])]:
         if system != TRUTH and system not in items[0].answers:
             raise ValueError(f"{args.run_folder} has no system {system!r}; it has {', '.join(items[0].answers)}.")
@@ -77,12 +77,6 @@ def run_calibrate(args: argparse.Namespace) -> None:
         print(f"Fewer than {ENOUGH_ITEMS} items are labelled: too few to trust this judge with a headline.")
 
 
-def _subset(items: list[TestItem], most: int | None) -> list[TestItem]:
-    if most is None or most >= len(items):
-        return items
-    return [items[index * len(items) // most] for index in range(most)]
-
-
 def _report(items: list[TestItem], out: Path) -> int:
     judgements, settings = read_judgements(out)
     judged = {j.item_id for j in judgements}
@@ -100,7 +94,7 @@ def _report(items: list[TestItem], out: Path) -> int:
 def _print_scores(system: str, found: dict[str, Any], settings: dict[str, Any]) -> None:
     title = f"{system}, judged by {settings['model']} ({settings['protocol']}-{settings['protocol_version']}, {settings['repeats']} answers per item)"
     table = Table(title=("Synthetic data. " if settings["synthetic"] else "") + title, title_justify="left")
-    for heading in ("metric", "value", "95 %", "items", "failed"):
+    for heading in ("metric", "value", "95 %", "items", "undefined or failed"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     metrics: dict[str, Metric] = found["metrics"]
     for name, metric in metrics.items():

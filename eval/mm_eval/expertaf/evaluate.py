@@ -34,7 +34,11 @@ def evaluate(inputs: Inputs, bert: BertModel | None = None, seed: int = 0) -> tu
     summary, chance = _of_commentary(commentary), {}
     if inputs.ranked:
         tables["retrieval"], gallery = retrieval_table(inputs, rng)
-        chance = {f"recall@{k}": chance_recall(gallery, k) for k in (1, 5, 10, 50)}
+        chance = {
+            name: chance_recall(gallery, int(name.removeprefix("recall@")))
+            for name in tables["retrieval"]["ours"]
+            if name.startswith("recall@")
+        }
         summary |= _of_retrieval(tables["retrieval"], gallery, chance)
     if inputs.generated is not None:
         tables["pose"] = pose_table(inputs, rng)

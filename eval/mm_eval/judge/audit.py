@@ -7,8 +7,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from mm_eval.answers import TestItem
-from mm_eval.judge.judging import OK, TRUTH, Judgement
+from mm_eval.answers import TRUTH, TestItem
+from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import SAME
 
 

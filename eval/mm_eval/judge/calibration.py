@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from mm_data.labelling.agreement import cohen_kappa
+from mm_eval.agreement import krippendorff_alpha
 from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import NOT_MENTIONED, VERDICTS
 
@@ -64,9 +65,8 @@ def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
 
     Raises:
         ValueError: The sheet lacks columns, holds an unknown verdict, or nothing that the judge answered.
+        ModuleNotFoundError: The ``metrics`` extra is not installed.
     """
-    import krippendorff
-
     judged = {
         (j.item_id, j.system, number): verdict["verdict"]
         for j in judgements
@@ -99,12 +99,6 @@ def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
     table = np.array([[numbers.get(people[key].get(rater, ""), np.nan) for key in people] for rater in raters])
     judge_row = np.array([[numbers[judged[key]] for key in people]])
 
-    def alpha(rows: np.ndarray) -> float | None:
-        shown = rows[:, np.isfinite(rows).sum(0) > 1]
-        if not shown.size or len(np.unique(shown[np.isfinite(shown)])) < 2:
-            return None
-        return float(krippendorff.alpha(reliability_data=shown, level_of_measurement="nominal"))
-
     def shares(pick: str) -> dict[tuple[str, str], float]:
         """GPT-M per item."""
         found: dict[tuple[str, str], list[float]] = {}
@@ -122,8 +116,8 @@ def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
         raters=len(raters),
         kappa=cohen_kappa(Counter(pairs)),
         kappa_per_verdict={v: cohen_kappa(Counter((str(a == v), str(b == v)) for a, b in pairs)) for v in VERDICTS},
-        alpha=alpha(np.vstack([table, judge_row])),
-        human_alpha=alpha(table) if len(raters) > 1 else None,
+        alpha=krippendorff_alpha(np.vstack([table, judge_row]), "nominal"),
+        human_alpha=krippendorff_alpha(table, "nominal") if len(raters) > 1 else None,
         spearman=float(np.asarray(spearmanr(x, y))[0]) if varied else None,
         confusion=Counter(pairs),
     )

@@ -19,15 +19,13 @@ from mm_data.completions import (
 )
 from mm_data.files import write_atomically
 from mm_data.jsonl import read_records
-from mm_eval.answers import TestItem, texts_of
+from mm_eval.answers import TRUTH, TestItem, texts_of
 from mm_eval.judge import protocols
 from mm_eval.judge.protocols import COACH_SCORE, COUNTS, DETAILS, FIRST, NOT_MENTIONED, PREFERENCE, SAME, SECOND, TIE
 from mm_eval.text.cleaning import clean, has_words
 
 LOG, JUDGEMENTS, SETTINGS = "judge_answers.jsonl", "judgements.jsonl", "judge.json"
 OK, INSTRUCTS = "ok", "speaks to the judge"
-TRUTH = "truth"
-"""Stands for a system: the reference texts themselves (Coach-Score)."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def to_markdown(table: ScoreTable) -> str:
     for row, mark in _marked(table):
         name = f"*{row.name}*" if row.baseline else row.name
         lines.append(_pipes([f"{name}{mark}", *(_cell(row, c) for c in table.shown), *([row.extra] if extra else [])]))
-    lines += ["", *_notes(table)]
+    lines += ["", *(f"- {note}" for note in _notes(table))]
     if table.published:
         lines += ["", f"Published, different data ({table.published.source}):", ""]
         lines += [_pipes(["", *table.published.headings]), "|---|" + "---:|" * len(table.published.headings)]

@@ -1,0 +1,1 @@
+"""Human evaluation: blinded packs for raters, their answers read back, and statistics."""

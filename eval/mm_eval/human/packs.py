@@ -1,0 +1,210 @@
+"""Blinded packs: a page per rater with clips inside, the questions as JSONL, and a key that raters never see."""
+
+import base64
+import html
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from mm_data.files import write_atomically
+from mm_data.video_cut import cut_video
+from mm_eval.answers import TRUTH, TestItem
+
+LIKERT, RANK = "likert", "rank"
+POINTS = 4
+"""Of the Likert scale, as in ExpertAF's study: an even number, so that there is no middle to hide in."""
+KEY, PACK, QUESTIONS = "key.json", "pack", "questions.jsonl"
+_LABELS = "ABCDEFGH"
+_CHECK_EVERY = 8
+CHECK = "check"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one rater is asked about one item.
+
+    Attributes:
+        question_id: Unique in the pack; says nothing about item or system.
+        rater: Number of the rater, from 1.
+        category: Activity.
+        texts: Label to text, in the order in which they are shown.
+        clips: View to the item's video.
+    """
+
+    question_id: str
+    rater: int
+    category: str
+    texts: dict[str, str]
+    clips: dict[str, str]
+
+
+@dataclass(frozen=True)
+class KeyEntry:
+    """What stands behind a question: item, take, label to system; for an attention check the right values instead."""
+
+    item_id: str
+    cluster: str
+    systems: dict[str, str]
+    expected: dict[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a pack is made.
+
+    Attributes:
+        kind: ``likert`` or ``rank``.
+        raters: People.
+        per_item: How many of them see each item.
+        seed: Of orders and assignment.
+        views: Of the clips that are shown; none without videos.
+    """
+
+    kind: str
+    raters: int
+    per_item: int
+    seed: int = 0
+    views: tuple[str, ...] = ("exo",)
+
+
+def make_pack(
+    items: Sequence[TestItem],
+    systems: Sequence[str],
+    design: Design,
+    out: Path,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> int:
+    """Writes ``pack/`` for the raters and ``key.json`` beside it; returns the number of questions.
+
+    The order of texts is drawn for every question, the order of items for every rater. Attention checks ask for a stated rating or
+    order.
+
+    Raises:
+        ValueError: Too few or many systems, more raters per item than raters, or an item without a clip.
+    """
+    if not 1 <= len(systems) <= len(_LABELS) or (design.kind == RANK and len(systems) < 2):
+        raise ValueError(f"{len(systems)} systems: a ranking takes 2 to {len(_LABELS)}, a rating 1 to {len(_LABELS)}.")
+    if not 1 <= design.per_item <= design.raters:
+        raise ValueError(
+            f"{design.per_item} raters per item out of {design.raters}; give at most as many as there are."
+        )
+    rng = np.random.default_rng(design.seed)
+    clips = _clips(items, design.views, progress)
+    questions: list[Question] = []
+    key: dict[str, KeyEntry] = {}
+    assigned = balanced_blocks(len(items), design.raters, design.per_item, rng)
+    for rater in range(1, design.raters + 1):
+        mine = [items[index] for index in rng.permutation(len(items)) if rater - 1 in assigned[index]]
+        asked = [_question(item, systems, rater, clips.get(item.item_id, {}), rng) for item in mine]
+        for position in range(len(asked) // 2, 0, -_CHECK_EVERY):
+            asked.insert(position, _check(design.kind, max(2, len(systems)), rater, rng))
+        for question, entry in asked:
+            number = f"r{rater}q{sum(q.rater == rater for q in questions) + 1}"
+            questions.append(Question(number, rater, question.category, question.texts, question.clips))
+            key[number] = entry
+    pack = out / PACK
+    pack.mkdir(parents=True, exist_ok=True)
+    shown = [{name: value for name, value in asdict(q).items() if name != "clips"} for q in questions]
+    write_atomically(pack / QUESTIONS, "".join(json.dumps(record) + "\n" for record in shown))
+    for rater in range(1, design.raters + 1):
+        mine = [q for q in questions if q.rater == rater]
+        write_atomically(pack / f"rater_{rater}.html", _page(mine, rater, design.kind))
+    write_atomically(pack / "label_studio.json", json.dumps([_task(q) for q in questions], indent=1))
+    write_atomically(pack / "label_studio.xml", _label_studio(questions, design.kind))
+    record = {"kind": design.kind, "design": asdict(design), "systems": list(systems), "synthetic": any(i.synthetic for i in items)}  # fmt: skip
+    record["questions"] = {number: asdict(entry) for number, entry in key.items()}
+    write_atomically(out / KEY, json.dumps(record, indent=1))
+    return len(questions)
+
+
+def balanced_blocks(items: int, raters: int, per_item: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+    """Which raters see each item: loads, and how often two raters meet, differ as little as can be."""
+    blocks = list(combinations(range(raters), per_item))
+    load, met = np.zeros(raters), Counter[tuple[int, int]]()
+    chosen = []
+    for _ in range(items):
+        cost = [
+            (sum(load[list(block)]), sum(met[pair] for pair in combinations(block, 2)), rng.random())
+            for block in blocks
+        ]
+        block = blocks[min(range(len(blocks)), key=cost.__getitem__)]
+        load[list(block)] += 1
+        met.update(combinations(block, 2))
+        chosen.append(block)
+    return chosen
+
+
+def _question(
+    item: TestItem, systems: Sequence[str], rater: int, clips: dict[str, str], rng: np.random.Generator
+) -> tuple[Question, KeyEntry]:
+    order = [systems[int(index)] for index in rng.permutation(len(systems))]
+    named = dict(zip(_LABELS[: len(order)], order, strict=True))
+    texts = {
+        label: item.truth.text if system == TRUTH else item.answers[system].text for label, system in named.items()
+    }
+    return Question("", rater, item.category, texts, clips), KeyEntry(item.item_id, item.cluster, named)
+
+
+def _check(kind: str, count: int, rater: int, rng: np.random.Generator) -> tuple[Question, KeyEntry]:
+    """A question that only somebody who reads can answer right."""
+    labels = _LABELS[:count] if kind == RANK else _LABELS[:1]
+    values = rng.permutation(count) + 1 if kind == RANK else [int(rng.integers(1, POINTS + 1))]
+    expected = {label: int(value) for label, value in zip(labels, values, strict=True)}
+    wanted = "rank" if kind == RANK else "rating"
+    texts = {label: f"To show that you are reading, give this text the {wanted} {v}." for label, v in expected.items()}
+    return Question("", rater, "", texts, {}), KeyEntry(CHECK, CHECK, {}, expected)
+
+
+def _clips(
+    items: Sequence[TestItem], views: Sequence[str], progress: Callable[[str, int, int], None]
+) -> dict[str, dict[str, str]]:
+    """Each item's clips as data addresses."""
+    found: dict[str, dict[str, str]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for done, item in enumerate(items if views else [], start=1):
+            for view in views:
+                if view not in item.clips:
+                    raise ValueError(f"Item {item.item_id!r} has no {view} clip; choose other --views, or none.")
+                clip, cut = item.clips[view], Path(folder) / "clip.mp4"
+                cut_video(Path(clip.video), clip.start, clip.stop, cut)
+                address = f"data:video/mp4;base64,{base64.b64encode(cut.read_bytes()).decode()}"
+                found.setdefault(item.item_id, {})[view] = address
+            progress("clips", done, len(items))
+    return found
+
+
+def _page(questions: Sequence[Question], rater: int, kind: str) -> str:
+    shown = [{"id": q.question_id, "category": q.category, "texts": q.texts, "clips": q.clips} for q in questions]
+    instructions = {
+        LIKERT: f"Watch the clip, then rate each commentary from 1 (useless to the learner) to {POINTS} (what a good coach would say).",
+        RANK: "Watch the clip, then rank the commentaries: 1 is the best for the learner. Equal ranks are allowed.",
+    }
+    return Template(files("mm_eval.human").joinpath("pack.html").read_text()).substitute(
+        rater=rater,
+        instructions=html.escape(instructions[kind]),
+        data=json.dumps({"rater": rater, "kind": kind, "points": POINTS, "questions": shown}).replace("</", "<\\/"),
+    )
+
+
+def _task(question: Question) -> dict[str, object]:
+    """For Label Studio; its clips are left to the pages, because it serves files by address."""
+    texts = {f"text_{label}": text for label, text in question.texts.items()}
+    return {"data": {"question": question.question_id, "rater": question.rater, "category": question.category, **texts}}
+
+
+def _label_studio(questions: Sequence[Question], kind: str) -> str:
+    labels = max((list(q.texts) for q in questions), key=len)
+    most = POINTS if kind == LIKERT else len(labels)
+    fields = "".join(
+        f'\n  <Text name="shown_{label}" value="$text_{label}"/>\n  <Rating name="{label}" toName="shown_{label}" maxRating="{most}"/>'
+        for label in labels
+    )
+    return f'<View>\n  <Header value="$category"/>{fields}\n</View>\n'

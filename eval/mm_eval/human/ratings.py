@@ -1,0 +1,132 @@
+"""Raters' answers, read back and matched with the key."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mm_eval.human.packs import KEY, LIKERT, POINTS
+
+_COLUMNS = {"rater", "question", "label", "value"}
+
+
+@dataclass(frozen=True)
+class Rating:
+    """One rater's value for one system on one item: points, or a rank of which 1 is best."""
+
+    rater: str
+    item_id: str
+    cluster: str
+    system: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Answers of all raters.
+
+    Attributes:
+        kind: Of the pack.
+        systems: Of the pack.
+        ratings: Of raters who passed.
+        left_out: Raters who failed half of their attention checks or more, and their ratings are not there.
+        checks: Rater to (passed, seen).
+        missing: Questions that were given out and not answered in full.
+        synthetic: Whether the items are made up.
+    """
+
+    kind: str
+    systems: list[str]
+    ratings: list[Rating]
+    left_out: list[str]
+    checks: dict[str, tuple[int, int]]
+    missing: int
+    synthetic: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def import_answers(folder: Path, sources: Sequence[Path]) -> Imported:
+    """Reads CSV files of the pages, or Label Studio's JSON exports, and matches them with ``key.json``.
+
+    Raises:
+        FileNotFoundError: The folder has no key.
+        ValueError: A file cannot be read, answers a question that was not asked, or twice; or a value is out of range.
+    """
+    if not (folder / KEY).is_file():
+        raise FileNotFoundError(f"{folder / KEY} is not there; `mm-coach human pack` writes it, beside the pack.")
+    key = json.loads((folder / KEY).read_text())
+    questions, most = key["questions"], POINTS if key["kind"] == LIKERT else max(2, len(key["systems"]))
+    given: dict[tuple[str, str], tuple[str, int]] = {}
+    for source in sources:
+        rows = _label_studio(source) if source.suffix == ".json" else _csv(source)
+        for where, rater, question, label, text in rows:
+            entry = questions.get(question)
+            if entry is None or label not in (entry["expected"] or entry["systems"]):
+                raise ValueError(f"{where}: no text {label!r} was shown in question {question!r} of this pack.")
+            try:
+                value = int(text)
+            except (TypeError, ValueError):
+                value = 0
+            if not 1 <= value <= most:
+                raise ValueError(f"{where}: value {text!r}; expected a whole number from 1 to {most}.")
+            if (question, label) in given and given[question, label] != (rater, value):
+                raise ValueError(
+                    f"{where}: question {question!r}, text {label!r} was answered before, with another value."
+                )
+            given[question, label] = (rater, value)
+    return _matched(key, given)
+
+
+def _matched(key: dict[str, Any], given: dict[tuple[str, str], tuple[str, int]]) -> Imported:
+    passed, seen = Counter[str](), Counter[str]()
+    ratings: list[Rating] = []
+    missing = 0
+    for question, entry in key["questions"].items():
+        labels = list(entry["expected"] or entry["systems"])
+        answers = {label: given[question, label] for label in labels if (question, label) in given}
+        if len(answers) < len(labels):
+            missing += 1
+            continue
+        rater = next(iter(answers.values()))[0]
+        if entry["expected"]:
+            seen[rater] += 1
+            passed[rater] += {label: value for label, (_, value) in answers.items()} == entry["expected"]
+            continue
+        for label, (rater, value) in answers.items():
+            ratings.append(Rating(rater, entry["item_id"], entry["cluster"], entry["systems"][label], float(value)))
+    left_out = sorted(rater for rater in seen if passed[rater] * 2 <= seen[rater])
+    kept = [rating for rating in ratings if rating.rater not in left_out]
+    checks = {rater: (passed[rater], seen[rater]) for rater in sorted(seen)}
+    return Imported(key["kind"], key["systems"], kept, left_out, checks, missing, key["synthetic"])
+
+
+Answered = tuple[str, str, str, str, Any]
+"""Where it stands, rater, question, label, value."""
+
+
+def _csv(path: Path) -> Iterable[Answered]:
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if missing := _COLUMNS - set(reader.fieldnames or ()):
+            raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}; the pack's pages write them.")
+        for line, row in enumerate(reader, start=2):
+            yield f"{path}, line {line}", row["rater"], row["question"], row["label"], row["value"]
+
+
+def _label_studio(path: Path) -> Iterable[Answered]:
+    """An export in Label Studio's full JSON form: each task with its annotations."""
+    try:
+        tasks = json.loads(path.read_text())
+        for number, task in enumerate(tasks, start=1):
+            for annotation in task["annotations"]:
+                if annotation.get("was_cancelled"):
+                    continue
+                for result in annotation["result"]:
+                    if result["type"] == "rating":
+                        where = f"{path}, task {number}"
+                        yield where, str(task["data"]["rater"]), task["data"]["question"], result["from_name"], result["value"]["rating"]  # fmt: skip
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no Label Studio export of this pack's tasks (JSON, not JSON-MIN): {error!r}.") from error  # fmt: skip
