@@ -22,7 +22,10 @@ LIKERT = np.array(
     [[3, 4, 3, 3, 4], [2, 2, 1, 2, 2], [4, 4, 4, 3, 4], [1, 2, 1, 1, 1], [3, 3, 2, 3, 3], [2, 3, 3, 2, 4], [4, 3, 4, 4, 4], [1, 1, 2, 1, 2]],
     float,
 ).T  # fmt: skip
-RANKS = np.array([[int(c) for c in row] for row in ["1234", "1123", "2133", "1324", "1111", "2314", "1223", "3124", "1243", "1132"]], float)
+RANKS = np.array(
+    [[int(c) for c in row] for row in ["1234", "1123", "2133", "1324", "1111", "2314", "1223", "3124", "1243", "1132"]],
+    float,
+)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SYSTEMS = ["ours", "pgmi", "swin", "intern"]
 

@@ -63,7 +63,7 @@ def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
     items = read_answers(folder)
     if suite == EXPERTAF:
         if not (folder / METRICS).is_file():
-            raise FileNotFoundError(f"{folder / METRICS} is not there; run `mm-coach evaluate` first.")
+            raise FileNotFoundError(f"{folder / METRICS} is not there; run `mm-coach evaluate` first, or give --suite.")
         result = json.loads((folder / METRICS).read_text())
         tables = records_of(result)
     else:
@@ -226,7 +226,7 @@ def _judged(folder: Path) -> dict[str, dict[str, Metric]]:
 def _scored(folder: Path, items: list[TestItem], suite: str, bert: BertModel | None) -> dict[str, Any]:
     """Metrics of a task's answers, kept beside them until the answers change."""
     request = {"suite": suite, "answers": sha256_of(folder / FILE), "bert": str(bert)}
-    path = folder / METRICS
+    path = folder / f"metrics_{suite}.json"
     if path.is_file() and (kept := json.loads(path.read_text())).get("request") == request:
         return kept
     shown = with_baselines(items, read_answers(folder, TRAINING)) if (folder / TRAINING).is_file() else items

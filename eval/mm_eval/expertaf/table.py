@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mm_eval.baselines import CONSTANT, NEAREST, RANDOM, SHUFFLED_WITHIN
-from mm_eval.expertaf.commentary import CEILING, FLOOR
 from mm_eval.metric import Metric
 from mm_eval.tables import Column, Row, ScoreTable, cells_of
 from mm_eval.tables.published import EXPERTAF
@@ -159,7 +158,7 @@ def detail_tables(result: dict[str, Any]) -> list[ScoreTable]:
     for name, (title, columns) in _DETAILS.items():
         if name not in records:
             continue
-        rows = [Row(row, cells_of(records, {name: row}), row not in ("ours", CEILING, FLOOR)) for row in records[name]]
+        rows = [Row(row, cells_of(records, {name: row}), row != "ours") for row in records[name]]
         of_chance = {key: metric for key, metric in chance.items() if key[0] == name}
         rows += [Row("chance", of_chance, True)] if of_chance else []
         tables.append(ScoreTable(title, _lead(result), columns, tuple(rows)))

@@ -263,7 +263,7 @@ def _of_details(
     if details is None:
         found = extracted.get(protocols.details_request(item.truth.text).item_id)
         failure = (found.failure or "") if found else INSTRUCTS
-        return Judgement(*identity, failure, f"details of the truth: {found.detail if found else item.truth.text!r}")
+        return Judgement(*identity, failure, f"details of the truth: {found.detail if found else item.truth.text}")
     stated = _details(extracted, text) if precision else None
     verdicts = [
         {**verdict, "text": detail}

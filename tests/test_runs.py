@@ -1,0 +1,203 @@
+"""Runs in one table, baselines, and two runs compared item by item."""
+
+import csv
+import json
+import math
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mm_adapter.cli import main
+from mm_eval.answers import TRAINING, Answer, TestItem, write_answers
+from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, with_baselines
+from mm_eval.metric import Metric, item_metric
+from mm_eval.runs import open_run, runs_table
+from mm_eval.suites import SUITES, evaluate_answers
+from mm_eval.tables import RENDERERS, Column, Row, ScoreTable
+from mm_eval.tables.published import NAE
+
+pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
+
+DIVES = ["forward dive", "back dive", "twist"]
+
+
+def truth(i: int) -> Answer:
+    kind = DIVES[i % 3]
+    return Answer(
+        f"A {kind} number {i % 4} with a splash of {i % 5}; the score is {60 + i}.",
+        60.0 + i,
+        kind,
+        "standard" if i % 2 else "non-standard",
+        [kind, f"entry {i % 2}"],
+    )
+
+
+def test_set(good: bool) -> list[TestItem]:
+    """Twelve dives in six videos; a good system is off by a point, a bad one says the same of all."""
+    items = []
+    for i in range(12):
+        t = truth(i)
+        ranking = {kind: float(kind == t.label) for kind in DIVES}
+        ours = replace(t, score=61.0 + i, ranking=ranking, actions=t.actions if i else None)
+        flat = Answer("A dive.", 66.0, "twist", "standard", [], dict.fromkeys(DIVES, 0.0))
+        items.append(
+            TestItem(
+                f"dive {i}",
+                f"video {i // 2}",
+                DIVES[i % 3],
+                t,
+                {"ours": ours if good else flat},
+                nearest={"video": f"train {i % 9}"},
+            )
+        )
+    return items
+
+
+test_set.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("runs")
+    training = [TestItem(f"train {i}", f"other {i}", DIVES[i % 3], truth(i + 1)) for i in range(9)]
+    for name, good in (("good", True), ("bad", False)):
+        write_answers(root / name, test_set(good))
+        write_answers(root / name, training, TRAINING)
+    return root / "good", root / "bad"
+
+
+def test_a_table_defends_itself(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = folders
+    command = ["eval", f"A & B={good}", str(bad), "--suite", "nae", "--out", str(tmp_path)]
+    assert main(command) == 0
+    text = (tmp_path / "table.md").read_text()
+    for row in (
+        "A & B",
+        "bad",
+        "*shuffled*",
+        "*constant per category*",
+        "*random of the category*",
+        "*video nearest neighbour*",
+    ):
+        assert f"| {row} |" in text, row
+    assert "12 test items of 6 takes" in text and "Published, different data (PGMI" in text
+    assert "range:split [60, 71]" in text and "unparsed:1, wrong" in text, "signatures stand below"
+    assert "Different from A & B (swaps by take, Holm over" in text
+    rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+    exact = {(r["row"], r["metric"]): float(r["value"]) for r in rows}
+    assert exact["A & B", "spearman"] == pytest.approx(1) and math.isnan(exact["bad", "spearman"])
+    assert exact["A & B", "relative_l2"] == pytest.approx((1 / 11) ** 2)
+    assert exact["A & B", "action_accuracy"] == pytest.approx(11 / 12)
+    assert exact["A & B", "nae_map"] > exact["*random of the category*".strip("*"), "nae_map"]
+    tex = (tmp_path / "table.tex").read_text()
+    assert r"A \& B" in tex and r"\toprule" in tex and r"$\rho$" in tex
+    assert "A &amp; B" in (tmp_path / "table.html").read_text()
+
+    before = (good / "metrics_nae.json").stat().st_mtime_ns
+    assert main(command) == 0 and (good / "metrics_nae.json").stat().st_mtime_ns == before, "scored once"
+    capsys.readouterr()
+
+
+def test_classes_and_verdicts(folders: tuple[Path, Path]) -> None:
+    items = test_set(True)
+    rows, notes = evaluate_answers(SUITES["cot-afa"], [replace(i, answers=i.answers | {"flat": test_set(False)[0].answers["ours"]}) for i in items])  # fmt: skip
+    assert rows["ours"]["top1"].value == 1 and rows["ours"]["verdict_accuracy"].value == 1
+    assert rows["flat"]["top1"].value == 0, "the same score for every class names none"
+    assert rows["flat"]["verdict_accuracy"].value == 0.5 and notes == []
+    partial = [
+        replace(items[0], answers={"ours": replace(items[0].answers["ours"], ranking={"twist": 1.0})}),
+        *items[1:],
+    ]
+    with pytest.raises(ValueError, match="some items rank 3 classes and some fewer"):
+        evaluate_answers(SUITES["cot-afa"], partial)
+    scores, notes = evaluate_answers(SUITES["desccoach"], items)
+    assert "range:[0, 10]" in scores["ours"]["relative_l2"].signature
+    assert any(note.startswith("BERTScore: not computed") for note in notes)
+
+
+def test_a_judge_joins_the_table_unless_it_withholds(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folders[0], run)
+    metric = vars(item_metric([0.5] * 12, [i.cluster for i in test_set(True)], "0-1", "judge:m"))
+    for name, withheld in (("judge_a", False), ("judge_b", True)):
+        (run / name).mkdir()
+        scores = {"ours": {"withheld": withheld, "metrics": {"gpt_m": metric | {"value": 0.9 if withheld else 0.5}}}}
+        (run / name / "metrics.json").write_text(json.dumps({"systems": scores}))
+    table = runs_table([open_run(str(run), "desccoach")], "desccoach")
+    assert table.rows[0].cells["judge", "gpt_m"].value == 0.5
+
+
+def test_diff_shows_what_changed(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = folders
+    assert (
+        main(["eval", "diff", str(bad), str(good), "--suite", "nae", "--out", str(tmp_path), "--by", "relative_l2"])
+        == 0
+    )
+    text = (tmp_path / "diff.md").read_text()
+    assert "12 items of 6 takes" in text and "items are better in R-ℓ2" in text
+    wins, losses = text.split("## Biggest losses")
+    assert "dive 11" in wins and "dive 6" in losses  # the constant 66 is right on dive 6 alone
+    assert re.search(r"\| R-ℓ2 ↓ \| .* \| -\d", text)
+    assert main(["eval", "diff", str(bad), "--suite", "nae"]) == 2
+    assert "`eval diff` compares two runs, 1 were given" in capsys.readouterr().err
+    assert main(["eval", "diff", str(bad), str(good), "--suite", "nae", "--by", "charm"]) == 2
+    assert "--by charm: choose from" in capsys.readouterr().err
+
+
+def test_runs_of_other_items_are_refused(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_answers(tmp_path / "fewer", test_set(True)[:-1])
+    assert main(["eval", str(folders[0]), str(tmp_path / "fewer"), "--suite", "nae"]) == 2
+    assert "1 are only in one of them, such as 'dive 11'" in capsys.readouterr().err
+    assert main(["eval", str(folders[0])]) == 2
+    assert "run `mm-coach evaluate` first, or give --suite" in capsys.readouterr().err
+    assert main(["eval", str(tmp_path / "nowhere")]) == 2
+    assert "answers.jsonl is not there" in capsys.readouterr().err
+
+
+def test_baselines_need_no_model() -> None:
+    items, training = test_set(True), [TestItem(f"train {i}", "t", DIVES[i % 3], truth(i)) for i in range(9)]
+    shown = with_baselines(items, training)
+    assert list(shown[0].answers)[1:] == [
+        SHUFFLED,
+        "shuffled within category",
+        CONSTANT,
+        RANDOM,
+        "video nearest neighbour",
+    ]
+    constant = shown[0].answers[CONSTANT]
+    assert constant.score == pytest.approx((60 + 63 + 66) / 3) and constant.label == "forward dive"
+    assert shown[4].answers["video nearest neighbour"] == truth(4)
+    for item in shown:
+        assert item.answers["shuffled within category"].label == item.truth.label
+        assert (
+            item.answers["shuffled within category"] != item.answers["ours"]
+            and item.answers[RANDOM].label == item.category
+        )
+    assert with_baselines(items, training) == shown
+    with pytest.raises(ValueError, match="No training item is of category 'twist'"):
+        with_baselines(items, [t for t in training if t.category != "twist"])
+    with pytest.raises(ValueError, match="its video neighbour 'train 8' is no training item"):
+        with_baselines(items, training[:8])
+
+
+def test_every_format_shows_gaps_and_notes() -> None:
+    fine, broken = Metric(0.5, None, 3, 0, "0-1", "s|x", (0.4, 0.6)), Metric(math.nan, None, 0, 3, "0-1", "s|x")
+    columns = (Column("t", "a", "A"), Column("t", "b", "B", higher=False), Column("t", "unused", "never"))
+    rows = (Row("one", {("t", "a"): fine}, note="why"), Row("two", {("t", "b"): broken, ("t", "a"): fine}, True))
+    table = ScoreTable("T", "Lead.", columns, rows, ("foot",), published=NAE)
+    text = {ending: render(table) for ending, render in RENDERERS.items()}
+    assert (
+        "| one [1] | 50.0 (40.0–60.0) | – |" in text["md"]
+        and "| *two* | 50.0 (40.0–60.0) | –, 3 failed |" in text["md"]
+    )
+    assert "- [1] why" in text["md"] and "- foot" in text["md"] and "never" not in "".join(text.values())
+    assert r"one [1] & 50.0 {\scriptsize (40.0--60.0)} & -- \\" in text["tex"] and r"\midrule" in text["tex"]
+    assert "title='s|x'" in text["html"] and "foot" in text["html"] and "PGMI" in text["html"]
+    assert text["csv"].count("\n") == 4
