@@ -41,6 +41,8 @@ class ScriptedEndpoint:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 question = body["messages"][-1]["content"]
+                if not isinstance(question, str):  # pictures among the text
+                    question = "\n".join(part.get("text", "<picture>") for part in question)
                 with lock:
                     before = endpoint.asked[question]
                     endpoint.asked[question] += 1

@@ -76,7 +76,7 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     )
     add_test_set(
         score,
-        "a run's coach/ or checkpoint-N folder, or the word nearest-neighbour (of video features)",
+        "a run's coach/ or checkpoint-N folder, a folder of zero-shot answers, or the word nearest-neighbour (of video features)",
         "folder of predictions and scores",
     )
     score.add_argument("--demonstrator", type=Path, help="another coach for retrieval and poses")

@@ -18,11 +18,13 @@ from mm_adapter.cli.test_set import (
     coach_predictions,
     neighbour_predictions,
     score,
+    zero_shot_predictions,
 )
 from mm_adapter.contrastive import CONFIG as MATCHER_CONFIG
 from mm_data.files import write_atomically
 from mm_eval.answers import write_answers
 from mm_eval.report import write_report
+from mm_eval.zero_shot import RECORD as ZERO_SHOT
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -37,6 +39,8 @@ def run_evaluate(args: argparse.Namespace) -> None:
     with stage_progress() as progress:
         if str(args.coach) == NEAREST_NEIGHBOUR or (args.coach / MATCHER_CONFIG).is_file():
             predicted = neighbour_predictions(test, args.coach)
+        elif (args.coach / ZERO_SHOT).is_file():
+            predicted = zero_shot_predictions(test, args.coach)
         else:
             predicted = coach_predictions(test, args.coach, args.demonstrator, args.privileged, args.out, progress)
     if predicted is None:

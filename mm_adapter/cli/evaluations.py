@@ -6,12 +6,15 @@ from pathlib import Path
 from mm_adapter.cli.endpoints import add_endpoint
 from mm_adapter.cli.flags import add_bert
 
+_SUITES = ("expertaf", "desccoach", "nae", "cot-afa")
+
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds them."""
     _add_eval(commands)
     _add_judge(commands)
     _add_human(commands)
+    _add_zero_shot(commands)
 
 
 def _add_eval(commands: argparse._SubParsersAction) -> None:
@@ -23,7 +26,7 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     score.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder with answers.jsonl, or NAME=FOLDER; `diff` before two of them"
     )
-    score.add_argument("--suite", choices=("expertaf", "desccoach", "nae", "cot-afa"), default="expertaf")
+    score.add_argument("--suite", choices=_SUITES, default="expertaf")
     score.add_argument("--out", type=Path, help="folder for table.md, .tex, .csv and .html, or diff.md")
     score.add_argument("--by", help="diff: the metric by which items are listed; by default the first that has items")
     score.add_argument("--show", type=int, default=5, help="diff: wins and losses shown")
@@ -86,3 +89,21 @@ def _add_human(commands: argparse._SubParsersAction) -> None:
     report.add_argument("out", type=Path, help="folder of `human pack`")
     report.add_argument("answers", type=Path, nargs="+")
     report.set_defaults(run="mm_adapter.cli.human:run_report")
+
+
+def _add_zero_shot(commands: argparse._SubParsersAction) -> None:
+    asks = commands.add_parser(
+        "zero-shot", help="any vision-language model behind an endpoint on a run's test set, frames as images; resumes"
+    )
+    asks.add_argument(
+        "run_folder", metavar="RUN", type=Path, help="folder with answers.jsonl: its items are asked about"
+    )
+    asks.add_argument("out", type=Path, help="folder of the answers")
+    asks.add_argument("--suite", choices=_SUITES, default="expertaf")
+    asks.add_argument("--frames", type=int, default=8, help="per view, evenly spaced")
+    asks.add_argument("--image-size", type=int, default=448, help="pixels of the longer side at most")
+    asks.add_argument("--views", nargs="+", choices=("exo", "ego"), default=["exo", "ego"])
+    asks.add_argument("--max-items", type=int, help="an evenly spaced subset of the items")
+    asks.add_argument("--max-failed", type=float, default=0.02, help="share of answers that may fail")
+    add_endpoint(asks)
+    asks.set_defaults(run="mm_adapter.cli.zero_shot:run_zero_shot")

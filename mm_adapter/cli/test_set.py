@@ -28,7 +28,7 @@ from mm_data.hashing import sha256_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
 from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
-from mm_eval.answers import TestItem
+from mm_eval.answers import OURS, TestItem, read_answers
 from mm_eval.expertaf import Inputs, collect_examples, evaluate
 from mm_eval.text import BertModel
 from mm_tokenizers import PoseTokenizer
@@ -202,6 +202,21 @@ class Evaluation:
     result: dict[str, Any]
     examples: list[dict[str, Any]]
     items: list[TestItem]
+
+
+def zero_shot_predictions(test: TestSet, folder: Path) -> Predicted:
+    """Commentary that `mm-coach zero-shot` asked a vision-language model for; it ranks nothing and shows no poses.
+
+    Raises:
+        ValueError: A test tuple was not asked about.
+    """
+    texts = {item.item_id: item.answers[OURS].text for item in read_answers(folder)}
+    if missing := [t.tuple_id for t in test.tuples if t.tuple_id not in texts]:
+        raise ValueError(
+            f"{folder} has no answer on {missing[0]} ({len(missing)} of {len(test.tuples)}); ask about the same test set, or give the same --max-tuples."
+        )
+    records = [{"tuple_id": t.tuple_id, "commentary": texts[t.tuple_id]} for t in test.tuples]
+    return Predicted(records, dtype=None, shows_poses=False)
 
 
 def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) -> Evaluation:

@@ -1,0 +1,149 @@
+"""Frames and an instruction per item to an answer of the same shape as a trained system's.
+
+The papers' own instructions are unpublished or drawn in figures; these are ours, one per task, versioned.
+"""
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mm_data.completions import Completion, CostLimit, Endpoint, Estimate, Request, Schema, complete, estimate
+from mm_data.prompts import Prompt, load_prompt
+from mm_data.video import middle_times, read_frames
+from mm_eval.answers import OURS, Answer, TestItem
+
+LOG, RECORD = "zero_shot_answers.jsonl", "zero_shot.json"
+_CHUNK = 32  # items whose frames are in memory at a time
+_JPEG_QUALITY = 90
+
+_TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
+_FIELDS: dict[str, dict[str, Any]] = {
+    "expertaf": {"text": _TEXT},
+    "desccoach": {"text": _TEXT, "score": _NUMBER},
+    "nae": {"text": _TEXT, "actions": {"type": "array", "items": _TEXT}, "score": _NUMBER},
+    "cot-afa": {"text": _TEXT, "label": _TEXT, "verdict": {"type": "string", "enum": ["standard", "non-standard"]}},
+}
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the model sees of a clip.
+
+    Attributes:
+        count: Frames per view, evenly spaced.
+        size: Pixels of the longer side at most.
+        views: Which, in this order.
+    """
+
+    count: int = 8
+    size: int = 448
+    views: tuple[str, ...] = ("exo", "ego")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Items with the model's answers, and how many it did not give, by class of failure."""
+
+    items: list[TestItem]
+    failures: dict[str, int] = field(default_factory=dict)
+
+
+def instruction(suite: str) -> Prompt:
+    """Of a task."""
+    return load_prompt("mm_eval.zero_shot", f"{suite}-1")
+
+
+def ask(
+    items: Sequence[TestItem],
+    suite: str,
+    endpoint: Endpoint,
+    frames: Frames,
+    out: Path,
+    progress: Callable[[int], None] = lambda done: None,
+    limit: CostLimit | None = None,
+) -> Asked:
+    """Asks what is not in the log yet. An item that failed has an empty answer, which scores nothing, and is counted.
+
+    Raises:
+        EndpointError: The endpoint cannot be used, or the limit is reached; finished answers are kept.
+        ValueError: An item has no clip of a view.
+        VideoError: A clip cannot be read.
+    """
+    answered: list[TestItem] = []
+    failures: dict[str, int] = {}
+    for chunk in _chunks(items):
+        done = len(answered)
+        requests = list(_requests(chunk, items, suite, frames))
+        found = complete(endpoint, requests, out / LOG, lambda count, done=done: progress(done + count), limit)
+        for item in chunk:
+            completion = found[item.item_id]
+            if completion.failure is not None:
+                failures[completion.failure] = failures.get(completion.failure, 0) + 1
+            answered.append(replace(item, answers={OURS: _answer(completion)}))
+    return Asked(answered, failures)
+
+
+def estimate_asking(items: Sequence[TestItem], suite: str, endpoint: Endpoint, frames: Frames, out: Path) -> Estimate:
+    """What is left to ask; videos are read, because frames are part of what is asked."""
+    total = Estimate(0, 0, 0, 0)
+    for chunk in _chunks(items):
+        part = estimate(endpoint, _requests(chunk, items, suite, frames), out / LOG)
+        total = Estimate(*(a + b for a, b in zip(vars(total).values(), vars(part).values(), strict=True)))
+    return total
+
+
+def _chunks(items: Sequence[TestItem]) -> Iterator[Sequence[TestItem]]:
+    return (items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK))
+
+
+def _requests(chunk: Sequence[TestItem], items: Sequence[TestItem], suite: str, frames: Frames) -> Iterator[Request]:
+    labels = sorted({item.truth.label for item in items if item.truth.label})
+    prompt, schema = instruction(suite), _schema(suite, labels)
+    about = {"suite": suite, "prompt": prompt.name, "prompt_sha256": prompt.digest, **vars(frames)}
+    for item in chunk:
+        system, user = prompt.messages({}, {"category": item.category, "labels": ", ".join(labels)})
+        content = [*_pictures(item, frames), {"type": "text", "text": user["content"]}]
+        yield Request(item.item_id, [system, {"role": "user", "content": content}], schema, about=about)
+
+
+def _pictures(item: TestItem, frames: Frames) -> Iterator[dict[str, Any]]:
+    for view in frames.views:
+        if view not in item.clips:
+            raise ValueError(f"Item {item.item_id!r} has no {view} clip; choose other --views.")
+        clip = item.clips[view]
+        yield {"type": "text", "text": {"exo": "Seen from outside:", "ego": "Seen from their own eyes:"}.get(view, f"{view}:")}  # fmt: skip
+        for frame in read_frames(Path(clip.video), middle_times(clip.start, clip.stop, frames.count)):
+            image, buffer = Image.fromarray(frame), io.BytesIO()
+            image.thumbnail((frames.size, frames.size))
+            image.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
+            address = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+            yield {"type": "image_url", "image_url": {"url": address}}
+
+
+def _schema(suite: str, labels: list[str]) -> Schema:
+    fields = dict(_FIELDS[suite])
+    if "label" in fields:
+        fields["label"] = {"type": "string", "enum": labels}
+    kinds = {"string": str, "number": (int, float), "array": list}
+
+    def problem(content: Any) -> str | None:
+        if not isinstance(content, dict) or set(content) != set(fields):
+            return f"expected an object with {', '.join(fields)}"
+        for name, form in fields.items():
+            if not isinstance(content[name], kinds[form["type"]]) or isinstance(content[name], bool):
+                return f"{name!r} is {content[name]!r}; expected a {form['type']}"
+            if "enum" in form and content[name] not in form["enum"]:
+                return f"{name!r} is {content[name]!r}; expected one of {', '.join(form['enum'])}"
+        return None if content["text"].strip() else "the text is empty"
+
+    form = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    return Schema(f"zero-shot-{suite}", form, problem)
+
+
+def _answer(completion: Completion) -> Answer:
+    return Answer(**completion.content) if completion.content is not None else Answer()
