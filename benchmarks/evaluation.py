@@ -1,0 +1,78 @@
+"""Every text metric of a test set of ExpertAF's size, and the intervals of all metrics, on one core.
+
+    python benchmarks/evaluation.py [--items 1272] [--save]
+
+Candidates and references are 12 to 25 random words each, in takes of four items. ``seconds`` is the time of the three text suites (coco, modern,
+ExpertAF's release) for one system, Java's start and intervals included; ``bootstrap_seconds`` that of 2,000 resamples of every metric
+again, scores, ranks and poses included. NLTK's METEOR takes part where WordNet is installed.
+"""
+
+import os
+import time
+
+import numpy as np
+from record import finish, parser
+
+from mm_eval.aggregates import AGGREGATES
+from mm_eval.metric import Metric, item_metric, percentile_interval, resampling_weights
+from mm_eval.retrieval import retrieval_metrics
+from mm_eval.scores import relative_l2, spearman_correlation
+from mm_eval.text import coco_suite, modern_suite, release_suite
+
+WORDS = (
+    "the a player climber keeps bends releases kicks plants leans turns lifts knee elbow wrist hip shoulder foot head ball hold "
+    "basket early late high low straight bent wide narrow more less too not and but while before after with on in to through"
+).split()
+
+
+def sentences(count: int, rng: np.random.Generator) -> list[str]:
+    """Random ones."""
+    return [" ".join(rng.choice(WORDS, size=rng.integers(12, 26))) for _ in range(count)]
+
+
+def further_metrics(count: int, takes: list[str], rng: np.random.Generator) -> dict[str, Metric]:
+    """Scores, ranks and poses of random systems."""
+    judged = rng.uniform(0, 10, count)
+    scores = (judged + rng.normal(size=count)).tolist()
+    return {
+        "spearman": spearman_correlation(scores, judged.tolist(), takes),
+        "relative_l2": relative_l2(scores, judged.tolist(), takes, (0.0, 10.0)),
+        "pa_mpjpe": item_metric(rng.uniform(50, 200, count), takes, "mm", "random"),
+        **retrieval_metrics(rng.integers(1, count + 1, count).astype(float), np.full(count, count), takes),
+    }
+
+
+def resample(metric: Metric, takes: list[str]) -> tuple[float, float]:
+    """A metric's interval from its statistics."""
+    return percentile_interval(AGGREGATES[metric.aggregate](resampling_weights(takes), metric.statistics))
+
+
+def main() -> None:
+    """Times both and prints them."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--items", type=int, default=1272)
+    args = arguments.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    rng = np.random.default_rng(0)
+    references, candidates = sentences(args.items, rng), sentences(args.items, rng)
+    takes = [str(index // 4) for index in range(args.items)]
+    metrics: dict[str, Metric] = {}
+    total = 0.0
+    for name, suite in (("coco", coco_suite), ("modern", modern_suite), ("release", release_suite)):
+        begun = time.perf_counter()
+        found = suite({"ours": candidates}, references, takes)
+        seconds = time.perf_counter() - begun
+        total += seconds
+        metrics |= {f"{name}/{metric}": value for metric, value in found.rows["ours"].items()}
+        print(f"{name:10} {seconds:6.1f} s  {', '.join(found.rows['ours'])}", *found.notes, sep="\n             ")
+    metrics |= further_metrics(args.items, takes, rng)
+    begun = time.perf_counter()
+    intervals = {name: resample(metric, takes) for name, metric in metrics.items()}
+    bootstrap = time.perf_counter() - begun
+    print(f"{'bootstrap':10} {bootstrap:6.1f} s  2,000 resamples of {len(intervals)} metrics, {len(set(takes))} takes")
+    result = {"items": args.items, "seconds": round(total, 2), "bootstrap_seconds": round(bootstrap, 2), "metrics": len(metrics)}  # fmt: skip
+    finish("evaluation", result, args.save)
+
+
+if __name__ == "__main__":
+    main()

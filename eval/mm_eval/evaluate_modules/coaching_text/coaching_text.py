@@ -1,0 +1,31 @@
+"""Texts against references by one of the suites of `mm_eval.text`."""
+
+import datasets
+import evaluate
+
+from mm_eval.text import coco_suite, modern_suite, release_suite
+
+SUITES = {"coco": coco_suite, "modern": modern_suite, "release": release_suite}
+
+
+class CoachingText(evaluate.Metric):
+    """BLEU, METEOR, ROUGE-L and CIDEr-D (suite ``coco``), ROUGE F1 and sacreBLEU (``modern``), ExpertAF's scorer (``release``)."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        texts = {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+        return evaluate.MetricInfo(
+            description=str(__doc__), citation="", inputs_description="Texts.", features=datasets.Features(texts)
+        )
+
+    def _compute(self, predictions: list[str], references: list[str], suite: str = "coco") -> dict[str, float]:
+        """Values by name.
+
+        Raises:
+            ValueError: An unknown suite, or nothing could be computed.
+        """
+        if suite not in SUITES:
+            raise ValueError(f"Suite {suite!r}: choose from {', '.join(SUITES)}.")
+        scored = SUITES[suite]({"ours": predictions}, references, [str(i) for i in range(len(references))])
+        if not scored.rows["ours"]:
+            raise ValueError("; ".join(scored.notes))
+        return {name: metric.value for name, metric in scored.rows["ours"].items()}
