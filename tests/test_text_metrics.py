@@ -170,6 +170,7 @@ def test_release_vectors(
     suite = release_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS, prefix)
     found = suite.rows["ours"]
     assert found["bleu4"].value == pytest.approx(bleu, abs=1e-6)
+    assert AGGREGATES["bleu4"](np.ones((1, 6)), found["bleu4"].statistics)[0] == pytest.approx(bleu, abs=1e-6)
     assert found["rouge_l"].value == pytest.approx(rouge, abs=1e-6)
     assert found["cider"].value == pytest.approx(cider, abs=1e-6)
     assert found["cider"].per_item == pytest.approx(cider_items, abs=1e-6)

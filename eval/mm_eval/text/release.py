@@ -7,12 +7,14 @@ numbers compares with those of `coco_suite`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mm_eval.metric import Metric, item_metric
+from mm_eval.aggregates import BLEU_ORDERS
+from mm_eval.metric import Metric, corpus_metric, item_metric
 from mm_eval.text.cleaning import PREFIX, one_line
 from mm_eval.text.suite import NotComputed, Suite, lacking, prepare
 
@@ -36,34 +38,37 @@ def release_suite(
     corpus, suite = prepare(systems, references, clusters, lambda text: one_line(prefix + text))
     truth, found, clusters = [texts[0] for texts in corpus.references], corpus.systems, corpus.clusters
     sign = f"tok:whitespace|nrefs:1|prefix:{'kept' if prefix else 'none'}"
-    suite.compute("BLEU-4", lambda: _bleu(found, truth, sign))
+    suite.compute("BLEU-4", lambda: _bleu(found, truth, clusters, sign))
     suite.compute("METEOR", lambda: _meteor(found, truth, clusters, sign))
     suite.compute("ROUGE-L", lambda: _rouge(found, truth, clusters, sign))
     suite.compute("CIDEr", lambda: _cider(found, truth, clusters, sign))
     return suite
 
 
-def _bleu(systems: dict[str, list[str]], truth: list[str], sign: str) -> Rows:
+def _bleu(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
     try:
-        from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
+        from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu, modified_precision
     except ModuleNotFoundError as error:
         raise lacking("nltk") from error
     smooth = SmoothingFunction().method4
     split = [[text.split()] for text in truth]
-    signature = f"bleu4|corpus|impl:nltk-{version('nltk')}|smooth:method4|{sign}|n:{len(truth)}"
-    return {
-        name: {
-            "bleu4": Metric(
-                float(corpus_bleu(split, [text.split() for text in texts], smoothing_function=smooth)),  # type: ignore[arg-type]
-                None,
-                len(texts),
-                0,
-                "0-1",
-                signature,
-            )
-        }
-        for name, texts in systems.items()
-    }
+    signature = f"bleu4|corpus|impl:nltk-{version('nltk')}|smooth:method4|{sign}"
+    rows: Rows = {}
+    for name, texts in systems.items():
+        found = [text.split() for text in texts]
+        counts = [
+            [modified_precision(true, words, order) for order in range(1, BLEU_ORDERS + 1)]
+            for true, words in zip(split, found, strict=True)
+        ]
+        statistics = np.array(
+            [[*(c.numerator for c in mine), *(c.denominator for c in mine), len(words), len(true[0])] for mine, words, true in zip(counts, found, split, strict=True)],
+            float,
+        )  # fmt: skip
+        # Smoothing changes the value only where no n-gram of some order matches anywhere; samples are not smoothed.
+        value = float(corpus_bleu(split, found, smoothing_function=smooth))  # type: ignore[arg-type]
+        metric = corpus_metric(statistics, f"bleu{BLEU_ORDERS}", clusters, "0-1", signature)
+        rows[name] = {"bleu4": replace(metric, value=value)}
+    return rows
 
 
 def _meteor(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
