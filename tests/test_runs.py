@@ -128,6 +128,9 @@ def test_a_judge_joins_the_table_unless_it_withholds(folders: tuple[Path, Path],
         (run / name / "metrics.json").write_text(json.dumps({"systems": scores}))
     table = runs_table([open_run(str(run), "desccoach")], "desccoach")
     assert table.rows[0].cells["judge", "gpt_m"].value == 0.5
+    shutil.copytree(run / "judge_a", run / "judge_c")
+    with pytest.raises(ValueError, match=r"judge_c and another judge in .* both give gpt_m of 'ours'"):
+        open_run(str(run), "desccoach")
 
 
 def test_diff_shows_what_changed(

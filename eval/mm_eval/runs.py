@@ -213,13 +213,22 @@ def _differences(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
 
 
 def _judged(folder: Path) -> dict[str, dict[str, Metric]]:
-    """Metrics of the judges whose folders lie in the run's; those that withhold their headline are left out."""
+    """Metrics of the judges whose folders lie in the run's; those that withhold their headline are left out.
+
+    Raises:
+        ValueError: Two judges give the same metric.
+    """
     found: dict[str, dict[str, Metric]] = {}
     for path in sorted(folder.glob(f"judge*/{METRICS}")):
         for system, scores in json.loads(path.read_text())["systems"].items():
             if not scores["withheld"]:
                 metrics = {name: Metric.from_json(metric) for name, metric in scores["metrics"].items()}
-                found.setdefault(system, {}).update(metrics)
+                mine = found.setdefault(system, {})
+                if twice := sorted(mine.keys() & metrics.keys()):
+                    raise ValueError(
+                        f"{path.parent} and another judge in {folder} both give {twice[0]} of {system!r}; move one of them away."
+                    )
+                mine |= metrics
     return found
 
 
