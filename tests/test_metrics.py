@@ -1,6 +1,5 @@
 """Metrics of scores, classes, rankings, poses and moments against published vectors, and what protects them."""
 
-import dataclasses
 import json
 import math
 from itertools import product
@@ -240,5 +239,8 @@ def test_failed_items_are_counted_not_averaged() -> None:
 
 def test_values_survive_json() -> None:
     metric = item_metric(np.array([1 / 3, 2 / 3]), list("ab"), "0-1", "x")
-    assert Metric.from_json(json.loads(json.dumps(dataclasses.asdict(metric)))) == metric
+    assert Metric.from_json(json.loads(json.dumps(metric.to_json()))) == metric
     assert metric.value == 0.5
+    unread = relative_l2([None, 2.0], [1.0, 3.0], ["a", "b"], "split")
+    written = json.dumps(unread.to_json(), allow_nan=False)
+    assert Metric.from_json(json.loads(written)).per_item == pytest.approx(unread.per_item, nan_ok=True)

@@ -1,6 +1,5 @@
 """Text metrics against published vectors, odd texts, and what is taken off a text first."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -143,7 +142,7 @@ def test_statistics_give_what_scoring_a_part_gives(coco: Suite) -> None:
 @needs_java
 def test_records_survive_json(coco: Suite) -> None:
     for metric in coco.rows["ours"].values():
-        assert Metric.from_json(json.loads(json.dumps(dataclasses.asdict(metric)))) == metric
+        assert Metric.from_json(json.loads(json.dumps(metric.to_json()))) == metric
 
 
 def wordnet_is_there() -> bool:

@@ -1,7 +1,8 @@
 """The record every metric value is, with its confidence interval."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -44,18 +45,35 @@ class Metric:
             return np.array(self.rows, float)
         return np.array(self.per_item or (), float)[:, None]
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers; null stands for NaN, which JSON does not have."""
+        return _without_nan(asdict(self))
+
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Metric":
-        """Inverse of `dataclasses.asdict` behind JSON."""
+        """Inverse of `to_json`."""
         rows, interval, items = record.get("rows"), record["interval"], record["per_item"]
         return cls(
             **{
                 **record,
-                "per_item": None if items is None else tuple(float("nan") if v is None else v for v in items),
-                "interval": None if interval is None else (interval[0], interval[1]),
-                "rows": None if rows is None else tuple(tuple(row) for row in rows),
+                "value": _number(record["value"]),
+                "per_item": None if items is None else tuple(map(_number, items)),
+                "interval": None if interval is None else (_number(interval[0]), _number(interval[1])),
+                "rows": None if rows is None else tuple(tuple(map(_number, row)) for row in rows),
             }
         )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def resampling_weights(clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:

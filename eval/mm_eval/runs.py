@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +242,7 @@ def _scored(folder: Path, items: list[TestItem], suite: str, bert: BertModel | N
     rows, notes = evaluate_answers(SUITES[suite], shown, bert)
     if not (folder / TRAINING).is_file():
         notes.append(f"no baselines beyond those in {FILE}: {folder / TRAINING} is not there")
-    tables = {TABLE: {name: {m: asdict(metric) for m, metric in row.items()} for name, row in rows.items()}}
+    tables = {TABLE: {name: {m: metric.to_json() for m, metric in row.items()} for name, row in rows.items()}}
     result = {"request": request, "tables": tables, "notes": notes}
     write_atomically(path, json.dumps(result, indent=1))
     return result

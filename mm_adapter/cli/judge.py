@@ -82,7 +82,7 @@ def _report(items: list[TestItem], out: Path) -> int:
     judged = {j.item_id for j in judgements}
     scores = score_judgements(judgements, [item for item in items if item.item_id in judged], settings)
     tables = {
-        system: {**found, "metrics": {name: asdict(metric) for name, metric in found["metrics"].items()}}
+        system: {**found, "metrics": {name: metric.to_json() for name, metric in found["metrics"].items()}}
         for system, found in scores.items()
     }
     write_atomically(out / METRICS, json.dumps({"settings": settings, "systems": tables}, indent=1))

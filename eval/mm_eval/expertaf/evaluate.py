@@ -1,6 +1,5 @@
 """The three functions scored together, with the rows that keep the numbers honest: chance, constant, shuffled, nearest neighbours."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -46,7 +45,9 @@ def evaluate(inputs: Inputs, bert: BertModel | None = None, seed: int = 0) -> tu
     return {
         "summary": {name: None if value is None or np.isnan(value) else value for name, value in summary.items()},
         "tables": {
-            name: {row: {metric: asdict(value) for metric, value in metrics.items()} for row, metrics in table.items()}
+            name: {
+                row: {metric: value.to_json() for metric, value in metrics.items()} for row, metrics in table.items()
+            }
             for name, table in tables.items()
         },
         "chance": chance,

@@ -96,7 +96,7 @@ def _likert(imported: Imported) -> dict[str, Any]:
     compared = [compare(means[a], means[b], takes) for a, b in pairs]
     adjusted = holm([c.p_value for c in compared])
     return {
-        "means": {system: asdict(metric) for system, metric in means.items()},
+        "means": {system: metric.to_json() for system, metric in means.items()},
         "agreement": agreement_of(_table(imported.ratings)),
         "pairs": [
             {"system": a, "against": b, **asdict(c), "p_holm": p, "wilcoxon_p": _wilcoxon(means[a], means[b])}
@@ -121,7 +121,10 @@ def _ranks(imported: Imported) -> dict[str, Any]:
         friedman = dict(zip(("statistic", "p_value"), map(float, friedmanchisquare(*table.T)), strict=True))
     return {
         "mean_rank": {system: float(column.mean()) for system, column in zip(imported.systems, table.T, strict=True)},
-        "pairs": [asdict(outcome) | {"p_holm": p} for outcome, p in zip(outcomes, adjusted, strict=True)],
+        "pairs": [
+            {**vars(outcome), "net_win": outcome.net_win.to_json(), "p_holm": p}
+            for outcome, p in zip(outcomes, adjusted, strict=True)
+        ],
         "kendall_w": kendall_w(table),
         "friedman": friedman,
         "bradley_terry": bradley_terry(table, imported.systems),
