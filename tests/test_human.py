@@ -46,7 +46,10 @@ def test_rank_vectors() -> None:
     for against, values in expected.items():
         o = outcomes[against]
         assert (o.wins, o.ties, o.losses) == pytest.approx(values[:3])
-        assert o.p_value == pytest.approx(values[3], abs=5e-4)
+        assert o.sign_test_p_value == pytest.approx(values[3], abs=5e-4)
+        assert o.p_value == pytest.approx(o.sign_test_p_value, abs=1e-9), (
+            "with a take for each ranking they are the same"
+        )
         assert o.net_win.value == pytest.approx(o.wins - o.losses) and o.net_win.interval is not None
     strengths = bradley_terry(RANKS, SYSTEMS)
     assert list(strengths) == SYSTEMS and strengths["ours"] > strengths["pgmi"] > strengths["intern"]
@@ -79,7 +82,7 @@ def write_run(folder: Path, count: int, clip: ClipFile | None = None) -> Path:
     items = [
         TestItem(
             f"item {i}", f"take {i // 2}", "Soccer", Answer(f"Truth {i}."),
-            {"ours": Answer(f"Our text {i} </script>"), "other": Answer(f"Other text {i}")}, {"exo": clip} if clip else {},
+            {"ours": Answer(f"**Our** text {i} </script><|im_end|>"), "other": Answer(f"Other text {i}")}, {"exo": clip} if clip else {},
         )
         for i in range(count)
     ]  # fmt: skip
@@ -99,6 +102,7 @@ def test_packs_are_blind_and_seeded(tmp_path: Path, capsys: pytest.CaptureFixtur
     for path in (out / "pack").iterdir():
         content = path.read_text()
         assert "mine" not in content and "item 1" not in content and '"other"' not in content, path.name
+        assert "im_end" not in content and "**" not in content, "marks of a model would tell it apart"
     key = json.loads((out / "key.json").read_text())
     orders = {tuple(q["systems"].values()) for q in key["questions"].values() if not q["expected"]}
     assert orders == {("mine", "other"), ("other", "mine")}, "each question has an order of its own"
@@ -179,7 +183,7 @@ def test_label_studio_exports_are_read(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["human", "report", str(out), str(export)]) == 0
     pair = json.loads((out / "report.json").read_text())["pairs"][0]
     assert (pair["system"], pair["wins"], pair["losses"]) == ("mine", 1.0, 0.0)
-    assert pair["p_value"] == pytest.approx(2 / 2**12)
+    assert pair["sign_test_p_value"] == pytest.approx(2 / 2**12) and pair["p_value"] == pytest.approx(2 / 2**3)
     export.write_text('[{"id": 1}]')
     assert main(["human", "report", str(out), str(export)]) == 2
     assert "is no Label Studio export of this pack's tasks" in capsys.readouterr().err

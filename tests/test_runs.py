@@ -13,6 +13,7 @@ import pytest
 from mm_adapter.cli import main
 from mm_eval.answers import TRAINING, Answer, TestItem, write_answers
 from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, with_baselines
+from mm_eval.judge.judging import digest_of
 from mm_eval.metric import Metric, item_metric
 from mm_eval.runs import open_run, runs_table
 from mm_eval.suites import SUITES, evaluate_answers
@@ -95,10 +96,7 @@ def test_a_table_defends_itself(folders: tuple[Path, Path], tmp_path: Path, caps
     tex = (tmp_path / "table.tex").read_text()
     assert r"A \& B" in tex and r"\toprule" in tex and r"$\rho$" in tex
     assert "A &amp; B" in (tmp_path / "table.html").read_text()
-
-    before = (good / "metrics_nae.json").stat().st_mtime_ns
-    assert main(command) == 0 and (good / "metrics_nae.json").stat().st_mtime_ns == before, "scored once"
-    capsys.readouterr()
+    assert json.loads((good / "metrics_nae.json").read_text(), parse_constant=pytest.fail)["tables"]["answers"]["ours"]
 
 
 def test_classes_and_verdicts(folders: tuple[Path, Path]) -> None:
@@ -111,7 +109,7 @@ def test_classes_and_verdicts(folders: tuple[Path, Path]) -> None:
         replace(items[0], answers={"ours": replace(items[0].answers["ours"], ranking={"twist": 1.0})}),
         *items[1:],
     ]
-    with pytest.raises(ValueError, match="some items rank 3 classes and some fewer"):
+    with pytest.raises(ValueError, match="item 'dive 0' ranks 1 of 3 classes"):
         evaluate_answers(SUITES["cot-afa"], partial)
     scores, notes = evaluate_answers(SUITES["desccoach"], items)
     assert "range:[0, 10]" in scores["ours"]["relative_l2"].signature
@@ -121,15 +119,28 @@ def test_classes_and_verdicts(folders: tuple[Path, Path]) -> None:
 def test_a_judge_joins_the_table_unless_it_withholds(folders: tuple[Path, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(folders[0], run)
-    metric = vars(item_metric([0.5] * 12, [i.cluster for i in test_set(True)], "0-1", "judge:m"))
+    items = test_set(True)
+    judged = items[:6]
+    settings = {
+        "item_ids": [i.item_id for i in judged],
+        "systems": ["ours"],
+        "against": None,
+        "digest": digest_of(judged, ["ours"]),
+    }
+    metric = item_metric([0.5, 0.25] * 3, [i.cluster for i in judged], "0-1", "judge:m").to_json()
     for name, withheld in (("judge_a", False), ("judge_b", True)):
         (run / name).mkdir()
-        scores = {"ours": {"withheld": withheld, "metrics": {"gpt_m": metric | {"value": 0.9 if withheld else 0.5}}}}
-        (run / name / "metrics.json").write_text(json.dumps({"systems": scores}))
-    table = runs_table([open_run(str(run), "desccoach")], "desccoach")
-    assert table.rows[0].cells["judge", "gpt_m"].value == 0.5
+        scores = {"ours": {"withheld": withheld, "failed_share": 0.03, "metrics": {"gpt_m": metric}}}
+        (run / name / "metrics.json").write_text(json.dumps({"settings": settings, "systems": scores}))
+    opened = open_run(f"one={run}", "desccoach")
+    table = runs_table([opened, replace(opened, name="two")], "desccoach")
+    assert table.rows[0].cells["judge", "gpt_m"].value == 0.375, "half of the items were judged, and can be compared"
+    assert "judge_b: ours's headline is withheld, 3.0% of the judgements failed" in table.footnotes
     shutil.copytree(run / "judge_a", run / "judge_c")
     with pytest.raises(ValueError, match=r"judge_c and another judge in .* both give gpt_m of 'ours'"):
+        open_run(str(run), "desccoach")
+    write_answers(run, [replace(i, answers={"ours": Answer("Other.")}) for i in items])
+    with pytest.raises(ValueError, match="judge_a judged other texts than"):
         open_run(str(run), "desccoach")
 
 
@@ -162,6 +173,29 @@ def test_runs_of_other_items_are_refused(
     assert "run `mm-coach evaluate` first, or give --suite" in capsys.readouterr().err
     assert main(["eval", str(tmp_path / "nowhere")]) == 2
     assert "answers.jsonl is not there" in capsys.readouterr().err
+
+
+def test_what_is_not_defined_or_measured_otherwise_is_not_compared(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    good, bad = (open_run(str(folder), "nae") for folder in folders)
+    lines = runs_table([good, bad], "nae").footnotes
+    assert not any("nan" in line for line in lines)
+    other = {"answers": {"ours": {"bleu4": replace(bad.tables["answers"]["ours"]["bleu4"], signature="bleu4|tok:13a")}}}
+    lines = runs_table([good, replace(bad, tables=other)], "nae").footnotes
+    assert "bad: BLEU-4 was measured otherwise than good's and is not compared; see the signatures." in lines
+
+
+def test_names_of_runs(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = tmp_path / "lr=0.1"
+    shutil.copytree(folders[0], odd)
+    assert open_run(str(odd), "nae").name == "lr=0.1" and open_run(f"A={odd}", "nae").name == "A"
+    assert main(["eval", str(folders[0]), f"good={odd}", "--suite", "nae"]) == 2
+    assert "Two runs have the same name" in capsys.readouterr().err
+    write_answers(odd, [replace(i, answers={"swinbert": i.truth}) for i in test_set(True)])
+    assert main(["eval", str(odd), "--suite", "nae"]) == 2
+    assert (
+        "the run's own answers stand under 'ours', and 'dive 0' has none (12 of 12); systems there: swinbert"
+        in capsys.readouterr().err
+    )
 
 
 def test_baselines_need_no_model() -> None:

@@ -59,7 +59,7 @@ class Schema:
     """What an answer must look like.
 
     Attributes:
-        name: Letters, digits and dashes.
+        name: Letters, digits and dashes; a version in it keeps answers apart that were checked by other rules.
         json_schema: Sent to the endpoint, which constrains decoding where it can.
         problem: Says what is wrong with a parsed answer, or None; endpoints do not always honour the schema.
     """
@@ -119,23 +119,36 @@ class Completion:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class CostLimit:
-    """Where a run stops.
+@dataclass
+class Budget:
+    """What a whole command may spend, over all its calls of `complete`.
 
     Attributes:
         input_price: Per million prompt tokens.
         output_price: Per million answer tokens.
         most: In the currency of the prices.
+        spent: So far.
     """
 
     input_price: float
     output_price: float
     most: float
+    spent: float = 0.0
 
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Of these tokens."""
-        return (prompt_tokens * self.input_price + completion_tokens * self.output_price) / 1e6
+    def pay(self, completion: Completion) -> None:
+        """Counts an answer.
+
+        Raises:
+            EndpointError: More has been spent than may be.
+        """
+        self.spent += (
+            completion.prompt_tokens * self.input_price + completion.completion_tokens * self.output_price
+        ) / 1e6
+        if self.spent > self.most:
+            raise EndpointError(
+                f"Stopped at {self.spent:.4f}, above the limit of {self.most:g}. Finished answers are kept: run the same command with a "
+                "higher limit to go on."
+            )
 
 
 @dataclass(frozen=True)
@@ -158,7 +171,8 @@ class EndpointError(ValueError):
 
 def request_key(endpoint: Endpoint, request: Request) -> str:
     """Hash of everything that decides an answer; the address of the server does not."""
-    decisive = [endpoint.model, _sampling(endpoint, request), request.messages, request.schema.json_schema]
+    schema = [request.schema.name, request.schema.json_schema]
+    decisive = [endpoint.model, _sampling(endpoint, request), request.messages, schema]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
@@ -201,7 +215,7 @@ def complete(
     requests: Sequence[Request],
     log: Path,
     progress: Callable[[int], None] = lambda done: None,
-    limit: CostLimit | None = None,
+    budget: Budget | None = None,
 ) -> dict[str, Completion]:
     """Answers every request, from the log where it can.
 
@@ -212,14 +226,14 @@ def complete(
         requests: What to ask; item ids are unique.
         log: Append-only JSON lines.
         progress: Called with the number of items that have an outcome.
-        limit: Stops the run once answers of this call have cost more.
+        budget: Stops the run once it is spent; answers out of the log cost nothing.
 
     Returns:
         Item id to its completion, failures included, in the order of the requests.
 
     Raises:
-        EndpointError: Wrong key, unknown model, many requests in a row that the endpoint could not answer, or the limit is
-            reached.
+        EndpointError: Wrong key, unknown model, many requests in a row that the endpoint could not answer, or the budget is
+            spent.
         ModuleNotFoundError: The ``llm`` extra is not installed.
     """
     answers = read_completions(log)
@@ -227,24 +241,19 @@ def complete(
     # Equal questions are asked once: commentators repeat themselves.
     waiting = {keys[r.item_id]: r for r in reversed(requests) if keys[r.item_id] not in answers}
     sharing = Counter(keys.values())
-    done, spent = sum(count for key, count in sharing.items() if key in answers), 0.0
+    done = sum(count for key, count in sharing.items() if key in answers)
     progress(done)
 
     def record(request: Request, completion: Completion) -> None:
-        nonlocal done, spent
+        nonlocal done
         key = keys[completion.item_id]
         answers[key] = completion
         noted = {"key": key, "model": endpoint.model, "at": round(time.time(), 3), "about": dict(request.about)}
         append_record(log, {**noted, **asdict(completion)})
         done += sharing[key]
         progress(done)
-        if limit is not None:
-            spent += limit.cost(completion.prompt_tokens, completion.completion_tokens)
-            if spent > limit.most:
-                raise EndpointError(
-                    f"Stopped at {spent:.4f}, above the limit of {limit.most:g}, with {done} of {len(requests)} answers. They are kept: "
-                    "run the same command with a higher limit to go on."
-                )
+        if budget is not None:
+            budget.pay(completion)
 
     asyncio.run(_run(endpoint, iter(list(waiting.values())[::-1]), record))
     return {request.item_id: replace(answers[keys[request.item_id]], item_id=request.item_id) for request in requests}

@@ -12,7 +12,7 @@ Truth and answers are texts and, where a task has them, ``score`` (a number), ``
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,15 @@ class TestItem:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "TestItem":
         """From one line of the file."""
+        truth = Answer(**record["truth"])
+        if not truth.text:
+            raise ValueError("the truth has no text")
+        answers = {name: Answer(**answer) for name, answer in record.get("answers", {}).items()}
         return cls(
             **{
                 **record,
-                "truth": Answer(**record["truth"]),
-                "answers": {name: Answer(**answer) for name, answer in record.get("answers", {}).items()},
+                "truth": truth,
+                "answers": {name: replace(answer, text=answer.text or "") for name, answer in answers.items()},
                 "clips": {view: ClipFile(**clip) for view, clip in record.get("clips", {}).items()},
             }
         )
@@ -118,7 +122,7 @@ def read_answers(folder: Path, name: str = FILE) -> list[TestItem]:
     for number, record in enumerate(records, start=1):
         try:
             items.append(TestItem.from_record(record))
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{path}, line {number}: {error}. Fields: item_id, cluster, category, truth, answers."
             ) from error
@@ -132,6 +136,11 @@ def read_answers(folder: Path, name: str = FILE) -> list[TestItem]:
     return items
 
 
+def systems_of(items: Sequence[TestItem]) -> list[str]:
+    """All that answered any item."""
+    return list(dict.fromkeys(name for item in items for name in item.answers))
+
+
 def texts_of(items: Sequence[TestItem], system: str) -> list[str]:
     """One system's texts.
 
@@ -139,13 +148,19 @@ def texts_of(items: Sequence[TestItem], system: str) -> list[str]:
         ValueError: The system did not answer an item.
     """
     if lacking := [item.item_id for item in items if system not in item.answers]:
-        known = ", ".join(items[0].answers)
+        known = ", ".join(systems_of(items))
         raise ValueError(f"{system!r} did not answer {lacking[0]!r} ({len(lacking)} of {len(items)}); systems there: {known}.")  # fmt: skip
     return [item.answers[system].text for item in items]
 
 
 def evenly_spaced(items: Sequence[TestItem], most: int | None) -> list[TestItem]:
-    """At most so many items, from all over the set."""
+    """At most so many items, from all over the set.
+
+    Raises:
+        ValueError: None are asked for.
+    """
+    if most is not None and most < 1:
+        raise ValueError(f"--max-items {most} leaves nothing; give at least 1.")
     if most is None or most >= len(items):
         return list(items)
     return [items[index * len(items) // most] for index in range(most)]

@@ -17,7 +17,7 @@ class Comparison:
     """Two systems on the items that both have.
 
     Attributes:
-        difference: First minus second.
+        difference: First minus second; NaN, like interval and p-value, where the metric is not defined for one of them.
         interval: Its 95 % interval, takes resampled.
         p_value: Two-sided, by swapping the systems' answers take by take.
         exact: Whether every swap was tried.
@@ -72,6 +72,8 @@ def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 
     drawn = value(weights, a) - value(weights, b)
     whole = np.ones((1, len(a)))
     difference = float(value(whole, a)[0] - value(whole, b)[0])
+    if not np.isfinite(difference):
+        return Comparison(float("nan"), (float("nan"), float("nan")), float("nan"), False, len(a), len(set(takes)))
     names, member = np.unique(np.asarray(takes), return_inverse=True)
     swaps, exact = _swaps(len(names), seed)
     chosen = swaps[:, member]  # 1 where the first system's answer stands on the first side
@@ -82,8 +84,8 @@ def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 
             for part in np.array_split(chosen, max(1, chosen.size // 2_000_000))
         ]
     )
-    # A swap that leaves the difference as it is must count, whatever rounding did.
-    as_large = np.abs(swapped) >= abs(difference) * (1 - 1e-9) - 1e-12
+    # A swap that leaves the difference as it is must count, whatever rounding did, and so must one that has no value.
+    as_large = ~(np.abs(swapped) < abs(difference) * (1 - 1e-9) - 1e-12)
     p_value = float(as_large.mean() if exact else (as_large.sum() + 1) / (len(swapped) + 1))
     return Comparison(difference, percentile_interval(drawn), p_value, exact, len(a), len(names))
 
@@ -106,10 +108,22 @@ def item_tests(first: Sequence[float] | np.ndarray, second: Sequence[float] | np
     return ItemTests(*numbers[:4], bca_interval=(numbers[4], numbers[5]))
 
 
+_OF_ONE_SYSTEM = ("n:", "unparsed:", "without a score:", "undefined:", "wins:", "sign test p:")
+
+
+def measured_alike(first: Metric, second: Metric) -> bool:
+    """Whether two records are of one measure: the same signature but for what belongs to a system alone."""
+    parts = [
+        [part for part in metric.signature.split("|") if not part.startswith(_OF_ONE_SYSTEM)]
+        for metric in (first, second)
+    ]
+    return parts[0] == parts[1] and first.aggregate == second.aggregate
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjustment, in the order of the input."""
-    order = np.argsort(p_values, kind="stable")
-    count, adjusted, running = len(p_values), np.empty(len(p_values)), 0.0
+    """Holm's (1979) adjustment, in the order of the input; NaN, which is no comparison, stays NaN."""
+    order = [index for index in np.argsort(p_values, kind="stable") if np.isfinite(p_values[index])]
+    count, adjusted, running = len(order), np.full(len(p_values), np.nan), 0.0
     for position, index in enumerate(order):
         running = max(running, min(1.0, (count - position) * p_values[index]))
         adjusted[index] = running

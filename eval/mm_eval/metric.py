@@ -23,7 +23,7 @@ class Metric:
         n_failed: Items that could not be scored.
         scale: Unit or range, such as ``mm`` or ``0-1``.
         signature: Implementation, variant and sizes.
-        interval: 95 % interval by resampling takes, or None.
+        interval: 95 % interval by resampling takes; None for a single one.
         aggregate: How the value follows from the items; a key of `AGGREGATES`.
         rows: Sufficient statistics per item, where the value does not follow from ``per_item``.
     """
@@ -119,8 +119,9 @@ def corpus_metric(
         return Metric(float("nan"), items, 0, failed, scale, signed, None, aggregate, kept)
     value = float(AGGREGATES[aggregate](np.ones((1, n)), rows[fine])[0])
     interval = None
-    if np.isfinite(value):
-        weights = resampling_weights([c for c, ok in zip(clusters, fine, strict=True) if ok])
+    takes = [c for c, ok in zip(clusters, fine, strict=True) if ok]
+    if np.isfinite(value) and len(set(takes)) > 1:  # one take tells nothing about others
+        weights = resampling_weights(takes)
         interval = percentile_interval(AGGREGATES[aggregate](weights, rows[fine]))
     return Metric(value, items, n, failed, scale, signed, interval, aggregate, kept)
 

@@ -27,7 +27,7 @@ def narrative_map(
     Args:
         errors: R-ℓ2 per item, not multiplied; None or NaN where no score could be read, which passes no threshold.
         cider: CIDEr-D per item on pycocoevalcap's scale.
-        accuracy: Share of the actions that are right, per item.
+        accuracy: Share of the actions that are right, per item; NaN where the truth has none, which is left out.
         clusters: Take of each item, for the interval.
         strict: Read the thresholds on accuracy as "more than".
     """
@@ -38,5 +38,5 @@ def narrative_map(
     passed_actions = (a[:, None] > ACCURACY if strict else a[:, None] >= ACCURACY).mean(1)
     reading = "accuracy > threshold" if strict else "accuracy >= threshold"
     unread = int(np.isnan(e).sum())
-    values = passed_error * passed_words * passed_actions
+    values = np.where(np.isnan(a), np.nan, passed_error * passed_words * passed_actions)
     return item_metric(values, clusters, "0-1", f"nae-map|100 thresholds|{reading}|without a score:{unread}, failing")

@@ -82,8 +82,8 @@ def sequence_error(predicted: np.ndarray, truth: np.ndarray, variant: str = "pa_
         variant: A key of `POSE_ERRORS`.
 
     Returns:
-        The mean over frames with enough common joints; NaN without any, and where a predicted frame has collapsed into a point. A
-        mirrored pose does not align.
+        The mean over frames with enough common joints; NaN without any, and where a predicted frame has collapsed into a point or a
+        predicted joint is not finite. A mirrored pose does not align.
 
     Raises:
         ValueError: The numbers of frames differ.
@@ -93,10 +93,12 @@ def sequence_error(predicted: np.ndarray, truth: np.ndarray, variant: str = "pa_
             f"{len(predicted)} predicted frames against {len(truth)} true ones; sample both to the same number."
         )
     joints = [np.asarray(poses[..., :3], float) for poses in (predicted, truth)]
-    visible: np.ndarray = np.isfinite(joints[0] + joints[1]).all(axis=-1)  # pyright: ignore[reportAssignmentType]
+    visible: np.ndarray = np.isfinite(joints[1]).all(axis=-1)  # pyright: ignore[reportAssignmentType]
     for poses in (predicted, truth):
         if poses.shape[-1] == 4:
             visible &= poses[..., 3] > 0
+    if not np.isfinite(joints[0][visible]).all():
+        return float("nan")
     x, y = (np.where(visible[..., None], j, 0.0) for j in joints)
     errors = POSE_ERRORS[variant].of_frames(x, y, visible)
     known = errors[~np.isnan(errors)]

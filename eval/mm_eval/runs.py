@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mm_data.files import write_atomically
-from mm_data.hashing import sha256_of
-from mm_eval.answers import FILE, OURS, TRAINING, TestItem, read_answers
+from mm_eval.answers import FILE, OURS, TRAINING, TestItem, read_answers, systems_of
 from mm_eval.baselines import with_baselines
-from mm_eval.comparison import Comparison, ItemTests, compare, holm, item_tests
+from mm_eval.comparison import Comparison, ItemTests, compare, holm, item_tests, measured_alike
 from mm_eval.expertaf.table import COLUMNS as EXPERTAF_COLUMNS
 from mm_eval.expertaf.table import System, comparison_table, records_of
+from mm_eval.judge.judging import digest_of
 from mm_eval.metric import Metric
 from mm_eval.suites import SUITES, TABLE, evaluate_answers
 from mm_eval.tables import Column, Row, ScoreTable, cells_of
@@ -53,14 +53,14 @@ class Run:
 
 
 def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
-    """Reads ``FOLDER`` or ``NAME=FOLDER``; for tasks other than expertaf it is scored, unless it has been.
+    """Reads ``FOLDER`` or ``NAME=FOLDER``; for tasks other than expertaf it is scored.
 
     Raises:
         FileNotFoundError: The folder lacks answers or, for expertaf, metrics.
         ValueError: Its answers cannot be read.
     """
     name, folder = name_and_folder(argument)
-    items = read_answers(folder)
+    items = read_own_answers(folder)
     if suite == EXPERTAF:
         if not (folder / METRICS).is_file():
             raise FileNotFoundError(f"{folder / METRICS} is not there; run `mm-coach evaluate` first, or give --suite.")
@@ -69,24 +69,43 @@ def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
     else:
         result = _scored(folder, items, suite, bert)
         tables = records_of(result)
-    judged = _judged(folder)
+    judged, notes = _judged(folder, items)
     if judged:
         tables["judge"] = judged
-    return Run(name, items, tables, result, list(result["notes"]))
+    return Run(name, items, tables, result, [*result["notes"], *notes])
+
+
+def read_own_answers(folder: Path) -> list[TestItem]:
+    """Items of a run.
+
+    Raises:
+        ValueError: It has no answers of its own.
+    """
+    items = read_answers(folder)
+    if lacking := [item.item_id for item in items if OURS not in item.answers]:
+        known = ", ".join(systems_of(items)) or "none"
+        raise ValueError(
+            f"{folder / FILE}: the run's own answers stand under {OURS!r}, and {lacking[0]!r} has none ({len(lacking)} of {len(items)}); systems there: {known}."
+        )
+    return items
 
 
 def name_and_folder(argument: str) -> tuple[str, Path]:
-    """``NAME=FOLDER``, or a folder whose own name it is."""
-    name, _, path = argument.rpartition("=")
-    return name or Path(path).resolve().name, Path(path)
+    """``NAME=FOLDER``, or a folder whose own name it is, ``=`` in it or not."""
+    name, equals, path = argument.partition("=")
+    if Path(argument).exists() or not equals:
+        return Path(argument).resolve().name, Path(argument)
+    return name, Path(path)
 
 
 def runs_table(runs: Sequence[Run], suite: str) -> ScoreTable:
     """Runs on the same items, with the first one's baselines; below, whether each differs from the first.
 
     Raises:
-        ValueError: The runs answered different items.
+        ValueError: The runs answered different items, or have the same name.
     """
+    if len({run.name for run in runs}) < len(runs):
+        raise ValueError("Two runs have the same name; write NAME=FOLDER.")
     for run in runs[1:]:
         check_same_items(runs[0], run)
     columns = EXPERTAF_COLUMNS if suite == EXPERTAF else SUITES[suite].columns
@@ -133,7 +152,7 @@ class Change:
 
 
 def differences(first: Run, second: Run, suite: str) -> list[Difference]:
-    """Every metric that both have, p-values adjusted by Holm over them.
+    """Every metric that both have and measured alike, p-values adjusted by Holm over them.
 
     Raises:
         ValueError: The runs answered different items, or have no metric in common.
@@ -141,6 +160,7 @@ def differences(first: Run, second: Run, suite: str) -> list[Difference]:
     check_same_items(first, second)
     columns = EXPERTAF_COLUMNS if suite == EXPERTAF else SUITES[suite].columns
     pairs = [(c, a, b) for c in columns if (a := first.metric(c)) and (b := second.metric(c)) and a.n and b.n]
+    pairs = [(c, a, b) for c, a, b in pairs if measured_alike(a, b)]
     if not pairs:
         raise ValueError(f"{first.name} and {second.name} have no metric in common.")
     compared = [compare(b, a, first.clusters) for _, a, b in pairs]
@@ -197,52 +217,82 @@ def _item_tests(a: Metric, b: Metric) -> ItemTests | None:
 def _differences(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
     """What differs from the first run, p-values adjusted over all comparisons of the table."""
     found: list[tuple[str, Column, Comparison]] = []
+    otherwise: list[str] = []
     for run in runs[1:]:
         for column in columns:
             a, b = runs[0].metric(column), run.metric(column)
-            if a is not None and b is not None and a.n and b.n and a.aggregate == b.aggregate:
+            if a is None or b is None or not a.n or not b.n:
+                continue
+            if measured_alike(a, b):
                 found.append((run.name, column, compare(b, a, run.clusters)))
+            else:
+                otherwise.append(f"{run.name}: {column.heading} was measured otherwise than {runs[0].name}'s and is not compared; see the signatures.")  # fmt: skip
     if not found:
-        return []
+        return otherwise
     lines = []
     for (name, column, c), p in zip(found, holm([c.p_value for *_, c in found]), strict=True):
         if p <= 0.05:
             lines.append(f"{name} {c.difference * column.factor:+.{column.digits}f} {column.heading} (p = {p:.3g})")
     said = "; ".join(lines) or "none"
-    return [f"Different from {runs[0].name} (swaps by take, Holm over {len(found)} comparisons, p ≤ 0.05): {said}."]
+    return [
+        *otherwise,
+        f"Different from {runs[0].name} (swaps by take, Holm over {len(found)} comparisons, p ≤ 0.05): {said}.",
+    ]
 
 
-def _judged(folder: Path) -> dict[str, dict[str, Metric]]:
-    """Metrics of the judges whose folders lie in the run's; those that withhold their headline are left out.
+def _judged(folder: Path, items: Sequence[TestItem]) -> tuple[dict[str, dict[str, Metric]], list[str]]:
+    """Metrics of the judges whose folders lie in the run's, and what they withhold.
 
     Raises:
-        ValueError: Two judges give the same metric.
+        ValueError: Two judges give the same metric, or one judged other texts.
     """
     found: dict[str, dict[str, Metric]] = {}
+    notes: list[str] = []
+    position = {item.item_id: index for index, item in enumerate(items)}
     for path in sorted(folder.glob(f"judge*/{METRICS}")):
-        for system, scores in json.loads(path.read_text())["systems"].items():
-            if not scores["withheld"]:
-                metrics = {name: Metric.from_json(metric) for name, metric in scores["metrics"].items()}
-                mine = found.setdefault(system, {})
-                if twice := sorted(mine.keys() & metrics.keys()):
-                    raise ValueError(
-                        f"{path.parent} and another judge in {folder} both give {twice[0]} of {system!r}; move one of them away."
-                    )
-                mine |= metrics
-    return found
+        content = json.loads(path.read_text())
+        settings = content["settings"]
+        judged = [items[position[name]] for name in settings["item_ids"] if name in position]
+        systems = [*settings["systems"], *([settings["against"]] if settings["against"] else [])]
+        if len(judged) < len(settings["item_ids"]) or digest_of(judged, systems) != settings["digest"]:
+            raise ValueError(f"{path.parent} judged other texts than {folder / FILE} holds; run the judge again or move it away.")  # fmt: skip
+        for system, scores in content["systems"].items():
+            if scores["withheld"]:
+                notes.append(
+                    f"{path.parent.name}: {system}'s headline is withheld, {scores['failed_share']:.1%} of the judgements failed"
+                )
+                continue
+            places = [position[item.item_id] for item in judged]
+            metrics = {n: _spread(Metric.from_json(m), places, len(items)) for n, m in scores["metrics"].items()}
+            mine = found.setdefault(system, {})
+            if twice := sorted(mine.keys() & metrics.keys()):
+                raise ValueError(
+                    f"{path.parent} and another judge in {folder} both give {twice[0]} of {system!r}; move one of them away."
+                )
+            mine |= metrics
+    return found, notes
+
+
+def _spread(metric: Metric, places: Sequence[int], count: int) -> Metric:
+    """A metric of some items as one of all, NaN where an item was not judged."""
+    nothing = float("nan")
+    items, rows = [nothing] * count, None
+    for place, value in zip(places, metric.per_item or (), strict=False):
+        items[place] = value
+    if metric.rows is not None:
+        rows = [(nothing,) * len(metric.rows[0])] * count
+        for place, row in zip(places, metric.rows, strict=True):
+            rows[place] = row
+    return replace(metric, per_item=None if metric.per_item is None else tuple(items), rows=None if rows is None else tuple(rows))  # fmt: skip
 
 
 def _scored(folder: Path, items: list[TestItem], suite: str, bert: BertModel | None) -> dict[str, Any]:
-    """Metrics of a task's answers, kept beside them until the answers change."""
-    request = {"suite": suite, "answers": sha256_of(folder / FILE), "bert": str(bert)}
-    path = folder / f"metrics_{suite}.json"
-    if path.is_file() and (kept := json.loads(path.read_text())).get("request") == request:
-        return kept
+    """Metrics of a task's answers, written beside them."""
     shown = with_baselines(items, read_answers(folder, TRAINING)) if (folder / TRAINING).is_file() else items
     rows, notes = evaluate_answers(SUITES[suite], shown, bert)
     if not (folder / TRAINING).is_file():
         notes.append(f"no baselines beyond those in {FILE}: {folder / TRAINING} is not there")
     tables = {TABLE: {name: {m: metric.to_json() for m, metric in row.items()} for name, row in rows.items()}}
-    result = {"request": request, "tables": tables, "notes": notes}
-    write_atomically(path, json.dumps(result, indent=1))
+    result = {"tables": tables, "notes": notes}
+    write_atomically(folder / f"metrics_{suite}.json", json.dumps(result, indent=1))
     return result

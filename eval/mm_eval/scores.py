@@ -14,7 +14,7 @@ def spearman_correlation(predicted: Sequence[float | None], true: Sequence[float
 
     Args:
         predicted: Scores; None or NaN where none could be read from an answer. Those items are left out and counted.
-        true: Judges' scores.
+        true: Judges' scores; NaN where there is none, which is left out and counted.
         clusters: Take of each item, for the interval.
     """
     rows = np.stack([_numbers(predicted), np.asarray(true, float)], axis=1)
@@ -32,7 +32,7 @@ def relative_l2(
 
     Args:
         predicted: Scores; None or NaN where none could be read, which are left out and counted.
-        true: Judges' scores.
+        true: Judges' scores; NaN where there is none, which is left out and counted.
         clusters: Take of each item, for the interval.
         score_range: ``split``: of the evaluated items, as all released code does, so a subset changes it; ``class``: of the items of
             each class; or the lowest and the highest score. The same errors give very different numbers.
@@ -42,13 +42,15 @@ def relative_l2(
         ValueError: An unknown or empty range, or no classes for ``class``.
     """
     y = np.asarray(true, float)
+    lowest, highest = np.nanmin(y), np.nanmax(y)
     if score_range == SPLIT:
-        spread, source = np.full(len(y), np.ptp(y)), f"split [{y.min():g}, {y.max():g}]"
+        spread, source = np.full(len(y), highest - lowest), f"split [{lowest:g}, {highest:g}]"
     elif score_range == PER_CLASS:
         if classes is None:
             raise ValueError("R-ℓ2 with the range of each class needs the classes.")
         names = np.asarray(classes)
-        spread, source = np.array([np.ptp(y[names == name]) for name in names]), "class"
+        spread = np.array([np.nanmax(y[names == name]) - np.nanmin(y[names == name]) for name in names])
+        source = "class"
     elif isinstance(score_range, tuple):
         spread, source = np.full(len(y), score_range[1] - score_range[0]), f"[{score_range[0]:g}, {score_range[1]:g}]"
     else:

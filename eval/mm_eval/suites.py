@@ -1,12 +1,13 @@
 """The metrics of a task whose answers are texts, scores, classes and actions: DescCoach, NAE and CoT-AFA."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mm_eval.answers import Answer, TestItem, texts_of
+from mm_eval.answers import Answer, TestItem, systems_of, texts_of
 from mm_eval.classification import accuracy, top_k
 from mm_eval.metric import Metric, item_metric
 from mm_eval.narrative import narrative_map
@@ -55,7 +56,7 @@ def evaluate_answers(
     Raises:
         ValueError: A system did not answer an item.
     """
-    systems = {name: texts_of(items, name) for name in items[0].answers}
+    systems = {name: texts_of(items, name) for name in systems_of(items)}
     references, clusters = [item.truth.text for item in items], [item.cluster for item in items]
     text = coco_suite(systems, references, clusters)
     notes = list(text.notes)
@@ -80,15 +81,16 @@ def _clusters(items: Sequence[TestItem]) -> list[str]:
 
 def _scores(score_range: str | tuple[float, float]) -> Scorer:
     def score(items: Sequence[TestItem], system: str, row: Row) -> Row:
-        true = [item.truth.score for item in items]
-        if any(value is None for value in true):
+        true = [float("nan") if item.truth.score is None else item.truth.score for item in items]
+        judged = [value for value in true if not math.isnan(value)]
+        if not judged:
             return {}
-        wanted = [float(value) for value in true if value is not None]
-        found = [answer.score for answer in _answers(items, system)]
-        return {
-            "spearman": spearman_correlation(found, wanted, _clusters(items)),
-            "relative_l2": relative_l2(found, wanted, _clusters(items), score_range),
-        }
+        found, clusters = [answer.score for answer in _answers(items, system)], _clusters(items)
+        metrics = {"spearman": spearman_correlation(found, true, clusters)}
+        # Of equal scores alone neither an order nor a range is left.
+        if score_range != SPLIT or min(judged) < max(judged):
+            metrics["relative_l2"] = relative_l2(found, true, clusters, score_range)
+        return metrics
 
     return score
 
@@ -123,27 +125,28 @@ def _narrative(items: Sequence[TestItem], system: str, row: Row) -> Row:
 
 
 def _classes(items: Sequence[TestItem], system: str, row: Row) -> Row:
-    """Top-1 and top-5 out of a ranking of classes, and the verdict's accuracy."""
-    answers, found = _answers(items, system), {}
-    if all(item.truth.verdict is not None for item in items):
-        verdicts = [answer.verdict for answer in answers]
-        found["verdict_accuracy"] = accuracy(verdicts, [item.truth.verdict for item in items], _clusters(items))
+    """Top-1 and top-5 out of a ranking of classes, or top-1 out of the class named; and the verdict's accuracy."""
+    answers, clusters, found = _answers(items, system), _clusters(items), {}
+    if any(item.truth.verdict is not None for item in items):
+        true = [item.truth.verdict for item in items]
+        found["verdict_accuracy"] = accuracy([answer.verdict for answer in answers], true, clusters)
     labels = [item.truth.label for item in items]
-    if all(answer.ranking for answer in answers):
-        classes = sorted({name for answer in answers for name in answer.ranking or {}})
-        missing = set(labels) - set(classes)
-        if missing:
-            raise ValueError(f"{system}: no item ranks the class {missing.pop()!r}; every class needs a score.")
-        scores = np.array([[(answer.ranking or {}).get(name, -np.inf) for name in classes] for answer in answers])
-        if not np.isfinite(scores).all():
+    if any(label is None for label in labels):
+        return found
+    if not any(answer.ranking for answer in answers):
+        return found | {"top1": accuracy([answer.label for answer in answers], labels, clusters)}
+    ranked = {name for answer in answers for name in answer.ranking or {}}
+    classes = sorted(ranked)
+    if missing := sorted({label for label in labels if label is not None} - ranked):
+        raise ValueError(f"{system}: no item ranks the class {missing[0]!r}; every class needs a score.")
+    for item, answer in zip(items, answers, strict=True):
+        if answer.ranking and len(answer.ranking) < len(classes):
             raise ValueError(
-                f"{system}: some items rank {len(classes)} classes and some fewer; every class needs a score."
+                f"{system}: item {item.item_id!r} ranks {len(answer.ranking)} of {len(classes)} classes; every class needs a score."
             )
-        true = np.array([classes.index(label or "") for label in labels])
-        found |= {f"top{k}": top_k(scores, true, k, _clusters(items)) for k in (1, 5)}
-    elif any(answer.label is not None for answer in answers):
-        found["top1"] = accuracy([answer.label for answer in answers], labels, _clusters(items))
-    return found
+    scores = np.array([[(a.ranking or {}).get(name, np.nan) for name in classes] for a in answers])
+    true = np.array([classes.index(label) for label in labels if label is not None])
+    return found | {f"top{k}": top_k(scores, true, k, clusters) for k in (1, 5)}
 
 
 def _column(metric: str, heading: str, factor: float = 100.0, digits: int = 1, higher: bool = True) -> Column:

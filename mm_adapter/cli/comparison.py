@@ -1,6 +1,7 @@
 """`mm-coach eval`: evaluated runs against each other."""
 
 import argparse
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -9,7 +10,7 @@ from rich.markdown import Markdown
 from mm_adapter.cli.flags import bert_model
 from mm_data.files import write_atomically
 from mm_eval.runs import Change, Difference, Run, changes, differences, open_run, runs_table
-from mm_eval.tables import RENDERERS, to_markdown
+from mm_eval.tables import RENDERERS, Column, to_markdown
 
 _DIFF = "diff"
 
@@ -48,24 +49,33 @@ def _diff(args: argparse.Namespace) -> None:
 
 
 def _differences(first: Run, second: Run, found: Sequence[Difference]) -> str:
-    compared = found[0].paired
     lines = [
-        f"{second.name} against {first.name}: {compared.items} items of {compared.takes} takes. p: answers swapped take by take, "
-        "Holm over the metrics. The last column takes items for independent, as most papers do; with several items per take it finds too much.",
+        f"{second.name} against {first.name}, {len(first.items)} items of {len(set(first.clusters))} takes. A difference is of the items that both have. p: answers "
+        "swapped take by take, Holm over the metrics. The last columns take items for independent, as most papers do; with several items per take they find too much.",
         "",
-        f"| | {first.name} | {second.name} | difference | 95 % | p | t-test by item, p |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        f"| | {first.name} | {second.name} | difference | 95 % | p | items | failed | by item: 95 % (BCa) | t-test, p | Wilcoxon, p |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for d in found:
-        c, digits = d.column, d.column.digits
-        low, high = (bound * c.factor for bound in d.paired.interval)
-        by_item = "" if d.by_item is None else f"{d.by_item.t_p_value:.3g}"
-        lines.append(
-            f"| {c.heading}{c.arrow} | {d.first.value * c.factor:.{digits}f} | {d.second.value * c.factor:.{digits}f} "
-            f"| {d.paired.difference * c.factor:+.{digits}f} | {low:+.{digits}f} to {high:+.{digits}f} "
-            f"| {d.adjusted:.3g}{'' if d.paired.exact else ' (sampled)'} | {by_item} |"
-        )
+        c, paired = d.column, d.paired
+        cells = [_signed(d.first.value, c, ""), _signed(d.second.value, c, "")]
+        cells += [_signed(paired.difference, c), " to ".join(_signed(bound, c) for bound in paired.interval)]
+        cells += [_p_value(d), str(paired.items), f"{d.first.n_failed} / {d.second.n_failed}"]
+        cells += ["", "", ""] if d.by_item is None else [
+            " to ".join(_signed(bound, c) for bound in d.by_item.bca_interval), f"{d.by_item.t_p_value:.3g}", f"{d.by_item.wilcoxon_p_value:.3g}",
+        ]  # fmt: skip
+        lines.append(f"| {c.heading}{c.arrow} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _signed(value: float, column: Column, sign: str = "+") -> str:
+    return "not defined" if math.isnan(value) else f"{value * column.factor:{sign}.{column.digits}f}"
+
+
+def _p_value(difference: Difference) -> str:
+    if math.isnan(difference.adjusted):
+        return "not defined"
+    return f"{difference.adjusted:.3g}{'' if difference.paired.exact else ' (sampled)'}"
 
 
 def _changes(found: Sequence[Change], heading: str, show: int) -> str:

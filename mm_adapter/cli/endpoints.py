@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from mm_data.completions import CostLimit, Endpoint, Estimate
+from mm_data.completions import Budget, Endpoint, Estimate
 
 
 def add_endpoint(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +52,8 @@ def endpoint_of(args: argparse.Namespace, max_tokens: int) -> Endpoint:
     )
 
 
-def checked_limit(args: argparse.Namespace, estimate: Estimate) -> CostLimit | None:
-    """The limit that the flags set.
+def checked_budget(args: argparse.Namespace, estimate: Estimate) -> Budget | None:
+    """The budget that the flags set.
 
     Raises:
         ValueError: No prices, or the estimate is above the limit already.
@@ -67,7 +67,7 @@ def checked_limit(args: argparse.Namespace, estimate: Estimate) -> CostLimit | N
         raise ValueError(
             f"About {expected:,.2f} would be needed, above --max-cost {args.max_cost:g}; nothing was asked."
         )
-    return CostLimit(args.input_price, args.output_price, args.max_cost)
+    return Budget(args.input_price, args.output_price, args.max_cost)
 
 
 def print_estimate(args: argparse.Namespace, estimate: Estimate) -> None:

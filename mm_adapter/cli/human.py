@@ -12,11 +12,11 @@ from rich.table import Table
 
 from mm_adapter.cli.console import stage_progress
 from mm_data.files import write_atomically
-from mm_eval.answers import OURS, TRUTH, TestItem, evenly_spaced, read_answers
+from mm_eval.answers import OURS, TRUTH, TestItem, evenly_spaced, systems_of
 from mm_eval.human.packs import KEY, LIKERT, PACK, Design, make_pack
 from mm_eval.human.ratings import Rating, import_answers
 from mm_eval.human.statistics import analyse
-from mm_eval.runs import name_and_folder
+from mm_eval.runs import name_and_folder, read_own_answers
 
 RATINGS, REPORT = "ratings.csv", "report.json"
 
@@ -55,7 +55,7 @@ def run_report(args: argparse.Namespace) -> None:
 def _merged(runs: list[str], further: list[str]) -> tuple[list[TestItem], list[str]]:
     """Items with `ours` of every run under the run's name, and chosen systems of the first."""
     named = [name_and_folder(run) for run in runs]
-    opened = {name: {item.item_id: item for item in read_answers(folder)} for name, folder in named}
+    opened = {name: {item.item_id: item for item in read_own_answers(folder)} for name, folder in named}
     if len(opened) < len(named):
         raise ValueError("Two runs have the same name; write NAME=FOLDER.")
     first = next(iter(opened.values()))
@@ -67,6 +67,8 @@ def _merged(runs: list[str], further: list[str]) -> tuple[list[TestItem], list[s
                 raise ValueError(f"{name} has no item {item_id!r}; all runs need the same test set.")
             answers[name] = items[item_id].answers[OURS]
         merged.append(replace(item, answers=answers))
+    if taken := sorted(set(opened) & {TRUTH, *systems_of(list(first.values()))} - {OURS}):
+        raise ValueError(f"A run cannot be called {taken[0]!r}, which is the name of a system; write NAME=FOLDER.")
     for system in further:
         if system != TRUTH and system not in merged[0].answers:
             raise ValueError(f"{runs[0]} has no system {system!r}; it has {', '.join(merged[0].answers)}.")
@@ -101,12 +103,15 @@ def _rank_tables(found: dict[str, Any]) -> list[Table]:
         ranks.add_column(heading, justify="left" if heading == "system" else "right")
     for system, mean in found["mean_rank"].items():
         ranks.add_row(system, f"{mean:.3f}", f"{found['bradley_terry'][system]:+.2f}")
-    pairs = Table(title="Win, tie, loss (sign test without ties, Holm)", title_justify="left")
-    for heading in ("", "win", "tie", "loss", "net win, 95 %", "p"):
+    pairs = Table(
+        title="Win, tie, loss (ranks swapped by take, Holm; sign test: rankings taken for independent)",
+        title_justify="left",
+    )
+    for heading in ("", "win", "tie", "loss", "net win, 95 %", "p", "sign test, p"):
         pairs.add_column(heading, justify="left" if not heading else "right")
     for pair in found["pairs"]:
-        low, high = pair["net_win"]["interval"]
-        pairs.add_row(f"{pair['system']} against {pair['against']}", f"{pair['wins']:.0%}", f"{pair['ties']:.0%}", f"{pair['losses']:.0%}", f"{low:+.2f} to {high:+.2f}", f"{pair['p_holm']:.3g}")  # fmt: skip
+        low, high = pair["net_win"]["interval"] or (float("nan"),) * 2
+        pairs.add_row(f"{pair['system']} against {pair['against']}", f"{pair['wins']:.0%}", f"{pair['ties']:.0%}", f"{pair['losses']:.0%}", f"{low:+.2f} to {high:+.2f}", f"{pair['p_holm']:.3g}", f"{pair['sign_test_p_value']:.3g}")  # fmt: skip
     return [ranks, pairs]
 
 

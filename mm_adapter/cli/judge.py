@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.cli.console import stage_progress
-from mm_adapter.cli.endpoints import checked_limit, endpoint_of, print_estimate
+from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.files import write_atomically
 from mm_eval.answers import TRUTH, TestItem, evenly_spaced, read_answers
 from mm_eval.judge.audit import audit_page
@@ -38,9 +38,9 @@ def run_judge(args: argparse.Namespace) -> int:
     print_estimate(args, expected)
     if args.estimate:
         return 0
-    limit = checked_limit(args, expected)
+    budget = checked_budget(args, expected)
     with stage_progress() as progress:
-        judge(plan, endpoint, args.out, progress, limit)
+        judge(plan, endpoint, args.out, progress, budget)
     return _report(items, args.out)
 
 
@@ -65,7 +65,9 @@ def run_calibrate(args: argparse.Namespace) -> None:
     found = calibrate(read_judgements(args.out)[0], args.sheet)
     record = asdict(found) | {"confusion": [[*pair, count] for pair, count in sorted(found.confusion.items())]}
     write_atomically(args.out / "calibration.json", json.dumps(record, indent=1))
-    print(f"{found.verdicts} verdicts on {found.items} items by {found.raters} raters")
+    print(
+        f"{found.verdicts} verdicts on {found.items} texts by {found.raters} raters; {found.skipped} on what the judge did not answer are left out"
+    )
 
     def shown(value: float | None) -> str:
         return "not defined" if value is None else f"{value:.3f}"

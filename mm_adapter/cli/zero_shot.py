@@ -5,7 +5,7 @@ import json
 import shutil
 
 from mm_adapter.cli.console import stage_progress
-from mm_adapter.cli.endpoints import checked_limit, endpoint_of, print_estimate
+from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.files import write_atomically
 from mm_eval.answers import TRAINING, evenly_spaced, read_answers, write_answers
 from mm_eval.zero_shot import RECORD, ask, estimate_asking, instruction
@@ -28,13 +28,13 @@ def run_zero_shot(args: argparse.Namespace) -> None:
         print_estimate(args, expected)
         if args.estimate:
             return
-        limit = checked_limit(args, expected)
+        budget = checked_budget(args, expected)
     else:
-        limit = None
+        budget = None
     args.out.mkdir(parents=True, exist_ok=True)
     with stage_progress() as progress:
         asked = ask(
-            items, args.suite, endpoint, frames, args.out, lambda done: progress("answers", done, len(items)), limit
+            items, args.suite, endpoint, frames, args.out, lambda done: progress("answers", done, len(items)), budget
         )
     failed = sum(asked.failures.values())
     told = ", ".join(f"{count} {name}" for name, count in sorted(asked.failures.items())) or "none"

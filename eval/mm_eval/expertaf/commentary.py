@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mm_eval.answers import Answer, TestItem, texts_of
+from mm_eval.answers import Answer, TestItem, systems_of, texts_of
 from mm_eval.expertaf.inputs import Inputs, Table
 from mm_eval.metric import item_metric
 from mm_eval.text import BertModel, coco_suite, modern_suite, release_suite
@@ -40,7 +40,7 @@ def release_table(inputs: Inputs, items: Sequence[TestItem]) -> tuple[Table, lis
 
 
 def _texts(items: Sequence[TestItem]) -> dict[str, list[str]]:
-    return {name: texts_of(items, name) for name in items[0].answers}
+    return {name: texts_of(items, name) for name in systems_of(items)}
 
 
 def _errors_named(inputs: Inputs, texts: list[str]) -> np.ndarray:

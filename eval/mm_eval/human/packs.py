@@ -1,6 +1,7 @@
 """Blinded packs: a page per rater with clips inside, the questions as JSONL, and a key that raters never see."""
 
 import base64
+import hashlib
 import html
 import json
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from itertools import combinations
+from math import comb
 from pathlib import Path
 from string import Template
 
@@ -17,6 +19,7 @@ import numpy as np
 from mm_data.files import write_atomically
 from mm_data.video_cut import cut_video
 from mm_eval.answers import TRUTH, TestItem
+from mm_eval.text import clean
 
 LIKERT, RANK = "likert", "rank"
 POINTS = 4
@@ -24,6 +27,7 @@ POINTS = 4
 KEY, PACK, QUESTIONS = "key.json", "pack", "questions.jsonl"
 _LABELS = "ABCDEFGH"
 _CHECK_EVERY = 8
+_MOST_BLOCKS = 500
 CHECK = "check"
 
 
@@ -105,7 +109,7 @@ def make_pack(
         mine = [items[index] for index in rng.permutation(len(items)) if rater - 1 in assigned[index]]
         asked = [_question(item, systems, rater, clips.get(item.item_id, {}), rng) for item in mine]
         for position in range(len(asked) // 2, 0, -_CHECK_EVERY):
-            asked.insert(position, _check(design.kind, max(2, len(systems)), rater, rng))
+            asked.insert(position, _check(design.kind, len(systems), rater, rng))
         for question, entry in asked:
             number = f"r{rater}q{sum(q.rater == rater for q in questions) + 1}"
             questions.append(Question(number, rater, question.category, question.texts, question.clips))
@@ -127,15 +131,19 @@ def make_pack(
 
 def balanced_blocks(items: int, raters: int, per_item: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
     """Which raters see each item: loads, and how often two raters meet, differ as little as can be."""
-    blocks = list(combinations(range(raters), per_item))
+    blocks = list(combinations(range(raters), per_item)) if comb(raters, per_item) <= _MOST_BLOCKS else None
     load, met = np.zeros(raters), Counter[tuple[int, int]]()
     chosen = []
     for _ in range(items):
-        cost = [
-            (sum(load[list(block)]), sum(met[pair] for pair in combinations(block, 2)), rng.random())
-            for block in blocks
-        ]
-        block = blocks[min(range(len(blocks)), key=cost.__getitem__)]
+        free = np.lexsort((rng.random(raters), load))[
+            :per_item
+        ]  # the least busy, where there are too many blocks to try
+        tried = blocks or [tuple(sorted(free.tolist()))]
+        cost = []
+        for block in tried:
+            pairs = [met[pair] for pair in combinations(block, 2)]
+            cost.append((max(pairs, default=0), sum(pairs), sum(load[list(block)]), rng.random()))
+        block = tried[min(range(len(tried)), key=cost.__getitem__)]
         load[list(block)] += 1
         met.update(combinations(block, 2))
         chosen.append(block)
@@ -148,16 +156,17 @@ def _question(
     order = [systems[int(index)] for index in rng.permutation(len(systems))]
     named = dict(zip(_LABELS[: len(order)], order, strict=True))
     texts = {
-        label: item.truth.text if system == TRUTH else item.answers[system].text for label, system in named.items()
+        # Cleaned: tokens, Markdown or a prefix would tell the systems apart.
+        label: clean(item.truth.text if system == TRUTH else item.answers[system].text)
+        for label, system in named.items()
     }
     return Question("", rater, item.category, texts, clips), KeyEntry(item.item_id, item.cluster, named)
 
 
 def _check(kind: str, count: int, rater: int, rng: np.random.Generator) -> tuple[Question, KeyEntry]:
     """A question that only somebody who reads can answer right."""
-    labels = _LABELS[:count] if kind == RANK else _LABELS[:1]
-    values = rng.permutation(count) + 1 if kind == RANK else [int(rng.integers(1, POINTS + 1))]
-    expected = {label: int(value) for label, value in zip(labels, values, strict=True)}
+    values = rng.permutation(count) + 1 if kind == RANK else rng.integers(1, POINTS + 1, count)
+    expected = {label: int(value) for label, value in zip(_LABELS[:count], values, strict=True)}
     wanted = "rank" if kind == RANK else "rating"
     texts = {label: f"To show that you are reading, give this text the {wanted} {v}." for label, v in expected.items()}
     return Question("", rater, "", texts, {}), KeyEntry(CHECK, CHECK, {}, expected)
@@ -190,8 +199,16 @@ def _page(questions: Sequence[Question], rater: int, kind: str) -> str:
     return Template(files("mm_eval.human").joinpath("pack.html").read_text()).substitute(
         rater=rater,
         instructions=html.escape(instructions[kind]),
-        data=json.dumps({"rater": rater, "kind": kind, "points": POINTS, "questions": shown}).replace("</", "<\\/"),
+        data=json.dumps(
+            {"pack": _digest(questions), "rater": rater, "kind": kind, "points": POINTS, "questions": shown}
+        ).replace("</", "<\\/"),
     )
+
+
+def _digest(questions: Sequence[Question]) -> str:
+    """Tells a browser this pack from every other one, so that it offers none's answers to another."""
+    texts = [[q.question_id, q.texts] for q in questions]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
 def _task(question: Question) -> dict[str, object]:

@@ -58,7 +58,7 @@ def import_answers(folder: Path, sources: Sequence[Path]) -> Imported:
     if not (folder / KEY).is_file():
         raise FileNotFoundError(f"{folder / KEY} is not there; `mm-coach human pack` writes it, beside the pack.")
     key = json.loads((folder / KEY).read_text())
-    questions, most = key["questions"], POINTS if key["kind"] == LIKERT else max(2, len(key["systems"]))
+    questions, most = key["questions"], POINTS if key["kind"] == LIKERT else len(key["systems"])
     given: dict[tuple[str, str], tuple[str, int]] = {}
     for source in sources:
         rows = _label_studio(source) if source.suffix == ".json" else _csv(source)
@@ -108,7 +108,7 @@ Answered = tuple[str, str, str, str, Any]
 
 
 def _csv(path: Path) -> Iterable[Answered]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if missing := _COLUMNS - set(reader.fieldnames or ()):
             raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}; the pack's pages write them.")

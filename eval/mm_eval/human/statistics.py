@@ -27,7 +27,8 @@ class PairOutcome:
         ties: Share that put them level.
         losses: Share that put it behind.
         net_win: Wins minus losses, with its interval by take.
-        p_value: Sign test over rankings that are no ties, two-sided.
+        p_value: Two-sided, the two systems' ranks swapped by take.
+        sign_test_p_value: Over rankings that are no ties, which takes them all for independent: it finds too much.
     """
 
     system: str
@@ -37,6 +38,7 @@ class PairOutcome:
     losses: float
     net_win: Metric
     p_value: float
+    sign_test_p_value: float
 
 
 def analyse(imported: Imported) -> dict[str, Any]:
@@ -116,9 +118,11 @@ def _ranks(imported: Imported) -> dict[str, Any]:
     table = np.array([[rankings[key][system] for system in imported.systems] for key in full])
     outcomes = pair_outcomes(table, imported.systems, takes)
     adjusted = holm([outcome.p_value for outcome in outcomes])
+    names = [item for item, _ in full]
+    of_items = np.stack([table[[name == item for name in names]].mean(0) for item in dict.fromkeys(names)])
     friedman = None
-    if len(imported.systems) > 2 and len(full) > 1:
-        friedman = dict(zip(("statistic", "p_value"), map(float, friedmanchisquare(*table.T)), strict=True))
+    if len(imported.systems) > 2 and len(of_items) > 1:
+        friedman = dict(zip(("statistic", "p_value"), map(float, friedmanchisquare(*of_items.T)), strict=True))
     return {
         "mean_rank": {system: float(column.mean()) for system, column in zip(imported.systems, table.T, strict=True)},
         "pairs": [
@@ -143,10 +147,11 @@ def pair_outcomes(ranks: np.ndarray, systems: Sequence[str], takes: Sequence[str
     for first, second in combinations(range(len(systems)), 2):
         won = np.sign(ranks[:, second] - ranks[:, first])
         wins, losses = int((won > 0).sum()), int((won < 0).sum())
-        p_value = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+        signs = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
         net = item_metric(won, takes, "-1-1", "net win")
+        swapped = compare(net, item_metric(-won, takes, "-1-1", "net win"), takes)
         shares = (wins / len(won), float((won == 0).mean()), losses / len(won))
-        outcomes.append(PairOutcome(systems[first], systems[second], *shares, net, float(p_value)))
+        outcomes.append(PairOutcome(systems[first], systems[second], *shares, net, swapped.p_value, float(signs)))
     return outcomes
 
 

@@ -1,6 +1,7 @@
 """How far a judge agrees with people, verdict by verdict."""
 
 import csv
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from mm_eval.judge.protocols import NOT_MENTIONED, VERDICTS
 ENOUGH_ITEMS = 100
 """Labelled items below which a judge should not be trusted with a headline."""
 
-_COLUMNS = ("item_id", "system", "detail", "rater", "verdict", "truth_detail", "text")
+_COLUMNS = ("text_id", "detail", "rater", "verdict", "truth_detail", "text")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Calibration:
 
     Attributes:
         verdicts: Labelled verdicts that the judge gave too.
-        items: Items that they come from.
+        items: Texts that they are about.
+        skipped: Verdicts of people on what the judge failed or did not see.
         raters: People.
         kappa: Cohen's kappa over the three verdicts, all people together; None where chance explains everything.
         kappa_per_verdict: Likewise of each verdict against the others.
@@ -39,6 +41,7 @@ class Calibration:
 
     verdicts: int
     items: int
+    skipped: int
     raters: int
     kappa: float | None
     kappa_per_verdict: dict[str, float | None]
@@ -49,15 +52,20 @@ class Calibration:
 
 
 def labelling_sheet(judgements: Sequence[Judgement], texts: dict[tuple[str, str], str]) -> str:
-    """A table for people to fill in (CSV): a row per detail, the judge's verdict not shown."""
+    """A table for people to fill in (CSV): a row per detail; neither system nor the judge's verdict is shown."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(_COLUMNS)
     for j in judgements:
         if j.repeat == 0 and j.status == OK:
             for number, verdict in enumerate(j.verdicts, start=1):
-                writer.writerow([j.item_id, j.system, number, "", "", verdict["text"], texts[j.item_id, j.system]])
+                writer.writerow([_text_id(j), number, "", "", verdict["text"], texts[j.item_id, j.system]])
     return out.getvalue()
+
+
+def _text_id(j: Judgement) -> str:
+    """Says nothing about the system to somebody who reads it."""
+    return hashlib.sha256(f"{j.item_id}\n{j.system}".encode()).hexdigest()[:12]
 
 
 def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
@@ -68,15 +76,16 @@ def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
         ModuleNotFoundError: The ``metrics`` extra is not installed.
     """
     judged = {
-        (j.item_id, j.system, number): verdict["verdict"]
+        (_text_id(j), number): verdict["verdict"]
         for j in judgements
         if j.repeat == 0 and j.status == OK
         for number, verdict in enumerate(j.verdicts, start=1)
     }
-    people: dict[tuple[str, str, int], dict[str, str]] = {}
-    with sheet.open(newline="") as file:
+    people: dict[tuple[str, int], dict[str, str]] = {}
+    skipped = 0
+    with sheet.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        if missing := {"item_id", "system", "detail", "verdict"} - set(reader.fieldnames or ()):
+        if missing := {"text_id", "detail", "verdict"} - set(reader.fieldnames or ()):
             raise ValueError(
                 f"{sheet} lacks the columns {', '.join(sorted(missing))}; `mm-coach judge audit` writes a sheet to fill in."
             )
@@ -88,9 +97,14 @@ def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
                 raise ValueError(
                     f"{sheet}, line {line}: verdict {row['verdict']!r} of detail {row['detail']!r}; use {', '.join(VERDICTS)}."
                 )
-            key = (row["item_id"], row["system"], int(row["detail"]))
-            if key in judged:
-                people.setdefault(key, {})[row.get("rater") or "person"] = verdict
+            key, rater = (row["text_id"], int(row["detail"])), row.get("rater") or "person"
+            if key not in judged:
+                skipped += 1
+                continue
+            if people.setdefault(key, {}).setdefault(rater, verdict) != verdict:
+                raise ValueError(
+                    f"{sheet}, line {line}: {rater} judged detail {key[1]} of {key[0]} before, and otherwise; name the raters."
+                )
     if not people:
         raise ValueError(f"{sheet} has no verdict on anything that the judge answered; fill in its column `verdict`.")
     pairs = [(verdict, judged[key]) for key, given in people.items() for verdict in given.values()]
@@ -99,12 +113,12 @@ def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
     table = np.array([[numbers.get(people[key].get(rater, ""), np.nan) for key in people] for rater in raters])
     judge_row = np.array([[numbers[judged[key]] for key in people]])
 
-    def shares(pick: str) -> dict[tuple[str, str], float]:
-        """GPT-M per item."""
-        found: dict[tuple[str, str], list[float]] = {}
+    def shares(pick: str) -> dict[str, float]:
+        """GPT-M per text."""
+        found: dict[str, list[float]] = {}
         for key, given in people.items():
             said = list(given.values()) if pick == "people" else [judged[key]]
-            found.setdefault(key[:2], []).append(float(np.mean([verdict != NOT_MENTIONED for verdict in said])))
+            found.setdefault(key[0], []).append(float(np.mean([verdict != NOT_MENTIONED for verdict in said])))
         return {item: float(np.mean(values)) for item, values in found.items()}
 
     by_people, by_judge = shares("people"), shares("judge")
@@ -113,6 +127,7 @@ def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
     return Calibration(
         verdicts=len(pairs),
         items=len(by_people),
+        skipped=skipped,
         raters=len(raters),
         kappa=cohen_kappa(Counter(pairs)),
         kappa_per_verdict={v: cohen_kappa(Counter((str(a == v), str(b == v)) for a, b in pairs)) for v in VERDICTS},

@@ -1,5 +1,6 @@
 """Asks a judge about every item of a test set, and keeps what it said."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -7,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mm_data.completions import (
+    Budget,
     Completion,
-    CostLimit,
     Endpoint,
     Estimate,
     Request,
@@ -91,7 +92,7 @@ def judge(
     endpoint: Endpoint,
     out: Path,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-    limit: CostLimit | None = None,
+    budget: Budget | None = None,
 ) -> list[Judgement]:
     """Asks what has not been answered yet, and writes ``judgements.jsonl`` and ``judge.json``.
 
@@ -99,12 +100,12 @@ def judge(
     nothing and texts that speak to the judge fail; neither is sent.
 
     Raises:
-        EndpointError: The endpoint cannot be used, or the limit is reached; finished answers are kept.
+        EndpointError: The endpoint cannot be used, or the budget is spent; finished answers are kept.
         ValueError: A system did not answer an item.
     """
 
     def ask(stage: str, requests: Sequence[Request]) -> dict[str, Completion]:
-        return complete(endpoint, requests, out / LOG, lambda done: progress(stage, done, len(requests)), limit)
+        return complete(endpoint, requests, out / LOG, lambda done: progress(stage, done, len(requests)), budget)
 
     out.mkdir(parents=True, exist_ok=True)
     extracted: dict[str, Completion] = {}
@@ -132,7 +133,8 @@ def judge(
         "systems": list(plan.systems),
         "against": plan.against,
         "repeats": plan.repeats,
-        "items": len(plan.items),
+        "item_ids": [item.item_id for item in plan.items],
+        "digest": digest_of(plan.items, [*plan.systems, *([plan.against] if plan.against else [])]),
         "prompt_tokens": sum(c.prompt_tokens for c in used),
         "completion_tokens": sum(c.completion_tokens for c in used),
         "synthetic": any(item.synthetic for item in plan.items),
@@ -156,6 +158,12 @@ def estimate_judging(plan: Plan, endpoint: Endpoint, out: Path) -> Estimate:
     return estimate(endpoint, [*requests, *(r for rs in asked.values() for r in rs)], out / LOG)
 
 
+def digest_of(items: Sequence[TestItem], systems: Sequence[str]) -> str:
+    """Hash of what was judged, so that judgements of other texts are not taken for those of these."""
+    shown = [[item.item_id, item.truth.text, *(_text(item, system) for system in systems)] for item in items]
+    return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
+
+
 def read_judgements(out: Path) -> tuple[list[Judgement], dict[str, Any]]:
     """What `judge` wrote: judgements and settings.
 
@@ -172,17 +180,22 @@ def _text(item: TestItem, system: str) -> str:
     return item.truth.text if system == TRUTH else texts_of([item], system)[0]
 
 
-def _sendable(text: str) -> bool:
-    return has_words(clean(text)) and protocols.speaks_to_the_judge(text) is None
+def _injection(item: TestItem, system: str) -> str | None:
+    """Words by which a system's text speaks to the judge; experts do not."""
+    return None if system == TRUTH else protocols.speaks_to_the_judge(_text(item, system))
+
+
+def _sendable(item: TestItem, system: str) -> bool:
+    return has_words(clean(_text(item, system))) and _injection(item, system) is None
 
 
 def _detail_requests(plan: Plan) -> list[Request]:
     """Details of every truth and, for the precision, of every text; equal ones once."""
-    texts = [item.truth.text for item in plan.items]
+    asked = [(item, TRUTH) for item in plan.items]
     if plan.precision:
-        texts += [_text(item, system) for system in plan.systems for item in plan.items]
-    requests = {r.item_id: r for r in (protocols.details_request(text) for text in texts if _sendable(text))}
-    return list(requests.values())
+        asked += [(item, system) for system in plan.systems for item in plan.items]
+    made = (protocols.details_request(_text(item, system)) for item, system in asked if _sendable(item, system))
+    return list({request.item_id: request for request in made}.values())
 
 
 def _requests(plan: Plan, extracted: dict[str, Completion]) -> dict[tuple[str, str, int], list[Request]]:
@@ -197,15 +210,15 @@ def _requests(plan: Plan, extracted: dict[str, Completion]) -> dict[tuple[str, s
                 if plan.protocol == PREFERENCE:
                     assert plan.against is not None
                     other = _text(item, plan.against)
-                    if _sendable(text) and _sendable(other):
+                    if _sendable(item, system) and _sendable(item, plan.against):
                         made = [
                             protocols.preference_request(f"{name}/ahead", item.truth.text, text, other, repeat),
                             protocols.preference_request(f"{name}/behind", item.truth.text, other, text, repeat),
                         ]
                 elif plan.protocol == COUNTS:
-                    if protocols.speaks_to_the_judge(text) is None:  # an empty text mentions none of how many?
+                    if _injection(item, system) is None:  # an empty text mentions none of how many?
                         made = [protocols.counts_request(name, item.truth.text, text, repeat)]
-                elif _sendable(text):
+                elif _sendable(item, system):
                     if plan.protocol == COACH_SCORE:
                         made = [protocols.rating_request(name, text, repeat)]
                     elif details := _details(extracted, item.truth.text):
@@ -233,8 +246,8 @@ def _judgement(
 ) -> Judgement:
     text, identity = _text(item, system), (item.item_id, system, repeat)
     texts = [text] if plan.protocol != PREFERENCE else [text, _text(item, plan.against or "")]
-    for judged in texts:
-        if words := protocols.speaks_to_the_judge(judged):
+    for judged in (system, plan.against):
+        if judged is not None and (words := _injection(item, judged)):
             return Judgement(*identity, INSTRUCTS, f"the text says {words!r}")
     given = [answers[request.item_id] for request in requests]
     raw = [answer.raw for answer in given]
@@ -262,8 +275,8 @@ def _of_details(
     details = _details(extracted, item.truth.text)
     if details is None:
         found = extracted.get(protocols.details_request(item.truth.text).item_id)
-        failure = (found.failure or "") if found else INSTRUCTS
-        return Judgement(*identity, failure, f"details of the truth: {found.detail if found else item.truth.text}")
+        assert found is not None
+        return Judgement(*identity, found.failure or "", f"details of the truth: {found.detail}")
     stated = _details(extracted, text) if precision else None
     verdicts = [
         {**verdict, "text": detail}

@@ -30,13 +30,14 @@ FIRST, SECOND, TIE = "first", "second", "tie"
 HIGHEST_RATING = 5
 
 _SPEAKS_TO_THE_JUDGE = re.compile(
-    r"\b(?:ignore|disregard|forget)\b[^.]{0,40}\b(?:instructions?|prompt|rules|above|previous)\b"
-    r"|\b(?:full|maximum|top|perfect|highest) (?:marks?|scores?|ratings?|grades?)\b"
-    r"|\b(?:give|rate|grade|score|mark) (?:this|it|me|the (?:text|answer|commentary|response))\b"
-    r"|\b(?:you are|as) (?:a|an|the) (?:judge|grader|evaluator|assistant|language model)\b"
+    r"\b(?:ignore|disregard|forget)\b[^.]{0,40}\b(?:instructions?|prompts?)\b"
+    r"|\b(?:give|award|assign)\b(?: (?:it|me|this|yourself))? (?:full|maximum|top|the (?:highest|best|maximum)) (?:marks?|scores?|ratings?|grades?)\b"
+    r"|\b(?:rate|grade|score|mark|judge) (?:this|my|the) (?:text|answer|commentary|comment|response)\b"
+    r"|\b(?:you are|as) (?:a|an|the) (?:grader|evaluator|ai|language model)\b"
     r"|\bdear (?:judge|grader|evaluator)\b|\bsystem prompt\b|\"verdicts?\"\s*:",
     re.IGNORECASE,
 )
+"""What no coach would say to a learner. "Give it more power" and "do not forget the previous step" are coaching."""
 
 
 def prompts_of(protocol: str) -> list[Prompt]:
@@ -81,13 +82,14 @@ def verdicts_request(name: str, details: Sequence[str], text: str, repeat: int) 
             if v.get("verdict") not in VERDICTS:
                 return f"detail {v['detail']}: verdict {v.get('verdict')!r} is none of {', '.join(VERDICTS)}"
             quote = v.get("quote")
-            if not isinstance(quote, str):
-                return f"detail {v['detail']}: no quote"
+            if not isinstance(quote, str) or not isinstance(v.get("reason"), str):
+                return f"detail {v['detail']}: quote and reason have to be texts"
             if v["verdict"] == NOT_MENTIONED:
                 continue
-            if not _for_search(quote):
-                return f"detail {v['detail']}: {v['verdict']!r} without a quote"
-            if _for_search(quote) not in allowed:
+            words = _for_search(quote)
+            if len(words.split()) < min(2, len(allowed.split())):
+                return f"detail {v['detail']}: {v['verdict']!r} needs a quote of two words at least, found {quote!r}"
+            if f" {words} " not in f" {allowed} ":
                 return f"detail {v['detail']}: the quote {quote!r} is not in the text"
         return None
 
@@ -165,7 +167,7 @@ def _digest(text: str) -> str:
 
 def _object(name: str, properties: dict[str, Any], problem: Callable[[Any], str | None]) -> Schema:
     form = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-    return Schema(name, form, problem)
+    return Schema(f"{name}-{VERSION}", form, problem)
 
 
 def _request(

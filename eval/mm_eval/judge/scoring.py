@@ -7,6 +7,7 @@ the headline leaves such items out.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from scipy.stats import binomtest
 
 from mm_eval.answers import TestItem
 from mm_eval.judge.judging import OK, Judgement
-from mm_eval.judge.protocols import COACH_SCORE, PREFERENCE
+from mm_eval.judge.protocols import COACH_SCORE, HIGHEST_RATING, PREFERENCE
 from mm_eval.metric import Metric, corpus_metric, item_metric
 
 MOST_FAILED = 0.02
 """Share of judgements that may fail before a headline is withheld."""
 
+_WORTH = {"win": 1.0, "tie": 0.0, "loss": -1.0}
 _PAIRS = {"gpt_m": ("mentioned", "total"), "gpt_q": ("same", "mentioned"), "gpt_joint": ("same", "total")}
 
 
@@ -61,7 +63,7 @@ def _score(judgements: list[Judgement], items: Sequence[TestItem], settings: dic
         "failures": dict(failures),
         "failed_share": share,
         "withheld": share > MOST_FAILED,
-        "bounds": _bounds(judgements, headline, metrics[headline].per_item or ()),
+        "bounds": _bounds([by_item[item.item_id] for item in items], headline),
         "repeats": _over_repeats(judgements, items, settings, headline),
         "flip_rate": _flip_rate(grouped),
     }
@@ -79,7 +81,11 @@ def _details(groups: list[list[Judgement]], clusters: list[str], sign: str) -> d
         shares = [_mean([a / b for a, b in pairs if b]) for pairs in counts]
         zeroed = [_mean([a / b if b else 0.0 for a, b in pairs]) for pairs in counts]
         sums = np.array([np.mean(pairs, axis=0) if pairs else (np.nan, np.nan) for pairs in counts], float)
-        metrics[name] = item_metric(shares, clusters, "0-1", f"{name}|mean of items that define it|{sign}")
+        undefined = sum(bool(pairs) and not any(b for _, b in pairs) for pairs in counts)
+        defined = item_metric(
+            shares, clusters, "0-1", f"{name}|mean of items that define it|{sign}|undefined:{undefined}"
+        )
+        metrics[name] = replace(defined, n_failed=defined.n_failed - undefined)
         metrics[f"{name}_zero"] = item_metric(zeroed, clusters, "0-1", f"{name}|mean of items, undefined as 0|{sign}")
         metrics[f"{name}_micro"] = corpus_metric(sums, "ratio", clusters, "0-1", f"{name}|sum over sum|{sign}")
     stated = [
@@ -93,8 +99,7 @@ def _details(groups: list[list[Judgement]], clusters: list[str], sign: str) -> d
 
 
 def _preferences(groups: list[list[Judgement]], clusters: list[str], sign: str) -> dict[str, Metric]:
-    worth = {"win": 1.0, "tie": 0.0, "loss": -1.0}
-    net = [_mean([worth[j.preferred or "tie"] for j in group]) for group in groups]
+    net = [_mean([_WORTH[j.preferred or "tie"] for j in group]) for group in groups]
     outcomes = [np.sign(value) for value in net if np.isfinite(value)]
     wins, losses = outcomes.count(1.0), outcomes.count(-1.0)
     p_value = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
@@ -106,15 +111,22 @@ def _preferences(groups: list[list[Judgement]], clusters: list[str], sign: str) 
     }
 
 
-def _bounds(judgements: list[Judgement], headline: str, scored: Sequence[float]) -> tuple[float, float]:
+def _bounds(groups: Sequence[list[Judgement]], headline: str) -> tuple[float, float]:
     """The headline if every failed judgement had been the worst, or the best."""
-    low, high = {"net_win": (-1.0, 1.0), "coach_score": (0.0, 5.0)}.get(headline, (0.0, 1.0))
-    fine = [value for value in scored if np.isfinite(value)]
-    failed = len({j.item_id for j in judgements if j.status != OK})
-    total = len(fine) + failed
-    if not total:
-        return (float("nan"), float("nan"))
-    return ((sum(fine) + failed * low) / total, (sum(fine) + failed * high) / total)
+    worst, best = {"net_win": (-1.0, 1.0), "coach_score": (0.0, float(HIGHEST_RATING))}.get(headline, (0.0, 1.0))
+
+    def value(j: Judgement, failed: float) -> float | None:
+        if j.status != OK:
+            return failed
+        if j.preferred is not None:
+            return _WORTH[j.preferred]
+        return j.rating if j.rating is not None else (j.mentioned or 0) / j.total if j.total else None
+
+    def mean(failed: float) -> float:
+        items = [[v for j in group if (v := value(j, failed)) is not None] for group in groups]
+        return _mean([_mean(values) for values in items if values])
+
+    return mean(worst), mean(best)
 
 
 def _over_repeats(

@@ -14,7 +14,15 @@ _BRACKETS = "In brackets: 95 % intervals by take."
 _NO_VALUE = "–"
 _TEX_SIGNS = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "ρ": r"$\rho$", "ℓ": r"$\ell$", "–": "--", "±": r"$\pm$"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "ρ": r"$\rho$",
+        "ℓ": r"$\ell$",
+        "–": "--",
+        "±": r"$\pm$",
+    }
 )
 
 

@@ -14,6 +14,7 @@ from mm_eval.text.suite import EMPTY, Corpus, NotComputed, References, Suite, la
 
 Rows = dict[str, dict[str, Metric]]
 Tokens = dict[int, list[str]]
+_LOCALE = "-Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8"
 
 
 def coco_suite(systems: Mapping[str, Sequence[str]], references: References, clusters: Sequence[str]) -> Suite:
@@ -39,7 +40,8 @@ def _scores(corpus: Corpus) -> Rows:
     if shutil.which("java") is None:
         raise NotComputed("Java is not installed (apt-get install default-jre-headless)")
     # Under another locale METEOR prints decimal commas.
-    os.environ["JAVA_TOOL_OPTIONS"] = "-Duser.language=en -Duser.country=US -Dfile.encoding=UTF-8"
+    if _LOCALE not in os.environ.get("JAVA_TOOL_OPTIONS", ""):
+        os.environ["JAVA_TOOL_OPTIONS"] = f"{os.environ.get('JAVA_TOOL_OPTIONS', '')} {_LOCALE}".strip()
     try:
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge

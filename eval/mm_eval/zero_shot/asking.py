@@ -5,6 +5,7 @@ The papers' own instructions are unpublished or drawn in figures; these are ours
 
 import base64
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from mm_data.completions import Completion, CostLimit, Endpoint, Estimate, Request, Schema, complete, estimate
+from mm_data.completions import Budget, Completion, Endpoint, Estimate, Request, Schema, complete, estimate
 from mm_data.prompts import Prompt, load_prompt
 from mm_data.video import middle_times, read_frames
 from mm_eval.answers import OURS, Answer, TestItem
@@ -65,12 +66,12 @@ def ask(
     frames: Frames,
     out: Path,
     progress: Callable[[int], None] = lambda done: None,
-    limit: CostLimit | None = None,
+    budget: Budget | None = None,
 ) -> Asked:
     """Asks what is not in the log yet. An item that failed has an empty answer, which scores nothing, and is counted.
 
     Raises:
-        EndpointError: The endpoint cannot be used, or the limit is reached; finished answers are kept.
+        EndpointError: The endpoint cannot be used, or the budget is spent; finished answers are kept.
         ValueError: An item has no clip of a view.
         VideoError: A clip cannot be read.
     """
@@ -79,7 +80,7 @@ def ask(
     for chunk in _chunks(items):
         done = len(answered)
         requests = list(_requests(chunk, items, suite, frames))
-        found = complete(endpoint, requests, out / LOG, lambda count, done=done: progress(done + count), limit)
+        found = complete(endpoint, requests, out / LOG, lambda count, done=done: progress(done + count), budget)
         for item in chunk:
             completion = found[item.item_id]
             if completion.failure is not None:
@@ -137,6 +138,10 @@ def _schema(suite: str, labels: list[str]) -> Schema:
         for name, form in fields.items():
             if not isinstance(content[name], kinds[form["type"]]) or isinstance(content[name], bool):
                 return f"{name!r} is {content[name]!r}; expected a {form['type']}"
+            if form["type"] == "array" and not all(isinstance(entry, str) for entry in content[name]):
+                return f"{name!r} has to be a list of texts"
+            if form["type"] == "number" and not math.isfinite(content[name]):
+                return f"{name!r} is {content[name]!r}; expected a number"
             if "enum" in form and content[name] not in form["enum"]:
                 return f"{name!r} is {content[name]!r}; expected one of {', '.join(form['enum'])}"
         return None if content["text"].strip() else "the text is empty"
