@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from test_procrustes import reference_sequence
 
-from mm_eval.aggregates import AGGREGATES
+from mm_eval.aggregates import AGGREGATES, NAE_ACCURACY, NAE_CIDER, NAE_ERRORS
 from mm_eval.classification import accuracy, top_k
 from mm_eval.metric import Metric, item_metric, resampling_weights
-from mm_eval.narrative import ACCURACY, CIDER, RELATIVE_L2, narrative_map
+from mm_eval.narrative import narrative_map, narrative_map_ranked
 from mm_eval.pose import POSE_ERRORS, sequence_error
 from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
 from mm_eval.scores import mean_correlation, relative_l2, spearman_correlation
@@ -34,6 +34,8 @@ def test_rank_vector() -> None:
 
 def test_ties_do_not_flatter() -> None:
     assert ranks(np.zeros((1, 9)), np.array([3]), np.ones((1, 9), bool)).tolist() == [5]
+    assert ranks(np.zeros((1, 1272)), np.array([3]), np.ones((1, 1272), bool)).tolist() == [636.5]
+    assert [chance_recall(np.array([size]), 50) for size in (400, 1272)] == pytest.approx([0.125, 0.0393], abs=1e-4)
 
 
 def test_galleries_may_differ() -> None:
@@ -186,10 +188,29 @@ def test_narrative_map_vectors() -> None:
     assert found.per_item == pytest.approx([1, 0.24, 0, 0, 0.4, 0.12, 0.06, 0.2])
     assert narrative_map(*NAE, EIGHT, strict=True).value == pytest.approx(0.1725, abs=1e-12)
     errors, cider, right = (np.array(values) for values in NAE)
-    loop = [((errors <= r) & (cider >= c) & (right >= a)).mean() for r, c, a in product(RELATIVE_L2, CIDER, ACCURACY)]
+    loop = [
+        ((errors <= r) & (cider >= c) & (right >= a)).mean() for r, c, a in product(NAE_ERRORS, NAE_CIDER, NAE_ACCURACY)
+    ]
     assert len(loop) == 100 and found.value == pytest.approx(np.mean(loop))
     unread = narrative_map([None, *NAE[0][1:]], NAE[1], NAE[2], EIGHT)
     assert unread.per_item is not None and unread.per_item[0] == 0 and "without a score:1, failing" in unread.signature
+
+
+def test_narrative_map_ranked_by_confidence() -> None:
+    good, bad = (0.0, 1.0, 1.0), (1.0, 0.0, 0.0)
+
+    def value(answers: list[tuple[float, float, float]], confidence: list[float]) -> float:
+        errors, cider, right = zip(*answers, strict=True)
+        return narrative_map_ranked(errors, cider, right, confidence, EIGHT[: len(answers)]).value
+
+    assert value([good, good], [1, 2]) == 1 and value([bad, bad], [1, 2]) == 0
+    assert value([good, bad], [2, 1]) == 0.5 and value([good, bad], [1, 2]) == 0.25  # the hit is second of two
+    assert value([good, bad], [1, 1]) == 0.25, "equal confidences are reached together"
+    assert value([bad, good, bad, good], [4, 3, 2, 1]) == pytest.approx((1 / 2 + 2 / 4) / 4)
+    unread = narrative_map_ranked([None, 0.0], [1, 1], [1, 1], [2, 1], ["a", "b"])
+    assert unread.value == 0.25 and "without a score:1, failing" in unread.signature
+    constant = narrative_map_ranked(*NAE, [1.0] * 8, EIGHT)
+    assert constant.value < narrative_map(*NAE, EIGHT).value, "each hit is worth the precision, not 1"
 
 
 def test_temporal_f() -> None:

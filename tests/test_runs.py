@@ -105,6 +105,14 @@ def test_classes_and_verdicts(folders: tuple[Path, Path]) -> None:
     assert rows["ours"]["top1"].value == 1 and rows["ours"]["verdict_accuracy"].value == 1
     assert rows["flat"]["top1"].value == 0, "the same score for every class names none"
     assert rows["flat"]["verdict_accuracy"].value == 0.5 and notes == []
+    assert {name: metric.value for name, metric in rows["chance"].items()} == {
+        "top1": 1 / 3,
+        "top5": 1,
+        "verdict_accuracy": 0.5,
+    }
+    unread = [replace(items[0], answers={"ours": replace(items[0].answers["ours"], ranking=None)}), *items[1:]]
+    wrong = evaluate_answers(SUITES["cot-afa"], unread)[0]["ours"]["top1"]
+    assert wrong.value == pytest.approx(11 / 12) and "unparsed:1, wrong" in wrong.signature
     partial = [
         replace(items[0], answers={"ours": replace(items[0].answers["ours"], ranking={"twist": 1.0})}),
         *items[1:],

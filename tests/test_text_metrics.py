@@ -75,6 +75,17 @@ def test_coco_vectors(coco: Suite, name: str, value: float, per_item: list[float
 
 
 @needs_java
+def test_ptb_tokens() -> None:
+    from mm_eval.text.coco import _ptb
+
+    assert list(_ptb([REFERENCES[1], REFERENCES[4], CANDIDATES[3]])) == [
+        "the climber 's arms are fully extended which wastes energy keep the elbows slightly bent",
+        "she does n't look at the basket before the layup so the shot is off-target",
+        "the shooter 's hand should be at a 90-degree angle and he should use one hand",
+    ]
+
+
+@needs_java
 def test_line_separators_and_marks_change_nothing(coco: Suite) -> None:
     for name, metric in coco.rows["ours"].items():
         assert coco.rows["line separator"][name].value == pytest.approx(metric.value), name
@@ -155,6 +166,12 @@ def wordnet_is_there() -> bool:
     return True
 
 
+NLTK_METEOR = {
+    False: [0.654604, 0.271533, 0.585370, 0.375744, 0.235541, 0.999878],
+    True: [0.887622, 0.694077, 0.757576, 0.701603, 0.604102, 0.999983],
+}
+
+
 @pytest.mark.parametrize(
     ("prefix", "bleu", "meteor", "rouge", "cider", "cider_items"),
     [
@@ -175,6 +192,7 @@ def test_release_vectors(
     assert found["cider"].per_item == pytest.approx(cider_items, abs=1e-6)
     if wordnet_is_there():
         assert found["meteor"].value == pytest.approx(meteor, abs=1e-6)
+        assert found["meteor"].per_item == pytest.approx(NLTK_METEOR[bool(prefix)], abs=1e-6)
     else:
         assert "meteor" not in found and suite.notes == [
             "METEOR: not computed: NLTK has no WordNet 3.0 (python -m nltk.downloader wordnet)"

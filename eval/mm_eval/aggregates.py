@@ -5,12 +5,17 @@ and returns values ``[R]``. So BLEU, METEOR or a rank correlation is resampled b
 """
 
 from collections.abc import Callable
+from itertools import product
 
 import numpy as np
 
 Aggregate = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 BLEU_ORDERS = 4
+NAE_ERRORS = (0.003, 0.005, 0.010, 0.015, 0.020)
+NAE_CIDER = (0.05, 0.10, 0.15, 0.20, 0.25)
+NAE_ACCURACY = (0.25, 0.50, 0.75, 1.00)
+"""Thresholds of narrative action evaluation, on R-ℓ2 and CIDEr's raw scales."""
 _TINY, _SMALL = 1e-15, 1e-9
 _METEOR_STAGES = np.array([1.0, 0.6, 0.8, 0.6])
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
@@ -110,6 +115,25 @@ def ratio(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return np.where(below > 0, above / below, np.nan)
 
 
+def narrative_ap(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Mean over NAE's 100 thresholds of the average precision of items ranked by confidence, as dense captioning ranks its regions.
+
+    Rows are confidence, relative squared error, CIDEr and accuracy of actions. The precision at a hit is that of all items ranked as
+    high or higher, and every item could have been a hit.
+    """
+    order = np.argsort(-rows[:, 0], kind="stable")
+    drawn, (confidence, error, cider, accuracy) = weights[:, order], rows[order].T
+    # Equal confidences are reached together.
+    last = np.searchsorted(-confidence, -confidence, side="right") - 1
+    reached = drawn.cumsum(1)[:, last]
+    total = np.zeros(len(weights))
+    for r, c, a in product(NAE_ERRORS, NAE_CIDER, NAE_ACCURACY):
+        hits = drawn * ((error <= r) & (cider >= c) & (accuracy >= a))
+        precision = hits.cumsum(1)[:, last] / np.maximum(reached, 1)
+        total += (hits * precision).sum(1) / drawn.sum(1)
+    return total / (len(NAE_ERRORS) * len(NAE_CIDER) * len(NAE_ACCURACY))
+
+
 AGGREGATES: dict[str, Aggregate] = {
     "mean": mean,
     "median": median,
@@ -118,6 +142,7 @@ AGGREGATES: dict[str, Aggregate] = {
     "spearman": spearman,
     "f_score": f_score,
     "ratio": ratio,
+    "narrative_ap": narrative_ap,
     **{f"bleu{order}": bleu(order) for order in range(1, BLEU_ORDERS + 1)},
 }
 """By the name that a `mm_eval.metric.Metric` carries."""

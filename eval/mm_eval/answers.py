@@ -7,7 +7,7 @@
      "clips": {"exo": {"video": "path.mp4", "start": 3.0, "stop": 7.0}}, "synthetic": false}
 
 Truth and answers are texts and, where a task has them, ``score`` (a number), ``label`` (class), ``verdict`` (such as "standard"),
-``actions`` (list) and, for answers, ``ranking`` (class to score). What could not be read from an answer is null.
+``actions`` (list) and, for answers, ``ranking`` (class to score) and ``confidence`` (mean log-probability). What could not be read from an answer is null.
 """
 
 import json
@@ -37,6 +37,7 @@ class Answer:
     verdict: str | None = None
     actions: list[str] | None = None
     ranking: dict[str, float] | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)

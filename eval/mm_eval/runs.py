@@ -65,10 +65,9 @@ def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
         if not (folder / METRICS).is_file():
             raise FileNotFoundError(f"{folder / METRICS} is not there; run `mm-coach evaluate` first, or give --suite.")
         result = json.loads((folder / METRICS).read_text())
-        tables = records_of(result)
     else:
         result = _scored(folder, items, suite, bert)
-        tables = records_of(result)
+    tables = records_of(result)
     judged, notes = _judged(folder, items)
     if judged:
         tables["judge"] = judged
@@ -152,7 +151,7 @@ class Change:
 
 
 def differences(first: Run, second: Run, suite: str) -> list[Difference]:
-    """Every metric that both have and measured alike, p-values adjusted by Holm over them.
+    """Every metric that both have and measured alike, p-values adjusted by Holm over them; see `measured_otherwise`.
 
     Raises:
         ValueError: The runs answered different items, or have no metric in common.
@@ -162,13 +161,20 @@ def differences(first: Run, second: Run, suite: str) -> list[Difference]:
     pairs = [(c, a, b) for c in columns if (a := first.metric(c)) and (b := second.metric(c)) and a.n and b.n]
     pairs = [(c, a, b) for c, a, b in pairs if measured_alike(a, b)]
     if not pairs:
-        raise ValueError(f"{first.name} and {second.name} have no metric in common.")
+        raise ValueError(f"{first.name} and {second.name} have no metric in common that was measured alike.")
     compared = [compare(b, a, first.clusters) for _, a, b in pairs]
     adjusted = holm([c.p_value for c in compared])
     return [
         Difference(column, a, b, paired, p, _item_tests(a, b))
         for (column, a, b), paired, p in zip(pairs, compared, adjusted, strict=True)
     ]
+
+
+def measured_otherwise(first: Run, second: Run, suite: str) -> list[str]:
+    """Headings of metrics that both have and that cannot be compared: another judge, gallery or model of BERTScore."""
+    columns = EXPERTAF_COLUMNS if suite == EXPERTAF else SUITES[suite].columns
+    pairs = [(column, first.metric(column), second.metric(column)) for column in columns]
+    return [column.heading for column, a, b in pairs if a is not None and b is not None and not measured_alike(a, b)]
 
 
 def changes(first: Run, second: Run, column: Column) -> list[Change]:

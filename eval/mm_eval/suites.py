@@ -10,14 +10,14 @@ import numpy as np
 from mm_eval.answers import Answer, TestItem, systems_of, texts_of
 from mm_eval.classification import accuracy, top_k
 from mm_eval.metric import Metric, item_metric
-from mm_eval.narrative import narrative_map
+from mm_eval.narrative import narrative_map, narrative_map_ranked
 from mm_eval.scores import SPLIT, relative_l2, spearman_correlation
 from mm_eval.tables import Column
 from mm_eval.tables.published import COT_AFA, DESCCOACH, NAE, Published
 from mm_eval.text import BertModel, coco_suite, modern_suite
 
-TABLE = "answers"
-"""Name of a task's one table."""
+TABLE, CHANCE = "answers", "chance"
+"""Names of a task's one table, and of its row of guesses."""
 
 Row = dict[str, Metric]
 Scorer = Callable[[Sequence[TestItem], str, Row], Row]
@@ -68,7 +68,18 @@ def evaluate_answers(
     for name, row in text.rows.items():
         for scorer in suite.scorers:
             row.update(scorer(items, name, dict(row)))
-    return text.rows, notes
+    chance = {name: metric for name, metric in _chance(items).items() if any(name in r for r in text.rows.values())}
+    return text.rows | ({CHANCE: chance} if chance else {}), notes
+
+
+def _chance(items: Sequence[TestItem]) -> Row:
+    """What guessing gives on average, for metrics that have such a value."""
+    classes = {name for item in items for answer in item.answers.values() for name in answer.ranking or {}}
+    verdicts = {item.truth.verdict for item in items} - {None}
+    values = {"spearman": 0.0}
+    values |= {f"top{k}": min(1.0, k / len(classes)) for k in (1, 5) if classes}
+    values |= {"verdict_accuracy": 1 / len(verdicts)} if verdicts else {}
+    return {name: Metric(value, None, len(items), 0, "", "chance") for name, value in values.items()}
 
 
 def _answers(items: Sequence[TestItem], system: str) -> list[Answer]:
@@ -117,11 +128,15 @@ def _narrative(items: Sequence[TestItem], system: str, row: Row) -> Row:
     parts = [row.get(name) for name in ("relative_l2", "cider", "action_accuracy")]
     if any(part is None or part.per_item is None for part in parts):
         return {}
-    values = [part.per_item for part in parts if part is not None and part.per_item is not None]
-    return {
-        "nae_map": narrative_map(values[0], values[1], values[2], _clusters(items)),
-        "nae_map_strict": narrative_map(values[0], values[1], values[2], _clusters(items), strict=True),
+    errors, cider, actions = (part.per_item for part in parts if part is not None and part.per_item is not None)
+    found = {
+        "nae_map": narrative_map(errors, cider, actions, _clusters(items)),
+        "nae_map_strict": narrative_map(errors, cider, actions, _clusters(items), strict=True),
     }
+    confidence = [a.confidence for a in _answers(items, system) if a.confidence is not None]
+    if len(confidence) == len(items):
+        found["nae_map_ranked"] = narrative_map_ranked(errors, cider, actions, confidence, _clusters(items))
+    return found
 
 
 def _classes(items: Sequence[TestItem], system: str, row: Row) -> Row:
@@ -175,6 +190,7 @@ SUITES = {
         (
             _column("nae_map", "mAP", 1.0, 3),
             _column("nae_map_strict", "mAP, strict", 1.0, 3),
+            _column("nae_map_ranked", "mAP, ranked", 1.0, 3),
             _column("spearman", "ρ", 1.0, 3),
             _column("relative_l2", "R-ℓ2", digits=3, higher=False),
             _column("bleu4", "BLEU-4"),

@@ -9,7 +9,7 @@ from rich.markdown import Markdown
 
 from mm_adapter.cli.flags import bert_model
 from mm_data.files import write_atomically
-from mm_eval.runs import Change, Difference, Run, changes, differences, open_run, runs_table
+from mm_eval.runs import Change, Difference, Run, changes, differences, measured_otherwise, open_run, runs_table
 from mm_eval.tables import RENDERERS, Column, to_markdown
 
 _DIFF = "diff"
@@ -41,7 +41,10 @@ def _diff(args: argparse.Namespace) -> None:
     if args.by is not None and args.by not in choices:
         raise ValueError(f"--by {args.by}: choose from {', '.join(choices)}.")
     column = choices[args.by] if args.by else next(iter(choices.values()))
-    text = _differences(first, second, found) + _changes(changes(first, second, column), column.heading, args.show)
+    text = _differences(first, second, found)
+    if headings := measured_otherwise(first, second, args.suite):
+        text += f"\nMeasured otherwise in the two runs, and not compared: {', '.join(headings)}.\n"
+    text += _changes(changes(first, second, column), column.heading, args.show)
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
         write_atomically(args.out / "diff.md", text)

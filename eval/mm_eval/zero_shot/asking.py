@@ -1,6 +1,7 @@
 """Frames and an instruction per item to an answer of the same shape as a trained system's.
 
-The papers' own instructions are unpublished or drawn in figures; these are ours, one per task, versioned.
+Of the papers' own instructions only TechCoach's is published as text; `desccoach` follows it, without its answer example and without its
+hint of what the truth talks about. The others are ours. All are versioned.
 """
 
 import base64
@@ -107,7 +108,8 @@ def _requests(chunk: Sequence[TestItem], items: Sequence[TestItem], suite: str, 
     prompt, schema = instruction(suite), _schema(suite, labels)
     about = {"suite": suite, "prompt": prompt.name, "prompt_sha256": prompt.digest, **vars(frames)}
     for item in chunk:
-        system, user = prompt.messages({}, {"category": item.category, "labels": ", ".join(labels)})
+        told = {"category": item.category, "labels": ", ".join(labels)}
+        system, user = prompt.messages(told, told)
         content = [*_pictures(item, frames), {"type": "text", "text": user["content"]}]
         yield Request(item.item_id, [system, {"role": "user", "content": content}], schema, about=about)
 
