@@ -113,6 +113,6 @@ def _print_scores(system: str, found: dict[str, Any], settings: dict[str, Any]) 
         low, high = found["bounds"]
         console.print(f"{found['failed_share']:.1%} of the judgements failed ({classes}); with them as the worst or the best: {low:.3f} to {high:.3f}")  # fmt: skip
     if found["withheld"]:
-        console.print(f"Above {MOST_FAILED:.0%}, so no headline is given. Run again to ask what the endpoint could not answer, or mend the prompt's reader.")  # fmt: skip
+        console.print(f"Above {MOST_FAILED:.0%}, so no headline is given. Run again to ask what the endpoint could not answer; `mm-coach judge audit` shows what the judge got wrong.")  # fmt: skip
     if found["repeats"] and found["repeats"]["mean"] == found["repeats"]["mean"]:
         console.print(f"Over repeats: {found['repeats']['mean']:.3f} ± {found['repeats']['sd']:.3f}; {found['flip_rate']:.0%} of the items get different judgements.")  # fmt: skip
