@@ -25,7 +25,7 @@ def derangement(groups: Sequence[str], rng: np.random.Generator) -> np.ndarray:
 def with_baselines(items: Sequence[TestItem], training: Sequence[TestItem], seed: int = 0) -> list[TestItem]:
     """The items with what baselines answer.
 
-    Shuffled rows give our answers to other items; constant gives the commonest text, label and verdict of the category's training items
+    Shuffled rows give our answers to other items (within a category that has only one, to itself); constant gives the commonest text, label and verdict of the category's training items
     and the mean of their scores; random gives one of them; a nearest neighbour gives that of the training item that ``nearest`` names.
 
     Args:
@@ -45,7 +45,7 @@ def with_baselines(items: Sequence[TestItem], training: Sequence[TestItem], seed
         raise ValueError(f"No training item is of category {missing[0]!r} ({len(missing)} categories have none); the constant and random rows need one.")  # fmt: skip
     constants = {category: _commonest([item.truth for item in pools[category]]) for category in set(categories)}
     by_id = {item.item_id: item for item in training}
-    shuffled, within = rng.permutation(len(items)), derangement(categories, rng)
+    shuffled, within = derangement([""] * len(items), rng), derangement(categories, rng)
     found = []
     for index, item in enumerate(items):
         pool = pools[item.category]
