@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -205,6 +206,18 @@ def test_stages_follow_each_other(tiny: Path, tmp_path: Path) -> None:
     assert "[trainable]" not in again.stdout, "both stages are complete"
 
 
+@pytest.fixture
+def run_recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs the recipe in this process: what stops before training needs no other one, and torch is loaded here."""
+
+    def run(*arguments: str) -> None:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", ["recipes/expertaf.py", *arguments])
+        runpy.run_path("recipes/expertaf.py", run_name="__main__")
+
+    return run
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -220,33 +233,37 @@ def test_stages_follow_each_other(tiny: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_are_refused_with_a_sentence(
-    tiny: Path, tmp_path: Path, options: list[str], message: str
+    tiny: Path,
+    tmp_path: Path,
+    run_recipe: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
 ) -> None:
-    command = [sys.executable, "recipes/expertaf.py", *CONFIG, *paths(tiny, tmp_path), *options]
-    done = launch(*command, check=False)
-    assert done.returncode != 0
-    assert message in done.stderr
+    with pytest.raises((SystemExit, ValueError, FileNotFoundError)) as refusal:
+        run_recipe(*CONFIG, *paths(tiny, tmp_path), *options)
+    assert message in f"{refusal.value}{capsys.readouterr().err}"
 
 
-def test_unknown_yaml_keys_are_refused(tiny: Path, tmp_path: Path) -> None:
+def test_unknown_yaml_keys_are_refused(tmp_path: Path, run_recipe: Callable[..., None]) -> None:
     text = (ROOT / "recipes/configs/expertaf/tiny.yaml").read_text() + "learning_rat: 1.0\n"
     (tmp_path / "wrong.yaml").write_text(text)
-    command = [sys.executable, "recipes/expertaf.py", "--config", str(tmp_path / "wrong.yaml")]
-    done = launch(*command, check=False)
-    assert done.returncode != 0 and "learning_rat" in done.stderr
+    with pytest.raises(ValueError, match="learning_rat"):
+        run_recipe("--config", str(tmp_path / "wrong.yaml"))
 
 
 @pytest.mark.parametrize(
     ("preset", "trainable"),
     [("llama3_8b_lora", "language_model LoRA"), ("llama3_8b_qlora", "nf4"), ("llama3_8b_paper", "72,398,336")],
 )
-def test_large_presets_build_on_the_meta_device(preset: str, trainable: str) -> None:
-    done = launch(
-        sys.executable, "recipes/expertaf.py", "--config", f"recipes/configs/expertaf/{preset}.yaml", "--dry-run"
-    )
-    assert "8,030,261,248" in done.stdout, "Llama-3-8B's parameters"
-    assert "351 pose" in done.stdout and "Missing before a real run" in done.stdout
-    assert trainable in done.stdout and re.search(r"fits \S+GB +│ +yes", done.stdout)
+def test_large_presets_build_on_the_meta_device(
+    run_recipe: Callable[..., None], capsys: pytest.CaptureFixture[str], preset: str, trainable: str
+) -> None:
+    run_recipe("--config", f"recipes/configs/expertaf/{preset}.yaml", "--dry-run")
+    shown = capsys.readouterr().out
+    assert "8,030,261,248" in shown, "Llama-3-8B's parameters"
+    assert "351 pose" in shown and "Missing before a real run" in shown
+    assert trainable in shown and re.search(r"fits \S+GB +│ +yes", shown)
 
 
 # --- the path to the report ------------------------------------------------------------------------------------------
