@@ -1,7 +1,7 @@
 """What a table of scores is, before it is written in one format or another."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mm_eval.metric import Metric
 from mm_eval.tables.published import Published
@@ -73,12 +73,12 @@ class ScoreTable:
     footnotes: tuple[str, ...] = ()
     extra: str = ""
     published: Published | None = None
-    shown: tuple[Column, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Leaves out what no system has."""
+    @property
+    def shown(self) -> tuple[Column, ...]:
+        """Columns that some system has."""
         there = {key for row in self.rows for key in row.cells}
-        object.__setattr__(self, "shown", tuple(c for c in self.columns if (c.table, c.metric) in there))
+        return tuple(column for column in self.columns if (column.table, column.metric) in there)
 
     def signatures(self) -> list[str]:
         """``heading: signature`` of every shown column; several where rows differ in theirs."""
