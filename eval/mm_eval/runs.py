@@ -19,7 +19,6 @@ from mm_eval.tables import Column, Row, ScoreTable, cells_of
 from mm_eval.text import BertModel
 
 EXPERTAF = "expertaf"
-NAMES = (EXPERTAF, *SUITES)
 METRICS = "metrics.json"
 Tables = dict[str, dict[str, dict[str, Metric]]]
 

@@ -4,7 +4,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,6 @@ class Imported:
     checks: dict[str, tuple[int, int]]
     missing: int
     synthetic: bool = False
-    notes: list[str] = field(default_factory=list)
 
 
 def import_answers(folder: Path, sources: Sequence[Path]) -> Imported:
