@@ -118,7 +118,9 @@ def test_two_processes_equal_one(tiny: Path, clips: list[VideoClip], whole: Path
         ]
         done = launch(*launcher, *flags)
         assert f"{len(clips)} clips, 0 left out" in done.stdout, done.stdout + done.stderr
-        assert ("others still have clips" in done.stdout) == (folder == "two")
+        # Whichever process ends last finds everything done; when both end together, both do.
+        reports = done.stdout.count(f"{len(clips)} clips, 0 left out") + done.stdout.count("others still have clips")
+        assert reports == (2 if folder == "two" else 1), done.stdout
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     encoder, name = build_encoder("tiny", None)
     (tmp_path / "half").mkdir()
