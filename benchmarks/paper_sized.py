@@ -19,6 +19,7 @@ from mm_adapter.configuration import CoachConfig
 from mm_adapter.dataset import CoachDataset
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
+from mm_adapter.sources import tuple_sources
 from mm_adapter.training import set_trainable
 from mm_data.features import FeatureManifest, FeatureStore, FeatureStoreWriter
 from mm_data.tuple_store import clips_of_folder, read_tuples
@@ -83,5 +84,6 @@ def paper_sized(work: Path, device: torch.device, dtype: torch.dtype) -> PaperSi
     set_trainable(model, "lora")
     language_model.enable_input_require_grads()
     formats = {"commentary": 1.0, "demonstration": 1.0}
-    dataset = CoachDataset(read_tuples(tuples, "train"), formats, processor, codes, store, 0.5, 2048, seed=0)
+    sources = tuple_sources(read_tuples(tuples, "train"), formats, codes, store, 0.5, seed=0)
+    dataset = CoachDataset(sources, processor, 2048, seed=0)
     return PaperSized(model.to(device), processor, dataset)  # type: ignore[arg-type]

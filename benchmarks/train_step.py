@@ -26,6 +26,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from mm_adapter.base_models import native_dtype
 from mm_adapter.batching import WindowSampler
 from mm_adapter.dataset import CoachCollator, CoachDataset
+from mm_adapter.sources import TupleSource
 
 
 class First:
@@ -50,8 +51,10 @@ def batches_of_llava(coach: PaperSized, chosen: First, batch_size: int) -> list[
     """One epoch of LLaVA's sampler: megabatches sorted by the number of words, which leaves media out."""
     words = []
     for index in chosen.chosen:
-        tuple_index, form = coach.dataset.items[index]
-        words.append(len(coach.dataset.tuples[tuple_index].summary.split()) + (20 if form == "demonstration" else 5))
+        number, tuple_index = coach.dataset.items[index]
+        source = coach.dataset.sources[number]
+        assert isinstance(source, TupleSource)
+        words.append(len(source.tuples[tuple_index].summary.split()) + (20 if source.form == "demonstration" else 5))
     generator = torch.Generator().manual_seed(0)
     order = get_length_grouped_indices(words, batch_size, generator=generator)
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]

@@ -1,4 +1,4 @@
-"""What a coach is trained on and how: the arguments of `recipes/expertaf.py`. Dataclass, YAML keys and flags are one."""
+"""What a coach is trained on and how: the arguments of the recipes. Dataclass, YAML keys and flags are one."""
 
 from dataclasses import dataclass, field
 
@@ -6,35 +6,14 @@ from mm_adapter.base_models import LORA_TARGETS
 from mm_adapter.packed_attention import PACKED_SDPA
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CoachArguments:
-    """What is trained on what. Paths come from earlier commands."""
+    """What every recipe for a coach takes. Paths come from earlier commands."""
 
     language_model: str = field(metadata={"help": "Hub name or folder of a Llama-architecture instruct model."})
-    tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
     pose_tokenizer: str = field(metadata={"help": "Folder written by recipes/pose_tokenizer.py."})
-    pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
-    features: str | None = field(default=None, metadata={"help": "Feature store; leave out for a pose-only coach."})
     mode: str = field(default="lora", metadata={"help": "mappers, lora or full; contrastive for InternVideo2-FT."})
-    formats: list[str] = field(
-        default_factory=lambda: ["commentary", "demonstration"],
-        metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
-    )
-    format_weights: list[float] | None = field(
-        default=None,
-        metadata={"help": "How often an epoch shows each tuple in each of the formats: 1 once, 0.5 every other tuple."},
-    )
-    stages: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Settings of each stage as flags, such as '--mode mappers --max_steps 500'; each begins where the last ended."
-        },
-    )
     start_from: str | None = field(default=None, metadata={"help": "Coach whose mappers and pose rows to begin with."})
-    expert_drop: float = field(
-        default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."}
-    )
-    views: list[str] = field(default_factory=lambda: ["ego", "exo"], metadata={"help": "Video views of a clip."})
     pose_form: str = field(default="tokens", metadata={"help": "Poses of a clip: tokens, text (coordinates) or none."})
     pose_input: str = field(default="mapper", metadata={"help": "mapper (f_pm over the codebook) or rows."})
     pose_frames: int = field(default=10, metadata={"help": "T, frames per clip."})
@@ -55,9 +34,61 @@ class CoachArguments:
         default=0.0, metadata={"help": "Share of the learners held out for evaluation during training."}
     )
     eval_commentaries: int = field(default=4, metadata={"help": "Remarks written down at every evaluation."})
-    max_train_tuples: int | None = field(default=None, metadata={"help": "Use only the first tuples."})
     dry_run: bool = field(default=False, metadata={"help": "Build everything, print the plan, train nothing."})
     plan_video_tokens: int = field(default=32, metadata={"help": "Dry run without features: V per view."})
     plan_video_width: int = field(default=1408, metadata={"help": "Dry run without features: feature width."})
     plan_gpu: str | None = field(default=None, metadata={"help": "Dry run: GPU that it has to fit, such as A100-80GB."})
     plan_world_size: int = field(default=1, metadata={"help": "Dry run: number of processes."})
+    mix: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Further tuple or task folders to train on together, each with its features/ and pose_codes/ inside or as FOLDER,features=...,pose_codes=...."
+        },
+    )
+    mix_weights: list[float] | None = field(
+        default=None, metadata={"help": "How often an epoch shows the samples of each of them; by default once."}
+    )
+
+
+@dataclass(kw_only=True)
+class ExpertafArguments(CoachArguments):
+    """What `recipes/expertaf.py` takes."""
+
+    tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
+    pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
+    features: str | None = field(default=None, metadata={"help": "Feature store; leave out for a pose-only coach."})
+    views: list[str] = field(default_factory=lambda: ["ego", "exo"], metadata={"help": "Video views of a clip."})
+    formats: list[str] = field(
+        default_factory=lambda: ["commentary", "demonstration"],
+        metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
+    )
+    format_weights: list[float] | None = field(
+        default=None,
+        metadata={"help": "How often an epoch shows each tuple in each of the formats: 1 once, 0.5 every other tuple."},
+    )
+    stages: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Settings of each stage as flags, such as '--mode mappers --max_steps 500'; each begins where the last ended."
+        },
+    )
+    expert_drop: float = field(
+        default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."}
+    )
+    max_train_tuples: int | None = field(default=None, metadata={"help": "Use only the first tuples."})
+
+
+@dataclass(kw_only=True)
+class TaskArguments(CoachArguments):
+    """What the recipes of the other tasks take beside their switches."""
+
+    items: str = field(metadata={"help": "Folder written by `mm-coach task read`."})
+    pose_codes: str | None = field(
+        default=None, metadata={"help": "Folder written by `mm-coach tokenizer encode`; by default ITEMS/pose_codes."}
+    )
+    features: str | None = field(
+        default=None,
+        metadata={"help": "Feature store; by default ITEMS/features. Without one the coach sees poses alone."},
+    )
+    views: list[str] | None = field(default=None, metadata={"help": "Video views; by default those of the features."})
+    max_train_items: int | None = field(default=None, metadata={"help": "Use only the first items."})

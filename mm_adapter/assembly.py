@@ -1,6 +1,7 @@
 """From arguments to the parts of a run: data sets, language model, coach."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,12 @@ from mm_adapter.arguments import CoachArguments
 from mm_adapter.base_models import load_language_model, native_dtype, weights_fingerprint
 from mm_adapter.checkpoint import add_lora, load_trainable
 from mm_adapter.configuration import CoachConfig
-from mm_adapter.dataset import ClipPoses, CoachDataset, hold_out, without_rejected
 from mm_adapter.joints import JointStore
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
+from mm_adapter.sources import ClipPoses
 from mm_adapter.training import set_trainable
-from mm_data.features import FeatureStore
-from mm_data.tuple_store import read_tuples
+from mm_data.features import FeatureManifest
 from mm_tokenizers import PoseTokenizer, fingerprint
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -30,21 +30,21 @@ def resolve_dtype(name: str, training: TrainingArguments) -> torch.dtype:
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
 
 
-def open_poses(args: CoachArguments, pose_tokenizer: PoseTokenizer) -> ClipPoses:
-    """The clips' pose codes, or their joints for a coach that reads text.
+def open_poses(args: CoachArguments, pose_tokenizer: PoseTokenizer, folder: Path, codes: Path) -> ClipPoses:
+    """Pose codes of a folder's clips, or their joints for a coach that reads text.
 
     Raises:
         ValueError: They were made by another tokenizer, or hold another number of frames.
     """
     if args.pose_form == "text":
-        return JointStore.read(Path(args.tuples), args.pose_frames)
-    codes = PoseCodeStore.load(Path(args.pose_codes))
-    if codes.tokenizer_fingerprint != fingerprint(pose_tokenizer) or codes.frames != args.pose_frames:
+        return JointStore.read(folder, args.pose_frames)
+    store = PoseCodeStore.load(codes)
+    if store.tokenizer_fingerprint != fingerprint(pose_tokenizer) or store.frames != args.pose_frames:
         raise ValueError(
-            f"{args.pose_codes} holds {codes.frames} frames per clip from tokenizer {codes.tokenizer_fingerprint[:12]}, but this run "
+            f"{codes} holds {store.frames} frames per clip from tokenizer {store.tokenizer_fingerprint[:12]}, but this run "
             f"wants {args.pose_frames} frames from {fingerprint(pose_tokenizer)[:12]}; run `mm-coach tokenizer encode` again."
         )
-    return codes
+    return store
 
 
 def lora_config(args: CoachArguments) -> LoraConfig:
@@ -55,10 +55,14 @@ def lora_config(args: CoachArguments) -> LoraConfig:
 
 
 def coach_config(
-    args: CoachArguments, text: Any, first_id: int, tokenizer: PoseTokenizer, store: FeatureStore | None
+    args: CoachArguments,
+    text: Any,
+    first_id: int,
+    tokenizer: PoseTokenizer,
+    video: FeatureManifest | None,
+    views: Sequence[str],
 ) -> CoachConfig:
     """The model's configuration from its parts."""
-    video = store.manifest if store and args.views else None
     return CoachConfig(
         text_config=text,
         base_model=args.language_model,
@@ -74,13 +78,17 @@ def coach_config(
         pose_tokenizer=fingerprint(tokenizer),
         video_tokens=video.num_tokens if video else 0,
         video_width=video.width if video else 0,
-        views=args.views,
+        views=views,
         video_encoder=video.made_by if video else "",
     )
 
 
 def build_coach(
-    args: CoachArguments, pose_tokenizer: PoseTokenizer, store: FeatureStore | None, dtype: torch.dtype
+    args: CoachArguments,
+    pose_tokenizer: PoseTokenizer,
+    video: FeatureManifest | None,
+    views: Sequence[str],
+    dtype: torch.dtype,
 ) -> tuple[CoachForConditionalGeneration, CoachProcessor]:
     """The coach with fresh mappers and pose rows (or those of ``start_from``) and its processor; what trains is set.
 
@@ -97,7 +105,7 @@ def build_coach(
     if args.mode == "lora":
         add_lora(language_model, lora_config(args))
     text_tokenizer = AutoTokenizer.from_pretrained(args.language_model)
-    config = coach_config(args, language_model.config, len(text_tokenizer), pose_tokenizer, store)
+    config = coach_config(args, language_model.config, len(text_tokenizer), pose_tokenizer, video, views)
     config.base_model_fingerprint = weights_fingerprint(args.language_model)
     processor = CoachProcessor(text_tokenizer, config.clip_format)
     model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
@@ -109,15 +117,3 @@ def build_coach(
         load_trainable(Path(args.start_from), model, new_parts_only=begun != args.mode)
     set_trainable(model, args.mode)
     return model, processor
-
-
-def open_dataset(
-    args: CoachArguments, seed: int, processor: CoachProcessor, poses: ClipPoses, store: FeatureStore | None
-) -> tuple[CoachDataset, CoachDataset | None, int]:
-    """Training samples, samples of held-out learners if any, and how many tuples lack usable clips."""
-    tuples = read_tuples(Path(args.tuples), "train")[: args.max_train_tuples]
-    tuples, unusable = without_rejected(tuples, store)
-    tuples, held_out = hold_out(tuples, args.validation_share, seed)
-    formats = dict(zip(args.formats, args.format_weights or [1.0] * len(args.formats), strict=True))
-    options = (formats, processor, poses, store, args.expert_drop, args.max_length, seed)
-    return CoachDataset(tuples, *options), CoachDataset(held_out, *options) if held_out else None, unusable

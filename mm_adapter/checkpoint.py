@@ -244,6 +244,11 @@ class PretrainedCoach:
     pose_tokenizer: PoseTokenizer
     run_config: dict[str, Any]
 
+    @property
+    def formats(self) -> list[str] | None:
+        """ExpertAF's formats that it was trained in; none for a coach of other tasks alone."""
+        return self.run_config.get("formats", self.run_config.get("coach", {}).get("formats"))
+
     @classmethod
     def from_pretrained(
         cls,

@@ -1,8 +1,7 @@
 """Training samples and their batches."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,167 +9,85 @@ from torch.utils.data import Dataset
 
 from mm_adapter.configuration import VIEWS
 from mm_adapter.processing import IGNORE, CoachProcessor, Encoded
-from mm_data.expertaf_task import FORMATS, offers_expert, training_conversation
-from mm_data.features import FeatureManifest, FeatureStore
+from mm_adapter.sources import ClipFeatures, SampleSource, Variant, check_clips
+from mm_data.conversation import Conversation
 from mm_data.hashing import uniform
-from mm_data.records import CoachingTuple
 
 Sample = dict[str, Any]
 
 
-def without_rejected(tuples: Sequence[CoachingTuple], features: FeatureStore | None) -> tuple[list[CoachingTuple], int]:
-    """Tuples whose clips could be encoded, and how many could not because extraction rejected a clip of theirs.
-
-    A clip that extraction never saw is not forgiven here; `CoachDataset` raises for it.
-    """
-    rejected = features.manifest.rejected if features else {}
-    kept = [t for t in tuples if t.learner.clip_id not in rejected and t.expert.clip_id not in rejected]
-    return kept, len(tuples) - len(kept)
-
-
-def hold_out(
-    tuples: Sequence[CoachingTuple], share: float, seed: int
-) -> tuple[list[CoachingTuple], list[CoachingTuple]]:
-    """Splits off the tuples of a share of the learners: (to train on, to evaluate on while training)."""
-    learners = sorted({t.learner.participant for t in tuples}, key=lambda name: uniform(f"{seed}/{name}"))
-    held_out = set(learners[: math.ceil(share * len(learners))])
-    return (
-        [t for t in tuples if t.learner.participant not in held_out],
-        [t for t in tuples if t.learner.participant in held_out],
-    )
-
-
-class ClipPoses(Protocol):
-    """Poses of clips in the form that the processor expects: `PoseCodeStore` or `JointStore`."""
-
-    def __getitem__(self, clip: str, /) -> np.ndarray: ...
-
-    def missing(self, clips: Iterable[str], /) -> list[str]:
-        """Clips it does not hold."""
-        ...
-
-
-class ClipFeatures(Protocol):
-    """Video features of clips: `FeatureStore`, or what stands for one."""
-
-    @property
-    def manifest(self) -> FeatureManifest:
-        """What made them."""
-        ...
-
-    def get(self, clip: str, view: str) -> np.ndarray:
-        """Features ``[V, C]``."""
-        ...
-
-    def missing(self, clips: Iterable[str]) -> list[str]:
-        """Clips it does not hold."""
-        ...
-
-
 class CoachDataset(Dataset[Sample]):
-    """Tuples in one or several sample formats, tokenized on access.
+    """Samples of one or several sources, tokenized on access.
 
     Args:
-        tuples: Coaching tuples of one split.
-        formats: Sample format, of `mm_data.expertaf_task.FORMATS`, to how often an epoch shows each tuple in it: 1 once, 2
-            twice, 0.5 every other tuple, and the others in the next epoch.
+        sources: Where they come from, each with the share of its samples that an epoch shows.
         processor: The coach's processor.
-        poses: Pose codes of all clips, or joints for a coach that reads text.
-        features: Video features of all clips, or None for a pose-only coach.
-        expert_drop: Probability that a commentary question lacks the expert's clip.
         max_length: Longest sample in tokens.
-        seed: Seed of the drop and of the order in which fractions go round.
+        seed: Seed of the order in which fractions of a source go round.
 
     Raises:
-        ValueError: Unknown format, share of no samples, clips without codes or features, or a sample longer than
-            ``max_length``: nothing is ever truncated, because that would cut media spans.
+        ValueError: A share of no samples, clips without codes or features, or a sample longer than ``max_length``: nothing is
+            ever truncated, because that would cut media spans.
     """
 
-    def __init__(
-        self,
-        tuples: Sequence[CoachingTuple],
-        formats: Mapping[str, float],
-        processor: CoachProcessor,
-        poses: ClipPoses,
-        features: FeatureStore | None,
-        expert_drop: float,
-        max_length: int,
-        seed: int,
-    ) -> None:
-        unknown = [f for f in formats if f not in FORMATS]
-        if unknown or not formats:
-            raise ValueError(f"Unknown sample formats {unknown or [*formats]}; choose from {', '.join(FORMATS)}.")
-        self.counts = {form: round(share * len(tuples)) for form, share in formats.items()}
-        if empty := [form for form, count in self.counts.items() if count < 1]:
-            raise ValueError(
-                f"Formats {empty} would have no sample; {len(tuples)} tuples × {[formats[f] for f in empty]}."
-            )
-        self.tuples, self.processor, self.poses, self.features = tuples, processor, poses, features
-        self.expert_drop, self.seed = expert_drop, seed
-        clips = sorted({c.clip_id for t in tuples for c in (t.learner, t.expert)})
-        for what, missing in (
-            ("poses", poses.missing(clips)),
-            ("video features", features.missing(clips) if features else []),
-        ):
-            if missing:
-                raise ValueError(
-                    f"{len(missing)} of {len(clips)} clips have no {what} (for example {missing[0]}); make them again for this tuple folder."
-                )
-        self._going_round = sorted(range(len(tuples)), key=lambda i: uniform(f"{seed}/{tuples[i].tuple_id}"))
-        # A commentary question is longer with the expert's clip, and that varies from epoch to epoch: both are measured.
-        offers = [offer for offer, never in ((False, 0.0), (True, 1.0)) if expert_drop != never]
-        variants = [
-            (index, form, offer)
-            for form in formats
-            for index in range(len(tuples))
-            for offer in (offers if form == "commentary" else [False])
+    def __init__(self, sources: Sequence[SampleSource], processor: CoachProcessor, max_length: int, seed: int) -> None:
+        self.sources, self.processor = sources, processor
+        self.counts = [round(source.share * len(source.ids)) for source in sources]
+        if empty := [source.name for source, count in zip(sources, self.counts, strict=True) if count < 1]:
+            sizes = {source.name: f"{len(source.ids)} × {source.share:g}" for source in sources}
+            raise ValueError(f"{empty} would have no sample; samples × share: {sizes}.")
+        self._going_round = [
+            sorted(range(len(source.ids)), key=lambda i, ids=source.ids: uniform(f"{seed}/{ids[i]}"))
+            for source in sources
         ]
-        conversations = [training_conversation(tuples[index], form, offer) for index, form, offer in variants]
-        if mute := [t.tuple_id for t in tuples if not t.summary.strip()]:
-            raise ValueError(f"{len(mute)} tuples have no remark, such as {mute[0]}; remove them.")
-        self._measured = dict(zip(variants, processor.lengths(conversations, poses.__getitem__), strict=True))
-        (index, form, _), longest = max(self._measured.items(), key=lambda item: item[1])
+        self._measured: dict[tuple[int, int, Variant], int] = {}
+        for number, source in enumerate(sources):
+            check_clips(source)
+            forms = [(index, variant) for index in range(len(source.ids)) for variant in source.variants(index)]
+            conversations = [source.conversation(index, variant) for index, variant in forms]
+            lengths = processor.lengths(conversations, source.poses.__getitem__)
+            self._measured |= {(number, *form): length for form, length in zip(forms, lengths, strict=True)}
+        (number, index, variant), longest = max(self._measured.items(), key=lambda item: item[1])
         if longest > max_length:
+            sample_id = sources[number].conversation(index, variant).sample_id
             raise ValueError(
-                f"Sample {tuples[index].tuple_id}#{form} has {longest} tokens, more than max_length {max_length}. "
-                "Raise max_length or shorten the remark; samples are never truncated."
+                f"Sample {sample_id} has {longest} tokens, more than max_length {max_length}. "
+                "Raise max_length or shorten the sample; samples are never truncated."
             )
         self.longest = longest
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called at the start of every epoch; decides which questions hold the expert's clip."""
+        """Called at the start of every epoch; decides which samples and which variants of them it shows."""
         self.epoch, self.items = epoch, self._items(epoch)
 
     def lengths(self, epoch: int) -> list[int]:
         """Tokens of every sample of an epoch, media included."""
         items = self.items if epoch == self.epoch else self._items(epoch)
-        return [self._measured[i, form, self._offers_expert(i, form, epoch)] for i, form in items]
+        return [self._measured[n, i, self.sources[n].variant(i, epoch)] for n, i in items]
+
+    def conversation(self, index: int) -> Conversation:
+        """What one sample of this epoch says."""
+        number, i = self.items[index]
+        source = self.sources[number]
+        return source.conversation(i, source.variant(i, self.epoch))
 
     def encode(self, index: int) -> Encoded:
         """Tokenizes one sample."""
-        i, form = self.items[index]
-        return self._encode(i, form, self._offers_expert(i, form, self.epoch))
+        poses = self.sources[self.items[index][0]].poses
+        return self.processor.encode(self.conversation(index), poses.__getitem__)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> Sample:
-        return with_features(self.encode(index), self.features)
+        return with_features(self.encode(index), self.sources[self.items[index][0]].features)
 
-    def _encode(self, index: int, form: str, offer_expert: bool) -> Encoded:
-        conversation = training_conversation(self.tuples[index], form, offer_expert)
-        return self.processor.encode(conversation, self.poses.__getitem__)
-
-    def _offers_expert(self, index: int, form: str, epoch: int) -> bool:
-        return form == "commentary" and offers_expert(self.tuples[index], self.expert_drop, self.seed, epoch)
-
-    def _items(self, epoch: int) -> list[tuple[int, str]]:
-        """(tuple, format) of every sample of an epoch; the tuples of a fraction go round from epoch to epoch."""
-        order = self._going_round
+    def _items(self, epoch: int) -> list[tuple[int, int]]:
+        """(source, index) of every sample of an epoch; the samples of a fraction go round from epoch to epoch."""
         return [
-            (order[(epoch * count + place) % len(order)], form)
-            for form, count in self.counts.items()
+            (number, order[(epoch * count + place) % len(order)])
+            for number, (order, count) in enumerate(zip(self._going_round, self.counts, strict=True))
             for place in range(count)
         ]
 
@@ -179,7 +96,7 @@ def with_features(encoded: Encoded, features: ClipFeatures | None) -> Sample:
     """Adds the video features of the sample's clips, ``[n, V, C]`` per view."""
     sample: Sample = {"sample_id": encoded.sample_id, "input_ids": encoded.input_ids, "labels": encoded.labels}
     for view in VIEWS:
-        arrays = [features.get(clip, view) for clip in encoded.clip_ids] if features else []
+        arrays = [features.get(clip, view) for clip in encoded.clips.get(view, ())] if features else []
         sample[view] = np.stack(arrays) if arrays else None
     return sample
 

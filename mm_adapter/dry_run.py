@@ -1,45 +1,61 @@
 """Behind ``--dry-run``: builds a run on the meta device and prints what it would do and need."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
-from mm_adapter.arguments import CoachArguments
-from mm_adapter.assembly import coach_config, lora_config, open_dataset, open_poses
+from mm_adapter.arguments import CoachArguments, ExpertafArguments
+from mm_adapter.assembly import coach_config, lora_config
 from mm_adapter.base_models import text_config
 from mm_adapter.batching import WindowSampler, tokens
 from mm_adapter.checkpoint import add_lora
-from mm_adapter.configuration import CoachConfig
+from mm_adapter.configuration import VIEWS, CoachConfig
+from mm_adapter.dataset import CoachDataset
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.plan import GPUS, SHARDINGS, Batch, estimate_memory, print_plan
 from mm_adapter.processing import IGNORE, CoachProcessor
 from mm_adapter.training import set_trainable
-from mm_data.features import FeatureStore
-from mm_data.tuple_store import read_tuples
+from mm_adapter.training_data import TrainingData
+from mm_data.features import FeatureManifest
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary, load_tokenizer
 
 
-def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
-    """Builds the run on the meta device and prints what it would do. Missing inputs are named, not fatal."""
+def dry_run(
+    args: CoachArguments,
+    training: TrainingArguments,
+    needed: Mapping[str, str | None],
+    open_data: Callable[[PoseTokenizer], TrainingData],
+    guess: Callable[[CoachConfig], Mapping[str, tuple[int, int]]],
+) -> None:
+    """Builds the run on the meta device and prints what it would do. Missing inputs are named, not fatal.
+
+    Args:
+        args: Of the recipe.
+        training: Of the trainer.
+        needed: What has to be there, and where.
+        open_data: Pose tokenizer to the samples, where everything is there.
+        guess: Kind of sample to (tokens, supervised tokens) at most, where something is missing.
+    """
     if args.plan_gpu is not None and args.plan_gpu not in GPUS:
         raise ValueError(f"Unknown GPU {args.plan_gpu!r}; choose from {', '.join(GPUS)}.")
-    needed = {
-        "tuples": args.tuples,
-        "pose tokenizer": args.pose_tokenizer,
-        "pose codes": args.pose_codes,
-        "features": args.features,
-    }
+    needed = {**needed, "pose tokenizer": args.pose_tokenizer}
     missing = [f"{what} at {path}" for what, path in needed.items() if path is not None and not Path(path).is_dir()]
     text, origin = text_config(args.language_model)
     if origin == "published shape":
         missing.append(f"the weights of {args.language_model} (its {origin} is used here)")
     has_tokenizer = Path(args.pose_tokenizer).is_dir()
     tokenizer = load_tokenizer(Path(args.pose_tokenizer)) if has_tokenizer else PoseTokenizer(PoseTokenizerConfig())
-    store = FeatureStore(Path(args.features)) if args.features and Path(args.features).is_dir() else None
-    config = coach_config(args, text, text.vocab_size, tokenizer, store)
-    if args.features and store is None:
+    data = None if missing else open_data(tokenizer)
+    features, views = needed.get("features"), getattr(args, "views", None)
+    video = data.video() if data else None
+    if video is None and features and Path(features).is_dir():
+        video = FeatureManifest.read(Path(features))
+    shown = views if views is not None else (data.views() if data else list(video.views) if video else [*VIEWS])
+    config = coach_config(args, text, text.vocab_size, tokenizer, video if shown else None, shown)
+    if features and video is None:
         config.video_tokens, config.video_width = args.plan_video_tokens, args.plan_video_width
     with torch.device("meta"):
         language_model = AutoModelForCausalLM.from_config(text, dtype=torch.bfloat16)
@@ -56,13 +72,10 @@ def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
         "mode": args.mode + (f", {args.quantization} weights" if args.quantization else ""),
         "global batch": f"{per_step} samples ({args.plan_world_size} processes)",
     }
-    if missing:
-        batch = guessed_batch(args, config, training.per_device_train_batch_size, facts)
+    if data is None:
+        batch = guessed_batch(guess(config), config, training.per_device_train_batch_size, facts)
     else:
-        batch = longest_batch(args, training, config, tokenizer, store, facts)
-    if Path(args.tuples).is_dir():
-        weights = args.format_weights or [1.0] * len(args.formats)
-        samples = round(len(read_tuples(Path(args.tuples), "train")) * sum(weights))
+        batch, samples = longest_batch(args, training, config, data, facts)
         steps = (
             training.max_steps if training.max_steps > 0 else int(samples / per_step * training.num_train_epochs + 1)
         )
@@ -76,24 +89,39 @@ def dry_run(args: CoachArguments, training: TrainingArguments) -> None:
     print_plan(model, facts, memory, args.plan_gpu, missing)
 
 
-def guessed_batch(args: CoachArguments, config: CoachConfig, batch_size: int, facts: dict[str, Any]) -> Batch:
-    """The longest micro-batch by the sizes of clips and a hundred words; for a plan before the data is there."""
-    vocabulary = PoseVocabulary(
-        config.first_pose_id, config.num_pose_codes, config.pose_tokens_per_frame, config.pose_frames
-    )
-    media = vocabulary.clip_length + len(config.views) * config.video_tokens
+def guessed_samples(args: ExpertafArguments, config: CoachConfig) -> dict[str, tuple[int, int]]:
+    """ExpertAF's samples by the sizes of clips and a hundred words; for a plan before the data is there."""
+    answer = vocabulary_of(config).clip_length
+    media = answer + len(config.views) * config.video_tokens
     words = 110  # template, questions and a one-sentence remark
     budget = {
         "commentary": (words + media * (2 if args.expert_drop < 1 else 1), 40),
-        "demonstration": (words + media + vocabulary.clip_length, vocabulary.clip_length + 1),
-        "dialogue": (words + media + vocabulary.clip_length, vocabulary.clip_length + 41),
+        "demonstration": (words + media + answer, answer + 1),
+        "dialogue": (words + media + answer, answer + 41),
     }
-    facts["tokens per clip"] = (
-        f"{vocabulary.clip_length} pose + {len(config.views)} × {config.video_tokens} video tokens"
-    )
-    for form in args.formats:
-        facts[f"tokens per sample: {form}"] = f"at most about {budget[form][0]}, {budget[form][1]} supervised"
-    lengths, supervised = zip(*(budget[form] for form in args.formats), strict=True)
+    return {form: budget[form] for form in args.formats}
+
+
+def guessed_items(config: CoachConfig) -> dict[str, tuple[int, int]]:
+    """A task's samples: a clip, some three hundred words of question and two hundred of answer."""
+    poses = vocabulary_of(config).clip_length if config.pose_form == "tokens" else 0
+    return {"item": (poses + len(config.views) * config.video_tokens + 700, 280)}
+
+
+def vocabulary_of(config: CoachConfig) -> PoseVocabulary:
+    """Pose tokens of a coach."""
+    return PoseVocabulary(config.first_pose_id, config.num_pose_codes, config.pose_tokens_per_frame, config.pose_frames)
+
+
+def guessed_batch(
+    budget: Mapping[str, tuple[int, int]], config: CoachConfig, batch_size: int, facts: dict[str, Any]
+) -> Batch:
+    """The longest micro-batch by guessed sizes of samples."""
+    clip = vocabulary_of(config).clip_length
+    facts["tokens per clip"] = f"{clip} pose + {len(config.views)} × {config.video_tokens} video tokens"
+    for form, (length, supervised) in budget.items():
+        facts[f"tokens per sample: {form}"] = f"at most about {length}, {supervised} supervised"
+    lengths, supervised = zip(*budget.values(), strict=True)
     return Batch(batch_size * max(lengths), batch_size * max(supervised))
 
 
@@ -101,13 +129,12 @@ def longest_batch(
     args: CoachArguments,
     training: TrainingArguments,
     config: CoachConfig,
-    tokenizer: PoseTokenizer,
-    store: FeatureStore | None,
+    data: TrainingData,
     facts: dict[str, Any],
-) -> Batch:
-    """The micro-batch that the first step begins with, from the real samples."""
+) -> tuple[Batch, int]:
+    """The micro-batch that the first step begins with, from the real samples, and how many samples an epoch has."""
     processor = CoachProcessor(AutoTokenizer.from_pretrained(args.language_model), config.clip_format)
-    dataset, _, _ = open_dataset(args, training.seed, processor, open_poses(args, tokenizer), store)
+    dataset = CoachDataset(data.train, processor, args.max_length, training.seed)
     sampler = WindowSampler(
         dataset,
         training.per_device_train_batch_size,
@@ -119,4 +146,4 @@ def longest_batch(
     supervised = sum(label != IGNORE for i in members for label in dataset.encode(i).labels)
     facts["longest sample"] = f"{dataset.longest} tokens"
     facts["longest micro-batch"] = f"{tokens(members, dataset.lengths(0))} tokens, {supervised} supervised"
-    return Batch(tokens(members, dataset.lengths(0)), supervised)
+    return Batch(tokens(members, dataset.lengths(0)), supervised), len(dataset)

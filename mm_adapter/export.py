@@ -119,7 +119,7 @@ def export_coach(
     source = {name: getattr(config, name) for name in ("base_model_fingerprint", "mode", "quantization")}
     source |= {
         "base_model": public_name(config.base_model),
-        "formats": coach.run_config.get("coach", {}).get("formats"),
+        "formats": coach.formats,
     }
     record = run_record(layout=layout, source=source, proof=proof)
     write_atomically(out / RECORD, json.dumps(record, indent=1))

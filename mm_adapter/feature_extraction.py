@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from mm_adapter.internvideo2 import InternVideo2, encoder_hash, normalise, resize_frames
-from mm_data.clip_list import VideoClip
 from mm_data.features import SHARD_SIZE, FeatureManifest, FeatureStoreWriter
+from mm_data.records import VideoClip
 from mm_data.video import VideoError, middle_times, read_frames
 
 OUTPUTS = ("tokens", "pooled")

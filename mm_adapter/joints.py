@@ -1,12 +1,11 @@
-"""Joints of clips at the frames that a coach sees, straight from a tuple folder."""
+"""Joints of clips at the frames that a coach sees, straight from a tuple folder or a task folder."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from mm_data.records import Clip
-from mm_data.tuple_store import clips_of_folder
+from mm_data.clip_list import PoseStretch, pose_stretches
 from mm_tokenizers import canonical_poses, sample_frames
 
 
@@ -14,24 +13,22 @@ class JointStore:
     """Canonical poses ``[T, 17, 4]`` per clip, in metres, sampled as the pose codes are.
 
     Args:
-        clips: Clips by id.
-        folder: Tuple folder.
+        stretches: Clip id to where its poses lie.
         frames: T.
     """
 
-    def __init__(self, clips: Mapping[str, Clip], folder: Path, frames: int) -> None:
-        self.clips, self.folder, self.frames = clips, folder, frames
+    def __init__(self, stretches: Mapping[str, PoseStretch], frames: int) -> None:
+        self.stretches, self.frames = stretches, frames
 
     @classmethod
     def read(cls, folder: Path, frames: int) -> "JointStore":
-        """All clips of a tuple folder."""
-        return cls(clips_of_folder(folder), folder, frames)
+        """All clips of a folder that have poses."""
+        return cls(pose_stretches(folder), frames)
 
     def missing(self, clips: Iterable[str]) -> list[str]:
-        """The clips that the folder does not name."""
-        return [clip for clip in clips if clip not in self.clips]
+        """The clips whose poses are not known."""
+        return [clip for clip in clips if clip not in self.stretches]
 
     def __getitem__(self, clip_id: str) -> np.ndarray:
-        clip = self.clips[clip_id]
-        raw = np.load(self.folder / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
+        raw = self.stretches[clip_id].read()
         return canonical_poses(np.asarray(raw[sample_frames(raw, self.frames)]))

@@ -13,11 +13,13 @@ import torch
 from datasets import Dataset
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from mm_adapter.dataset import ClipPoses, CoachCollator, with_features
+from mm_adapter.dataset import CoachCollator, with_features
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import IGNORE, CoachProcessor, Encoded
+from mm_adapter.sources import ClipPoses
 from mm_adapter.trainer_checkpoints import CompleteCheckpoints
-from mm_data.expertaf_task import Conversation, commentary_prompt
+from mm_data.conversation import Conversation
+from mm_data.expertaf_task import commentary_prompt
 from mm_data.features import FeatureStore
 from mm_data.records import CoachingTuple
 

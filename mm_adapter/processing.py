@@ -9,7 +9,7 @@ import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mm_adapter.configuration import ClipFormat
-from mm_data.expertaf_task import Conversation, Message
+from mm_data.conversation import Conversation, Message
 from mm_tokenizers import PoseVocabulary
 from mm_tokenizers.coordinates import poses_to_text
 
@@ -26,13 +26,13 @@ class Encoded:
         sample_id: For error messages.
         input_ids: ``S`` ids.
         labels: ``S`` labels, -100 where unsupervised.
-        clip_ids: Clips whose video features fill the placeholders, in order.
+        clips: View to the clips whose features fill its placeholders, in order.
     """
 
     sample_id: str
     input_ids: list[int]
     labels: list[int]
-    clip_ids: list[str]
+    clips: dict[str, list[str]]
 
 
 class CoachProcessor:
@@ -67,20 +67,23 @@ class CoachProcessor:
 
     def render(
         self, messages: list[Message], poses: Callable[[str], np.ndarray]
-    ) -> tuple[list[dict[str, str]], list[str]]:
+    ) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
         """Expands content parts to text.
 
-        A clip becomes one span: poses, then ego, then exo placeholders. An assistant's pose part becomes poses alone:
-        tokens even where clips show none.
+        A clip becomes one span: poses, then ego, then exo placeholders; a part that says ``views`` or ``pose: False`` shows
+        no more than those. An assistant's pose part becomes poses alone: tokens even where clips show none.
 
         Args:
             messages: Chat messages with content parts.
             poses: Clip id to pose codes ``[T, M]``, or to joints ``[T, 17, 3]`` in metres where poses are text.
 
         Returns:
-            Plain messages for the chat template, and the ids of the clips that need video features, in order.
+            Plain messages for the chat template, and per view the ids of the clips that need its features, in order.
+
+        Raises:
+            ValueError: Nothing of a clip would be shown.
         """
-        clip_ids: list[str] = []
+        clips: dict[str, list[str]] = {view: [] for view in self.clip.views}
         plain = []
         for message in messages:
             pieces = []
@@ -88,17 +91,30 @@ class CoachProcessor:
                 if part["type"] == "text":
                     pieces.append(part["text"])
                     continue
-                text = (
-                    ""
-                    if part["type"] == "clip" and self.clip.pose_form == "none"
-                    else self._poses(poses(part["clip_id"]))
-                )
-                if part["type"] == "clip" and self.clip.video_tokens and self.clip.views:
-                    text += "".join(VIDEO_TOKENS[view] * self.clip.video_tokens for view in self.clip.views)
-                    clip_ids.append(part["clip_id"])
+                if part["type"] == "pose":
+                    pieces.append(self._poses(poses(part["clip_id"])))
+                    continue
+                shows_poses, views = self._shown(part)
+                text = self._poses(poses(part["clip_id"])) if shows_poses else ""
+                for view in views:
+                    text += VIDEO_TOKENS[view] * self.clip.video_tokens
+                    clips[view].append(part["clip_id"])
                 pieces.append(text)
             plain.append({"role": message["role"], "content": "\n".join(pieces)})
-        return plain, clip_ids
+        return plain, clips
+
+    def _shown(self, part: dict[str, Any]) -> tuple[bool, list[str]]:
+        """Whether a clip part shows poses, and which views."""
+        poses = self.clip.pose_form != "none" and part.get("pose", True)
+        views = (
+            [v for v in self.clip.views if v in part.get("views", self.clip.views)] if self.clip.video_tokens else []
+        )
+        if not poses and not views:
+            raise ValueError(
+                f"Clip {part['clip_id']}: the coach sees {', '.join(self.clip.views) or 'no video'} and poses as {self.clip.pose_form}, and the clip has none of them. "
+                "Give its poses, or a feature store with one of these views."
+            )
+        return poses, views
 
     def answer_ids(self, poses: np.ndarray) -> list[int]:
         """Token ids of a demonstration, without the end of the turn."""
@@ -115,7 +131,7 @@ class CoachProcessor:
         Raises:
             ValueError: No token is supervised, or the template does not close a turn with a special token.
         """
-        messages, clip_ids = self.render(conversation.messages, poses)
+        messages, clips = self.render(conversation.messages, poses)
         text = self._template(messages)
         spans = [self._answer_span(messages, turn, text, conversation.sample_id) for turn in conversation.supervised]
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -129,7 +145,7 @@ class CoachProcessor:
             raise ValueError(
                 f"Sample {conversation.sample_id}: no token is supervised; its answer is empty. Remove the sample."
             )
-        return Encoded(conversation.sample_id, ids, labels, clip_ids)
+        return Encoded(conversation.sample_id, ids, labels, clips)
 
     def lengths(self, conversations: Sequence[Conversation], poses: Callable[[str], np.ndarray]) -> list[int]:
         """Tokens of training conversations, as `encode` would make them, many times faster.
@@ -139,25 +155,33 @@ class CoachProcessor:
         if self.clip.pose_form == "text":
             return [len(self.encode(conversation, poses).input_ids) for conversation in conversations]
         answer = self.vocabulary.clip_length
-        clip = (answer if self.clip.pose_form == "tokens" else 0) + self.clip.video_tokens * len(self.clip.views)
         texts, spans = [], []
         for conversation in conversations:
             plain, span = [], 0
             for message in conversation.messages:
                 pieces = [part.get("text", self._names[0]) for part in message["content"]]
                 plain.append({"role": message["role"], "content": "\n".join(pieces)})
-                span += sum({"text": 0, "clip": clip - 1, "pose": answer - 1}[p["type"]] for p in message["content"])
+                span += sum(self._expansion(part, answer) for part in message["content"])
             texts.append(self._template(plain))
             spans.append(span)
         counted = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return [len(ids) + span for ids, span in zip(counted, spans, strict=True)]  # type: ignore[arg-type]
 
+    def _expansion(self, part: dict[str, Any], answer: int) -> int:
+        """Tokens of a part beyond the one that stands for it."""
+        if part["type"] == "text":
+            return 0
+        if part["type"] == "pose":
+            return answer - 1
+        poses, views = self._shown(part)
+        return (answer if poses else 0) + self.clip.video_tokens * len(views) - 1
+
     def encode_prompt(self, messages: list[Message], poses: Callable[[str], np.ndarray], sample_id: str) -> Encoded:
         """Tokenizes a prompt that ends where the assistant's answer begins."""
-        plain, clip_ids = self.render(messages, poses)
+        plain, clips = self.render(messages, poses)
         text = self._template(plain, add_generation_prompt=True)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
-        return Encoded(sample_id, ids, [IGNORE] * len(ids), clip_ids)
+        return Encoded(sample_id, ids, [IGNORE] * len(ids), clips)
 
     def _template(self, messages: list[dict[str, str]], **kwargs: Any) -> str:
         return self.tokenizer.apply_chat_template(messages, tokenize=False, **kwargs)  # type: ignore[return-value]

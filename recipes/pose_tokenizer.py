@@ -39,7 +39,9 @@ HELD_OUT_FRAMES = 512  # for the curve; the final figures use every test sequenc
 class DataArguments:
     """Where the poses are, and how they are varied."""
 
-    poses: str = field(metadata={"help": "Folder written by `mm-coach data build` or `mm-coach poses import`."})
+    poses: list[str] = field(
+        metadata={"help": "Folders written by `mm-coach data build`, `mm-coach task read` or `mm-coach poses import`."}
+    )
     mirror: float = field(default=0.5, metadata={"help": "Share of poses that are mirrored, left and right swapped."})
     size_jitter: float = field(default=0.1, metadata={"help": "Bodies are scaled by up to this share."})
     yaw_jitter: float = field(default=10.0, metadata={"help": "Bodies are turned about the vertical, up to degrees."})
@@ -145,6 +147,13 @@ def last_checkpoint(run: Path) -> str | None:
     return None
 
 
+def sequences_of(folders: list[str], split: str) -> dict[str, Path]:
+    """Pose arrays of several folders; names say the folder where there are several."""
+    if len(folders) == 1:
+        return pose_files(Path(folders[0]), split)
+    return {f"{folder}/{name}": path for folder in folders for name, path in pose_files(Path(folder), split).items()}
+
+
 def all_poses(motions: list[Motion]) -> torch.Tensor:
     """Canonical poses of every sequence, ``[N, 17, 4]``; all of Ego-Exo4D's are 2.4 GB."""
     return torch.from_numpy(np.concatenate([motion.poses for motion in motions]))
@@ -161,12 +170,11 @@ def main(data: DataArguments, architecture: PoseTokenizerConfig, training: Train
     tokenizer = PoseTokenizer(architecture)
     parameters = sum(p.numel() for p in tokenizer.parameters())
     buffers = sum(b.numel() for b in tokenizer.buffers() if b.is_floating_point())
-    folder = Path(data.poses)
-    seen = read_motions(pose_files(folder, "train"), has_hips, canonical_poses)
+    seen = read_motions(sequences_of(data.poses, "train"), has_hips, canonical_poses)
     dataset = PoseDataset(all_poses(seen), data, training.seed)
     sequences = len(seen)
     del seen  # the data set has a copy
-    motions = read_motions(pose_files(folder, "test"), has_hips, canonical_poses, data.test_frames)
+    motions = read_motions(sequences_of(data.poses, "test"), has_hips, canonical_poses, data.test_frames)
     main_process = training.process_index == 0
     if main_process:
         print(
@@ -199,7 +207,7 @@ def main(data: DataArguments, architecture: PoseTokenizerConfig, training: Train
     if main_process:
         tokenizer = tokenizer.eval()
         result = evaluate_tokenizer(motions, *numpy_codec(tokenizer), architecture.num_codes)
-        result["synthetic_data"] = is_synthetic(folder)
+        result["synthetic_data"] = any(is_synthetic(Path(folder)) for folder in data.poses)
         result["fingerprint"] = save_tokenizer(tokenizer.cpu(), run / "tokenizer")
         write_atomically(run / "metrics.json", json.dumps(result, indent=2))
         print(

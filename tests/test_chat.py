@@ -52,7 +52,11 @@ def test_a_conversation_is_what_training_saw(coach: TinyCoach) -> None:
     assert session.messages[:4] == prompt and session.messages[4]["content"][0]["type"] == "pose"
     answer = "".join(session.ask("What about my left arm?"))
     rendered, clips = coach.processor.render(session.messages, poses.__getitem__)
-    assert clips == [LEARNER] and len(rendered) == 7 and rendered[-1]["content"] == answer.strip()
+    assert (
+        clips == {"ego": [LEARNER], "exo": [LEARNER]}
+        and len(rendered) == 7
+        and rendered[-1]["content"] == answer.strip()
+    )
 
 
 def test_a_demonstration_needs_a_remark(coach: TinyCoach) -> None:

@@ -11,7 +11,6 @@ import torch
 from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset, perturb
 
 from mm_adapter.configuration import ClipFormat
-from mm_adapter.dataset import CoachDataset
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.retrieval import (
     PRIOR_PROMPTS,
@@ -67,7 +66,7 @@ def test_a_sample_without_supervised_tokens_is_an_error(coach: TinyCoach) -> Non
 
 def test_samples_are_never_truncated(coach: TinyCoach) -> None:
     with pytest.raises(ValueError, match=r"has \d+ tokens, more than max_length 40"):
-        CoachDataset(coach.train[:2], {"dialogue": 1.0}, coach.processor, coach.codes, coach.features, 1.0, 40, seed=0)
+        dataset(coach, ["dialogue"], count=2, max_length=40)
 
 
 # --- media -----------------------------------------------------------------------------------------------------------
@@ -94,9 +93,9 @@ def test_with_the_expert_dropped_no_expert_token_reaches_the_model(coach: TinyCo
         encoded = coach.processor.encode(conversation, coach.codes.__getitem__)
         poses = [t for t in encoded.input_ids if vocabulary.first_id <= t < vocabulary.first_id + vocabulary.size]
         assert poses == [t for clip in clips for t in vocabulary.to_ids(coach.codes[clip.clip_id])]
-        assert encoded.clip_ids == [clip.clip_id for clip in clips]
+        assert encoded.clips == {view: [clip.clip_id for clip in clips] for view in ("ego", "exo")}
     inference = coach.processor.encode_prompt(commentary_prompt(item.learner.clip_id), coach.codes.__getitem__, "x")
-    assert inference.clip_ids == [item.learner.clip_id]
+    assert inference.clips == {view: [item.learner.clip_id] for view in ("ego", "exo")}
 
 
 def test_the_expert_is_dropped_with_the_set_probability_whatever_the_rank(coach: TinyCoach) -> None:

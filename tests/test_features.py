@@ -19,9 +19,9 @@ from tiny_coach import ROOT, launch
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features, load_clip
 from mm_adapter.internvideo2 import build_encoder, normalise
 from mm_adapter.omnivore import feature_file, import_omnivore
-from mm_data.clip_list import VideoClip, read_clips
+from mm_data.clip_list import read_clips
 from mm_data.features import FeatureManifest, FeatureStore, FeatureStoreWriter, merge_stores, verify_store
-from mm_data.records import Clip
+from mm_data.records import Clip, VideoClip
 
 
 def contents(store: Path) -> dict[str, bytes]:

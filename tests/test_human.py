@@ -12,8 +12,9 @@ import pytest
 from test_video import grey, write_video
 
 from mm_adapter.cli import main
+from mm_data.tasks import Answer
 from mm_eval.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
-from mm_eval.answers import Answer, ClipFile, TestItem, write_answers
+from mm_eval.answers import ClipFile, TestItem, write_answers
 from mm_eval.human.packs import balanced_blocks
 from mm_eval.human.ratings import import_answers
 from mm_eval.human.statistics import agreement_of, analyse, bradley_terry, pair_outcomes

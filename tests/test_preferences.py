@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
-from tiny_coach import TinyCoach, batch_of, collator, dataset, launch
+from tiny_coach import TinyCoach, batch_of, collator, launch
 from trl.trainer.dpo_config import DPOConfig
 
 from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
@@ -104,6 +104,6 @@ def test_pairs_that_say_nothing_are_refused(coach: TinyCoach, tmp_path: Path, li
 
 def test_remarks_that_are_too_long_are_refused(coach: TinyCoach) -> None:
     collate = PreferenceCollator(coach.processor, coach.codes, coach.features, collator(coach, "right"), 50)
-    clip = dataset(coach, ["commentary"], count=1).tuples[0].learner.clip_id
+    clip = coach.train[0].learner.clip_id
     with pytest.raises(ValueError, match=r"makes \d+ tokens, more than max_length 50"):
         collate.encode(clip, "Bend the knees.")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mm_adapter.cli import main
-from mm_eval.answers import TRAINING, Answer, TestItem, write_answers
+from mm_data.tasks import Answer
+from mm_eval.answers import TRAINING, TestItem, write_answers
 from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, with_baselines
 from mm_eval.judge.judging import digest_of
 from mm_eval.metric import Metric, item_metric
@@ -43,7 +44,7 @@ def test_set(good: bool) -> list[TestItem]:
         t = truth(i)
         ranking = {kind: float(kind == t.label) for kind in DIVES}
         ours = replace(t, score=61.0 + i, ranking=ranking, actions=t.actions if i else None)
-        flat = Answer("A dive.", 66.0, "twist", "standard", [], dict.fromkeys(DIVES, 0.0))
+        flat = Answer("A dive.", 66.0, "twist", "standard", [], ranking=dict.fromkeys(DIVES, 0.0))
         items.append(
             TestItem(
                 f"dive {i}",

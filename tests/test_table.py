@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_coach import FRAMES, TinyCoach, collator, perturb
+from tiny_coach import FRAMES, TinyCoach, collator, dataset, perturb
 
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.cli.table import read_variants
 from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, load_matcher, save_matcher
-from mm_adapter.dataset import CoachDataset
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.neighbours import Space, feature_space, matched_space, predict_by_neighbours
 from mm_adapter.inference.predict import Functions, predict, read_predictions
 from mm_adapter.inference.retrieval import Gallery, rank_by_demonstration, rank_by_remark
 from mm_adapter.joints import JointStore
 from mm_adapter.processing import CoachProcessor
-from mm_data.expertaf_task import Conversation, commentary_prompt, training_conversation
+from mm_data.clip_list import stretches_of
+from mm_data.conversation import Conversation
+from mm_data.expertaf_task import commentary_prompt, training_conversation
 from mm_data.tuple_store import clips_of
 from mm_eval.expertaf.table import System, comparison_table
 from mm_eval.tables import to_markdown
@@ -79,9 +80,10 @@ def test_a_coach_that_writes_coordinates_is_read_strictly(coach: TinyCoach, monk
     monkeypatch.setattr(asked, "_words", lambda samples, limit, sampling: iter([right] * len(samples)))
     shown = next(asked.demonstrate(learners[:1], ["Bend."]))
     assert shown is not None and shown.shape == (FRAMES, 17, 3)
-    data = CoachDataset(coach.train[:2], {"dialogue": 1.0}, asked.processor, joints, coach.features, 1.0, 2048, seed=0)
+    coach.processor = asked.processor
+    data = dataset(coach, ["dialogue"], count=2, poses=joints, max_length=2048)
     labels = [label for label in data.encode(0).labels if label != -100]
-    assert poses_to_text(joints[coach.train[data.items[0][0]].expert.clip_id]) in asked.processor.tokenizer.decode(
+    assert poses_to_text(joints[coach.train[data.items[0][1]].expert.clip_id]) in asked.processor.tokenizer.decode(
         labels
     )
 
@@ -127,7 +129,7 @@ def test_privileged_and_separate_coaches(coach: TinyCoach, tiny: Path, tmp_path:
 def test_nearest_neighbours_answer_from_the_training_set(coach: TinyCoach) -> None:
     assert coach.features is not None
     clips = clips_of(coach.train + coach.test)
-    joints = JointStore(clips, coach.folder / "tuples", FRAMES)
+    joints = JointStore(stretches_of(clips, coach.folder / "tuples"), FRAMES)
     space = feature_space(coach.features, list(clips), coach.train)
     pool = [t.expert.clip_id for t in coach.test[:4]]
     (record,) = predict_by_neighbours(space, coach.train[3:4], [pool], [pool[0]], coach.train, joints)
@@ -242,6 +244,6 @@ def test_values_that_are_missing_or_failed_are_marked() -> None:
 
 def test_a_batch_with_one_view_has_one_view(coach: TinyCoach) -> None:
     coach.processor = with_clip(coach, views=("exo",))
-    data = CoachDataset(coach.train[:2], {"commentary": 1.0}, coach.processor, coach.codes, coach.features, 1.0, 512, 0)
+    data = dataset(coach, ["commentary"], count=2, expert_drop=1.0)
     batch = collator(coach)([data[0], data[1]])
     assert "exo_features" in batch and "ego_features" not in batch

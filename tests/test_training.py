@@ -17,9 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from mm_adapter.base_models import LORA_TARGETS
 from mm_adapter.batching import WindowSampler, tokens
 from mm_adapter.checkpoint import last_complete_checkpoint, trainable_names
-from mm_adapter.dataset import CoachDataset, hold_out
+from mm_adapter.dataset import CoachDataset
 from mm_adapter.loss import supervised_cross_entropy
 from mm_adapter.plan import SHARDINGS, Batch, activation_bytes, estimate_memory
+from mm_adapter.sources import hold_out
 from mm_adapter.throughput import TrainingFlops
 from mm_adapter.training import TrainingDiverged, set_trainable
 
@@ -142,36 +143,30 @@ def test_an_empty_batch_takes_part_without_effect(coach: TinyCoach) -> None:
 
 
 def test_formats_keep_their_proportions_and_go_round(coach: TinyCoach) -> None:
-    def made(formats: dict[str, float]) -> CoachDataset:
-        return CoachDataset(coach.train[:10], formats, coach.processor, coach.codes, coach.features, 0.5, 512, seed=0)
-
-    data = made({"commentary": 2.0, "demonstration": 0.3})
+    data = dataset(coach, {"commentary": 2.0, "demonstration": 0.3}, count=10, expert_drop=0.5)
     visited = []
     for epoch in range(10):
         data.set_epoch(epoch)
-        assert sorted(form for _, form in data.items) == ["commentary"] * 20 + ["demonstration"] * 3
+        assert sorted(source for source, _ in data.items) == [0] * 20 + [1] * 3
         assert data.lengths(epoch) == [len(data.encode(i).input_ids) for i in range(len(data))]
-        visited += [index for index, form in data.items if form == "demonstration"]
+        visited += [index for source, index in data.items if source == 1]
     assert sorted(visited) == sorted(list(range(10)) * 3), "every tuple three times in ten epochs"
-    with pytest.raises(ValueError, match=r"Formats \['demonstration'\] would have no sample"):
-        made({"commentary": 1.0, "demonstration": 0.01})
+    with pytest.raises(ValueError, match=r"\['demonstration'\] would have no sample"):
+        dataset(coach, {"commentary": 1.0, "demonstration": 0.01}, count=10)
 
 
 def test_the_longest_sample_of_any_epoch_counts(coach: TinyCoach) -> None:
     longest = {}
     for drop in (0.0, 0.5, 1.0):
-        data = CoachDataset(
-            coach.train[:6], {"commentary": 1.0}, coach.processor, coach.codes, coach.features, drop, 512, seed=0
-        )
-        longest[drop] = data.longest
+        longest[drop] = dataset(coach, ["commentary"], expert_drop=drop).longest
     assert longest[0.0] == longest[0.5] > longest[1.0]
 
 
 def test_held_out_learners_do_not_train(coach: TinyCoach) -> None:
-    train, held_out = hold_out(coach.train, 0.3, seed=0)
+    train, held_out = hold_out(coach.train, lambda t: t.learner.participant, 0.3, seed=0)
     assert len(train) + len(held_out) == len(coach.train) and held_out
     assert not {t.learner.participant for t in train} & {t.learner.participant for t in held_out}
-    assert hold_out(coach.train, 0.0, seed=0) == (coach.train, [])
+    assert hold_out(coach.train, lambda t: t.learner.participant, 0.0, seed=0) == (coach.train, [])
 
 
 # --- loss ------------------------------------------------------------------------------------------------------------

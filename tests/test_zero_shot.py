@@ -14,8 +14,9 @@ from test_video import grey, write_video
 
 from mm_adapter.cli import main
 from mm_data.records import FPS
+from mm_data.tasks import Answer
 from mm_data.tuple_store import read_tuples
-from mm_eval.answers import Answer, ClipFile, TestItem, read_answers, write_answers
+from mm_eval.answers import ClipFile, TestItem, read_answers, write_answers
 
 
 def run_of(folder: Path, videos: list[ClipFile], **truth: Any) -> Path:

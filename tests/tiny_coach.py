@@ -4,7 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from mm_adapter.configuration import CoachConfig
 from mm_adapter.dataset import CoachCollator, CoachDataset
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
+from mm_adapter.sources import ClipPoses, tuple_sources
 from mm_adapter.training import CoachTrainer, set_trainable
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
@@ -108,17 +109,18 @@ class TinyCoach:
         set_trainable(self.model, mode)
 
 
-def dataset(coach: TinyCoach, formats: list[str], count: int = 6, expert_drop: float = 0.0) -> CoachDataset:
-    return CoachDataset(
-        coach.train[:count],
-        dict.fromkeys(formats, 1.0),
-        coach.processor,
-        coach.codes,
-        coach.features,
-        expert_drop,
-        512,
-        seed=0,
-    )
+def dataset(
+    coach: TinyCoach,
+    formats: Sequence[str] | Mapping[str, float],
+    count: int = 6,
+    expert_drop: float = 0.0,
+    poses: ClipPoses | None = None,
+    max_length: int = 512,
+) -> CoachDataset:
+    """The first training tuples in these formats, with their shares or once each."""
+    shares = formats if isinstance(formats, Mapping) else dict.fromkeys(formats, 1.0)
+    sources = tuple_sources(coach.train[:count], shares, poses or coach.codes, coach.features, expert_drop, seed=0)
+    return CoachDataset(sources, coach.processor, max_length, seed=0)
 
 
 def collator(coach: TinyCoach, layout: str = "right") -> CoachCollator:

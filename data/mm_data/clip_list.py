@@ -1,39 +1,57 @@
-"""Clips to encode: those of a tuple folder, or a table of one's own."""
+"""Clips to encode: those of a tuple folder, of a task folder, or a table of one's own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mm_data.records import FPS
+import numpy as np
+
+from mm_data.records import FPS, Clip, VideoClip
 from mm_data.safe_load import join_inside
 from mm_data.tables import read_table
-from mm_data.tuple_store import clips_of_folder, read_manifest
+from mm_data.tasks.folder import is_task_folder, pose_name, read_items, read_task_manifest
+from mm_data.tuple_store import POSES, SPLITS, clips_of_folder, read_manifest
 
 _COLUMNS = ("clip", "start", "stop")
 
 
 @dataclass(frozen=True)
-class VideoClip:
-    """A stretch of time in one video per view.
+class PoseStretch:
+    """Frames ``[start, stop)`` of an array of poses on disk."""
 
-    Attributes:
-        clip_id: Name in the feature store.
-        videos: View to the path of its video, below the root.
-        start: First second.
-        stop: End, exclusive.
-    """
+    path: Path
+    start: int
+    stop: int
 
-    clip_id: str
-    videos: dict[str, str]
-    start: float
-    stop: float
+    def read(self) -> np.ndarray:
+        """Raw poses ``[n, 17, 4]``, memory-mapped."""
+        return np.load(self.path, mmap_mode="r")[self.start : self.stop]
+
+
+def pose_stretches(folder: Path) -> dict[str, PoseStretch]:
+    """Clip id to its poses, for all clips of a tuple folder, or those of a task folder that have poses."""
+    if not is_task_folder(folder):
+        return stretches_of(clips_of_folder(folder), folder)
+    clips = [item.clip for split in SPLITS for item in read_items(folder, split) if item.has_poses]
+    return {
+        clip.clip_id: PoseStretch(
+            folder / POSES / f"{pose_name(clip)}.npy", round(clip.start * FPS), round(clip.stop * FPS)
+        )
+        for clip in clips
+    }
+
+
+def stretches_of(clips: Mapping[str, Clip], folder: Path) -> dict[str, PoseStretch]:
+    """Likewise for these clips of a tuple folder."""
+    return {name: PoseStretch(folder / POSES / f"{c.take_uid}.npy", c.start, c.stop) for name, c in clips.items()}
 
 
 def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip], Path]:
     """Clips and the folder that their videos lie in.
 
     Args:
-        source: A tuple folder, or a ``.csv`` or ``.jsonl`` table with the columns ``clip, start, stop`` (seconds) and one
+        source: A tuple folder, a task folder, or a ``.csv`` or ``.jsonl`` table with the columns ``clip, start, stop`` (seconds) and one
             column per view with the path of its video.
         videos: Root of the videos; by default the data set of the tuples, or the table's folder.
 
@@ -41,6 +59,9 @@ def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip
         FileNotFoundError: No such folder or file.
         ValueError: A row is malformed, names file and line; a clip is listed twice; views differ between rows.
     """
+    if is_task_folder(source):
+        clips = {item.clip.clip_id: item.clip for split in SPLITS for item in read_items(source, split)}
+        return list(clips.values()), videos or Path(read_task_manifest(source)["videos"])
     if source.is_dir():
         clips = [
             VideoClip(clip_id, {"ego": clip.ego_video, "exo": clip.exo_video}, clip.start / FPS, clip.stop / FPS)
@@ -48,7 +69,7 @@ def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip
         ]
         return clips, videos or Path(read_manifest(source)["request"]["source"])
     if not source.is_file():
-        raise FileNotFoundError(f"{source} is neither a tuple folder nor a table of clips.")
+        raise FileNotFoundError(f"{source} is neither a tuple folder, nor a task folder, nor a table of clips.")
     clips = [_read_row(row, where) for where, row in read_table(source)]
     if not clips:
         raise ValueError(f"{source} lists no clip.")

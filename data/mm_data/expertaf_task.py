@@ -10,9 +10,9 @@ the processor expands; an assistant's pose part is answered in pose tokens.
 | ``dialogue`` | both, without the expert's clip in the question | all three in one pass |
 """
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection
 
+from mm_data.conversation import Conversation, Message, clip_part, said
 from mm_data.hashing import uniform
 from mm_data.records import CoachingTuple
 
@@ -22,43 +22,24 @@ OFFER_EXPERT = "An expert does it like this:"
 ASK_DEMONSTRATION = "Show me how it should look."
 FORMATS = ("commentary", "demonstration", "dialogue")
 
-Message = dict[str, Any]
 
-
-@dataclass(frozen=True)
-class Conversation:
-    """Messages with content parts; ``supervised`` lists the indices of the assistant turns that carry the loss."""
-
-    sample_id: str
-    messages: list[Message]
-    supervised: tuple[int, ...]
-
-
-def _text(text: str) -> dict[str, str]:
-    return {"type": "text", "text": text}
-
-
-def _clip(clip_id: str) -> dict[str, str]:
-    return {"type": "clip", "clip_id": clip_id}
+def shows_poses(formats: Collection[str] | None) -> bool:
+    """Whether a coach that was trained in these formats demonstrates; one of an earlier version does not say."""
+    return formats is None or any(form != "commentary" for form in formats)
 
 
 def commentary_prompt(learner: str, expert: str | None = None) -> list[Message]:
     """System turn and the learner's question; ``expert`` is a clip id that training may offer and inference never has."""
-    content = [_clip(learner)]
-    if expert is not None:
-        content += [_text(OFFER_EXPERT), _clip(expert)]
-    return [
-        {"role": "system", "content": [_text(SYSTEM)]},
-        {"role": "user", "content": [*content, _text(ASK_COMMENTARY)]},
-    ]
+    offered = [] if expert is None else [OFFER_EXPERT, clip_part(expert)]
+    return [said("system", SYSTEM), said("user", clip_part(learner), *offered, ASK_COMMENTARY)]
 
 
 def demonstration_prompt(learner: str, remark: str) -> list[Message]:
     """The dialogue up to the request for a demonstration."""
     return [
         *commentary_prompt(learner),
-        {"role": "assistant", "content": [_text(remark)]},
-        {"role": "user", "content": [_text(ASK_DEMONSTRATION)]},
+        said("assistant", remark),
+        said("user", ASK_DEMONSTRATION),
     ]
 
 
@@ -85,11 +66,11 @@ def training_conversation(item: CoachingTuple, form: str, offer_expert: bool = F
     sample_id = f"{item.tuple_id}#{form}"
     if form == "commentary":
         prompt = commentary_prompt(learner, expert if offer_expert else None)
-        return Conversation(sample_id, [*prompt, {"role": "assistant", "content": [_text(item.summary)]}], (2,))
+        return Conversation(sample_id, [*prompt, said("assistant", item.summary)], (2,))
     if form in ("demonstration", "dialogue"):
         messages = [
             *demonstration_prompt(learner, item.summary),
-            {"role": "assistant", "content": [{"type": "pose", "clip_id": expert}]},
+            said("assistant", {"type": "pose", "clip_id": expert}),
         ]
         return Conversation(sample_id, messages, (4,) if form == "demonstration" else (2, 4))
     raise ValueError(f"Unknown sample format {form!r}; choose from {', '.join(FORMATS)}.")

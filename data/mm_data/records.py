@@ -144,6 +144,23 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class VideoClip:
+    """A stretch of time in one video per view.
+
+    Attributes:
+        clip_id: Name in the feature store.
+        videos: View to the path of its video, below the root.
+        start: First second.
+        stop: End, exclusive.
+    """
+
+    clip_id: str
+    videos: dict[str, str]
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True)
 class RunnerUp:
     """An expert take that was aligned too and came after those that were kept."""
 

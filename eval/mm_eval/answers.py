@@ -6,38 +6,34 @@
      "answers": {"ours": {"text": "..."}, "shuffled": {"text": "..."}},
      "clips": {"exo": {"video": "path.mp4", "start": 3.0, "stop": 7.0}}, "synthetic": false}
 
-Truth and answers are texts and, where a task has them, ``score`` (a number), ``label`` (class), ``verdict`` (such as "standard"),
-``actions`` (list) and, for answers, ``ranking`` (class to score) and ``confidence`` (mean log-probability). What could not be read from an answer is null.
+Truth and answers are texts and, where a task has them, the other fields of `mm_data.tasks.Answer`: score, label, verdict, actions,
+findings, counts, and for answers ranking and confidence. What could not be read from an answer is null and listed as unread. An item
+with several true texts lists them as ``references``.
+
+``about.json`` beside it, where a coach of a task answered, says which inputs the answers were given (`write_about`).
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mm_data.files import write_atomically
 from mm_data.jsonl import read_records
+from mm_data.tasks import Answer
 
-FILE, TRAINING = "answers.jsonl", "training.jsonl"
+Item = TypeVar("Item")
+
+FILE, TRAINING, ABOUT = "answers.jsonl", "training.jsonl", "about.json"
 OURS = "ours"
 """The system that a run is about; the others in its file are baselines."""
 
+EXPECTED = "ours, expected score"
+"""The same answers with the mean of the score's distribution instead of the number that was written."""
+
 TRUTH = "truth"
 """Stands for a system where the reference texts themselves are judged."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a system, or the truth, says about one item."""
-
-    text: str = ""
-    score: float | None = None
-    label: str | None = None
-    verdict: str | None = None
-    actions: list[str] | None = None
-    ranking: dict[str, float] | None = None
-    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,7 @@ class TestItem:
         clips: View to its video.
         nearest: Kind of similarity to the training item that is nearest by it.
         synthetic: Whether the item is made up.
+        references: All true texts, where there are several.
     """
 
     __test__ = False  # no tests, whatever pytest thinks of the name
@@ -74,6 +71,7 @@ class TestItem:
     clips: dict[str, ClipFile] = field(default_factory=dict)
     nearest: dict[str, str] = field(default_factory=dict)
     synthetic: bool = False
+    references: list[str] = field(default_factory=list)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "TestItem":
@@ -154,7 +152,7 @@ def texts_of(items: Sequence[TestItem], system: str) -> list[str]:
     return [item.answers[system].text for item in items]
 
 
-def evenly_spaced(items: Sequence[TestItem], most: int | None) -> list[TestItem]:
+def evenly_spaced(items: Sequence[Item], most: int | None) -> list[Item]:
     """At most so many items, from all over the set.
 
     Raises:
@@ -165,3 +163,16 @@ def evenly_spaced(items: Sequence[TestItem], most: int | None) -> list[TestItem]
     if most is None or most >= len(items):
         return list(items)
     return [items[index * len(items) // most] for index in range(most)]
+
+
+def write_about(folder: Path, inputs: Sequence[str], notes: Sequence[str]) -> None:
+    """Notes what answers were given beside the clip, which every metric's signature then says, and what a reader has to know."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / ABOUT, json.dumps({"inputs": list(inputs), "notes": list(notes)}, indent=1))
+
+
+def read_about(folder: Path) -> tuple[list[str], list[str]]:
+    """Inputs and notes; empty where nothing was noted."""
+    path = folder / ABOUT
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    return content.get("inputs", []), content.get("notes", [])

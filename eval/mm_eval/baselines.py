@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mm_eval.answers import OURS, Answer, TestItem
+from mm_data.tasks import Answer
+from mm_eval.answers import OURS, TestItem
 
 SHUFFLED, SHUFFLED_WITHIN = "shuffled", "shuffled within category"
 CONSTANT, RANDOM = "constant per category", "random of the category"
@@ -66,6 +67,7 @@ def with_baselines(items: Sequence[TestItem], training: Sequence[TestItem], seed
 def _commonest(truths: Sequence[Answer]) -> Answer:
     scores = [truth.score for truth in truths if truth.score is not None]
     actions = Counter(tuple(truth.actions) for truth in truths if truth.actions is not None)
+    findings = Counter(tuple(truth.findings) for truth in truths if truth.findings is not None)
     labels, verdicts = (Counter(v for v in values if v is not None) for values in ([t.label for t in truths], [t.verdict for t in truths]))  # fmt: skip
     return Answer(
         text=Counter(truth.text for truth in truths).most_common(1)[0][0],
@@ -73,4 +75,5 @@ def _commonest(truths: Sequence[Answer]) -> Answer:
         label=labels.most_common(1)[0][0] if labels else None,
         verdict=verdicts.most_common(1)[0][0] if verdicts else None,
         actions=list(actions.most_common(1)[0][0]) if actions else None,
+        findings=list(findings.most_common(1)[0][0]) if findings else None,
     )

@@ -108,7 +108,7 @@ def item_tests(first: Sequence[float] | np.ndarray, second: Sequence[float] | np
     return ItemTests(*numbers[:4], bca_interval=(numbers[4], numbers[5]))
 
 
-_OF_ONE_SYSTEM = ("n:", "unparsed:", "without a score:", "undefined:", "wins:", "sign test p:")
+_OF_ONE_SYSTEM = ("n:", "unparsed:", "without a score:", "undefined:", "wins:", "sign test p:", "inputs:")
 
 
 def measured_alike(first: Metric, second: Metric) -> bool:

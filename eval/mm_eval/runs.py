@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from mm_data.files import write_atomically
-from mm_eval.answers import FILE, OURS, TRAINING, TestItem, read_answers, systems_of
+from mm_eval.answers import EXPECTED, FILE, OURS, TRAINING, TestItem, read_about, read_answers, systems_of
 from mm_eval.baselines import with_baselines
 from mm_eval.comparison import Comparison, ItemTests, compare, holm, item_tests, measured_alike
 from mm_eval.expertaf.table import COLUMNS as EXPERTAF_COLUMNS
 from mm_eval.expertaf.table import System, comparison_table, records_of
 from mm_eval.judge.judging import digest_of
 from mm_eval.metric import Metric
-from mm_eval.suites import SUITES, TABLE, evaluate_answers
+from mm_eval.suites import SUITES, TABLE, evaluate_answers, unread_parts
 from mm_eval.tables import Column, Row, ScoreTable, cells_of
 from mm_eval.text import BertModel
 
@@ -295,6 +295,16 @@ def _scored(folder: Path, items: list[TestItem], suite: str, bert: BertModel | N
     """Metrics of a task's answers, written beside them."""
     shown = with_baselines(items, read_answers(folder, TRAINING)) if (folder / TRAINING).is_file() else items
     rows, notes = evaluate_answers(SUITES[suite], shown, bert)
+    inputs, remarks = read_about(folder)
+    for system in (OURS, EXPECTED):
+        rows[system] = {
+            name: replace(
+                metric, signature="|".join([metric.signature, *(["inputs:" + ", ".join(inputs)] if inputs else [])])
+            )
+            for name, metric in rows.get(system, {}).items()
+        }
+    notes += [*([f"Inputs beside the clip: {'; '.join(inputs)}."] if inputs else []), *remarks, *unread_parts(shown)]
+    rows = {name: row for name, row in rows.items() if row}
     if not (folder / TRAINING).is_file():
         notes.append(f"no baselines beyond those in {FILE}: {folder / TRAINING} is not there")
     tables = {TABLE: {name: {m: metric.to_json() for m, metric in row.items()} for name, row in rows.items()}}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mm_eval.answers import Answer, TestItem, systems_of, texts_of
+from mm_data.tasks import Answer
+from mm_eval.answers import TestItem, systems_of, texts_of
 from mm_eval.classification import accuracy, top_k
 from mm_eval.metric import Metric, item_metric
 from mm_eval.narrative import narrative_map, narrative_map_ranked
@@ -57,7 +58,8 @@ def evaluate_answers(
         ValueError: A system did not answer an item.
     """
     systems = {name: texts_of(items, name) for name in systems_of(items)}
-    references, clusters = [item.truth.text for item in items], [item.cluster for item in items]
+    references = [item.references or item.truth.text for item in items]
+    clusters = [item.cluster for item in items]
     text = coco_suite(systems, references, clusters)
     notes = list(text.notes)
     if suite.bert:
@@ -124,6 +126,48 @@ def _shared(found: Sequence[str], true: Sequence[str]) -> float:
     return common / max(len(found), len(true), 1)
 
 
+def _findings(items: Sequence[TestItem], system: str, row: Row) -> Row:
+    """F1 between what is said to need improvement and what the truth says does; 1 where both say nothing does."""
+    found = [answer.findings or [] for answer in _answers(items, system)]
+    true = [item.truth.findings for item in items]
+    if all(names is None for names in true):
+        return {}
+    values = [
+        float("nan") if names is None else 2 * len(set(names) & set(mine)) / (len(set(names)) + len(set(mine))) if names or mine else 1.0
+        for names, mine in zip(true, found, strict=True)
+    ]  # fmt: skip
+    return {"findings_f1": item_metric(values, _clusters(items), "0-1", "findings|F1 per item")}
+
+
+def _counts(items: Sequence[TestItem], system: str, row: Row) -> Row:
+    """Mean number of what answers are counted for, such as reasoning steps; none of an answer that was not taken apart."""
+    answers = _answers(items, system)
+    names = dict.fromkeys(name for answer in answers for name in answer.counts or {})
+    return {
+        name: item_metric(
+            [float("nan") if a.counts is None else float(a.counts.get(name, 0)) for a in answers], _clusters(items), "count", f"{name}|by keywords"
+        )
+        for name in names
+    }  # fmt: skip
+
+
+def _unread(items: Sequence[TestItem], system: str, row: Row) -> Row:
+    """Share of answers that could not be read wholly."""
+    values = [float(bool(answer.unread)) for answer in _answers(items, system)]
+    return {"unread": item_metric(values, _clusters(items), "0-1", "unread|any part of the answer")}
+
+
+def unread_parts(items: Sequence[TestItem]) -> list[str]:
+    """What could not be read from whose answers, with counts: a footnote per system."""
+    lines = []
+    for system in systems_of(items):
+        parts = Counter(part for answer in _answers(items, system) for part in answer.unread or ())
+        if parts:
+            said = ", ".join(f"{part} {count}" for part, count in parts.most_common())
+            lines.append(f"{system}: not readable of {len(items)} answers: {said}.")
+    return lines
+
+
 def _narrative(items: Sequence[TestItem], system: str, row: Row) -> Row:
     parts = [row.get(name) for name in ("relative_l2", "cider", "action_accuracy")]
     if any(part is None or part.per_item is None for part in parts):
@@ -164,7 +208,7 @@ def _classes(items: Sequence[TestItem], system: str, row: Row) -> Row:
     return found | {f"top{k}": top_k(scores, true, k, clusters) for k in (1, 5)}
 
 
-def _column(metric: str, heading: str, factor: float = 100.0, digits: int = 1, higher: bool = True) -> Column:
+def _column(metric: str, heading: str, factor: float = 100.0, digits: int = 1, higher: bool | None = True) -> Column:
     return Column(TABLE, metric, heading, factor, digits, higher)
 
 
@@ -180,8 +224,10 @@ SUITES = {
             Column("judge", "gpt_q", "GPT-Q, %"),
             _column("spearman", "ρ"),
             _column("relative_l2", "R-ℓ2", digits=2, higher=False),
+            _column("findings_f1", "to improve, F1", 1.0, 3),
+            _column("unread", "unread, %", digits=1, higher=False),
         ),
-        (_scores((0.0, 10.0)),),
+        (_scores((0.0, 10.0)), _findings, _unread),
         DESCCOACH,
         bert=True,
     ),
@@ -197,8 +243,9 @@ SUITES = {
             _column("meteor", "METEOR"),
             _column("cider", "CIDEr"),
             _column("action_accuracy", "Acc", 1.0, 3),
+            _column("unread", "unread, %", digits=1, higher=False),
         ),
-        (_scores(SPLIT), _actions, _narrative),
+        (_scores(SPLIT), _actions, _narrative, _unread),
         NAE,
     ),
     "cot-afa": TaskSuite(
@@ -211,8 +258,12 @@ SUITES = {
             _column("top1", "top-1", 1.0, 3),
             _column("top5", "top-5", 1.0, 3),
             _column("verdict_accuracy", "Acc", 1.0, 3),
+            _column("findings_f1", "steps to mend, F1", 1.0, 3),
+            _column("reasoning_steps", "reasoning steps", 1.0, 2, None),
+            _column("suggestions", "suggestions", 1.0, 2, None),
+            _column("unread", "unread, %", digits=1, higher=False),
         ),
-        (_classes,),
+        (_classes, _findings, _counts, _unread),
         COT_AFA,
     ),
 }

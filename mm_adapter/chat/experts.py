@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mm_adapter.dataset import without_rejected
 from mm_adapter.inference.retrieval import Gallery, Ranker, candidate_priors
 from mm_adapter.joints import JointStore
+from mm_adapter.sources import without_rejected
+from mm_data.clip_list import stretches_of
 from mm_data.features import FeatureStore
 from mm_data.records import FPS, Clip, CoachingTuple
 from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
@@ -69,7 +70,7 @@ class ExpertGallery:
                     f"{len(missing)} of {len(clips)} clips of {folder} have no {what}, such as {missing[0]}; give those of this folder."
                 )
         source = Path(read_manifest(folder)["request"]["source"])
-        joints = JointStore(clips, folder, poses.frames)
+        joints = JointStore(stretches_of(clips, folder), poses.frames)
         return cls(Gallery(everybody.represents, ranked, True), training, clips, source, joints)
 
     def stretch(self, clip_id: str) -> tuple[Path, float, float]:

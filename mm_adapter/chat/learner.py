@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from mm_adapter.configuration import CoachConfig
-from mm_adapter.dataset import ClipFeatures, ClipPoses
 from mm_adapter.export import output_read
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features
 from mm_adapter.internvideo2 import InternVideo2
-from mm_data.clip_list import VideoClip
+from mm_adapter.sources import ClipFeatures, ClipPoses
 from mm_data.features import FeatureManifest, FeatureStore
-from mm_data.records import FPS
+from mm_data.records import FPS, VideoClip
 from mm_data.video import VideoError, check_pixels, read_duration
 from mm_tokenizers import PoseTokenizer, canonical_poses, numpy_codec
 from mm_tokenizers.canonical import sample_frames

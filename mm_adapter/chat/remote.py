@@ -12,7 +12,7 @@ import numpy as np
 from mm_adapter.chat.learner import JoinedPoses
 from mm_adapter.front.engine import LOOPBACK
 from mm_adapter.inference.sampling import GREEDY, Sampling
-from mm_data.expertaf_task import Message
+from mm_data.conversation import Message
 from mm_data.files import write_atomically
 
 KEY = "MM_COACH_API_KEY"

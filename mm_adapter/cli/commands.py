@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli import coaches, data, evaluations
+from mm_adapter.cli import coaches, data, evaluations, tasks
 from mm_adapter.cli.flags import add_encoder
 
 
@@ -16,6 +16,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         _add_features,
         _add_tokenizer,
         coaches.add_commands,
+        tasks.add_commands,
         evaluations.add_commands,
     ):
         add(commands)
@@ -30,9 +31,15 @@ def _add_doctor(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_preparation(commands: argparse._SubParsersAction) -> None:
-    mini = commands.add_parser("miniature", help="write a synthetic data set in Ego-Exo4D's on-disk format")
+    mini = commands.add_parser("miniature", help="write a synthetic data set in a task's true on-disk format")
     mini.add_argument("out", type=Path)
-    mini.add_argument("--takes", type=int, default=200, help="number of takes, two per participant")
+    mini.add_argument(
+        "--task",
+        choices=("expertaf", "desccoach", "nae", "cot-afa"),
+        default="expertaf",
+        help="Ego-Exo4D, the same with DescCoach's commentary, dives with scores, or exercises with standard and faulty form",
+    )
+    mini.add_argument("--takes", type=int, default=200, help="number of takes, dives or clips")
     mini.add_argument("--seed", type=int, default=0, help="same takes and seed, same bytes")
     mini.add_argument("--workers", type=int, default=2)
     mini.add_argument("--no-videos", action="store_true", help="annotations and poses only: enough to build tuples")
@@ -53,7 +60,7 @@ def _add_features(commands: argparse._SubParsersAction) -> None:
         help="encode clips; resumes at the clip; several processes: accelerate launch scripts/extract_features.py",
     )
     extract.add_argument(
-        "source", type=Path, help="tuple folder, or a .csv/.jsonl of clip, start, stop and a column per view"
+        "source", type=Path, help="tuple or task folder, or a .csv/.jsonl of clip, start, stop and a column per view"
     )
     extract.add_argument("out", type=Path, help="feature store")
     extract.add_argument(
@@ -144,8 +151,12 @@ def _add_tokenizer(commands: argparse._SubParsersAction) -> None:
     shown.set_defaults(run="mm_adapter.cli.pose_export:run_export_poses")
 
     steps = commands.add_parser("tokenizer", help="pose tokens").add_subparsers(metavar="STEP", required=True)
-    encode = steps.add_parser("encode", help="tokenize the clips of a tuple folder, or the frames of one .npy of poses")
-    encode.add_argument("source", type=Path, help="tuple folder, .npy [T, 17, 3 or 4], or an Ego-Exo4D pose file")
+    encode = steps.add_parser(
+        "encode", help="tokenize the clips of a tuple or task folder, or the frames of one .npy of poses"
+    )
+    encode.add_argument(
+        "source", type=Path, help="tuple folder, task folder, .npy [T, 17, 3 or 4], or an Ego-Exo4D pose file"
+    )
     encode.add_argument("tokenizer", type=Path)
     encode.add_argument("out", type=Path, help="folder of codes, or .npz for one .npy")
     encode.add_argument("--frames", type=int, default=10, help="frames sampled per clip of a tuple folder")

@@ -7,10 +7,12 @@ from typing import Any
 from mm_data.completions import Budget, Endpoint, Estimate
 
 
-def add_endpoint(parser: argparse.ArgumentParser) -> None:
+def add_endpoint(parser: argparse.ArgumentParser, model_required: bool = True) -> None:
     """Where to ask, how much at a time, and for how much money."""
     parser.add_argument("--base-url", default="https://api.openai.com/v1", help="of the endpoint; vLLM's ends in /v1")
-    parser.add_argument("--model", required=True, help="name of the served model; a dated one for numbers to be kept")
+    parser.add_argument(
+        "--model", required=model_required, help="name of the served model; a dated one for numbers to be kept"
+    )
     parser.add_argument(
         "--api-key-variable", default="OPENAI_API_KEY", help="environment variable that holds the endpoint's key"
     )

@@ -1,6 +1,7 @@
 """Commands that prepare training: the miniature and the embedded language model."""
 
 import argparse
+from functools import partial
 
 from mm_adapter.base_models import write_embedded_language_model
 from mm_adapter.cli.console import progress_bar
@@ -9,13 +10,21 @@ from mm_adapter.cli.console import progress_bar
 def run_miniature(args: argparse.Namespace) -> None:
     """Writes the miniature."""
     from mm_data.miniature import write_miniature
+    from mm_data.miniature.desccoach import write_desccoach
+    from mm_data.miniature.dives import write_dives
+    from mm_data.miniature.gym import write_gym
 
+    if args.no_videos and args.task != "expertaf":
+        raise ValueError(f"--no-videos leaves {args.task} without clips; only ExpertAF's tuples are built without.")
+    writers = {
+        "expertaf": partial(write_miniature, videos=not args.no_videos),
+        "desccoach": write_desccoach, "nae": write_dives, "cot-afa": write_gym,
+    }  # fmt: skip
     with progress_bar() as progress:
-        task = progress.add_task("rendering takes", total=args.takes)
-        counts = write_miniature(
-            args.out, args.takes, args.seed, args.workers,
-            lambda done: progress.update(task, completed=done), not args.no_videos,
-        )  # fmt: skip
+        task = progress.add_task("rendering", total=args.takes)
+        counts = writers[args.task](
+            args.out, args.takes, args.seed, args.workers, progress=lambda done: progress.update(task, completed=done)
+        )
         progress.update(task, completed=args.takes)
     print(f"{args.out}: {counts} (synthetic)")
 

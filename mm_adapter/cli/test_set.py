@@ -13,7 +13,6 @@ from transformers import AutoTokenizer
 from mm_adapter.base_models import native_dtype, word_embeddings
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.contrastive import MatcherInputs, load_matcher
-from mm_adapter.dataset import without_rejected
 from mm_adapter.distributed import launched_processes
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.neighbours import feature_space, matched_space, predict_by_neighbours
@@ -23,6 +22,9 @@ from mm_adapter.inference.sampling import GREEDY
 from mm_adapter.joints import JointStore
 from mm_adapter.manifest import COMPLETE
 from mm_adapter.run_directory import check_same_run, read_run_record, run_record, write_run_record
+from mm_adapter.sources import without_rejected
+from mm_data.clip_list import stretches_of
+from mm_data.expertaf_task import shows_poses
 from mm_data.features import FeatureStore, pooled_features
 from mm_data.hashing import sha256_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
@@ -83,7 +85,7 @@ class TestSet:
         clips = clips_of(test + training) | {clip.clip_id: clip for clip, _ in further}
         opened = PoseCodeStore.load(codes)
         gallery = Gallery.of(test, further, within_activity)
-        joints = JointStore(clips, folder, opened.frames)
+        joints = JointStore(stretches_of(clips, folder), opened.frames)
         return cls(folder, test, training, gallery, clips, opened, store, joints, unusable)
 
 
@@ -162,13 +164,13 @@ def open_coach(test: TestSet, folder: Path) -> tuple[PretrainedCoach, Coach]:
     opened = PretrainedCoach.from_pretrained(folder, device, native_dtype(device))
     config = opened.model.config
     text = config.pose_form == "text"
-    poses = JointStore(test.clips, test.folder, config.pose_frames) if text else test.codes
+    poses = JointStore(stretches_of(test.clips, test.folder), config.pose_frames) if text else test.codes
     return opened, Coach(opened.model, opened.processor, poses, test.features if config.video_tokens else None)
 
 
 def can_demonstrate(coach: PretrainedCoach) -> bool:
     """Whether a coach was trained on more than commentary."""
-    return coach.run_config.get("coach", {}).get("formats") != ["commentary"]
+    return shows_poses(coach.formats)
 
 
 def neighbour_predictions(test: TestSet, coach: Path) -> Predicted:

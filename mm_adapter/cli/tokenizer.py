@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.cli.console import ConsoleReport
+from mm_data.clip_list import pose_stretches
 from mm_data.files import write_atomically
 from mm_data.motion.pose_folder import ImportOptions, import_dataset, import_motion, is_synthetic, pose_files
 from mm_data.safe_load import load_archive
 from mm_data.sources import load_pose_file
-from mm_data.tuple_store import POSES, clips_of_folder
 from mm_eval.pose_tokenizer import evaluate_tokenizer, read_motions, write_page
 from mm_tokenizers import (
     PoseCodeStore,
@@ -68,7 +68,7 @@ def run_encode(args: argparse.Namespace) -> None:
     if args.source.is_file():
         _encode_file(args.source, _load(args.tokenizer), args.out)
         return
-    clips = clips_of_folder(args.source)
+    clips = pose_stretches(args.source)
     tokenizer = _load(args.tokenizer)
     if (args.out / "codes.json").is_file():
         store = PoseCodeStore.load(args.out)
@@ -77,11 +77,9 @@ def run_encode(args: argparse.Namespace) -> None:
             print(f"{args.out} is up to date: {len(clips)} clips")
             return
 
-    def poses(clip_id: str) -> np.ndarray:
-        clip = clips[clip_id]
-        return np.load(args.source / POSES / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
-
-    PoseCodeStore.encode(tokenizer, clips, poses, args.frames).save(args.out)
+    if not clips:
+        raise ValueError(f"{args.source}: none of its clips has poses.")
+    PoseCodeStore.encode(tokenizer, clips, lambda clip: clips[clip].read(), args.frames).save(args.out)
     print(f"{args.out}: {len(clips)} clips of {args.frames} frames")
 
 

@@ -11,6 +11,7 @@ from mm_adapter.configuration import CoachConfig
 from mm_adapter.export import RECORD
 from mm_adapter.internvideo2 import InternVideo2Config
 from mm_adapter.processing import CoachProcessor
+from mm_data.expertaf_task import shows_poses
 from mm_tokenizers import PoseTokenizer, load_tokenizer
 from mm_tokenizers.vocabulary import parse_text
 
@@ -56,7 +57,7 @@ class ExportedCoach:
         formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
         processor = CoachProcessor.load(folder, config.clip_format)
         tokenizer = load_tokenizer(folder / "pose_tokenizer")
-        return cls(folder, config, processor, tokenizer, encoder, formats != ["commentary"])
+        return cls(folder, config, processor, tokenizer, encoder, shows_poses(formats))
 
     def pose_codes(self, text: Any, grid: Any) -> np.ndarray:
         """Codes ``[T, M]`` of pose tokens as text, or of nested lists.

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 
-from mm_adapter.dataset import ClipFeatures, ClipPoses
 from mm_adapter.front.clips import ClipShelf
 from mm_adapter.front.coach import ExportedCoach
 from mm_adapter.front.conversation import Conversations, clip_parts
 from mm_adapter.front.engine import Engine, features_part
+from mm_adapter.sources import ClipFeatures, ClipPoses
 from mm_data.expertaf_task import demonstration_prompt
 
 

@@ -14,7 +14,7 @@ from mm_adapter.chat.estimator import estimate_poses
 from mm_adapter.chat.learner import LEARNER, Stretch, learner_codes
 from mm_adapter.feature_extraction import load_clip
 from mm_adapter.front.coach import ExportedCoach
-from mm_data.clip_list import VideoClip
+from mm_data.records import VideoClip
 from mm_data.sources import load_pose_file
 
 MEMORY_GIB = 4

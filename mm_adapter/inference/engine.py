@@ -20,7 +20,8 @@ from mm_adapter.export import RECORD, check_export, open_mappers
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.processing import CoachProcessor, Encoded
 from mm_adapter.serving.plugin import GRAMMAR, check_vllm_version, use_first_model_runner
-from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prompt
+from mm_data.conversation import Message
+from mm_data.expertaf_task import commentary_prompt, demonstration_prompt, shows_poses
 from mm_data.features import FeatureStore
 from mm_data.hashing import uniform
 from mm_tokenizers.codes import PoseCodeStore
@@ -83,7 +84,7 @@ class EngineCoach:
             use_first_model_runner()
             settings.logits_processors = [GRAMMAR]
         formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
-        self.can_demonstrate = formats != ["commentary"]
+        self.can_demonstrate = shows_poses(formats)
         self.can_rank = self.can_demonstrate and self.embeds is None
         """Prompts of embeddings have no log-probabilities, so layout llama ranks without video alone."""
         if settings.max_model_len is None:
@@ -171,9 +172,12 @@ class EngineCoach:
     def _prompt(self, encoded: Encoded) -> Any:
         if self.features is None:
             return {"prompt_token_ids": encoded.input_ids}
+        clips = [encoded.clips[view] for view in self.config.views]
+        if any(shown != clips[0] for shown in clips):
+            raise ValueError(f"{encoded.sample_id}: the engine tells views apart by their turn, so every clip needs all of {', '.join(self.config.views)}.")  # fmt: skip
         views = [
             torch.from_numpy(np.asarray(self.features.get(clip, view), np.float32))
-            for clip in encoded.clip_ids
+            for clip in clips[0]
             for view in self.config.views
         ]
         if self.embeds is not None:

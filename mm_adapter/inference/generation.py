@@ -8,11 +8,13 @@ import numpy as np
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
 
-from mm_adapter.dataset import ClipFeatures, ClipPoses, CoachCollator, Sample, with_features
+from mm_adapter.dataset import CoachCollator, Sample, with_features
 from mm_adapter.inference.sampling import GREEDY, PoseGrammar, Sampling, WordsOnly
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
-from mm_data.expertaf_task import Message, commentary_prompt, demonstration_prompt
+from mm_adapter.sources import ClipFeatures, ClipPoses, NoPoses
+from mm_data.conversation import Message
+from mm_data.expertaf_task import commentary_prompt, demonstration_prompt
 from mm_tokenizers.codes import PoseCodeStore
 from mm_tokenizers.coordinates import text_to_poses
 
@@ -42,7 +44,7 @@ class Coach:
     Args:
         model: In evaluation mode.
         processor: Its processor.
-        poses: Pose codes of all clips, or joints for a coach that reads text.
+        poses: Pose codes of all clips, or joints for a coach that reads text; None where no clip has poses.
         features: Video features of all clips, or None for a pose-only coach.
     """
 
@@ -50,10 +52,11 @@ class Coach:
         self,
         model: CoachForConditionalGeneration,
         processor: CoachProcessor,
-        poses: ClipPoses,
+        poses: ClipPoses | None,
         features: ClipFeatures | None,
     ) -> None:
-        self.model, self.processor, self.poses, self.features = model, processor, poses, features
+        self.model, self.processor, self.features = model, processor, features
+        self.poses = NoPoses() if poses is None else poses
         config = model.config
         self.pad_id = processor.end_of_turn_ids[0]
         shape = (config.video_tokens, config.video_width) if config.video_tokens else None
@@ -117,9 +120,27 @@ class Coach:
             batch_size: Clips at a time.
             max_new_tokens: Limit.
         """
-        asked = list(zip(learners, experts or [None] * len(learners), strict=True))
+        shown = zip(learners, experts or [None] * len(learners), strict=True)
+        asked = [(learner, commentary_prompt(learner, expert)) for learner, expert in shown]
+        yield from self.answer(asked, max_new_tokens, sampling, batch_size)
+
+    def answer(
+        self,
+        asked: Sequence[tuple[str, list[Message]]],
+        max_new_tokens: int,
+        sampling: Sampling = GREEDY,
+        batch_size: int = 16,
+    ) -> Iterator[str]:
+        """Words in answer to conversations.
+
+        Args:
+            asked: An id and the messages up to the question, of each.
+            max_new_tokens: Limit.
+            sampling: How tokens are drawn.
+            batch_size: Conversations at a time.
+        """
         for batch in _batches(asked, batch_size):
-            samples = [self.prompt(commentary_prompt(learner, expert), learner) for learner, expert in batch]
+            samples = [self.prompt(messages, sample_id) for sample_id, messages in batch]
             yield from self._words(samples, max_new_tokens, sampling)
 
     def demonstrate(

@@ -8,7 +8,7 @@ from mm_data.egoexo4d.proficiency import read_demonstrations, read_skills
 from mm_data.egoexo4d.takes import read_best_exo, read_splits, read_take_entries, read_takes
 from mm_data.funnel import Funnel
 from mm_data.records import Source
-from mm_data.safe_load import read_json
+from mm_data.synthetic import is_marked_synthetic
 
 
 def read_release(root: Path, max_drop_rate: float = 0.5) -> Source:
@@ -50,12 +50,5 @@ def read_release(root: Path, max_drop_rate: float = 0.5) -> Source:
         pose_files={uid: path for uid, path in files.items() if path is not None},
         demonstrations=demonstrations,
         ratings=standardized_ratings(sessions, takes),
-        synthetic=is_synthetic(root),
+        synthetic=is_marked_synthetic(root),
     )
-
-
-def is_synthetic(root: Path) -> bool:
-    """Whether the folder is a miniature."""
-    path = root / "metadata.json"
-    content = read_json(path, "") if path.is_file() else {}
-    return isinstance(content, dict) and bool(content.get("synthetic", False))

@@ -1,6 +1,7 @@
 """Cameras and drawing: ego and exo videos of a simulated take, rendered from the same 3-D motion."""
 
 import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,11 +155,13 @@ def _soccer_ball(take: SimulatedTake, side: float) -> np.ndarray:
     return ball
 
 
-def _background(camera: Camera, scene: Scene, take: SimulatedTake, size: tuple[int, int]) -> np.ndarray:
+def _background(
+    camera: Camera, scene: Scene, to_world: Callable[[np.ndarray], np.ndarray], size: tuple[int, int]
+) -> np.ndarray:
     image = np.full((size[1], size[0], 3), scene.sky, np.uint8)
     # The horizon: project a far ring of ground points and fill below it.
     angles = np.linspace(-np.pi, np.pi, 73)
-    ring = take.to_world(np.stack([12 * np.sin(angles), 12 * np.cos(angles), np.zeros_like(angles)], -1))
+    ring = to_world(np.stack([12 * np.sin(angles), 12 * np.cos(angles), np.zeros_like(angles)], -1))
     pixels, depth = camera.project(ring)
     seen = pixels[depth > 0.3]
     if len(seen):
@@ -244,13 +247,36 @@ def _draw_head(image: np.ndarray, camera: Camera, ears: np.ndarray, nose: np.nda
 
 
 def render_view(path: Path, take: SimulatedTake, scene: Scene, cameras: list[Camera] | Camera) -> None:
-    """Writes one mp4 (H.264, 30 fps). A list of cameras means a moving, head-mounted view.
-
-    The bytes depend on the take alone: one encoder thread and no time stamps in the container.
-    """
+    """Writes one view of a take. A list of cameras means a moving, head-mounted view."""
     ego = isinstance(cameras, list)
     size = EGO_SIZE if ego else EXO_SIZE
-    still = None if ego else _background(cameras, scene, take, size)
+    write_video(path, size, draw_frames(take.joints, take.participant.shirt, scene, cameras, take.to_world, size))
+
+
+def draw_frames(
+    joints: np.ndarray,
+    shirt: tuple[int, int, int],
+    scene: Scene,
+    cameras: list[Camera] | Camera,
+    to_world: Callable[[np.ndarray], np.ndarray],
+    size: tuple[int, int],
+) -> Iterator[np.ndarray]:
+    """Pictures of a performer ``[T, 17, 3]`` in a scene, by one camera that stands or by one per frame on the head."""
+    still = None if isinstance(cameras, list) else _background(cameras, scene, to_world, size)
+    for index, posed in enumerate(joints):
+        camera = cameras[index] if isinstance(cameras, list) else cameras
+        image = _background(camera, scene, to_world, size) if still is None else still.copy()
+        _draw_person(image, camera, posed, shirt, ego=still is None)
+        if scene.ball is not None:
+            _disc(image, camera, scene.ball[index], scene.ball_colour, scene.ball_radius)
+        yield image
+
+
+def write_video(path: Path, size: tuple[int, int], images: Iterable[np.ndarray]) -> None:
+    """Writes one mp4 (H.264, 30 fps).
+
+    The bytes depend on the pictures alone: one encoder thread and no time stamps in the container.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"preset": "ultrafast", "crf": "26", "threads": "1", "bf": "0", "g": "30"}
     with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as container:
@@ -258,13 +284,7 @@ def render_view(path: Path, take: SimulatedTake, scene: Scene, cameras: list[Cam
         stream = container.add_stream("libx264", rate=int(FPS), options=options)
         stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
         stream.codec_context.flags |= 0x800000  # AV_CODEC_FLAG_BITEXACT
-        for index, joints in enumerate(take.joints):
-            camera = cameras[index] if isinstance(cameras, list) else cameras
-            image = _background(camera, scene, take, size) if still is None else still.copy()
-            ball = None if scene.ball is None else scene.ball[index]
-            _draw_person(image, camera, joints, take.participant.shirt, ego)
-            if ball is not None:
-                _disc(image, camera, ball, scene.ball_colour, scene.ball_radius)
+        for image in images:
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")):
                 container.mux(packet)
         for packet in stream.encode():

@@ -109,7 +109,7 @@ def simulate_take(index: int, participant: Participant, split: str, seed: int) -
     append(np.repeat(previous[None], int(rng.integers(16, 26)), axis=0))  # type: ignore[index]
 
     postures = np.concatenate(segments)
-    postures = postures + _sway(rng, postures.shape)
+    postures = postures + sway(rng, postures.shape)
     joints = pose_joints(postures, participant.physique)
     if participant.left_handed:
         joints = mirrored(joints)
@@ -142,7 +142,7 @@ def _draw_errors(rng: np.random.Generator, participant: Participant) -> dict[str
     return {str(name): float(rng.uniform(low, high)) for name in rng.choice(names, size=count, replace=False)}
 
 
-def _sway(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def sway(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Smooth small movement of every posture value."""
     knots = rng.normal(0, 0.012, (max(4, shape[0] // 12), shape[1]))
     at, base = np.linspace(0, 1, shape[0]), np.linspace(0, 1, len(knots))

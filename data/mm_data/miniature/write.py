@@ -99,6 +99,11 @@ def write_miniature(
     return counts
 
 
+def planned_takes(takes: int, seed: int) -> list[SimulatedTake]:
+    """The takes of a miniature, simulated again: motion and truth without any file."""
+    return [simulate_take(index, participant, split, seed) for index, participant, split in _plan(takes, seed)]
+
+
 def _plan(takes: int, seed: int) -> list[tuple[int, Participant, str]]:
     """Takes with their participant and split. Whole participants go to val, every fourth block of twelve, save one.
 

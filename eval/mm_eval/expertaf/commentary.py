@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mm_eval.answers import Answer, TestItem, systems_of, texts_of
+from mm_data.tasks import Answer
+from mm_eval.answers import TestItem, systems_of, texts_of
 from mm_eval.expertaf.inputs import Inputs, Table
 from mm_eval.metric import item_metric
 from mm_eval.text import BertModel, coco_suite, modern_suite, release_suite

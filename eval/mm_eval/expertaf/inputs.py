@@ -8,7 +8,8 @@ import numpy as np
 
 from mm_data.miniature.truth import MiniatureTruth
 from mm_data.records import FPS, Clip, CoachingTuple
-from mm_eval.answers import OURS, Answer, ClipFile, TestItem
+from mm_data.tasks import Answer
+from mm_eval.answers import OURS, ClipFile, TestItem
 from mm_eval.metric import Metric
 
 Row = dict[str, Metric]

@@ -4,24 +4,20 @@ Of the papers' own instructions only TechCoach's is published as text; `desccoac
 hint of what the truth talks about. The others are ours. All are versioned.
 """
 
-import base64
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mm_data.completions import Budget, Completion, Endpoint, Estimate, Request, Schema, complete, estimate
+from mm_data.pictures import clip_pictures
 from mm_data.prompts import Prompt, load_prompt
-from mm_data.video import middle_times, read_frames
-from mm_eval.answers import OURS, Answer, TestItem
+from mm_data.tasks import Answer
+from mm_eval.answers import OURS, TestItem
 
 LOG, RECORD = "zero_shot_answers.jsonl", "zero_shot.json"
 _CHUNK = 32  # items whose frames are in memory at a time
-_JPEG_QUALITY = 90
 
 _TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
 _FIELDS: dict[str, dict[str, Any]] = {
@@ -120,12 +116,7 @@ def _pictures(item: TestItem, frames: Frames) -> Iterator[dict[str, Any]]:
             raise ValueError(f"Item {item.item_id!r} has no {view} clip; choose other --views.")
         clip = item.clips[view]
         yield {"type": "text", "text": {"exo": "Seen from outside:", "ego": "Seen from their own eyes:"}.get(view, f"{view}:")}  # fmt: skip
-        for frame in read_frames(Path(clip.video), middle_times(clip.start, clip.stop, frames.count)):
-            image, buffer = Image.fromarray(frame), io.BytesIO()
-            image.thumbnail((frames.size, frames.size))
-            image.save(buffer, format="JPEG", quality=_JPEG_QUALITY)
-            address = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-            yield {"type": "image_url", "image_url": {"url": address}}
+        yield from clip_pictures(Path(clip.video), clip.start, clip.stop, frames.count, frames.size)
 
 
 def _schema(suite: str, labels: list[str]) -> Schema:

@@ -1,0 +1,241 @@
+"""A synthetic MTL-NAE: dives with judged scores, in the layout that published code reads.
+
+A dive is a key-posture motion in tuck or pike that is turned about the hips while the body flies. Faults have severities, the
+judges see them, and the score is difficulty times three judges' marks, as in competition: it can be learned from the motion.
+Texts, codes and scores of every number are made up; nothing is copied from the real data.
+"""
+
+import json
+import pickle
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mm_data.files import write_atomically
+from mm_data.miniature.activities import Change, smooth_interpolation
+from mm_data.miniature.body import POSTURE_INDEX, Posture
+from mm_data.miniature.performance import SIZE, Performer, finish_poses, record
+from mm_data.miniature.render import Camera, Scene
+from mm_data.parallel import parallel_map
+from mm_data.synthetic import mark_synthetic
+from mm_data.tasks.nae_files import ANNOTATIONS, POSITIONS, ROTATIONS, dive_actions
+from mm_data.tasks.numbers import in_words
+
+FRAMES = 78
+TAKE_OFF, ENTRY = 0.28, 0.92
+"""Shares of the dive at which the feet leave the board and the hands reach the water."""
+
+_BOARD = 1.6  # metres above the floor of the scene
+_STAND = Posture(left_hand_z=-0.9, right_hand_z=-0.9)
+_REACH = _STAND.but(
+    right_hand_x=0.1, left_hand_x=-0.1, right_hand_y=0.1, left_hand_y=0.1, right_hand_z=0.95, left_hand_z=0.95
+)
+_CROUCH = _STAND.but(pelvis_z=0.78, lean=0.35, right_hand_y=-0.4, left_hand_y=-0.4, right_hand_z=-0.7, left_hand_z=-0.7)
+_SHAPES = {
+    "tuck": _STAND.but(
+        lean=1.1, head_down=0.5, right_hand_x=0.1, left_hand_x=-0.1, right_hand_y=0.55, left_hand_y=0.55, right_hand_z=-0.45,
+        left_hand_z=-0.45, right_foot_x=0.08, left_foot_x=-0.08, right_foot_y=0.15, left_foot_y=0.15, right_foot_z=0.55, left_foot_z=0.55,
+    ),
+    "pike": _STAND.but(
+        lean=1.55, head_down=0.3, right_hand_x=0.1, left_hand_x=-0.1, right_hand_y=0.3, left_hand_y=0.3, right_hand_z=-0.85,
+        left_hand_z=-0.85, right_foot_x=0.08, left_foot_x=-0.08, right_foot_y=0.35, left_foot_y=0.35, right_foot_z=0.12, left_foot_z=0.12,
+    ),
+    "free": _STAND.but(lean=0.15, right_hand_x=0.4, left_hand_x=-0.4, right_hand_z=0.2, left_hand_z=0.2),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault of a dive.
+
+    Attributes:
+        changes: Phase (``shape`` or ``entry``) to what severity 1 adds to its posture.
+        turn: Radians that severity 1 adds to the rotation at the entry.
+        bad: What commentators say where it is plain, and ``good`` where it is absent.
+    """
+
+    changes: dict[str, Change]
+    turn: float
+    bad: tuple[str, ...]
+    good: tuple[str, ...]
+
+
+FAULTS = {
+    "over_rotation": Fault(
+        {}, 0.9, ("carries too much rotation into the water", "goes well past vertical at the entry"),
+        ("enters close to vertical", "lines up the entry well"),
+    ),
+    "loose_shape": Fault(
+        {"shape": {"lean": -0.6, "right_foot_z": -0.30, "left_foot_z": -0.30, "right_hand_x": 0.35, "left_hand_x": -0.35}}, 0.0,
+        ("opens the shape too early", "stays loose through the middle of the dive"),
+        ("holds a tight shape", "keeps the shape compact"),
+    ),
+    "legs_apart": Fault(
+        {"shape": {"right_foot_x": 0.38, "left_foot_x": -0.38}, "entry": {"right_foot_x": 0.35, "left_foot_x": -0.35}}, 0.0,
+        ("lets the legs come apart", "shows daylight between the legs"),
+        ("keeps the legs together", "shows clean legs"),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dive:
+    """One simulated dive with everything that is known about it."""
+
+    key: tuple[int, int]
+    split: str
+    codes: dict[str, int]
+    difficulty: float
+    severities: dict[str, float]
+    score: float
+    captions: list[str]
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        return f"{self.key[0]}_{self.key[1]}"
+
+
+def write_dives(root: Path, count: int, seed: int, workers: int = 2, progress=lambda done: None) -> dict[str, int]:
+    """Writes a data set; the same ``(count, seed)`` gives the same content.
+
+    Args:
+        root: Folder to create.
+        count: Number of dives; a quarter of the broadcasts is the test split.
+        seed: Seed of everything drawn.
+        workers: Processes that render.
+        progress: Called with the number of finished dives.
+
+    Returns:
+        Split to its number of dives.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    dives = [draw_dive(index, seed) for index in range(count)]
+    for done, _ in enumerate(parallel_map(partial(_film, root, seed), dives, workers), start=1):
+        progress(done)
+    annotations = {
+        # Python's integers and NumPy's, as in the release.
+        (np.int64(dive.key[0]), dive.key[1]): {
+            "primary_view": 0, "start_frame": 100, "end_frame": 100 + FRAMES, **dive.codes, "difficulty": dive.difficulty, "final_score": dive.score,
+        }
+        for dive in dives
+    }  # fmt: skip
+    (root / ANNOTATIONS).write_bytes(pickle.dumps(annotations, protocol=2))
+    counts = {}
+    for split in ("train", "test"):
+        own = [dive for dive in dives if dive.split == split]
+        (root / f"{split}_split_0.pkl").write_bytes(pickle.dumps([dive.key for dive in own], protocol=2))
+        lines = [f"{d.name}\t{json.dumps([{'caption': text} for text in d.captions])}\n" for d in own]
+        write_atomically(root / f"{split}.caption.tsv", "".join(lines))
+        counts[split] = len(own)
+    finish_poses(root, {dive.name: dive.split for dive in dives})
+    truth = {d.name: {"severities": d.severities, "score": d.score} for d in dives}
+    write_atomically(root / "truth.json", json.dumps(truth))
+    mark_synthetic(root)
+    return counts
+
+
+def draw_dive(index: int, seed: int) -> Dive:
+    """A dive: codes, faults, judges, texts. Every broadcast has eight."""
+    rng = np.random.default_rng([seed, 21, index])
+    broadcast = index // 8 + 1
+    codes = {
+        "position": int(rng.integers(1, 3)),
+        "armstand": 0,
+        "rotation_type": int(rng.integers(len(ROTATIONS))),
+        "ss_no": int(rng.choice([1, 3, 5])),  # halves; odd ones end head first
+        "tw_no": 0,
+    }
+    difficulty = round(
+        1.2 + 0.3 * codes["ss_no"] + 0.2 * (codes["rotation_type"] < 2) + 0.1 * (codes["position"] == 2), 1
+    )
+    severities = {name: float(rng.uniform(0.1, 1) if rng.random() < 0.45 else rng.uniform(0, 0.06)) for name in FAULTS}
+    lost = 6.0 * np.clip(sum(severities.values()) / 1.6, 0, 1)
+    marks = sorted(float(np.clip(np.round(2 * (9.0 - lost + rng.normal(0, 0.25))) / 2, 0, 10)) for _ in range(7))
+    score = round(difficulty * sum(marks[2:5]), 2)
+    split = "test" if broadcast % 4 == 0 else "train"
+    actions = dive_actions(codes)
+    return Dive(
+        (broadcast, index % 8 + 1),
+        split,
+        codes,
+        difficulty,
+        severities,
+        score,
+        _captions(rng, actions, severities, score),
+    )
+
+
+_OPENINGS = (
+    "A {0} dive with {1} in the {2} position.", "The diver performs a {0} dive, {1}, in {2}.", "Here is a {0} dive with {1} in {2}.",
+    "We see {1} in {2} from a {0} take-off.", "This is a {0} dive, {1} in the {2} position.",
+)  # fmt: skip
+_SCORES = (
+    "It scores {0} points.",
+    "The judges give {0} points.",
+    "The score is {0}.",
+    "That earns {0} points.",
+    "A total of {0} points.",
+)
+
+
+def _captions(rng: np.random.Generator, actions: list[str], severities: dict[str, float], score: float) -> list[str]:
+    """Five texts about one dive, with the same actions and score."""
+    texts = []
+    for version in range(5):
+        plain = [name for name, severity in severities.items() if severity > 0.3]
+        said = [FAULTS[n].bad[rng.integers(2)] for n in plain] or [
+            FAULTS[n].good[rng.integers(2)] for n in rng.permutation(list(FAULTS))[:1]
+        ]
+        middle = f"The diver {' and '.join(said)}."
+        # One version in five spells the score out.
+        number = in_words(score) if version == 4 else f"{score:g}"
+        texts.append(f"{_OPENINGS[version].format(*actions)} {middle} {_SCORES[version].format(number)}")
+    return texts
+
+
+def dive_joints(rng: np.random.Generator, performer: Performer, dive: Dive) -> np.ndarray:
+    """Joints ``[T, 17, 3]`` of a dive: standing, take-off, flight with turns about the hips, entry."""
+
+    def faulty(posture: Posture, phase: str) -> np.ndarray:
+        vector = posture.vector()
+        for name, severity in dive.severities.items():
+            for field, amount in FAULTS[name].changes.get(phase, {}).items():
+                vector[POSTURE_INDEX[field]] += severity * amount
+        return vector + rng.normal(0, 0.015, vector.shape)
+
+    shape = _SHAPES[POSITIONS[dive.codes["position"]]]
+    keys = [
+        (0.0, _STAND.vector()), (0.16, _CROUCH.vector()), (TAKE_OFF, _REACH.vector()), (0.45, faulty(shape, "shape")),
+        (0.72, faulty(shape, "shape")), (0.86, faulty(_REACH, "entry")), (1.0, faulty(_REACH, "entry")),
+    ]  # fmt: skip
+    times, values = zip(*keys, strict=True)
+    joints = performer.move(rng, smooth_interpolation(np.array(times), np.array(values), FRAMES))
+    at = np.linspace(0, 1, FRAMES)
+    flown = np.clip((at - TAKE_OFF) / (ENTRY - TAKE_OFF), 0, 1)
+    direction = -1.0 if ROTATIONS[dive.codes["rotation_type"]] in ("backward", "reverse") else 1.0
+    turn = direction * (np.pi * dive.codes["ss_no"] + dive.severities["over_rotation"] * FAULTS["over_rotation"].turn)
+    seconds = FRAMES / 30 * (ENTRY - TAKE_OFF)
+    height = _BOARD + 2.4 * flown * seconds * (0.75 * seconds - flown * seconds) - 0.3 * flown
+    hips = joints[:, [11, 12]].mean(axis=1, keepdims=True)
+    angle = -turn * flown
+    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    away = joints - hips
+    turned = np.stack([away[..., 0], c * away[..., 1] - s * away[..., 2], s * away[..., 1] + c * away[..., 2]], axis=-1)
+    out = 0.25 + (0.9 if ROTATIONS[dive.codes["rotation_type"]] in ("forward", "reverse") else -0.9) * flown
+    moved = hips + np.stack([np.zeros(FRAMES), out, height], axis=-1)[:, None]
+    return turned + moved
+
+
+def _film(root: Path, seed: int, dive: Dive) -> None:
+    rng = np.random.default_rng([seed, 22, *dive.key])
+    performer = Performer.draw(rng)
+    joints = dive_joints(rng, performer, dive)
+    eye = np.array([rng.choice([-1, 1]) * rng.uniform(5.0, 5.8), rng.uniform(-0.6, 0.6), 2.0])
+    camera = Camera.looking(eye, np.array([0.0, 0.2, 2.2]), 220.0, SIZE)
+    edge = (235, 235, 235)
+    board: list = [(np.array([0.0, -1.6, _BOARD]), np.array([0.0, 0.25, _BOARD]), edge, 0.09)]
+    scene = Scene(None, (0, 0, 0), 0.0, (190, 130, 60), (200, 190, 175), board, [])
+    record(root, dive.name, joints, performer.shirt, camera, scene, [seed, 23, *dive.key])

@@ -1,0 +1,76 @@
+"""One performance in front of one standing camera: what the miniatures of diving and of the gym consist of."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mm_data.files import write_atomically
+from mm_data.miniature.body import Physique, mirrored, pose_joints
+from mm_data.miniature.render import Camera, Scene, draw_frames, write_video
+from mm_data.miniature.simulate import sway
+from mm_data.motion.pose_folder import MANIFEST
+from mm_data.tuple_store import POSES
+
+SIZE = (256, 192)
+JITTER = 0.004
+"""Metres, per coordinate: estimated poses are never clean."""
+
+
+@dataclass(frozen=True)
+class Performer:
+    """A body with a handedness, a shirt and a tempo."""
+
+    physique: Physique
+    left_handed: bool
+    shirt: tuple[int, int, int]
+    tempo: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Performer":
+        """Somebody."""
+        shirt = tuple(int(value) for value in rng.integers(60, 230, 3))
+        return cls(Physique.sample(rng), bool(rng.random() < 0.4), shirt, float(rng.uniform(0.9, 1.1)))  # type: ignore[arg-type]
+
+    def move(self, rng: np.random.Generator, postures: np.ndarray) -> np.ndarray:
+        """Joints ``[T, 17, 3]`` in body axes, with small movement of every posture value."""
+        joints = pose_joints(postures + sway(rng, postures.shape), self.physique)
+        return mirrored(joints) if self.left_handed else joints
+
+
+def record(
+    root: Path,
+    name: str,
+    joints: np.ndarray,
+    shirt: tuple[int, int, int],
+    camera: Camera,
+    scene: Scene,
+    seed: Sequence[int],
+) -> None:
+    """Writes a performance's video and its poses, as an estimator would have found them.
+
+    Args:
+        root: Of the data set: ``videos/<name>.mp4`` and, in a pose folder beside the release, ``poses/poses/<name>.npy``.
+        name: Of the clip.
+        joints: ``[T, 17, 3]`` in metres, z up.
+        shirt: Colour.
+        camera: That stands.
+        scene: Around the performer.
+        seed: Of the poses' noise.
+    """
+    write_video(
+        root / "videos" / f"{name}.mp4", SIZE, draw_frames(joints, shirt, scene, camera, lambda points: points, SIZE)
+    )
+    noisy = joints + np.random.default_rng(seed).normal(0, JITTER, joints.shape)
+    poses = np.concatenate([noisy, np.ones((*noisy.shape[:2], 1))], axis=-1).astype(np.float32)
+    folder = root / "poses" / POSES
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{name}.npy", poses)
+
+
+def finish_poses(root: Path, splits: dict[str, str]) -> None:
+    """Makes ``ROOT/poses`` a pose folder; ``splits`` says which clip is in which split."""
+    sequences = [{"name": name, "split": split} for name, split in splits.items()]
+    write_atomically(root / "poses" / MANIFEST, json.dumps({"synthetic": True, "sequences": sequences}))

@@ -1,0 +1,9 @@
+"""Tasks beside ExpertAF's three functions: how their data is read, taught, asked for and taken apart.
+
+This package's own imports stay light; `mm_data.tasks.known` has the tasks and `mm_data.tasks.folder` their folders.
+"""
+
+from mm_data.tasks.answer import Answer
+from mm_data.tasks.task import Choice, Task, TaskData, TaskFormat, TaskItem
+
+__all__ = ["Answer", "Choice", "Task", "TaskData", "TaskFormat", "TaskItem"]

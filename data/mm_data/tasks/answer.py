@@ -1,0 +1,32 @@
+"""What a text says about one clip, taken apart: the truth's, a coach's or a baseline's."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a system, or the truth, says about one item.
+
+    Attributes:
+        text: The words that text metrics and judges compare.
+        score: A number on the task's scale.
+        label: Class of the action.
+        verdict: Such as "standard".
+        actions: Actions that are named.
+        findings: What is said to need improvement: dimensions or steps.
+        counts: How much of something the text holds, such as reasoning steps.
+        ranking: Class to score.
+        confidence: Mean log-probability.
+        unread: What could not be read from the text, and why; empty where everything could.
+    """
+
+    text: str = ""
+    score: float | None = None
+    label: str | None = None
+    verdict: str | None = None
+    actions: list[str] | None = None
+    findings: list[str] | None = None
+    counts: dict[str, int] | None = None
+    ranking: dict[str, float] | None = None
+    confidence: float | None = None
+    unread: list[str] | None = None

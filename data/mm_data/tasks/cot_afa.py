@@ -1,0 +1,195 @@
+"""Action form assessment with a chain of thought (CoT-AFA): class, verdict, and step → observed outcome → solution."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mm_data.conversation import Conversation, Message, said
+from mm_data.hashing import uniform
+from mm_data.tasks.answer import Answer
+from mm_data.tasks.cot_afa_files import NON_STANDARD, STANDARD, read_cot_afa, stated_verdict
+from mm_data.tasks.task import Choice, Task, TaskItem
+
+SYSTEM = "You are a fitness coach who judges how well an exercise is done."
+ASK_CLASS = "Which action is this?"
+ASK = "Is it done to standard? Explain step by step what happens and how to mend it."
+STEPS = ("predicted", "retrieved", "ground-truth", "none")
+RETRIEVED = 3
+"""Actions whose steps are shown where they are retrieved."""
+
+_CAUSAL = re.compile(r"\b(?:because|therefore|thus|hence|consequently|as a result|due to|since|which (?:leads|causes)|leading to|so that)\b")  # fmt: skip
+_CORRECTIVE = re.compile(r"\b(?:should|solution|try to|need(?:s)? to|must|make sure|ensure|focus on|avoid|instead|correct(?:ed)? by|to (?:fix|improve|correct|mend))\b")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CotAfaOptions:
+    """Switches of the task.
+
+    Attributes:
+        steps: Whose steps the explanation is given: ``predicted``, those of the class that the coach holds likeliest in a first
+            pass; ``retrieved``, those of the three likeliest; ``none``; or ``ground-truth``, as published code does at
+            test time too, which tells the class: a leak, only for comparison with the paper.
+    """
+
+    steps: str = "predicted"
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for unknown steps."""
+        if self.steps not in STEPS:
+            raise ValueError(f"steps is {self.steps!r}; choose from {', '.join(STEPS)}.")
+
+
+@dataclass(frozen=True)
+class ChainStep:
+    """One link of an explanation.
+
+    Attributes:
+        step: Its number.
+        outcome: What was seen.
+        solution: How to mend it; empty where nothing is wrong.
+    """
+
+    step: int
+    outcome: str
+    solution: str
+
+
+def explanation(action: str, verdict: str, chain: Sequence[ChainStep]) -> str:
+    """A chain as text, in the words of the published texts' first sentence."""
+    lines = [f"The {action} action in this video is {'good' if verdict == STANDARD else 'bad'}."]
+    for link in chain:
+        lines.append(f"Step {link.step}: {link.outcome.rstrip('.')}.")
+        if link.solution:
+            lines.append(f"Solution: {link.solution.rstrip('.')}.")
+    return " ".join(lines)
+
+
+def read_chain(text: str) -> list[ChainStep]:
+    """The links of an explanation that numbers its steps; empty for one that does not."""
+    plain = re.sub(r"[*_`#>]+", "", text)
+    found = []
+    for part in re.split(r"(?=\bstep\s+\d+\s*[:.)\-–—])", plain, flags=re.I)[1:]:
+        head = re.match(r"step\s+(\d+)\s*[:.)\-–—]+\s*", part, re.I)
+        assert head is not None
+        outcome, _, solution = re.sub(r"\s+", " ", part[head.end() :]).partition("olution:")
+        outcome = outcome[:-1] if solution else outcome  # the capital, or small, s
+        outcome = re.sub(r"^(?:observed\s+)?outcome:\s*", "", outcome.strip(" -→\n"), flags=re.I)
+        found.append(ChainStep(int(head[1][:6]), outcome.strip(" -→"), solution.strip(" -→")))
+    return found
+
+
+class CotAfaFormat:
+    """See `mm_data.tasks.task.TaskFormat`.
+
+    Args:
+        knowledge: ``steps`` of every class, the general instruction last.
+        options: Switches.
+    """
+
+    max_new_tokens = 256
+
+    def __init__(self, knowledge: Mapping[str, Any], options: CotAfaOptions) -> None:
+        self.steps: dict[str, list[str]] = knowledge["steps"]
+        self.options = options
+        leak = " (leak: tells the class)" if options.steps == "ground-truth" else ""
+        self.inputs = [f"steps: {options.steps}{leak}"]
+        self._labels = {_plain(label): label for label in self.steps}
+
+    def conversation(self, item: TaskItem, reference: int) -> Conversation:
+        """Class, then explanation; both are supervised."""
+        label = item.truth.label
+        assert label is not None
+        shown = {label: 0.0}
+        if self.options.steps == "retrieved":
+            others = sorted(
+                (name for name in self.steps if name != label), key=lambda n: uniform(f"{item.item_id}/{n}")
+            )
+            shown |= dict.fromkeys(others[: RETRIEVED - 1], 0.0)
+            shown = dict(sorted(shown.items(), key=lambda pair: uniform(f"{item.item_id}/order/{pair[0]}")))
+        messages = [*self._messages(item, label, list(shown)), said("assistant", item.references[reference])]
+        return Conversation(f"{item.item_id}#{reference}", messages, (2, 4))
+
+    def choice(self, item: TaskItem) -> Choice:
+        """The class, out of all."""
+        return Choice([said("system", SYSTEM), said("user", item.part, ASK_CLASS)], list(self.steps))
+
+    def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
+        """The second pass: the class that the coach itself chose, and steps."""
+        if ranking is None:
+            raise ValueError(f"{item.item_id}: the explanation comes after a first pass that ranks the classes.")
+        likeliest = sorted(ranking, key=lambda name: -ranking[name])
+        if self.options.steps == "ground-truth":
+            assert item.truth.label is not None
+            likeliest = [item.truth.label]
+        return self._messages(item, likeliest[0], likeliest[: RETRIEVED if self.options.steps == "retrieved" else 1])
+
+    def parse(self, text: str) -> Answer:
+        """Class, verdict, faulty steps and counts."""
+        verdict, chain = stated_verdict(text), read_chain(text)
+        named = re.search(r"\bthe (.+?) action\b", text.lower())
+        label = self._labels.get(_plain(named[1])) if named else None
+        unread = [what for what, value in (("no verdict", verdict), ("no known action", label)) if value is None]
+        lower = text.lower()
+        return Answer(
+            text=text,
+            label=label,
+            verdict=verdict,
+            findings=[f"step {link.step}" for link in chain if link.solution] if chain else None,
+            counts={
+                "reasoning_steps": len(_CAUSAL.findall(lower)),
+                "suggestions": sum(bool(_CORRECTIVE.search(s)) for s in re.split(r"(?<=[.!?])\s+", lower)),
+                "chain_links": len(chain),
+            },
+            unread=unread or None,
+        )
+
+    def score_slot(self, text: str) -> None:
+        """There are no scores."""
+        return
+
+    def _messages(self, item: TaskItem, label: str, shown: Sequence[str]) -> list[Message]:
+        told = [] if self.options.steps == "none" else [self._listed(name) for name in shown]
+        return [
+            said("system", SYSTEM),
+            said("user", item.part, ASK_CLASS),
+            said("assistant", label),
+            said("user", *told, ASK),
+        ]
+
+    def _listed(self, label: str) -> str:
+        *steps, general = self.steps[label]
+        lines = [f"How {label} is done:", *(f"{number}. {step}" for number, step in enumerate(steps, start=1)), general]
+        return "\n".join(lines)
+
+
+def inconsistencies(answer: Answer, verdict: str, chain: Sequence[ChainStep], steps: Sequence[str]) -> list[str]:
+    """What is wrong with an explanation's logic: the check that the annotation pipeline makes before people look.
+
+    Args:
+        answer: The explanation as parsed.
+        verdict: The label.
+        chain: Its links.
+        steps: The action's steps, the general instruction last.
+    """
+    problems = []
+    if answer.verdict != verdict:
+        problems.append(f"says {answer.verdict}, the label is {verdict}")
+    mended = [link.step for link in chain if link.solution]
+    if verdict == STANDARD and mended:
+        problems.append(f"standard, but mends step {mended[0]}")
+    if verdict == NON_STANDARD and not mended:
+        problems.append("non-standard, but mends no step")
+    if strange := [link.step for link in chain if not 1 <= link.step < len(steps)]:
+        problems.append(f"step {strange[0]} is none of the {len(steps) - 1}")
+    numbers = [link.step for link in chain]
+    if len(set(numbers)) < len(numbers):
+        problems.append("a step occurs twice")
+    return problems
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\W_]+", " ", text.lower()).strip()
+
+
+COT_AFA = Task("cot-afa", read_cot_afa, CotAfaOptions, CotAfaFormat)

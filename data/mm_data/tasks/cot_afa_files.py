@@ -1,0 +1,237 @@
+"""Reads CoT-AFA as it is published.
+
+::
+
+    ROOT/GYM88.xlsx                                       clips: name ``CC_NN``, action, 0 good or 1 bad; Chinese headers
+    ROOT/comment/CC_NN_with_label.txt                     explanations, 2,154 of 3,392 empty
+    ROOT/test_caption_coco_format_coco_format.json        the test split and its explanations
+    ROOT/step_instructions_translated_keys.json           141 actions, in the order of their classes, with their steps
+    ROOT/videos/CC_NN.mp4                                 one file per clip
+
+What the release lacks (train.pkl, test.pkl) is not needed: the test split is the clips of the caption file.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+
+from mm_data.funnel import Funnel
+from mm_data.records import VideoClip
+from mm_data.safe_load import read_json
+from mm_data.synthetic import is_marked_synthetic
+from mm_data.tasks.answer import Answer
+from mm_data.tasks.task import TaskData, TaskItem
+from mm_data.video import VideoError, read_duration
+
+SHEET, CAPTIONS = "GYM88.xlsx", "test_caption_coco_format_coco_format.json"
+STEPS, COMMENTS = "step_instructions_translated_keys.json", "comment"
+STANDARD, NON_STANDARD = "standard", "non-standard"
+_NAME, _ACTION, _GOOD_OR_BAD = "视频名字", "具体类", "好坏"
+_COLUMNS = {_NAME: 0, _ACTION: 3, _GOOD_OR_BAD: 5}
+"""Where they stand in a sheet without headers."""
+
+_CLIP_NAME = re.compile(r"(\d+)_(\d+)")
+_SECONDS = 108 / 30
+"""Length that published code pads and cuts every clip to, where there is no video to ask."""
+
+
+def read_cot_afa(root: Path) -> TaskData:
+    """Reads both splits.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is malformed, or nothing can be used.
+    """
+    steps = read_steps(root / STEPS)
+    captions = read_test_captions(root / CAPTIONS)
+    # Two thirds of the explanations were never published, so most rows are sorted out on purpose.
+    funnel, items, listed = Funnel("read clips", 0.5), [], set()
+    for row in read_rows(root, list(steps), funnel):
+        listed.add(row.name)
+        item = _item(root, row.name, row.action, row.verdict, captions.get(row.name), funnel)
+        if item is not None:
+            funnel.keep()
+            items.append(item)
+    for name in sorted(captions.keys() - listed):
+        funnel.note("test explanations of clips that the sheet does not list", name)
+    funnel.check()
+    knowledge = {"steps": steps}
+    return TaskData(items, knowledge, [funnel], root / "videos", is_marked_synthetic(root))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One usable row of the sheet."""
+
+    name: str
+    action: str
+    verdict: str
+
+
+def read_rows(root: Path, actions: Sequence[str], funnel: Funnel) -> Iterator[Row]:
+    """Rows with a clip name, a mark of 0 or 1 and a known class; the others are counted.
+
+    Args:
+        root: The data set.
+        actions: In the order of their classes.
+        funnel: Counts rows that cannot be used.
+
+    Raises:
+        FileNotFoundError: The sheet is missing.
+        ValueError: It cannot be read.
+    """
+    rows = list(_cells(root / SHEET))
+    first, seen = _first_class(rows, actions), set()
+    for name, _, mark in rows:
+        verdict = {0: STANDARD, 1: NON_STANDARD}.get(mark)
+        if not _CLIP_NAME.fullmatch(name):
+            funnel.drop("no clip name", name or "an empty cell")
+        elif name in seen:
+            funnel.drop("listed twice", name)
+        elif verdict is None:
+            funnel.drop("a mark that is neither 0 nor 1", f"{name}: {mark!r}")
+        elif not 0 <= (number := int(name.split("_")[0]) - first) < len(actions):
+            funnel.drop("a class without steps", name)
+        else:
+            seen.add(name)
+            yield Row(name, actions[number], verdict)
+
+
+def sheet_actions(root: Path) -> list[str]:
+    """Actions that the sheet names, in the order of their classes.
+
+    Raises:
+        FileNotFoundError: The sheet is missing.
+        ValueError: It cannot be read, or names no action.
+    """
+    numbered = {
+        int(n.split("_")[0]): action for n, action, _ in _cells(root / SHEET) if action and _CLIP_NAME.fullmatch(n)
+    }
+    if not numbered or sorted(numbered) != list(range(min(numbered), max(numbered) + 1)):
+        raise ValueError(
+            f"{root / SHEET}: names the actions of {len(numbered)} classes, which are not all; give {STEPS}."
+        )
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def read_steps(path: Path) -> dict[str, list[str]]:
+    """Action to its steps, the general instruction last, in the order of the classes.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ValueError: It is malformed.
+    """
+    content = read_json(path, "it holds every action's steps")
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path}: expected actions with lists of steps.")
+    for action, steps in content.items():
+        if not isinstance(steps, list) or not all(isinstance(step, str) and step.strip() for step in steps):
+            raise ValueError(f"{path}: the steps of {action!r} are not a list of texts.")
+    return {action: [re.sub(r"^.*?(?:step\s*\d+|instruction)\s*:\s*", "", s, flags=re.I) for s in steps] for action, steps in content.items()}  # fmt: skip
+
+
+def _item(root: Path, name: str, action: str, verdict: str, caption: str | None, funnel: Funnel) -> TaskItem | None:
+    split = "train" if caption is None else "test"
+    text = caption
+    if text is None:
+        path = root / COMMENTS / f"{name}_with_label.txt"
+        if not path.is_file():
+            return funnel.drop("no explanation file", name)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            funnel.note("explanations that are not UTF-8, read as Latin-1", name)
+            text = path.read_text(encoding="latin1")
+        text = " ".join(text.split())
+        if not text:
+            return funnel.drop("empty explanation", name, expected=True)
+    said = stated_verdict(text)
+    if said is not None and said != verdict:
+        funnel.note("explanations that contradict the sheet's mark", name)
+    path = root / "videos" / f"{name}.mp4"
+    try:
+        seconds = read_duration(path)
+    except (FileNotFoundError, VideoError):
+        funnel.note("no video: published features are needed", name)
+        seconds = _SECONDS
+    truth = Answer(text=text, label=action, verdict=verdict)
+    return TaskItem(name, split, name, action, VideoClip(name, {"exo": path.name}, 0.0, seconds), truth, [text])
+
+
+def stated_verdict(text: str) -> str | None:
+    """The verdict that an explanation states first, in the published texts' words or in the paper's, or None."""
+    match = re.search(r"\b(?:is|was)\s+(?:done\s+|performed\s+)?(not\s+)?(good|bad|non-?\s?standard|standard)\b", text.lower())  # fmt: skip
+    if match is None:
+        return None
+    good = match[2] in ("good", "standard")
+    return STANDARD if good != bool(match[1]) else NON_STANDARD
+
+
+def _cells(path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Name, action and mark of every row; the columns are found by their headers, or stand where they always do."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: it lists the clips with their marks.")
+    try:
+        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
+        rows = [list(row) for row in sheet.iter_rows(values_only=True)]
+    except Exception as error:  # openpyxl raises what zip and XML raise
+        raise ValueError(
+            f"{path}: not a readable sheet ({type(error).__name__}: {error}); download it again."
+        ) from error
+    columns = dict(_COLUMNS)
+    if rows and not _CLIP_NAME.fullmatch(_text(rows[0][0] if rows[0] else None)):
+        headers = [_text(cell) for cell in rows.pop(0)]
+        if missing := [name for name in (_NAME, _GOOD_OR_BAD) if name not in headers]:
+            raise ValueError(f"{path}: has no column {missing[0]}; found {', '.join(filter(None, headers))}.")
+        columns |= {name: headers.index(name) for name in columns if name in headers}
+    for row in rows:
+        cells = [row[at] if at < len(row) else None for at in columns.values()]
+        if any(cell not in (None, "") for cell in row):
+            yield _text(cells[0]), _text(cells[1]), _mark(cells[2])
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell).strip()
+
+
+def _mark(cell: Any) -> Any:
+    """0 and 1 come as numbers, as texts and as floats."""
+    try:
+        return int(float(cell))
+    except (TypeError, ValueError):
+        return cell
+
+
+def _first_class(rows: list[tuple[str, str, Any]], classes: Sequence[str]) -> int:
+    """Number of the first class in clip names, from the rows that name their action."""
+    position = {_plain(action): index for index, action in enumerate(classes)}
+    votes = Counter(
+        int(name.split("_")[0]) - position[_plain(action)]
+        for name, action, _ in rows
+        if _plain(action) in position and _CLIP_NAME.fullmatch(name)
+    )
+    numbers = [int(name.split("_")[0]) for name, _, _ in rows if _CLIP_NAME.fullmatch(name)]
+    return votes.most_common(1)[0][0] if votes else min(numbers, default=0)
+
+
+def _plain(action: str) -> str:
+    return re.sub(r"[\W_]+", " ", action.lower()).strip()
+
+
+def read_test_captions(path: Path) -> dict[str, str]:
+    """Test clip to its explanation, out of COCO's format."""
+    content = read_json(path, "it holds the test split and its explanations")
+    found = {}
+    try:
+        for entry in content["annotations"]:
+            found[str(entry["image_id"])] = " ".join(str(entry["caption"]).split())
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected COCO's annotations with image_id and caption ({error}).") from error
+    if empty := [name for name, text in found.items() if not text]:
+        raise ValueError(f"{path}: {len(empty)} explanations are empty, such as {empty[0]}; download it again.")
+    return found

@@ -1,0 +1,157 @@
+"""A folder of task items: what recipes train on and what coaches are asked about.
+
+::
+
+    FOLDER/train.jsonl, test.jsonl     a `TaskItem` per line
+    FOLDER/poses.json, poses/<clip>.npy   a pose folder (`mm_data.motion.pose_folder`), where clips have poses
+    FOLDER/items.json                  task, source, knowledge, counts and funnel; written last
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from mm_data.files import write_atomically
+from mm_data.funnel import Funnel
+from mm_data.jsonl import read_records
+from mm_data.motion.pose_folder import MANIFEST as POSE_MANIFEST
+from mm_data.motion.pose_folder import is_synthetic
+from mm_data.records import VideoClip
+from mm_data.safe_load import is_path_component, load_array
+from mm_data.sources import cache_poses
+from mm_data.tasks.answer import Answer
+from mm_data.tasks.task import Task, TaskData, TaskItem
+from mm_data.tuple_store import POSES, SPLITS
+
+MANIFEST = "items.json"
+
+
+def build_task_folder(
+    task: Task,
+    root: Path,
+    out: Path,
+    poses: Path | None = None,
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Reads a data set and writes its items; whatever the folder held is replaced.
+
+    Args:
+        task: Of the data set.
+        root: The data set in its published form.
+        out: The folder.
+        poses: Pose folder with ``<clip>.npy`` ``[T, 17, 4]`` at 30 fps, for data sets without poses of their own.
+        workers: Processes that read poses.
+        progress: Called with the number of clips whose poses were read.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        FileNotFoundError: Something that the task needs is missing.
+        ValueError: A file is malformed, a split is empty, or too much had to be dropped.
+    """
+    data = task.read(root)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)
+    items, funnel = _with_poses(data, out, poses, workers, progress)
+    manifest = {
+        "task": task.name,
+        "source": str(root.resolve()),
+        "videos": str(data.videos.resolve()),
+        "synthetic": data.synthetic or (poses is not None and is_synthetic(poses)),
+        "items": {split: sum(item.split == split for item in items) for split in SPLITS},
+        "with_poses": sum(item.has_poses for item in items),
+        "knowledge": data.knowledge,
+        "funnel": [stage.summary() for stage in [*data.funnels, *([funnel] if funnel else [])]],
+    }
+    for split, count in manifest["items"].items():
+        if not count:
+            raise ValueError(f"{root}: the {split} split holds no item that can be used.")
+        lines = [json.dumps(asdict(item)) + "\n" for item in items if item.split == split]
+        write_atomically(out / f"{split}.jsonl", "".join(lines))
+    write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
+    return manifest
+
+
+def _with_poses(
+    data: TaskData, out: Path, poses: Path | None, workers: int, progress: Callable[[int], None]
+) -> tuple[list[TaskItem], Funnel | None]:
+    """Copies poses into the folder and notes which items have them."""
+    if poses is None and data.source is None:
+        return data.items, None
+    funnel, names = Funnel("read poses", 1.0), {pose_name(item.clip) for item in data.items}
+    if not all(map(is_path_component, names)):
+        raise ValueError(
+            f"Clip names become file names; {next(n for n in names if not is_path_component(n))!r} cannot."
+        )
+    if poses is not None:
+        (out / POSES).mkdir(exist_ok=True)
+        found = set()
+        for name in sorted(names):
+            if (path := poses / POSES / f"{name}.npy").is_file():
+                _check_poses(path)
+                shutil.copyfile(path, out / POSES / path.name)
+                funnel.keep()
+                found.add(name)
+            else:
+                funnel.drop("no poses", name)
+            progress(len(found))
+    else:
+        assert data.source is not None
+        found = set(cache_poses(data.source, sorted(names), out / POSES, funnel, workers, progress=progress))
+    split_of = {pose_name(item.clip): item.split for item in data.items}
+    sequences = [{"name": name, "split": split_of[name]} for name in sorted(found)]
+    write_atomically(out / POSE_MANIFEST, json.dumps({"synthetic": data.synthetic, "sequences": sequences}, indent=1))
+    return [replace(item, has_poses=pose_name(item.clip) in found) for item in data.items], funnel
+
+
+def _check_poses(path: Path) -> None:
+    array = load_array(path, mmap=True)
+    if array.ndim != 3 or array.shape[1:] != (17, 4):
+        raise ValueError(
+            f"{path}: poses have shape {array.shape}; expected [T, 17, 4] as `mm-coach poses import` writes."
+        )
+
+
+def pose_name(clip: VideoClip) -> str:
+    """Name of a clip's pose file: the part of its id before a colon, which several clips of one take share."""
+    return clip.clip_id.split(":")[0]
+
+
+def is_task_folder(folder: Path) -> bool:
+    """Whether a folder holds task items (and not coaching tuples)."""
+    return (folder / MANIFEST).is_file()
+
+
+def read_task_manifest(folder: Path) -> dict[str, Any]:
+    """Task, knowledge and counts of a finished folder.
+
+    Raises:
+        FileNotFoundError: The folder is none, or not finished.
+    """
+    if not is_task_folder(folder):
+        raise FileNotFoundError(
+            f"{folder} holds no finished task items ({MANIFEST} is missing). Make them with `mm-coach task read`."
+        )
+    return json.loads((folder / MANIFEST).read_text())
+
+
+def read_items(folder: Path, split: str) -> list[TaskItem]:
+    """Items of one split.
+
+    Raises:
+        FileNotFoundError: The folder is not finished.
+        ValueError: A line cannot be read.
+    """
+    read_task_manifest(folder)
+    records, torn = read_records(folder / f"{split}.jsonl")
+    if torn or not records:
+        raise ValueError(f"{folder / f'{split}.jsonl'}: {torn} unreadable lines, {len(records)} items; read the data set again.")  # fmt: skip
+    return [
+        TaskItem(**{**record, "clip": VideoClip(**record["clip"]), "truth": Answer(**record["truth"])})
+        for record in records
+    ]

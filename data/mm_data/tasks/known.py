@@ -1,0 +1,57 @@
+"""The tasks by name, and tasks of one's own by ``module:NAME``."""
+
+import importlib
+from dataclasses import fields
+from typing import Any
+
+from mm_data.tasks.cot_afa import COT_AFA
+from mm_data.tasks.desccoach import DESCCOACH
+from mm_data.tasks.nae import NAE
+from mm_data.tasks.task import Task
+
+TASKS = {task.name: task for task in (NAE, COT_AFA, DESCCOACH)}
+
+
+def find_task(name: str) -> Task:
+    """A task by its name, or ``module:NAME`` for one in a module of one's own.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(f"Unknown task {name!r}; choose from {', '.join(TASKS)}, or give module:NAME.")
+    try:
+        task = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Task {name!r} cannot be imported: {error}. Run from the folder that holds {module}.py, or install it.") from error  # fmt: skip
+    if not isinstance(task, Task):
+        raise ValueError(f"{name} is a {type(task).__name__}, not a Task.")
+    return task
+
+
+def task_options(task: Task, settings: dict[str, Any]) -> Any:
+    """A task's switches from names and values, which may be texts.
+
+    Raises:
+        ValueError: Unknown switch, or a value that it does not take.
+    """
+    known = {field.name: field for field in fields(task.options)}
+    if unknown := sorted(settings.keys() - known.keys()):
+        raise ValueError(f"{task.name} has no switch {unknown[0]!r}; it has {', '.join(known) or 'none'}.")
+    return task.options(**{name: _value(value, known[name].default, name) for name, value in settings.items()})
+
+
+def _value(value: Any, default: Any, name: str) -> Any:
+    if not isinstance(value, str) or isinstance(default, str):
+        return value
+    if isinstance(default, bool):
+        if value.lower() not in ("true", "false"):
+            raise ValueError(f"{name} is {value!r}; give true or false.")
+        return value.lower() == "true"
+    try:
+        return type(default)(value)
+    except ValueError as error:
+        raise ValueError(f"{name} is {value!r}; give a number.") from error

@@ -1,0 +1,134 @@
+"""Narrative action evaluation (PGMI, CVPR 2024): a narrative that states the actions and the score."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from mm_data.conversation import Conversation, Message, said
+from mm_data.tasks.answer import Answer
+from mm_data.tasks.nae_files import read_nae
+from mm_data.tasks.numbers import in_digits, in_words, named_actions, read_score
+from mm_data.tasks.task import Task, TaskItem
+
+SYSTEM = "You are a judge who comments on a performance."
+ASK = "Describe the performance: which actions it shows, how well they are done, and the score."
+MAX_CANDIDATES = 64
+"""Scores among which the expected one is taken: quantiles of the training scores."""
+
+
+@dataclass(frozen=True)
+class NaeOptions:
+    """Switches of the task.
+
+    Attributes:
+        difficulty: Tell the difficulty of the dive, which published code does at test time too.
+        score_intervals: Number of score intervals that the question lists (PGMI §4.2, Eq. 5 and 6); 0 for none.
+    """
+
+    difficulty: bool = False
+    score_intervals: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` for a negative number."""
+        if self.score_intervals < 0:
+            raise ValueError(f"score_intervals is {self.score_intervals}; give 0 for none.")
+
+
+class NaeFormat:
+    """See `mm_data.tasks.task.TaskFormat`.
+
+    Args:
+        knowledge: ``lowest`` and ``highest`` score, ``scores`` of the training items, ``actions`` (phrase to action).
+        options: Switches.
+    """
+
+    max_new_tokens = 160
+
+    def __init__(self, knowledge: Mapping[str, Any], options: NaeOptions) -> None:
+        self.lowest, self.highest = knowledge["lowest"], knowledge["highest"]
+        self.scores, self.actions = sorted(knowledge["scores"]), knowledge["actions"]
+        self.options = options
+        self.inputs = [
+            "difficulty: told" if options.difficulty else "difficulty: not told",
+            f"score intervals: {options.score_intervals or 'none'}",
+        ]
+
+    def conversation(self, item: TaskItem, reference: int) -> Conversation:
+        """A question and one of the item's narratives."""
+        messages = [*self.prompt(item, None), said("assistant", item.references[reference])]
+        return Conversation(f"{item.item_id}#{reference}", messages, (2,))
+
+    def choice(self, item: TaskItem) -> None:
+        """Nothing is ranked first."""
+        return
+
+    def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
+        """The question."""
+        told = []
+        if self.options.difficulty:
+            if item.facts.get("difficulty") is None:
+                raise ValueError(f"{item.item_id} has no difficulty; leave --difficulty out.")
+            told.append(f"Its difficulty is {item.facts['difficulty']:g}.")
+        if self.options.score_intervals:
+            bounds = score_intervals(self.scores, self.options.score_intervals)
+            listed = "; ".join(f"{in_words(low)} to {in_words(high)}" for low, high in bounds)
+            told.append(f"Scores lie in one of these intervals: {listed}.")
+        return [said("system", SYSTEM), said("user", item.part, *told, ASK)]
+
+    def parse(self, text: str) -> Answer:
+        """Score and actions."""
+        reading = read_score(text, self.lowest, self.highest)
+        actions = named_actions(text, self.actions)
+        unread = ([reading.problem] if reading.problem else []) + ([] if actions else ["no action"])
+        return Answer(text=text, score=reading.score, actions=actions or None, unread=unread or None)
+
+    def score_slot(self, text: str) -> tuple[str, dict[str, float]]:
+        """The narrative up to its score; where it has none, a sentence that asks for one is begun."""
+        spread = quantiles(self.scores, MAX_CANDIDATES)
+        return before_score(text, self.parse(text).score), {f"{value:g}": value for value in spread}
+
+
+def before_score(text: str, score: float | None) -> str:
+    """A text up to where this score stands in digits; the whole of it and a new sentence where it does not."""
+    for match in re.finditer(r"\d+(?:\.\d+)?", text):
+        if score is not None and float(match[0]) == score:
+            return text[: match.start()].rstrip()
+    return f"{text.rstrip()} The score is".lstrip()
+
+
+def quantiles(scores: Sequence[float], most: int) -> list[float]:
+    """At most so many different values, evenly spaced by rank, lowest and highest among them."""
+    ordered = sorted(set(scores))
+    if len(ordered) <= most:
+        return ordered
+    return [ordered[round(i * (len(ordered) - 1) / (most - 1))] for i in range(most)]
+
+
+def score_intervals(scores: Sequence[float], count: int) -> list[tuple[float, float]]:
+    """Bounds of intervals with equally many training scores (Eq. 5 and 6)."""
+    ordered = sorted(scores)
+    at = [ordered[(len(ordered) - 1) * r // count] for r in range(count + 1)]
+    return list(pairwise(at))
+
+
+def altered(before: Answer, text: str, form: NaeFormat) -> str | None:
+    """What a new narrative changed of the actions and the score of another one, or None: the check of a re-annotation.
+
+    Args:
+        before: Actions and score that have to survive.
+        text: The new narrative.
+        form: Reads it.
+    """
+    after = form.parse(text)
+    if after.score != before.score:
+        return f"score {after.score if after.score is not None else (after.unread or ['missing'])[0]} instead of {before.score}"
+    if sorted(after.actions or []) != sorted(before.actions or []):
+        return f"actions {after.actions or []} instead of {before.actions or []}"
+    numbers = set(re.findall(r"\d+\.\d+", in_digits(text))) - {f"{before.score:g}", str(before.score)}
+    named = {number for action in before.actions or [] for number in re.findall(r"\d+\.\d+", action)}
+    return f"numbers {sorted(numbers - named)} that were not there" if numbers - named else None
+
+
+NAE = Task("nae", read_nae, NaeOptions, NaeFormat)

@@ -1,0 +1,154 @@
+"""`mm-coach answer`: a coach's answers to a task's test items, with what baselines need."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mm_adapter.base_models import native_dtype
+from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.cli.console import stage_progress
+from mm_adapter.cli.task_folders import switches
+from mm_adapter.distributed import launched_processes
+from mm_adapter.inference.generation import Coach
+from mm_adapter.inference.task_answers import answer_items, read_answer
+from mm_adapter.joints import JointStore
+from mm_adapter.manifest import COMPLETE
+from mm_adapter.run_directory import check_same_run, run_record, write_run_record
+from mm_data.clip_list import pose_stretches
+from mm_data.features import FeatureStore, pooled_features
+from mm_data.hashing import sha256_of
+from mm_data.shared_records import SharedRecords, join_all
+from mm_data.tasks import TaskFormat, TaskItem
+from mm_data.tasks.folder import read_items, read_task_manifest
+from mm_data.tasks.known import find_task, task_options
+from mm_eval.answers import (
+    EXPECTED,
+    OURS,
+    TRAINING,
+    ClipFile,
+    TestItem,
+    evenly_spaced,
+    write_about,
+    write_answers,
+)
+from mm_tokenizers.codes import PoseCodeStore
+
+RECORDS = "raw_answers"
+_SETTINGS = ("coach", "task", "options", "items", "features")
+
+
+def run_answer(args: argparse.Namespace) -> None:
+    """Answers (resuming) and writes what `mm-coach eval` reads."""
+    manifest = read_task_manifest(args.items)
+    task = find_task(manifest["task"])
+    device = torch.device(launched_processes().device or "cpu")
+    opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device))
+    trained = opened.run_config.get("tasks", {}).get(task.name)
+    options = task_options(task, {**(trained or {}), **switches(args.set)})
+    form = task.format(manifest["knowledge"], options)
+    store, codes = _inputs(args, opened)
+    rejected = store.manifest.rejected if store else {}
+    items = [item for item in read_items(args.items, "test") if item.clip.clip_id not in rejected]
+    items = evenly_spaced(items, args.max_items)
+    record = run_record(
+        coach={"sha256": sha256_of(args.coach / COMPLETE)},
+        task={"name": task.name},
+        options=asdict(options),
+        items={"of": [item.item_id for item in items]},
+        features={"by": store.manifest.made_by if store else None},
+    )
+    check_same_run(args.out, record, _SETTINGS)
+    write_run_record(args.out, record)
+    state = launched_processes()
+    records = SharedRecords(args.out, RECORDS, state.process_index, state.num_processes)
+    with stage_progress(quiet=not state.is_main_process) as progress:
+        answer_items(
+            Coach(opened.model, opened.processor, codes, store), form, items, records,
+            lambda done, total: progress("answering", done, total),
+        )  # fmt: skip
+    if not join_all([records], [item.item_id for item in items]):
+        print(f"process {state.process_index} is done; others still have items")
+        return
+    said = records.read()
+    training = [item for item in read_items(args.items, "train") if item.clip.clip_id not in rejected]
+    nearest = nearest_items(items, training, args.items, store)
+    videos = Path(manifest["videos"])
+    answers = [_test_item(item, form, said[item.item_id], nearest[item.item_id], videos, manifest["synthetic"]) for item in items]  # fmt: skip
+    write_answers(args.out, [_test_item(item, form, None, {}, videos, manifest["synthetic"]) for item in training], TRAINING)  # fmt: skip
+    untaught = [] if trained is not None else [f"the coach was never trained on {task.name}"]
+    write_about(args.out, form.inputs, untaught)
+    write_answers(args.out, answers)
+    unread = sum(bool(item.answers[OURS].unread) for item in answers)
+    print(f"{args.out}: {len(answers)} answers, {unread} of them not wholly readable; {'; '.join(form.inputs)}")
+    print(f"mm-coach eval {args.out} --suite {task.name}")
+
+
+def _inputs(args: argparse.Namespace, opened: PretrainedCoach) -> tuple[FeatureStore | None, Any]:
+    config = opened.model.config
+    store = codes = None
+    if config.video_tokens:
+        store = FeatureStore(args.features or args.items / "features")
+    folder = args.codes or args.items / "pose_codes"
+    if config.pose_form == "text":
+        codes = JointStore.read(args.items, config.pose_frames)
+    elif config.pose_form == "tokens" and folder.is_dir():
+        codes = PoseCodeStore.load(folder)
+    return store, codes
+
+
+def _test_item(
+    item: TaskItem,
+    form: TaskFormat,
+    record: dict[str, Any] | None,
+    nearest: dict[str, str],
+    videos: Path,
+    synthetic: bool,
+) -> TestItem:
+    """An item as the evaluation reads it; what its truth does not say in fields is read from its text, as answers are."""
+    parsed = form.parse(item.truth.text)
+    known = {name: value for name, value in asdict(item.truth).items() if value is not None}
+    truth = replace(parsed, unread=None, **known)
+    answers = {}
+    if record is not None:
+        answers[OURS] = read_answer(record)
+        if record["expected"] is not None:
+            answers[EXPECTED] = replace(answers[OURS], score=record["expected"])
+    clips = {
+        view: ClipFile(str(videos / path), item.clip.start, item.clip.stop) for view, path in item.clip.videos.items()
+    }
+    return TestItem(
+        item.item_id, item.cluster, item.category, truth, answers, clips, nearest, synthetic, references=item.references
+    )
+
+
+def nearest_items(
+    items: Sequence[TaskItem], training: Sequence[TaskItem], folder: Path, store: FeatureStore | None
+) -> dict[str, dict[str, str]]:
+    """Test item to the training item that is nearest by video and by poses, where there are any."""
+    spaces: dict[str, dict[str, np.ndarray]] = {}
+    if store is not None:
+        spaces["video"] = {i.item_id: _unit(pooled_features(store, i.clip.clip_id)) for i in (*items, *training)}
+    posed = [item for item in (*items, *training) if item.has_poses]
+    if posed:
+        joints = JointStore(pose_stretches(folder), 8)
+        spaces["pose"] = {i.item_id: np.nan_to_num(joints[i.clip.clip_id][..., :3]).ravel() for i in posed}
+    found: dict[str, dict[str, str]] = {item.item_id: {} for item in items}
+    for kind, space in spaces.items():
+        candidates = [item for item in training if item.item_id in space]
+        if not candidates:
+            continue
+        matrix = np.stack([space[item.item_id] for item in candidates])
+        for item in items:
+            if item.item_id in space:
+                distances = np.linalg.norm(matrix - space[item.item_id], axis=1)
+                found[item.item_id][kind] = candidates[int(distances.argmin())].item_id
+    return found
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)

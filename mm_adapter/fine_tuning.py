@@ -1,0 +1,136 @@
+"""Trains one stage of a coach: what all recipes share once their samples are known."""
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from mm_adapter.arguments import CoachArguments
+from mm_adapter.assembly import build_coach, resolve_dtype
+from mm_adapter.checkpoint import check_same_coach, copy_coach, last_complete_checkpoint, upload_coach
+from mm_adapter.dataset import CoachCollator, CoachDataset
+from mm_adapter.distributed import agreed
+from mm_adapter.monitoring import SampleAnswers
+from mm_adapter.run_directory import check_same_run, run_record, write_run_record
+from mm_adapter.training import CoachTrainer
+from mm_adapter.training_data import TrainingData
+from mm_tokenizers import PoseTokenizer, load_tokenizer
+
+SETTINGS = ("coach", "schedule")
+"""Parts of a stage's record that must not change on the way."""
+
+
+def schedule(training: TrainingArguments) -> dict[str, Any]:
+    """What decides the course of a run besides the coach's arguments; a run that goes on must agree with it."""
+    names = (
+        "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "num_train_epochs",
+        "max_steps", "seed",
+    )  # fmt: skip
+    resolved = training.to_dict()
+    per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
+    return {**{name: resolved[name] for name in names}, "samples_per_step": per_step}
+
+
+def settings_of(args: CoachArguments, training: TrainingArguments) -> dict[str, Any]:
+    """A stage's record; `SETTINGS` are the parts of it that must not change on the way."""
+    wanted = {name: value for name, value in vars(args).items() if name != "dry_run" and not name.startswith("plan_")}
+    return run_record(coach=wanted, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
+
+
+def fine_tune(
+    args: CoachArguments, training: TrainingArguments, open_data: Callable[[PoseTokenizer], TrainingData]
+) -> None:
+    """Trains one stage and saves; run again to resume.
+
+    Args:
+        args: Of the recipe.
+        training: Of the trainer.
+        open_data: Pose tokenizer to the samples.
+
+    Raises:
+        ValueError: Inputs that do not belong together, or a run that was begun with other settings.
+    """
+    dtype, push = resolve_dtype(args.dtype, training), training.push_to_hub
+    # Mixed precision follows the frozen weights; what trains stays in float32. `replace` runs the argument checks again.
+    on_cpu = training.device.type == "cpu"  # said aloud, because bf16 without a GPU is refused otherwise
+    training = dataclasses.replace(
+        training,
+        bf16=dtype == torch.bfloat16,
+        use_cpu=on_cpu,
+        remove_unused_columns=False,
+        push_to_hub=False,  # the finished coach is pushed, as a whole
+        load_best_model_at_end=False,  # `copy_coach` makes the best checkpoint the coach
+        ddp_find_unused_parameters=False,  # every parameter takes part in every step
+    )
+    run, main_process = Path(str(training.output_dir)), training.process_index == 0
+    torch.manual_seed(training.seed)
+
+    # --- samples and model -----------------------------------------------------------------------------------------
+    pose_tokenizer = load_tokenizer(Path(args.pose_tokenizer))
+    data = open_data(pose_tokenizer)
+    if training.eval_strategy != "no" and not data.validation:
+        raise ValueError(f"--eval_strategy {training.eval_strategy} needs a --validation_share above 0.")
+    video, wanted = data.video(), getattr(args, "views", None)
+    views = data.views() if wanted is None else wanted
+    model, processor = build_coach(args, pose_tokenizer, video if views else None, views, dtype)
+    if training.gradient_checkpointing:
+        model.language_model.enable_input_require_grads()
+    dataset = CoachDataset(data.train, processor, args.max_length, training.seed)
+    validation = CoachDataset(data.validation, processor, args.max_length, training.seed) if data.validation else None
+    collator = CoachCollator(
+        processor,
+        processor.end_of_turn_ids[0],  # padding is masked; Llama-3 has no token of its own for it
+        (video.num_tokens, video.width) if video else None,
+        layout="packed",
+    )
+
+    # --- train -----------------------------------------------------------------------------------------------------
+    record = settings_of(args, training) | {"tasks": data.tasks, "formats": data.formats}
+    checkpoint = agreed(lambda: last_complete_checkpoint(run))
+    if checkpoint is not None:
+        check_same_run(run, record, (*SETTINGS, "tasks"))
+        check_same_coach(checkpoint, model.config)
+    if main_process:
+        for note in data.notes:
+            print(f"[data] {note}")
+        write_run_record(run, record)
+        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+        print(
+            f"[trainable] {trainable:,} parameters  [frozen] {frozen:,}  weights {dtype}  {len(dataset)} samples of up to {dataset.longest} tokens"
+        )
+        if checkpoint is not None:
+            print(f"Resuming from {checkpoint}")
+    trainer = CoachTrainer(
+        processor=processor,
+        pose_tokenizer=pose_tokenizer,
+        run_config=record,
+        mapper_learning_rate=args.mapper_learning_rate,
+        pose_row_learning_rate=args.pose_row_learning_rate,
+        model=model,
+        args=training,
+        train_dataset=dataset,
+        eval_dataset=validation,
+        data_collator=collator,
+    )
+    if validation is not None and args.eval_commentaries:
+        trainer.add_callback(SampleAnswers(trainer, validation, args.eval_commentaries))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.stop_on_signal.stopped:
+        print(f"Stopped by SIGTERM after step {trainer.state.global_step}; run the same command again to go on.")
+        sys.exit(128 + signal.SIGTERM)
+    trainer.save_state()
+    if trainer.state.best_model_checkpoint is None:
+        trainer.save_model(str(run / "coach"))
+    elif main_process:
+        print(f"Best on the held-out learners: {trainer.state.best_model_checkpoint}")
+        copy_coach(Path(trainer.state.best_model_checkpoint), run / "coach")
+    trainer.accelerator.wait_for_everyone()  # the next stage reads what the main process wrote
+    if push and main_process:
+        name = training.hub_model_id or run.name
+        print(f"Pushed to {upload_coach(run / 'coach', name, training.hub_private_repo, training.hub_token)}")

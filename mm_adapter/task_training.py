@@ -1,0 +1,33 @@
+"""What the recipes of NAE, CoT-AFA and DescCoach run: the same fine-tuning as ExpertAF's, on a task's items."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from mm_adapter.arguments import TaskArguments
+from mm_adapter.distributed import refuse_data_parallel
+from mm_adapter.dry_run import dry_run, guessed_items
+from mm_adapter.fine_tuning import fine_tune
+from mm_adapter.training_data import task_data
+from mm_data.tasks import Task
+
+
+def train_task(args: TaskArguments, training: TrainingArguments, task: Task, options: Any) -> None:
+    """Trains a coach on a task, alone or in a mixture; or prints the plan with ``--dry-run``.
+
+    Args:
+        args: Of the recipe.
+        training: Of the trainer.
+        task: What is trained.
+        options: Its switches.
+    """
+    refuse_data_parallel(training.n_gpu)
+    open_data = partial(task_data, args, training.seed, task=task, options=options)
+    if args.dry_run:
+        inside = Path(args.items) / "features"
+        features = args.features or (str(inside) if inside.is_dir() or not Path(args.items).is_dir() else None)
+        dry_run(args, training, {"items": args.items, "features": features}, open_data, guessed_items)
+    else:
+        fine_tune(args, training, open_data)

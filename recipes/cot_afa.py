@@ -1,0 +1,35 @@
+r"""CoT-AFA: trains a coach to name an exercise, judge its form and explain it step by step.
+
+Does what recipes/expertaf.py does (mappers only, LoRA, QLoRA, full; one process to several nodes; complete checkpoints,
+going on after a crash; ``--dry-run``), on items of `mm-coach task read cot-afa`, alone or with other tasks (``--mix``).
+Switch: ``--steps`` says whose technical steps the explanation is given: of the class that the coach predicts (two passes), of
+the three likeliest (``retrieved``), ``none``, or ``ground-truth``, which is a leak that published code has.
+Does not: score (`mm-coach answer`, then `mm-coach eval --suite cot-afa`).
+Refuses: items of another task, a mixture with features of several encoders, and what expertaf.py refuses.
+
+    accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/cot_afa.py \\
+        --config recipes/configs/cot_afa/quickstart.yaml
+    accelerate launch --config_file recipes/accelerate/zero2.yaml recipes/cot_afa.py \\
+        --config recipes/configs/cot_afa/llama3_8b_lora.yaml
+"""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+from trl.scripts.utils import TrlParser
+
+from mm_adapter.arguments import TaskArguments
+from mm_adapter.task_training import train_task
+from mm_data.tasks.cot_afa import COT_AFA, CotAfaOptions
+
+
+@dataclass(kw_only=True)
+class CotAfaArguments(TaskArguments):
+    """The task's switch."""
+
+    steps: str = field(default="predicted", metadata={"help": "predicted, retrieved, none, or ground-truth (a leak)."})
+
+
+if __name__ == "__main__":
+    args, training = TrlParser((CotAfaArguments, TrainingArguments)).parse_args_and_config()  # type: ignore[arg-type]
+    train_task(args, training, COT_AFA, CotAfaOptions(args.steps))
