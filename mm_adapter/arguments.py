@@ -11,7 +11,10 @@ class CoachArguments:
     """What every recipe for a coach takes. Paths come from earlier commands."""
 
     language_model: str = field(metadata={"help": "Hub name or folder of a Llama-architecture instruct model."})
-    pose_tokenizer: str = field(metadata={"help": "Folder written by recipes/pose_tokenizer.py."})
+    pose_tokenizer: str | None = field(
+        default=None,
+        metadata={"help": "Folder written by recipes/pose_tokenizer.py; not needed with --pose_form none."},
+    )
     mode: str = field(default="lora", metadata={"help": "mappers, lora or full; contrastive for InternVideo2-FT."})
     start_from: str | None = field(default=None, metadata={"help": "Coach whose mappers and pose rows to begin with."})
     pose_form: str = field(default="tokens", metadata={"help": "Poses of a clip: tokens, text (coordinates) or none."})

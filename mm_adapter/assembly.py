@@ -19,7 +19,7 @@ from mm_adapter.processing import CoachProcessor
 from mm_adapter.sources import ClipPoses
 from mm_adapter.training import set_trainable
 from mm_data.features import FeatureManifest
-from mm_tokenizers import PoseTokenizer, fingerprint
+from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore
 
 
@@ -45,6 +45,25 @@ def open_poses(args: CoachArguments, pose_tokenizer: PoseTokenizer, folder: Path
             f"wants {args.pose_frames} frames from {fingerprint(pose_tokenizer)[:12]}; run `mm-coach tokenizer encode` again."
         )
     return store
+
+
+def open_pose_tokenizer(args: CoachArguments) -> PoseTokenizer:
+    """The pose tokenizer, or for a coach that neither sees nor shows poses a stand-in of two codes: its vocabulary has to exist.
+
+    Raises:
+        ValueError: There is none and poses are shown.
+    """
+    if args.pose_tokenizer is not None:
+        return load_tokenizer(Path(args.pose_tokenizer))
+    if args.pose_form != "none":
+        raise ValueError("Give --pose_tokenizer, or --pose_form none for a coach that sees no poses.")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the same fingerprint in every run
+        return PoseTokenizer(
+            PoseTokenizerConfig(
+                num_tokens=1, num_codes=2, token_dim=8, encoder_blocks=1, encoder_width=8, decoder_width=8
+            )
+        )
 
 
 def lora_config(args: CoachArguments) -> LoraConfig:

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from mm_adapter.arguments import CoachArguments, ExpertafArguments
-from mm_adapter.assembly import coach_config, lora_config
+from mm_adapter.assembly import coach_config, lora_config, open_pose_tokenizer
 from mm_adapter.base_models import text_config
 from mm_adapter.batching import WindowSampler, tokens
 from mm_adapter.checkpoint import add_lora
@@ -20,7 +20,7 @@ from mm_adapter.processing import IGNORE, CoachProcessor
 from mm_adapter.training import set_trainable
 from mm_adapter.training_data import TrainingData
 from mm_data.features import FeatureManifest
-from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary, load_tokenizer
+from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary
 
 
 def dry_run(
@@ -46,8 +46,9 @@ def dry_run(
     text, origin = text_config(args.language_model)
     if origin == "published shape":
         missing.append(f"the weights of {args.language_model} (its {origin} is used here)")
-    has_tokenizer = Path(args.pose_tokenizer).is_dir()
-    tokenizer = load_tokenizer(Path(args.pose_tokenizer)) if has_tokenizer else PoseTokenizer(PoseTokenizerConfig())
+    given = args.pose_tokenizer
+    known = given is None or Path(given).is_dir()
+    tokenizer = open_pose_tokenizer(args) if known else PoseTokenizer(PoseTokenizerConfig())
     data = None if missing else open_data(tokenizer)
     features, views = needed.get("features"), getattr(args, "views", None)
     video = data.video() if data else None

@@ -11,7 +11,7 @@ import torch
 from transformers import TrainingArguments
 
 from mm_adapter.arguments import CoachArguments
-from mm_adapter.assembly import build_coach, resolve_dtype
+from mm_adapter.assembly import build_coach, open_pose_tokenizer, resolve_dtype
 from mm_adapter.checkpoint import check_same_coach, copy_coach, last_complete_checkpoint, upload_coach
 from mm_adapter.dataset import CoachCollator, CoachDataset
 from mm_adapter.distributed import agreed
@@ -19,7 +19,7 @@ from mm_adapter.monitoring import SampleAnswers
 from mm_adapter.run_directory import check_same_run, run_record, write_run_record
 from mm_adapter.training import CoachTrainer
 from mm_adapter.training_data import TrainingData
-from mm_tokenizers import PoseTokenizer, load_tokenizer
+from mm_tokenizers import PoseTokenizer
 
 SETTINGS = ("coach", "schedule")
 """Parts of a stage's record that must not change on the way."""
@@ -71,7 +71,7 @@ def fine_tune(
     torch.manual_seed(training.seed)
 
     # --- samples and model -----------------------------------------------------------------------------------------
-    pose_tokenizer = load_tokenizer(Path(args.pose_tokenizer))
+    pose_tokenizer = open_pose_tokenizer(args)
     data = open_data(pose_tokenizer)
     if training.eval_strategy != "no" and not data.validation:
         raise ValueError(f"--eval_strategy {training.eval_strategy} needs a --validation_share above 0.")

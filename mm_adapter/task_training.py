@@ -9,13 +9,15 @@ from transformers import TrainingArguments
 from mm_adapter.arguments import TaskArguments
 from mm_adapter.distributed import refuse_data_parallel
 from mm_adapter.dry_run import dry_run, guessed_items
-from mm_adapter.fine_tuning import fine_tune
+from mm_adapter.fine_tuning import SETTINGS, fine_tune, settings_of
+from mm_adapter.manifest import is_complete
+from mm_adapter.run_directory import check_same_run
 from mm_adapter.training_data import task_data
 from mm_data.tasks import Task
 
 
 def train_task(args: TaskArguments, training: TrainingArguments, task: Task, options: Any) -> None:
-    """Trains a coach on a task, alone or in a mixture; or prints the plan with ``--dry-run``.
+    """Trains a coach on a task, alone or in a mixture; or prints the plan with ``--dry-run``. A finished run is left as it is.
 
     Args:
         args: Of the recipe.
@@ -29,5 +31,10 @@ def train_task(args: TaskArguments, training: TrainingArguments, task: Task, opt
         inside = Path(args.items) / "features"
         features = args.features or (str(inside) if inside.is_dir() or not Path(args.items).is_dir() else None)
         dry_run(args, training, {"items": args.items, "features": features}, open_data, guessed_items)
+        return
+    run = Path(str(training.output_dir))
+    if is_complete(run / "coach"):
+        check_same_run(run, settings_of(args, training), SETTINGS)
+        print(f"{run / 'coach'} is trained; give another --output_dir or delete it to train again")
     else:
         fine_tune(args, training, open_data)

@@ -135,7 +135,7 @@ def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> T
     for text, share in zip(args.mix, weights, strict=True):
         part = _Part.parse(text)
         if is_task_folder(part.folder):
-            task = find_task(read_task_manifest(part.folder)["task"])
+            task = find_task(read_task_manifest(part.folder)["found_by"])
             data += _items(args, seed, pose_tokenizer, part, task, task_options(task, {}), share, None)
             continue
         if part.codes is None:

@@ -10,27 +10,21 @@ read -ra tasks <<< "${TASKS:-nae cot_afa desccoach}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1
 launch=(accelerate launch --config_file recipes/accelerate/cpu.yaml --num_cpu_threads_per_process "$(nproc)")
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-declare -A sizes=([nae]=320 [cot_afa]=320 [desccoach]=200)
+declare -A sizes=([nae]=480 [cot_afa]=480 [desccoach]=200)
 
 for task in "${tasks[@]}"; do
-  step "$task: miniature, items, features"
+  step "$task: miniature, items"
   here="$run/$task"
   if [ ! -f "$here/items/items.json" ]; then
     mm-coach miniature "$here/release" --task "${task/_/-}" --takes "${sizes[$task]}" --workers "$(nproc)"
     poses=(); [ -d "$here/release/poses" ] && poses=(--poses "$here/release/poses")
     mm-coach task read "${task/_/-}" "$here/release" "$here/items" "${poses[@]}"
   fi
-  mm-coach features extract "$here/items" "$here/items/features" --encoder tiny
 done
-
-step "Pose tokenizer of all motions"
 items=(); for task in "${tasks[@]}"; do items+=("$run/$task/items"); done
-if [ ! -f "$run/pose_tokenizer/metrics.json" ]; then
-  "${launch[@]}" recipes/pose_tokenizer.py --config recipes/configs/pose_tokenizer/quickstart.yaml \
-    --poses "${items[@]}" --output_dir "$run/pose_tokenizer"
-fi
-for task in "${tasks[@]}"; do
-  mm-coach tokenizer encode "$run/$task/items" "$run/pose_tokenizer/tokenizer" "$run/$task/items/pose_codes" --frames 8
+for folder in "${items[@]}"; do
+  # One mean and spread for all of them, so that they can be mixed.
+  mm-coach features from-poses "$folder" "$folder/features" --statistics-of "${items[@]}"
 done
 
 step "Language model (SmolLM2-135M-Instruct)"
@@ -39,7 +33,7 @@ mm-coach language-model "$run/language_model"
 train() { # recipe, folder, further flags
   if [ ! -f "$2/coach/complete.json" ]; then
     "${launch[@]}" "recipes/$1.py" --config "recipes/configs/$1/quickstart.yaml" --language_model "$run/language_model" \
-      --items "$run/$1/items" --pose_tokenizer "$run/pose_tokenizer/tokenizer" --output_dir "$2" "${@:3}"
+      --items "$run/$1/items" --output_dir "$2" "${@:3}"
   fi
 }
 for task in "${tasks[@]}"; do
@@ -51,7 +45,7 @@ done
 
 if [ -n "${MIX:-}" ]; then
   step "One coach for all"
-  train "${tasks[0]}" "$run/mix/training" --mix "${items[@]:1}" --max_steps 300
+  train "${tasks[0]}" "$run/mix/training" --mix "${items[@]:1}" --max_steps 600
   for task in "${tasks[@]}"; do
     mm-coach answer "$run/mix/training/coach" "$run/$task/items" "$run/mix/$task"
     mm-coach eval "single=$run/$task/answers" "mix=$run/mix/$task" --suite "${task/_/-}" --out "$run/mix/table_$task"

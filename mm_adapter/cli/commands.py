@@ -42,7 +42,11 @@ def _add_preparation(commands: argparse._SubParsersAction) -> None:
     mini.add_argument("--takes", type=int, default=200, help="number of takes, dives or clips")
     mini.add_argument("--seed", type=int, default=0, help="same takes and seed, same bytes")
     mini.add_argument("--workers", type=int, default=2)
-    mini.add_argument("--no-videos", action="store_true", help="annotations and poses only: enough to build tuples")
+    mini.add_argument(
+        "--no-videos",
+        action="store_true",
+        help="annotations and poses only: enough for tuples and for coaches that see poses alone",
+    )
     mini.set_defaults(run="mm_adapter.cli.prepare:run_miniature")
 
     model = commands.add_parser(
@@ -101,6 +105,32 @@ def _add_features(commands: argparse._SubParsersAction) -> None:
     omnivore.add_argument("--max-bad", type=float, default=0.02, help="share of clips whose files may be missing")
     omnivore.add_argument("--retry-bad", action="store_true", help="try clips again whose files were missing before")
     omnivore.set_defaults(run="mm_adapter.cli.features:run_import_omnivore")
+
+    arrays = steps.add_parser("import-arrays", help="published features, one array per clip: Video Swin, I3D, ...")
+    arrays.add_argument("source", type=Path, help="tuple or task folder, or a table of clips")
+    arrays.add_argument("arrays", type=Path, help="folder with <clip>.npy or .pt of shape [rows, width]")
+    arrays.add_argument("out", type=Path)
+    arrays.add_argument("--name", required=True, help="what made them, such as 'Video Swin-B (Kinetics-600)'")
+    arrays.add_argument("--tokens", type=int, default=8, help="rows per clip, evenly spaced")
+    arrays.add_argument("--view", choices=("ego", "exo"), default="exo")
+    arrays.add_argument("--max-bad", type=float, default=0.02, help="share of clips whose arrays may be missing")
+    arrays.add_argument("--retry-bad", action="store_true", help="try clips again whose arrays were missing before")
+    arrays.set_defaults(run="mm_adapter.cli.features:run_import_arrays")
+
+    joints = steps.add_parser(
+        "from-poses", help="joints as features, a token per frame: a skeleton stream without an encoder"
+    )
+    joints.add_argument("source", type=Path, help="tuple or task folder with poses")
+    joints.add_argument("out", type=Path)
+    joints.add_argument("--frames", type=int, default=8, help="tokens per clip")
+    joints.add_argument(
+        "--statistics-of",
+        type=Path,
+        nargs="+",
+        help="folders whose training clips give mean and spread; all parts of a mixture need the same. By default the source",
+    )
+    joints.add_argument("--max-bad", type=float, default=0.02, help="share of clips whose poses may be unusable")
+    joints.set_defaults(run="mm_adapter.cli.features:run_from_poses")
 
     listing = steps.add_parser("ls", help="what made a store, how large it is, and what was rejected")
     listing.add_argument("store", type=Path)

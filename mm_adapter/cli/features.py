@@ -5,13 +5,16 @@ import argparse
 import torch
 from rich.console import Console
 
+from mm_adapter.array_features import import_arrays
 from mm_adapter.base_models import native_dtype
 from mm_adapter.cli.console import ConsoleReport
 from mm_adapter.distributed import launched_processes
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features
 from mm_adapter.internvideo2 import build_encoder
 from mm_adapter.omnivore import import_omnivore
+from mm_adapter.pose_features import joint_statistics, write_pose_features
 from mm_data.clip_list import read_clips
+from mm_data.features import FeatureStore
 from mm_data.tuple_store import clips_of_folder
 from mm_data.video import torchcodec_loads
 
@@ -62,6 +65,28 @@ def run_import_omnivore(args: argparse.Namespace) -> None:
         )
     _print_rejected(rejected)
     print(f"{args.out}: {len(clips) - len(rejected)} clips, {len(rejected)} left out")
+
+
+def run_import_arrays(args: argparse.Namespace) -> None:
+    """Fills a store from published arrays."""
+    clips = {clip.clip_id: clip for clip in read_clips(args.source)[0]}
+    with ConsoleReport().progress("reading arrays", len(clips)) as progress:
+        rejected = import_arrays(
+            args.arrays, clips, args.out, args.name, args.tokens, args.view, args.max_bad, args.retry_bad,
+            lambda done, total: progress(done),
+        )  # fmt: skip
+    _print_rejected(rejected)
+    print(f"{args.out}: {len(clips) - len(rejected)} clips, {len(rejected)} left out")
+
+
+def run_from_poses(args: argparse.Namespace) -> None:
+    """Fills a store with joints."""
+    statistics = joint_statistics(args.statistics_of or [args.source], args.frames)
+    with ConsoleReport().progress("standardising joints", 1) as progress:
+        rejected = write_pose_features(args.source, args.out, statistics, args.frames, args.max_bad)
+        progress(1)
+    _print_rejected(rejected)
+    print(f"{args.out}: {len(FeatureStore(args.out))} clips of {args.frames} frames, {len(rejected)} left out")
 
 
 def _automatic_dtype(device: torch.device) -> torch.dtype:

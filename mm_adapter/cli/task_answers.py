@@ -45,7 +45,7 @@ _SETTINGS = ("coach", "task", "options", "items", "features")
 def run_answer(args: argparse.Namespace) -> None:
     """Answers (resuming) and writes what `mm-coach eval` reads."""
     manifest = read_task_manifest(args.items)
-    task = find_task(manifest["task"])
+    task = find_task(manifest["found_by"])
     device = torch.device(launched_processes().device or "cpu")
     opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device))
     trained = opened.run_config.get("tasks", {}).get(task.name)

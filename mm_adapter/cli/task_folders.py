@@ -15,7 +15,9 @@ from mm_data.tuple_store import SPLITS
 def run_read(args: argparse.Namespace) -> None:
     """Reads a data set and says what was left out."""
     with ConsoleReport().progress("reading poses", 1) as progress:
-        manifest = build_task_folder(find_task(args.task), args.source, args.out, args.poses, args.workers)
+        manifest = build_task_folder(
+            find_task(args.task), args.source, args.out, args.poses, args.workers, found_by=args.task
+        )
         progress(1)
     for stage in manifest["funnel"]:
         for kind in ("dropped", "noted"):
@@ -29,7 +31,7 @@ def run_read(args: argparse.Namespace) -> None:
 def run_show(args: argparse.Namespace) -> None:
     """Prints an item as a conversation, and what its answer is read as."""
     manifest = read_task_manifest(args.items)
-    task = find_task(manifest["task"])
+    task = find_task(manifest["found_by"])
     form = task.format(manifest["knowledge"], task_options(task, switches(args.set)))
     items = {item.item_id: item for split in reversed(SPLITS) for item in read_items(args.items, split)}
     if args.item is not None and args.item not in items:

@@ -13,7 +13,7 @@ from mm_data.prompts import load_prompt
 from mm_data.safe_load import load_plain_pickle
 from mm_data.tasks import Answer
 from mm_data.tasks.nae import NaeFormat, NaeOptions, altered
-from mm_data.tasks.nae_files import ANNOTATIONS, HIGHEST, PHRASES, dive_actions, key_of, read_captions
+from mm_data.tasks.nae_files import ANNOTATIONS, DIVE_VOCABULARY, HIGHEST, dive_actions, key_of, read_captions
 
 VERSIONS = 5
 ORIGINALS = "final_captions_dict.pkl"
@@ -79,10 +79,8 @@ def requests(performances: list[Performance]) -> Iterator[Request]:
 
 def checker(performances: list[Performance]) -> NaeFormat:
     """Reads narratives."""
-    known = {action for performance in performances for action in performance.truth.actions or []}
-    vocabulary = {action: action for action in known} | {p: a for p, a in PHRASES.items() if a in known}
     scores = [performance.truth.score for performance in performances]
-    return NaeFormat({"lowest": 0.0, "highest": HIGHEST, "scores": scores, "actions": vocabulary}, NaeOptions())
+    return NaeFormat({"lowest": 0.0, "highest": HIGHEST, "scores": scores, "actions": DIVE_VOCABULARY}, NaeOptions())
 
 
 def _schema(truth: Answer, form: NaeFormat) -> Schema:

@@ -1,6 +1,7 @@
 """A synthetic EE4D-DescCoach: TechPoint-level commentary on the takes of a miniature Ego-Exo4D."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ _VISIBLE = 0.3
 _OBJECT = {"basketball": "Carry the ball in one line from the dip to the release.", "soccer": "Meet the ball with the inside of the foot.", "bouldering": "Take the holds with control and keep the weight under them."}  # fmt: skip
 
 
-def write_desccoach(root: Path, takes: int, seed: int, workers: int = 2, progress=None) -> dict[str, int]:
+def write_desccoach(
+    root: Path,
+    takes: int,
+    seed: int,
+    workers: int = 2,
+    progress: Callable[[int], None] | None = None,
+    videos: bool = True,
+) -> dict[str, int]:
     """Writes a miniature Ego-Exo4D and the commentary beside it; the same ``(takes, seed)`` gives the same content.
 
     Args:
@@ -29,11 +37,17 @@ def write_desccoach(root: Path, takes: int, seed: int, workers: int = 2, progres
         seed: Seed of everything drawn.
         workers: Processes that simulate and render.
         progress: Called with the number of finished takes, or None.
+        videos: Whether to render mp4s.
 
     Returns:
         Number of instances by split.
     """
-    write_miniature(root, takes, seed, workers, progress)
+    write_miniature(root, takes, seed, workers, progress, videos)
+    return add_commentary(root, takes, seed)
+
+
+def add_commentary(root: Path, takes: int, seed: int) -> dict[str, int]:
+    """Writes the commentary beside a miniature of so many takes and this seed."""
     simulated = planned_takes(takes, seed)
     content = {f"request-{take.index + 1}": _instance(take, seed) for take in simulated}
     write_atomically(root / FILE, json.dumps(content, indent=1))

@@ -7,6 +7,7 @@ Texts, codes and scores of every number are made up; nothing is copied from the 
 
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,7 @@ _SHAPES = {
         lean=1.55, head_down=0.3, right_hand_x=0.1, left_hand_x=-0.1, right_hand_y=0.3, left_hand_y=0.3, right_hand_z=-0.85,
         left_hand_z=-0.85, right_foot_x=0.08, left_foot_x=-0.08, right_foot_y=0.35, left_foot_y=0.35, right_foot_z=0.12, left_foot_z=0.12,
     ),
-    "free": _STAND.but(lean=0.15, right_hand_x=0.4, left_hand_x=-0.4, right_hand_z=0.2, left_hand_z=0.2),
+    "free position": _STAND.but(lean=0.15, right_hand_x=0.4, left_hand_x=-0.4, right_hand_z=0.2, left_hand_z=0.2),
 }  # fmt: skip
 
 
@@ -98,7 +99,14 @@ class Dive:
         return f"{self.key[0]}_{self.key[1]}"
 
 
-def write_dives(root: Path, count: int, seed: int, workers: int = 2, progress=lambda done: None) -> dict[str, int]:
+def write_dives(
+    root: Path,
+    count: int,
+    seed: int,
+    workers: int = 2,
+    progress: Callable[[int], None] = lambda done: None,
+    videos: bool = True,
+) -> dict[str, int]:
     """Writes a data set; the same ``(count, seed)`` gives the same content.
 
     Args:
@@ -107,13 +115,14 @@ def write_dives(root: Path, count: int, seed: int, workers: int = 2, progress=la
         seed: Seed of everything drawn.
         workers: Processes that render.
         progress: Called with the number of finished dives.
+        videos: Whether to render mp4s; poses are enough for a coach that sees poses alone.
 
     Returns:
         Split to its number of dives.
     """
     root.mkdir(parents=True, exist_ok=True)
     dives = [draw_dive(index, seed) for index in range(count)]
-    for done, _ in enumerate(parallel_map(partial(_film, root, seed), dives, workers), start=1):
+    for done, _ in enumerate(parallel_map(partial(_film, root, seed, videos), dives, workers), start=1):
         progress(done)
     annotations = {
         # Python's integers and NumPy's, as in the release.
@@ -212,12 +221,15 @@ def dive_joints(rng: np.random.Generator, performer: Performer, dive: Dive) -> n
         (0.72, faulty(shape, "shape")), (0.86, faulty(_REACH, "entry")), (1.0, faulty(_REACH, "entry")),
     ]  # fmt: skip
     times, values = zip(*keys, strict=True)
-    joints = performer.move(rng, smooth_interpolation(np.array(times), np.array(values), FRAMES))
-    at = np.linspace(0, 1, FRAMES)
+    frames = round(FRAMES * performer.tempo)
+    motion = smooth_interpolation(np.array(times), np.array(values), frames)
+    waiting = int(rng.integers(0, 14))  # recordings begin at any moment before a dive
+    joints = performer.move(rng, np.concatenate([np.repeat(motion[:1], waiting, axis=0), motion]))
+    at = np.concatenate([np.zeros(waiting), np.linspace(0, 1, frames)])
     flown = np.clip((at - TAKE_OFF) / (ENTRY - TAKE_OFF), 0, 1)
     direction = -1.0 if ROTATIONS[dive.codes["rotation_type"]] in ("backward", "reverse") else 1.0
     turn = direction * (np.pi * dive.codes["ss_no"] + dive.severities["over_rotation"] * FAULTS["over_rotation"].turn)
-    seconds = FRAMES / 30 * (ENTRY - TAKE_OFF)
+    seconds = frames / 30 * (ENTRY - TAKE_OFF)
     height = _BOARD + 2.4 * flown * seconds * (0.75 * seconds - flown * seconds) - 0.3 * flown
     hips = joints[:, [11, 12]].mean(axis=1, keepdims=True)
     angle = -turn * flown
@@ -225,11 +237,11 @@ def dive_joints(rng: np.random.Generator, performer: Performer, dive: Dive) -> n
     away = joints - hips
     turned = np.stack([away[..., 0], c * away[..., 1] - s * away[..., 2], s * away[..., 1] + c * away[..., 2]], axis=-1)
     out = 0.25 + (0.9 if ROTATIONS[dive.codes["rotation_type"]] in ("forward", "reverse") else -0.9) * flown
-    moved = hips + np.stack([np.zeros(FRAMES), out, height], axis=-1)[:, None]
+    moved = hips + np.stack([np.zeros(len(at)), out, height], axis=-1)[:, None]
     return turned + moved
 
 
-def _film(root: Path, seed: int, dive: Dive) -> None:
+def _film(root: Path, seed: int, video: bool, dive: Dive) -> None:
     rng = np.random.default_rng([seed, 22, *dive.key])
     performer = Performer.draw(rng)
     joints = dive_joints(rng, performer, dive)
@@ -238,4 +250,4 @@ def _film(root: Path, seed: int, dive: Dive) -> None:
     edge = (235, 235, 235)
     board: list = [(np.array([0.0, -1.6, _BOARD]), np.array([0.0, 0.25, _BOARD]), edge, 0.09)]
     scene = Scene(None, (0, 0, 0), 0.0, (190, 130, 60), (200, 190, 175), board, [])
-    record(root, dive.name, joints, performer.shirt, camera, scene, [seed, 23, *dive.key])
+    record(root, dive.name, joints, performer.shirt, camera, scene, [seed, 23, *dive.key], video)

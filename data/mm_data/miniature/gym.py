@@ -5,6 +5,7 @@ files; the test split is COCO's format.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,14 @@ class Repetitions:
     text: str
 
 
-def write_gym(root: Path, count: int, seed: int, workers: int = 2, progress=lambda done: None) -> dict[str, int]:
+def write_gym(
+    root: Path,
+    count: int,
+    seed: int,
+    workers: int = 2,
+    progress: Callable[[int], None] = lambda done: None,
+    videos: bool = True,
+) -> dict[str, int]:
     """Writes a data set; the same ``(count, seed)`` gives the same content.
 
     Args:
@@ -48,13 +56,14 @@ def write_gym(root: Path, count: int, seed: int, workers: int = 2, progress=lamb
         seed: Seed of everything drawn.
         workers: Processes that render.
         progress: Called with the number of finished clips.
+        videos: Whether to render mp4s; poses are enough for a coach that sees poses alone.
 
     Returns:
         Split to its number of clips.
     """
     (root / COMMENTS).mkdir(parents=True, exist_ok=True)
     clips = [draw_clip(index, seed) for index in range(count)]
-    for done, _ in enumerate(parallel_map(partial(_film, root, seed), clips, workers), start=1):
+    for done, _ in enumerate(parallel_map(partial(_film, root, seed, videos), clips, workers), start=1):
         progress(done)
     _write_sheet(root / SHEET, clips)
     for number, clip in enumerate(clips):
@@ -103,7 +112,7 @@ def clip_joints(rng: np.random.Generator, performer: Performer, clip: Repetition
     middle = clip.exercise.middle.vector()
     for field, amount in (clip.fault.changes if clip.fault else {}).items():
         middle[POSTURE_INDEX[field]] += clip.severity * amount
-    parts = []
+    parts = [np.repeat(STANDING.vector()[None], int(rng.integers(1, 12)), axis=0)]
     for _ in range(2):
         low = middle + rng.normal(0, 0.02, middle.shape)
         up = STANDING.vector() + rng.normal(0, 0.01, middle.shape)
@@ -113,7 +122,7 @@ def clip_joints(rng: np.random.Generator, performer: Performer, clip: Repetition
     return performer.move(rng, np.concatenate(parts))
 
 
-def _film(root: Path, seed: int, clip: Repetitions) -> None:
+def _film(root: Path, seed: int, video: bool, clip: Repetitions) -> None:
     number = [int(part) for part in clip.name.split("_")]
     rng = np.random.default_rng([seed, 32, *number])
     performer = Performer.draw(rng)
@@ -122,7 +131,7 @@ def _film(root: Path, seed: int, clip: Repetitions) -> None:
     eye = np.array([3.0 * np.sin(angle), 3.0 * np.cos(angle), 1.3])
     camera = Camera.looking(eye, np.array([0.0, 0.0, 1.0]), 200.0, SIZE)
     scene = Scene(None, (0, 0, 0), 0.0, (120, 120, 130), (200, 205, 210), [], [])
-    record(root, clip.name, joints, performer.shirt, camera, scene, [seed, 33, *number])
+    record(root, clip.name, joints, performer.shirt, camera, scene, [seed, 33, *number], video)
 
 
 def _write_sheet(path: Path, clips: list[Repetitions]) -> None:

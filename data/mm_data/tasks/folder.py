@@ -36,6 +36,7 @@ def build_task_folder(
     poses: Path | None = None,
     workers: int = 1,
     progress: Callable[[int], None] = lambda done: None,
+    found_by: str | None = None,
 ) -> dict[str, Any]:
     """Reads a data set and writes its items; whatever the folder held is replaced.
 
@@ -46,6 +47,7 @@ def build_task_folder(
         poses: Pose folder with ``<clip>.npy`` ``[T, 17, 4]`` at 30 fps, for data sets without poses of their own.
         workers: Processes that read poses.
         progress: Called with the number of clips whose poses were read.
+        found_by: What `find_task` finds the task by, where that is not its name.
 
     Returns:
         The manifest.
@@ -60,6 +62,7 @@ def build_task_folder(
     items, funnel = _with_poses(data, out, poses, workers, progress)
     manifest = {
         "task": task.name,
+        "found_by": found_by or task.name,
         "source": str(root.resolve()),
         "videos": str(data.videos.resolve()),
         "synthetic": data.synthetic or (poses is not None and is_synthetic(poses)),

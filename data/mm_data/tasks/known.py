@@ -26,7 +26,7 @@ def find_task(name: str) -> Task:
     try:
         task = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"Task {name!r} cannot be imported: {error}. Run from the folder that holds {module}.py, or install it.") from error  # fmt: skip
+        raise ValueError(f"Task {name!r} cannot be imported: {error}. Put the folder of {module}.py on PYTHONPATH.") from error  # fmt: skip
     if not isinstance(task, Task):
         raise ValueError(f"{name} is a {type(task).__name__}, not a Task.")
     return task

@@ -30,12 +30,16 @@ HIGHEST = 105.0
 """End of PGMI's last score interval; the highest score of MTL-AQA is 104.5."""
 
 ROTATIONS = ("inward", "reverse", "backward", "forward")
-POSITIONS = ("free", "tuck", "pike")
+POSITIONS = ("free position", "tuck", "pike")
 """MTL-AQA's codes, in their order."""
 
-PHRASES = {
-    "back": "backward", "tucked": "tuck", "piked": "pike", "free position": "free", "arm stand": "armstand", "handstand": "armstand"
+DIVE_VOCABULARY = {
+    **{name: name for name in ("armstand", *ROTATIONS, *POSITIONS)},
+    **{f"{half / 2:g} {what}": f"{half / 2:g} {what}" for half in range(1, 10) for what in ("somersaults", "twists")},
+    "back": "backward", "tucked": "tuck", "piked": "pike", "arm stand": "armstand", "handstand": "armstand",
 }  # fmt: skip
+"""Phrase to action, of all dives and not only of those in a data set: a narrative may name what is not there."""
+
 _GYM_FILES = ("gym99_train_element_v1.1.txt", "gym99_val_element.txt")
 
 
@@ -74,8 +78,8 @@ def read_nae(root: Path) -> TaskData:
         for extra in sorted(captions.keys() - seen):
             funnel.note("captions of a performance that is in no split", extra)
     funnel.check()
-    known = {action for item in items for action in item.truth.actions or []}
-    phrases = {action: action for action in known} | {p: a for p, a in PHRASES.items() if a in known}
+    dives = not elements or any("rotation_type" in entry for entry in annotations.values())
+    phrases = (DIVE_VOCABULARY if dives else {}) | {name: name for name in elements.values()}
     scores = [item.truth.score for item in items if item.split == "train" and item.truth.score is not None]
     knowledge = {"lowest": 0.0, "highest": HIGHEST, "scores": scores, "actions": phrases}
     return TaskData(items, knowledge, [funnel], root / "videos", is_marked_synthetic(root))

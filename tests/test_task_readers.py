@@ -1,0 +1,281 @@
+"""Readers of MTL-NAE, FineGym-NAE, CoT-AFA and EE4D-DescCoach, on the irregularities of what is published."""
+
+import io
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pytest
+
+from mm_data.clip_list import pose_stretches, read_clips
+from mm_data.miniature.desccoach import add_commentary
+from mm_data.miniature.dives import write_dives
+from mm_data.miniature.gym import write_gym
+from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, SHEET, STEPS, read_cot_afa, read_steps
+from mm_data.tasks.desccoach import DESCCOACH
+from mm_data.tasks.desccoach_files import DIMENSIONS, FILE, known_dimension, read_desccoach
+from mm_data.tasks.folder import build_task_folder, read_items, read_task_manifest
+from mm_data.tasks.nae import NAE
+from mm_data.tasks.nae_files import ANNOTATIONS, dive_actions, read_nae
+
+
+@pytest.fixture(scope="module")
+def dives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("dives")
+    assert write_dives(root, 32, seed=0, workers=1, videos=False) == {"train": 24, "test": 8}
+    return root
+
+
+@pytest.fixture(scope="module")
+def gym(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("gym")
+    write_gym(root, 32, seed=0, workers=1, videos=False)
+    return root
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A writable copy of the data set that the test is parametrised with."""
+    return Path(shutil.copytree(request.getfixturevalue(request.param), tmp_path / "copy"))
+
+
+def notes(data) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for funnel in data.funnels:
+        found |= dict(funnel.dropped) | dict(funnel.noted)
+    return found
+
+
+# --- NAE -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_dive_is_read_with_numpy_keys_and_five_texts(dives: Path) -> None:
+    data = read_nae(dives)
+    first = data.items[0]
+    assert first.item_id == "1_1" and first.cluster == "1" and len(first.references) == 5 and data.synthetic
+    assert first.truth.score is not None and first.facts["difficulty"] == pytest.approx(first.facts["difficulty"])
+    form = NAE.format(data.knowledge, NAE.options())
+    for item in data.items:
+        for text in item.references:
+            read = form.parse(text)
+            assert (read.score, read.actions and sorted(read.actions)) == (
+                item.truth.score,
+                sorted(item.truth.actions or []),
+            )
+    assert notes(data) == {"no video: published features are needed": 32}
+
+
+def test_codes_of_a_dive_become_actions() -> None:
+    codes = {"armstand": 1, "rotation_type": 2, "ss_no": 5, "tw_no": 3, "position": 2}
+    assert dive_actions(codes) == ["armstand", "backward", "2.5 somersaults", "1.5 twists", "pike"]
+
+
+@pytest.mark.parametrize("scratch", ["dives"], indirect=True)
+def test_irregular_nae_files(scratch: Path) -> None:
+    annotations = pickle.loads((scratch / ANNOTATIONS).read_bytes())
+    keys = sorted(annotations)
+    del annotations[keys[0]]["final_score"]
+    annotations[keys[1]]["rotation_type"] = 9
+    (scratch / ANNOTATIONS).write_bytes(pickle.dumps({(str(v), i): a for (v, i), a in annotations.items()}, protocol=0))
+    lines = (scratch / "train.caption.tsv").read_text().splitlines()
+    key, _, texts = lines[2].partition("\t")
+    lines[2] = f"frames/{key}.tsv\t" + json.dumps(
+        [*json.loads(texts), {"caption": " "}, {"caption": "A two - part  dive , 3."}]
+    )
+    lines[3] = lines[3].partition("\t")[0] + "\t[]"
+    (scratch / "train.caption.tsv").write_text("\n".join([*lines, "99_1\t[]", ""]))
+    data = read_nae(scratch)
+    found = notes(data)
+    assert found["no score"] == 1 and found["no narrative"] == 1 and found["captions that are empty or repeated"] == 1
+    assert any(reason.startswith("unknown code of the dive") for reason in found)
+    assert found["captions of a performance that is in no split"] == 1
+    assert "A two-part dive , 3." in next(i for i in data.items if i.item_id == key).references
+
+    (scratch / "train.caption.tsv").write_text("1_1 no tab")
+    with pytest.raises(ValueError, match=r"train\.caption\.tsv, line 1: expected a key, a tab"):
+        read_nae(scratch)
+    (scratch / "train_split_0.pkl").write_bytes((scratch / "test_split_0.pkl").read_bytes())
+    shutil.copy(scratch / "test.caption.tsv", scratch / "train.caption.tsv")
+    with pytest.raises(ValueError, match="is in the training and in the test split"):
+        read_nae(scratch)
+
+
+@pytest.mark.parametrize("scratch", ["dives"], indirect=True)
+def test_pickles_that_run_code_are_refused(scratch: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (scratch / "touched",))
+
+    (scratch / ANNOTATIONS).write_bytes(pickle.dumps({(1, 1): Evil()}))
+    with pytest.raises(ValueError, match="refused, asks for"):
+        read_nae(scratch)
+    assert not (scratch / "touched").exists()
+    (scratch / ANNOTATIONS).write_bytes(pickle.dumps([1]))
+    with pytest.raises(ValueError, match="expected a dict, found list"):
+        read_nae(scratch)
+
+
+def test_finegym_takes_its_actions_from_the_element_lists(tmp_path: Path) -> None:
+    keys = {
+        "train": [("abc_E_1_2", "A_0003_0005"), ("abc_E_1_2", "A_0006_0007")],
+        "test": [("xyz_E_5_9", "A_0001_0002")],
+    }
+    annotations = {key: {"final_score": 13.2 + n} for n, key in enumerate([*keys["train"], *keys["test"]])}
+    (tmp_path / ANNOTATIONS).write_bytes(pickle.dumps(annotations))
+    for split, own in keys.items():
+        (tmp_path / f"{split}_split_0.pkl").write_bytes(pickle.dumps(own))
+        lines = [
+            f"{v}_{i}\t{json.dumps([{'caption': 'A switch leap with half turn, 13.2 points.'}])}\n" for v, i in own
+        ]
+        (tmp_path / f"{split}.caption.tsv").write_text("".join(lines))
+    with pytest.raises(FileNotFoundError, match=r"gym99_categories\.txt is missing"):
+        read_nae(tmp_path)
+    (tmp_path / "gym99_categories.txt").write_text("Clabel: 0; set: 1; Glabel: 3; switch leap with half turn\n\nClabel: 1; set: 2; Glabel: 4; salto\n")  # fmt: skip
+    (tmp_path / "gym99_train_element_v1.1.txt").write_text("abc_E_1_2_A_0003_0005 0\n")
+    (tmp_path / "gym99_val_element.txt").write_text("xyz_E_5_9_A_0001_0002 0\n")
+    data = read_nae(tmp_path)
+    assert [item.truth.actions for item in data.items] == [["switch leap with half turn"]] * 2
+    assert notes(data)["no actions"] == 1 and not data.synthetic
+
+
+# --- CoT-AFA ---------------------------------------------------------------------------------------------------------
+
+
+def test_cot_afa_is_read_as_it_is(gym: Path) -> None:
+    data = read_cot_afa(gym)
+    found = notes(data)
+    assert found["empty explanation"] == 1 and found["a class without steps"] == 1
+    assert found["a mark that is neither 0 nor 1"] == 1
+    assert {item.split for item in data.items} == {"train", "test"} and sum(i.split == "test" for i in data.items) == 8
+    assert data.knowledge["steps"]["squat"][0] == "Stand with the feet at shoulder width." and len(data.knowledge["steps"]["squat"]) == 6  # fmt: skip
+    truth = json.loads((gym / "truth.json").read_text())
+    for item in data.items:
+        assert item.truth.verdict == ("non-standard" if truth[item.item_id]["fault"] else "standard"), (
+            "marks as text too"
+        )
+
+
+@pytest.mark.parametrize("scratch", ["gym"], indirect=True)
+def test_a_sheet_without_headers_and_texts_in_latin1(scratch: Path) -> None:
+    rows = list(openpyxl.load_workbook(scratch / SHEET).worksheets[0].iter_rows(values_only=True))
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    for row in [*rows[1:], rows[1], (None,) * 10, ("not a clip",)]:
+        book.active.append(row)
+    book.save(scratch / SHEET)
+    name = str(rows[1][0])
+    (scratch / COMMENTS / f"{name}_with_label.txt").write_bytes("The squat action is bad. Déjà vu.".encode("latin1"))
+    (scratch / COMMENTS / f"{rows[2][0]}_with_label.txt").unlink()
+    found = notes(read_cot_afa(scratch))
+    assert found["listed twice"] == 1 and found["no clip name"] == 1 and found["no explanation file"] == 1
+    assert found["explanations that are not UTF-8, read as Latin-1"] == 1
+    marked_bad = rows[1][5] in (1, "1")
+    assert found.get("explanations that contradict the sheet's mark", 0) == (not marked_bad)
+
+
+@pytest.mark.parametrize("scratch", ["gym"], indirect=True)
+def test_broken_cot_afa_files_are_named(scratch: Path) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.append(["name", "label"])
+    content = io.BytesIO()
+    book.save(content)
+    for name, broken, message in (
+        (SHEET, content.getvalue(), "has no column 视频名字"),
+        (SHEET, b"PK\x03\x04 cut off", "not a readable sheet"),
+        (CAPTIONS, b'{"annotations": [{"image_id": "01_01"}]}', "expected COCO's annotations"),
+        (CAPTIONS, b'{"annotations": [{"image_id": "01_01", "caption": " "}]}', "1 explanations are empty"),
+        (STEPS, b'{"squat": "stand"}', "the steps of 'squat' are not a list"),
+        (STEPS, b"[]", "expected actions with lists of steps"),
+    ):
+        good = (scratch / name).read_bytes()
+        (scratch / name).write_bytes(broken)
+        with pytest.raises(ValueError, match=message):
+            read_cot_afa(scratch)
+        (scratch / name).write_bytes(good)
+    assert list(read_steps(scratch / STEPS))[:2] == ["squat", "lunge"]
+
+
+# --- DescCoach -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def coaching(tiny: Path) -> Path:
+    """The tiny miniature with DescCoach's commentary beside it."""
+    add_commentary(tiny / "miniature", 48, seed=0)
+    return tiny / "miniature"
+
+
+def test_desccoach_is_joined_with_takes_and_ratings(coaching: Path, tmp_path: Path) -> None:
+    manifest = build_task_folder(DESCCOACH, coaching, tmp_path)
+    assert (
+        manifest["synthetic"] and manifest["items"]["train"] + manifest["items"]["test"] == manifest["with_poses"] == 48
+    )
+    items = read_items(tmp_path, "test")
+    take = items[0]
+    assert (
+        set(take.clip.videos) == {"ego", "exo"}
+        and take.truth.score in (2, 4, 6, 8, None)
+        and take.truth.findings is not None
+    )
+    assert set(take.facts["techpoints"]) == set(DIMENSIONS) and take.clip.clip_id in pose_stretches(tmp_path)
+    clips, videos = read_clips(tmp_path)
+    assert len(clips) == 48 and (videos / clips[0].videos["exo"]).is_file()
+    form = DESCCOACH.format(read_task_manifest(tmp_path)["knowledge"], DESCCOACH.options())
+    for item in items:
+        taught = form.conversation(item, 0).messages[-1]["content"][0]["text"]
+        read = form.parse(taught)
+        assert (read.text, read.score, read.findings) == (item.truth.text, item.truth.score, item.truth.findings)
+        assert read.unread == (["no score"] if item.truth.score is None else None), "nobody rated a few takes"
+
+
+def test_irregular_desccoach_entries(coaching: Path, tmp_path: Path) -> None:
+    for path in coaching.iterdir():
+        if path.name != FILE:
+            (tmp_path / path.name).symlink_to(path)
+    content = json.loads((coaching / FILE).read_text())
+    requests = list(content)
+    content[requests[0]]["take_id"] = content[requests[0]]["take_name"] = "elsewhere"
+    content[requests[1]]["response"]["summarization"] = " "
+    content[requests[2]]["clip_st_ed"] = [1.0, 999.0]
+    content[requests[3]]["response"]["regular_dict"].append(
+        {"body_part": "Tail", "what_is_done_well": "x", "what_can_be_improved": ""}
+    )
+    content[requests[4]] = {"take_id": "x"}
+    content[requests[5]]["response"]["regular_dict"] = [
+        {"body_part": "feet and heels", "what_is_done_well": "N/A", "what_can_be_improved": "Plant it."},
+        {"body_part": "Feet & Heels", "what_is_done_well": None, "what_can_be_improved": "Now."},
+    ]
+    (tmp_path / FILE).write_text(json.dumps(content))
+    data = read_desccoach(tmp_path)
+    found = notes(data)
+    for reason in ("take is not in the release", "no overall commentary", "malformed instance", "TechPoints of an unknown dimension", "clips that run past their take, cut at its end"):  # fmt: skip
+        assert found[reason] == 1, reason
+    merged = next(item for item in data.items if item.item_id == requests[5])
+    assert merged.facts["commentary"] == {"Feet & Heels": ["", "Plant it. Now."]}
+    assert (
+        known_dimension("**human object interaction**") == "Human-Object Interaction"
+        and known_dimension("Knees") is None
+    )
+
+
+# --- folders ---------------------------------------------------------------------------------------------------------
+
+
+def test_task_folders_say_what_is_wrong(dives: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no finished task items"):
+        read_items(tmp_path, "test")
+    manifest = build_task_folder(NAE, dives, tmp_path / "plain")
+    assert manifest["with_poses"] == 0 and pose_stretches(tmp_path / "plain") == {}
+    poses = shutil.copytree(dives / "poses", tmp_path / "poses")
+    (poses / "poses" / "1_2.npy").unlink()
+    manifest = build_task_folder(NAE, dives, tmp_path / "posed", poses)
+    assert manifest["with_poses"] == 31 and manifest["funnel"][-1]["dropped"] == {"no poses": 1}
+    np.save(poses / "poses" / "1_1.npy", np.zeros((5, 17, 3)))
+    with pytest.raises(ValueError, match=r"1_1\.npy: poses have shape \(5, 17, 3\)"):
+        build_task_folder(NAE, dives, tmp_path / "posed", poses)
+    with pytest.raises(FileNotFoundError, match="no finished task items"):
+        read_items(tmp_path / "posed", "train")

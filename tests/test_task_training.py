@@ -1,0 +1,327 @@
+"""Coaches of the other tasks through the real recipes and commands, on miniatures without videos and a random model."""
+
+import csv
+import json
+import os
+import re
+import runpy
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_coach import ROOT, TinyCoach, collated
+
+from mm_adapter.cli import main
+from mm_adapter.dataset import CoachDataset
+from mm_adapter.inference.generation import Coach
+from mm_adapter.inference.task_answers import expected_score, rank_choice
+from mm_adapter.sources import TaskSource, tuple_sources
+from mm_data.features import FeatureStore
+from mm_data.miniature.dives import write_dives
+from mm_data.miniature.gym import write_gym
+from mm_data.tasks.cot_afa import COT_AFA, CotAfaFormat, CotAfaOptions
+from mm_data.tasks.folder import read_items, read_task_manifest
+from mm_data.tasks.nae import NAE, NaeFormat, NaeOptions
+from mm_eval.answers import EXPECTED, OURS, TRAINING, read_about, read_answers
+from mm_tokenizers.codes import PoseCodeStore
+
+SETTINGS = [
+    "--config", "recipes/configs/expertaf/tiny.yaml", "--max_steps", "2", "--save_strategy", "no", "--pose_frames", "3",
+    "--max_length", "4096",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tasks(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Items of NAE and CoT-AFA with pose codes."""
+    root = tmp_path_factory.mktemp("tasks")
+    write_dives(root / "nae_release", 32, seed=0, workers=1, videos=False)
+    write_gym(root / "cot-afa_release", 32, seed=0, workers=1, videos=False)
+    for task in ("nae", "cot-afa"):
+        release = root / f"{task}_release"
+        for command in (
+            ["task", "read", task, release, root / task, "--poses", release / "poses"],
+            ["tokenizer", "encode", root / task, tiny / "pose_tokenizer" / "tokenizer", root / task / "pose_codes", "--frames", "3"],
+        ):  # fmt: skip
+            assert main([str(part) for part in command]) == 0
+    return root
+
+
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random model never stops by itself."""
+    for form in (NaeFormat, CotAfaFormat):
+        monkeypatch.setattr(form, "max_new_tokens", 24)
+
+
+@pytest.fixture
+def recipe(tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
+    """Runs a recipe in this process and returns the coach."""
+    text = (ROOT / "recipes/configs/expertaf/tiny.yaml").read_text()
+    shared = "\n".join(
+        line for line in text.splitlines() if not re.match(r"tuples|pose_codes|features|formats|expert_drop|#", line)
+    )
+    (tmp_path / "tiny.yaml").write_text(shared)
+
+    def run(path: str, out: str, *flags: str | Path) -> Path:
+        monkeypatch.chdir(ROOT)
+        common = [
+            *SETTINGS, "--language_model", tiny / "language_model", "--pose_tokenizer", tiny / "pose_tokenizer" / "tokenizer",
+            "--output_dir", tmp_path / out,
+        ]  # fmt: skip
+        common[1] = tmp_path / "tiny.yaml"
+        monkeypatch.setattr(sys, "argv", [path, *(str(part) for part in (*common, *flags))])
+        runpy.run_path(path, run_name="__main__")
+        return tmp_path / out / "coach"
+
+    return run
+
+
+def source(tasks: Path, coach: TinyCoach, options: NaeOptions = NaeOptions(), share: float = 1.0) -> TaskSource:  # noqa: B008
+    form = NAE.format(read_task_manifest(tasks / "nae")["knowledge"], options)
+    codes = PoseCodeStore.load(tasks / "nae" / "pose_codes")
+    return TaskSource("nae", read_items(tasks / "nae", "train"), form, share, codes, None, seed=0)
+
+
+# --- samples ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_mixture_measures_what_it_encodes_and_its_references_take_turns(tasks: Path, tiny: Path) -> None:
+    coach = TinyCoach(tiny, video=False)
+    tuples = tuple_sources(coach.train[:4], {"dialogue": 1.0}, coach.codes, None, 1.0, seed=0)
+    data = CoachDataset([*tuples, source(tasks, coach, share=0.5)], coach.processor, 4096, seed=0)
+    assert [number for number, _ in data.items].count(1) == 12, "half of the 24 dives"
+    seen: dict[str, set[str]] = {}
+    for epoch in range(10):
+        data.set_epoch(epoch)
+        assert data.lengths(epoch) == [len(data.encode(i).input_ids) for i in range(len(data))]
+        for i, (number, _) in enumerate(data.items):
+            if number:
+                name, _, reference = data.conversation(i).sample_id.partition("#")
+                seen.setdefault(name, set()).add(reference)
+    assert len(seen) == 24 and all(len(references) == 5 for references in seen.values())
+
+
+def test_clips_without_poses_or_without_a_view_share_a_batch_with_whole_ones(tasks: Path, tiny: Path) -> None:
+    """An item with the exo view alone fills no ego placeholder, and its loss is what it is alone."""
+    coach = TinyCoach(tiny)
+    store = FeatureStore(tiny / "features")
+    clip = next(iter(store))
+    item = replace(read_items(tasks / "nae", "train")[0], has_poses=False)
+    item = replace(item, clip=replace(item.clip, clip_id=clip, videos={"exo": "x.mp4"}))
+    form = NAE.format(read_task_manifest(tasks / "nae")["knowledge"], NaeOptions())
+    one = TaskSource("nae", [item], form, 1.0, None, store, seed=0)
+    tuples = tuple_sources(coach.train[:1], {"commentary": 1.0}, coach.codes, coach.features, 1.0, seed=0)
+    data = CoachDataset([*tuples, one], coach.processor, 4096, seed=0)
+    samples = [data[0], data[1]]
+    assert samples[1]["ego"] is None and samples[1]["exo"].shape[0] == 1
+    coach.model.eval()
+    with torch.no_grad():
+        losses = [float(coach.model(**collated(coach, part, "packed"), num_items_in_batch=1).loss) for part in (samples, samples[:1], samples[1:])]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1] + losses[2], rel=1e-5)
+    blind = replace(item, clip=replace(item.clip, videos={"side": "x.mp4"}))
+    with pytest.raises(ValueError, match="the clip has none of them"):
+        CoachDataset([TaskSource("nae", [blind], form, 1.0, None, store, seed=0)], coach.processor, 4096, seed=0)
+
+
+def test_the_first_pass_ranks_by_the_whole_name(tasks: Path, tiny: Path) -> None:
+    """A name that begins another one gains nothing by being shorter: ends of turns count. The expected score is the mean that it says."""
+    coach = TinyCoach(tiny, video=False)
+    coach.model.eval()
+    asked = Coach(coach.model, coach.processor, PoseCodeStore.load(tasks / "cot-afa" / "pose_codes"), None)
+    item = read_items(tasks / "cot-afa", "test")[0]
+    form = COT_AFA.format({"steps": {"squat": ["a", "b"], "squat jump": ["a", "b"]}}, CotAfaOptions())
+    ranking = rank_choice(asked, form, item)
+    assert ranking is not None
+    messages = form.choice(item).messages
+    for name, likely in ranking.items():
+        prompt = asked.prompt(messages, "x")
+        ids = coach.processor.tokenizer.encode(name, add_special_tokens=False) + coach.processor.end_of_turn_ids
+        whole = torch.tensor([[*prompt["input_ids"], *ids]])
+        with torch.no_grad():
+            logits = coach.model(input_ids=whole, attention_mask=torch.ones_like(whole)).logits[0].log_softmax(-1)
+        alone = sum(float(logits[len(prompt["input_ids"]) + n - 1, token]) for n, token in enumerate(ids))
+        assert likely == pytest.approx(alone, abs=1e-3)
+    dive = read_items(tasks / "nae", "test")[0]
+    nae = NAE.format({**read_task_manifest(tasks / "nae")["knowledge"], "scores": [10.0, 20.0]}, NaeOptions())
+    asked = Coach(coach.model, coach.processor, PoseCodeStore.load(tasks / "nae" / "pose_codes"), None)
+    value = expected_score(asked, nae, nae.prompt(dive, None), "A dive. It scores 20 points.", "x")
+    assert value is not None and 10 < value < 20
+
+
+# --- recipes ---------------------------------------------------------------------------------------------------------
+
+
+def test_nae_trains_answers_and_is_scored(
+    tasks: Path, recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coach = recipe("recipes/nae.py", "run", "--items", tasks / "nae", "--score_intervals", "3")
+    record = json.loads((tmp_path / "run" / "run_config.json").read_text())
+    assert record["tasks"] == {"nae": {"difficulty": False, "score_intervals": 3}} and record["formats"] == []
+    with pytest.raises(ValueError, match="score_intervals was 3, is 0"):
+        recipe("recipes/nae.py", "run", "--items", tasks / "nae")
+    out = tmp_path / "answers"
+    command = ["answer", str(coach), str(tasks / "nae"), str(out), "--max-items", "4"]
+    assert main(command) == 0
+    assert "difficulty: not told; score intervals: 3" in capsys.readouterr().out
+    items = read_answers(out)
+    assert len(items) == 4 and {OURS, EXPECTED} <= items[0].answers.keys() and len(items[0].references) == 5
+    assert items[0].nearest.keys() == {"pose"} and items[0].truth.actions and len(read_answers(out, TRAINING)) == 24
+    before = (out / "answers.jsonl").read_bytes()
+    assert main(command) == 0 and (out / "answers.jsonl").read_bytes() == before, "a second run asks nothing again"
+    assert main([*command, "--set", "difficulty=true"]) == 2
+    assert "difficulty was False, is True" in capsys.readouterr().err
+    assert main([*command[:3], str(tmp_path / "told"), "--max-items", "4", "--set", "difficulty=true"]) == 0
+    assert (
+        main(["eval", f"plain={out}", f"told={tmp_path / 'told'}", "--suite", "nae", "--out", str(tmp_path / "table")])
+        == 0
+    )
+    table = (tmp_path / "table" / "table.md").read_text()
+    assert "inputs:difficulty: told" in table and "inputs:difficulty: not told" in table
+    assert "plain: Inputs beside the clip: difficulty: not told; score intervals: 3." in table
+    for row in (
+        "constant per category",
+        "pose nearest neighbour",
+        "shuffled",
+        EXPECTED,
+        "unread, %",
+        "not readable of 4",
+    ):
+        assert row in table, row
+
+
+def test_cot_afa_answers_in_two_passes_and_names_its_leak(
+    tasks: Path, recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coach = recipe("recipes/cot_afa.py", "run", "--items", tasks / "cot-afa")
+    command = ["answer", str(coach), str(tasks / "cot-afa"), str(tmp_path / "leak"), "--max-items", "2"]
+    assert main([*command, "--set", "steps=ground-truth"]) == 0
+    assert main(["eval", str(tmp_path / "leak"), "--suite", "cot-afa", "--out", str(tmp_path / "table")]) == 0
+    answers = [item.answers[OURS] for item in read_answers(tmp_path / "leak")]
+    assert all(
+        a.ranking and len(a.ranking) == 8 and a.label == max(a.ranking, key=a.ranking.__getitem__) for a in answers
+    )
+    table = (tmp_path / "table" / "table.md").read_text()
+    assert "leak: tells the class" in table and "| top-5 ↑ |" in table
+    assert read_about(tmp_path / "leak")[0] == ["steps: ground-truth (leak: tells the class)"]
+
+
+def test_mixtures_need_one_encoder_and_each_task_once(
+    tiny: Path, tasks: Path, recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    tuples = f"{tiny / 'tuples'},pose_codes={tiny / 'pose_codes'}"
+    coach = recipe("recipes/nae.py", "mix", "--items", tasks / "nae", "--mix", tasks / "cot-afa", tuples, "--mix_weights", "1", "0.2")  # fmt: skip
+    record = json.loads((coach.parent / "run_config.json").read_text())
+    assert set(record["tasks"]) == {"nae", "cot-afa"} and record["formats"] == ["dialogue"]
+    for flags, message in (
+        ([f"{tuples},features={tiny / 'features'}"], "One coach has one video encoder"),
+        ([tasks / "nae"], "The mixture holds nae twice"),
+        ([f"{tasks / 'cot-afa'},colour=red"], "unknown 'colour'"),
+        ([tiny / "tuples"], "tuples need pose_codes=FOLDER"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mix", *flags)
+    with pytest.raises(ValueError, match="holds items of cot-afa; this recipe trains nae"):
+        recipe("recipes/nae.py", "wrong", "--items", tasks / "cot-afa")
+    with pytest.raises(ValueError, match="give one weight per part"):
+        recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mix_weights", "1")
+    capsys.readouterr()
+    recipe("recipes/desccoach.py", "plan", "--items", "/nowhere", "--dry_run")
+    assert "items at /nowhere" in capsys.readouterr().out
+
+
+# --- features --------------------------------------------------------------------------------------------------------
+
+
+def test_published_arrays_and_joints_become_stores_with_a_mapper_of_their_width(
+    tasks: Path, recipe: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [item.clip.clip_id for split in ("train", "test") for item in read_items(tasks / "nae", split)]
+    arrays = tmp_path / "swin"
+    arrays.mkdir()
+    for n, name in enumerate(names):
+        rows = np.full((5 + n % 3, 12), n, np.float32) + np.arange(5 + n % 3)[:, None] / 10
+        if n % 2:
+            torch.save(torch.from_numpy(rows), arrays / f"{name}.pt")
+        else:
+            np.save(arrays / f"{name}.npy", rows)
+    command = ["features", "import-arrays", str(tasks / "nae"), str(arrays), str(tmp_path / "store"), "--name", "Video Swin-B", "--tokens", "3"]  # fmt: skip
+    assert main(command) == 0
+    store = FeatureStore(tmp_path / "store")
+    assert store.manifest.width == 12 and store.manifest.views == ("exo",)
+    # Five rows, three intervals: their middles fall into rows 0, 2 and 4.
+    np.testing.assert_allclose(store.get(names[0], "exo")[:, 0], [0.0, 0.2, 0.4], atol=1e-3)
+    (arrays / f"{names[0]}.npy").unlink()
+    np.save(arrays / f"{names[2]}.npy", np.full((4, 12), np.nan))
+    assert main([*command[:4], str(tmp_path / "partial"), *command[5:]]) == 2
+    assert "2 of 32 clips could not be encoded" in capsys.readouterr().err
+    coach = recipe(
+        "recipes/nae.py", "swin", "--items", tasks / "nae", "--features", tmp_path / "store", "--pose_form", "none"
+    )
+    config = json.loads((coach / "coach_config.json").read_text())
+    assert (
+        config["video_width"] == 12
+        and config["views"] == ["exo"]
+        and config["video_encoder"].startswith("Video Swin-B")
+    )
+    assert main(["features", "from-poses", str(tasks / "nae"), str(tmp_path / "joints"), "--frames", "4"]) == 0
+    joints = FeatureStore(tmp_path / "joints")
+    of_training = [joints.get(item.clip.clip_id, "exo") for item in read_items(tasks / "nae", "train")]
+    training = np.stack(of_training).astype(float).reshape(-1, 71)
+    moving = [3 * joint + axis for joint in (0, 9, 10, 15, 16) for axis in range(3)] + [52, 53]
+    np.testing.assert_allclose(training[:, moving].mean(0), 0, atol=0.05)
+    np.testing.assert_allclose(training[:, moving].std(0), 1, atol=0.1)
+    assert (training[:, 54:] == 1).all(), "every joint was seen"
+
+
+# --- a task of one's own ---------------------------------------------------------------------------------------------
+
+
+def test_the_page_on_adding_a_task_works_literally(
+    tiny: Path, tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: Callable[..., Path]
+) -> None:
+    page = (ROOT / "docs" / "adding-a-task.md").read_text()
+    written = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", page, re.S)
+    assert [name for name, _ in written] == ["pushups.py", "train_pushups.py"]
+    for name, code in written:
+        (tmp_path / name).write_text(code)
+    root = tmp_path / "PUSHUPS"
+    root.mkdir()
+    with (root / "ratings.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "split", "person", "rating", "sentence"])
+        for n in range(24):
+            writer.writerow(
+                [
+                    f"p{n}",
+                    "test" if n % 4 == 0 else "train",
+                    f"person {n // 2}",
+                    n % 5 + 1 if n != 7 else "",
+                    f"Depth {n % 5}.",
+                ]
+            )
+    # The page's commands, with joints in the place of videos that this test does not have.
+    (tmp_path / "poses" / "poses").mkdir(parents=True)
+    dive = next((tasks / "nae" / "poses").glob("*.npy"))
+    sequences = []
+    for n in range(24):
+        os.link(dive, tmp_path / "poses" / "poses" / f"p{n}.npy")
+        sequences.append({"name": f"p{n}", "split": "train"})
+    (tmp_path / "poses" / "poses.json").write_text(json.dumps({"synthetic": True, "sequences": sequences}))
+    sys.path.insert(0, str(tmp_path))
+    try:
+        items = tmp_path / "items"
+        command = ["task", "read", "pushups:PUSHUPS", str(root), str(items), "--poses", str(tmp_path / "poses")]
+        assert main(command) == 0 and "1 no rating (such as p7)" in capsys.readouterr().out
+        assert main(["task", "show", str(items)]) == 0 and "Rating: 1" in capsys.readouterr().out
+        assert main(["features", "from-poses", str(items), str(items / "features"), "--frames", "3"]) == 0
+        coach = recipe(str(tmp_path / "train_pushups.py"), "run", "--items", items, "--pose_form", "none")
+        assert main(["answer", str(coach), str(items), str(tmp_path / "answers")]) == 0
+        assert main(["eval", str(tmp_path / "answers"), "--suite", "desccoach", "--out", str(tmp_path / "table")]) == 0
+        assert "rating: asked for" in (tmp_path / "table" / "table.md").read_text()
+    finally:
+        sys.path.remove(str(tmp_path))
