@@ -45,7 +45,7 @@ class CoachArguments:
     mix: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Further tuple or task folders to train on together, each with its features/ and pose_codes/ inside or as FOLDER,features=...,pose_codes=...."
+            "help": "Further tuple or task folders to train on together, each with its features/ and pose_codes/ inside or as FOLDER,features=...,pose_codes=...; switches of a task come likewise."
         },
     )
     mix_weights: list[float] | None = field(

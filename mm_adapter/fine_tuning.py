@@ -16,7 +16,7 @@ from mm_adapter.checkpoint import check_same_coach, copy_coach, last_complete_ch
 from mm_adapter.dataset import CoachCollator, CoachDataset
 from mm_adapter.distributed import agreed
 from mm_adapter.monitoring import SampleAnswers
-from mm_adapter.run_directory import check_same_run, run_record, write_run_record
+from mm_adapter.run_directory import check_same_run, read_run_record, run_record, write_run_record
 from mm_adapter.training import CoachTrainer
 from mm_adapter.training_data import TrainingData
 from mm_tokenizers import PoseTokenizer
@@ -90,7 +90,11 @@ def fine_tune(
     )
 
     # --- train -----------------------------------------------------------------------------------------------------
-    record = settings_of(args, training) | {"tasks": data.tasks, "formats": data.formats}
+    earlier = read_run_record(Path(args.start_from)) if args.start_from else {}
+    record = settings_of(args, training) | {
+        "tasks": {**earlier.get("tasks", {}), **data.tasks},
+        "formats": list(dict.fromkeys([*(earlier.get("formats") or []), *data.formats])),
+    }
     checkpoint = agreed(lambda: last_complete_checkpoint(run))
     if checkpoint is not None:
         check_same_run(run, record, (*SETTINGS, "tasks"))

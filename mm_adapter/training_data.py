@@ -1,7 +1,7 @@
 """From arguments to training samples: coaching tuples, items of other tasks, and mixtures of both."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def task_data(args: TaskArguments, seed: int, pose_tokenizer: PoseTokenizer, tas
 
 
 def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> TrainingData:
-    """What ``--mix`` names: tasks with their switches as they are by default, and tuples as dialogues.
+    """What ``--mix`` names: items of tasks, with switches behind their folder, and tuples as dialogues.
 
     Raises:
         ValueError: A part is malformed, or the weights do not match.
@@ -136,8 +136,12 @@ def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> T
         part = _Part.parse(text)
         if is_task_folder(part.folder):
             task = find_task(read_task_manifest(part.folder)["found_by"])
-            data += _items(args, seed, pose_tokenizer, part, task, task_options(task, {}), share, None)
+            data += _items(args, seed, pose_tokenizer, part, task, task_options(task, part.switches), share, None)
             continue
+        if part.switches:
+            raise ValueError(
+                f"--mix {text}: tuples have no switch {next(iter(part.switches))!r}; after the folder come features=... and pose_codes=...."
+            )
         if part.codes is None:
             raise ValueError(f"{part.folder}: a mixture shows the experts' poses, so tuples need pose_codes=FOLDER.")
         store = FeatureStore(part.features) if part.features else None
@@ -157,11 +161,12 @@ def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> T
 
 @dataclass(frozen=True)
 class _Part:
-    """A folder of samples with its features and pose codes, where it has them."""
+    """A folder of samples with its features and pose codes, where it has them, and its task's switches."""
 
     folder: Path
     features: Path | None
     codes: Path | None
+    switches: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, features: str | None, codes: str | None) -> "_Part":
@@ -176,11 +181,8 @@ class _Part:
     def parse(cls, text: str) -> "_Part":
         folder, *settings = text.split(",")
         given = {name: path for name, _, path in (setting.partition("=") for setting in settings)}
-        if unknown := sorted(given.keys() - {"features", "pose_codes"}):
-            raise ValueError(
-                f"--mix {text}: unknown {unknown[0]!r}; after the folder come features=... and pose_codes=...."
-            )
-        return cls.of(Path(folder), given.get("features"), given.get("pose_codes"))
+        part = cls.of(Path(folder), given.pop("features", None), given.pop("pose_codes", None))
+        return replace(part, switches=given)
 
 
 def _items(

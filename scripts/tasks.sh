@@ -10,7 +10,7 @@ read -ra tasks <<< "${TASKS:-nae cot_afa desccoach}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1
 launch=(accelerate launch --config_file recipes/accelerate/cpu.yaml --num_cpu_threads_per_process "$(nproc)")
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-declare -A sizes=([nae]=480 [cot_afa]=480 [desccoach]=200)
+declare -A sizes=([nae]=1600 [cot_afa]=1600 [desccoach]=200)
 
 for task in "${tasks[@]}"; do
   step "$task: miniature, items"
@@ -39,7 +39,7 @@ train() { # recipe, folder, further flags
 for task in "${tasks[@]}"; do
   step "$task: coach, answers, table"
   train "$task" "$run/$task/training"
-  mm-coach answer "$run/$task/training/coach" "$run/$task/items" "$run/$task/answers"
+  mm-coach answer "$run/$task/training/coach" "$run/$task/items" "$run/$task/answers" --max-items 120
   mm-coach eval "$run/$task/answers" --suite "${task/_/-}" --out "$run/$task/table"
 done
 
@@ -47,7 +47,7 @@ if [ -n "${MIX:-}" ]; then
   step "One coach for all"
   train "${tasks[0]}" "$run/mix/training" --mix "${items[@]:1}" --max_steps 600
   for task in "${tasks[@]}"; do
-    mm-coach answer "$run/mix/training/coach" "$run/$task/items" "$run/mix/$task"
+    mm-coach answer "$run/mix/training/coach" "$run/$task/items" "$run/mix/$task" --max-items 120
     mm-coach eval "single=$run/$task/answers" "mix=$run/mix/$task" --suite "${task/_/-}" --out "$run/mix/table_$task"
   done
 fi

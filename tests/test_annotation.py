@@ -13,7 +13,7 @@ from mm_adapter.cli import main
 from mm_data.miniature.dives import write_dives
 from mm_data.miniature.gym import write_gym
 from mm_data.tasks.cot_afa import read_chain
-from mm_data.tasks.cot_afa_files import CAPTIONS, STEPS, read_cot_afa
+from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, STEPS, read_cot_afa
 from mm_data.tasks.desccoach_files import DIMENSIONS, read_desccoach
 from mm_data.tasks.nae_files import read_nae
 
@@ -92,29 +92,31 @@ def test_reviewers_fix_and_reject_but_cannot_let_altered_scores_through(dives: P
         with sheet.open() as file:
             rows = list(csv.DictReader(file))
 
-        def decided(**decisions: dict[str, str]) -> Path:
-            path = tmp_path / "decided.csv"
-            with path.open("w", newline="") as file:
+        def again(**decisions: dict[str, str]) -> int:
+            """Fills the sheet in and runs the same command."""
+            with sheet.open("w", newline="") as file:
                 writer = csv.DictWriter(file, rows[0].keys())
                 writer.writeheader()
                 for number, row in enumerate(rows):
                     writer.writerow({**row, **decisions.get(f"row{number}", {})})
-            return path
+            return annotate(endpoint, "nae", dives, tmp_path / "out", "--max-flagged", "0.2")
 
         altered = {"decision": "fix", "fixed": json.dumps({"narrative": "A dive."})}
         for decision in ({"decision": "accept"}, altered):
-            assert annotate(endpoint, "nae", dives, tmp_path / "out", "--review", str(decided(row0=decision))) == 2
+            assert again(row0=decision) == 2
             assert "does not pass the check: score" in capsys.readouterr().err
-        assert (
-            annotate(endpoint, "nae", dives, tmp_path / "out", "--review", str(decided(row0={"decision": "maybe"})))
-            == 2
-        )
+        assert again(row0={"decision": "maybe"}) == 2
         assert "line 2: needs an item, once, and a decision" in capsys.readouterr().err
+        assert again(row0={"decision": "reject", "item": "9_9#1"}) == 2
+        assert "'9_9#1' is no item of this stage" in capsys.readouterr().err
         question = wrong[0]
         right = {"decision": "fix", "fixed": narrative(question).replace("clean", "vertical")}
-        path = decided(row0=right, row1={"decision": "reject"})
-        flags = ["--review", str(path), "--max-flagged", "0.2"]
-        assert annotate(endpoint, "nae", dives, tmp_path / "out", *flags) == 0
+        assert again(row0=right, row1={"decision": "reject"}) == 0
+        kept = sheet.read_text()
+        assert annotate(endpoint, "nae", dives, tmp_path / "out", "--max-flagged", "0.2") == 0
+        assert sheet.read_text() == kept and "reject" in kept, "a further run keeps what people decided"
+        assert annotate(endpoint, "nae", dives, dives / "inside") == 2
+        assert "lie inside each other" in capsys.readouterr().err
     found = {item.item_id: item.references for item in read_nae(tmp_path / "out").items}
     assert found[rows[0]["item"].partition("#")[0]] == [json.loads(right["fixed"])["narrative"]]
 
@@ -147,6 +149,9 @@ def test_steps_and_explanations_are_written_in_the_published_form(tmp_path: Path
     root, out = tmp_path / "gym", tmp_path / "out"
     write_gym(root, 32, seed=0, workers=2)
     (root / STEPS).unlink()
+    published = {path.name: path.read_text() for path in sorted((root / COMMENTS).iterdir())[:2]}
+    for path in (root / COMMENTS).iterdir():
+        path.write_text(published.get(path.name, ""))
     contradiction = [True]
 
     def script(question: str, before: int):
@@ -161,11 +166,14 @@ def test_steps_and_explanations_are_written_in_the_published_form(tmp_path: Path
     with ScriptedEndpoint(script).running() as endpoint:
         flags = ["--frames", "2", "--image-size", "64"]
         # The sheet of the miniature names the actions of its first rows only, as the release does.
+        assert annotate(endpoint, "cot-afa", root, out, *flags, "--estimate") == 0
+        shown = capsys.readouterr().out
+        assert "steps:\nrequests            8" in shown and "explanations:\nrequests            22" in shown
         assert annotate(endpoint, "cot-afa", root, out, *flags) == 0
         pictured = [body for body in endpoint.bodies if not isinstance(body["messages"][-1]["content"], str)]
         assert sum(part["type"] == "image_url" for part in pictured[0]["messages"][-1]["content"]) == 2
         shown = capsys.readouterr().out
-        assert "steps: 8 of 8 kept" in shown and "explanations: 32 of 32 kept, 0 flagged" in shown
+        assert "steps: 8 of 8 kept" in shown and "explanations: 22 of 22 kept, 0 flagged" in shown
     data = read_cot_afa(out)
     assert len(data.items) == 32 and data.knowledge["steps"]["squat"] == [
         *(f"Do part {n}." for n in range(1, 6)),
@@ -174,7 +182,9 @@ def test_steps_and_explanations_are_written_in_the_published_form(tmp_path: Path
     assert {i.item_id for i in data.items if i.split == "test"} == {
         a["image_id"] for a in json.loads((root / CAPTIONS).read_text())["annotations"]
     }
-    for item in data.items:
+    new = [item for item in data.items if item.split == "train" and f"{item.item_id}_with_label.txt" not in published]
+    assert len(new) == 22, "published texts and the test captions stay as they are"
+    for item in new:
         (link,) = read_chain(item.references[0])
         assert bool(link.solution) == (item.truth.verdict == "non-standard")
 

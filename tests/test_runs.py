@@ -8,12 +8,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mm_adapter.cli import main
 from mm_data.tasks import Answer
 from mm_eval.answers import TRAINING, TestItem, write_answers
-from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, with_baselines
+from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, unseen_categories, with_baselines
 from mm_eval.judge.judging import digest_of
 from mm_eval.metric import Metric, item_metric
 from mm_eval.runs import open_run, runs_table
@@ -227,8 +228,16 @@ def test_baselines_need_no_model() -> None:
             and item.answers[RANDOM].label == item.category
         )
     assert with_baselines(items, training) == shown
-    with pytest.raises(ValueError, match="No training item is of category 'twist'"):
-        with_baselines(items, [t for t in training if t.category != "twist"])
+    without = [replace(t, category="other") if t.category == "twist" else t for t in training]
+    twist = next(number for number, item in enumerate(items) if item.category == "twist")
+    assert with_baselines(items, without)[twist].answers[CONSTANT].score == pytest.approx(
+        np.mean([t.truth.score for t in training])
+    )
+    note = unseen_categories(items, without)
+    assert note is not None and "1 categories without a training item, such as 'twist'" in note
+    assert unseen_categories(items, training) is None
+    with pytest.raises(ValueError, match="There is no training item"):
+        with_baselines(items, [])
     with pytest.raises(ValueError, match="its video neighbour 'train 8' is no training item"):
         with_baselines(items, training[:8])
 

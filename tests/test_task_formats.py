@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mm_data.records import VideoClip
-from mm_data.tasks import Answer, TaskFormat, TaskItem
+from mm_data.tasks import Answer, ScoreSlot, TaskFormat, TaskItem
 from mm_data.tasks.cot_afa import ChainStep, CotAfaFormat, CotAfaOptions, explanation, inconsistencies, read_chain
 from mm_data.tasks.desccoach import DescCoachFormat, DescCoachOptions, structured
 from mm_data.tasks.desccoach_files import DIMENSIONS
@@ -64,6 +64,10 @@ def item(**facts) -> TaskItem:
         ("He scored 50 on paper, but the judges gave a total of 60.5 points.", 60.5),
         ("He gets 70.2 from 7 judges", 70.2),
         ("It scores 84.5 points, and 84.5 points is a lot.", 84.5),
+        ("This time the diver scores 85.5 points in round two.", 85.5),
+        ("On the third attempt, with a difficulty of 3, she earns 70.4 points", 70.4),
+        ("forty-five point twenty-five points", 45.25),
+        ("two and one half somersaults, score 50", 50.0),
         ("scores 50 and 60 points", SEVERAL),
         ("scores 45 to 50 points", RANGE),
         ("between 45 and 50", RANGE),
@@ -111,6 +115,10 @@ def test_actions_are_found_in_other_words_and_not_inside_others() -> None:
         "pike",
         "forward",
     ]
+    nae = NaeFormat(NAE_KNOWLEDGE, NaeOptions())
+    assert nae.parse("A backward dive. He arches the back and leans slightly forward. 50 points").actions == [
+        "backward"
+    ]
     assert named_actions("feedback, tucked", {"back": "backward", "tuck": "tuck"}) == []
     assert in_digits("Twenty-One and a half") == "21.5"
 
@@ -150,6 +158,13 @@ def test_what_is_missing_is_listed() -> None:
     desc = DescCoachFormat(DESC_KNOWLEDGE, DescCoachOptions())
     assert desc.parse("Head & Eyes\nDone well: yes").unread == ["no overall commentary", "no score"]
     assert desc.parse("Overall: fine\nScore: 3 or 4").unread == ["no technical point", RANGE]
+    assert desc.parse("Overall: fine\nScore: 3\nScore: 4").unread == ["no technical point", SEVERAL]
+    assert desc.parse("Arms & Elbows: they flare\nOverall: fine\nScore: 3").unread == [
+        "no technical point",
+        "text under no heading",
+    ]
+    assert desc.parse("Arms & Elbows\nTo improve: None.\nOverall: fine\nScore: 3") == Answer("fine", 3.0, findings=[])
+    assert desc.parse("rubbish").findings is None, "nothing read is not nothing to improve"
     assert desc.parse("").unread == ["no overall commentary", "no technical point", "no score"]
     nae = NaeFormat(NAE_KNOWLEDGE, NaeOptions())
     assert nae.parse("A dive.").unread == [NO_SCORE, "no action"] and nae.parse("A dive.").actions is None
@@ -170,7 +185,7 @@ def test_no_text_crashes_a_parser(seed: int) -> None:
             answer = form.parse(text)
             assert isinstance(answer, Answer) and (answer.score is None or 0 <= answer.score <= 105)
             slot = form.score_slot(text)
-            assert slot is None or slot[1]
+            assert slot is None or slot.values
 
 
 def test_verdicts_and_their_negations() -> None:
@@ -180,6 +195,9 @@ def test_verdicts_and_their_negations() -> None:
         ("The squat action in this video is not good.", "non-standard"),
         ("This squat was performed non-standard.", "non-standard"),
         ("The Squat action is standard. It is not bad.", "standard"),
+        ("The lighting is good. The squat action is bad.", "non-standard"),
+        ("It is not done to standard.", "non-standard"),
+        ("It was performed up to standard.", "standard"),
     ):
         assert cot.parse(text).verdict == verdict, text
     counted = cot.parse("It is bad because the knees cave in. You should push them out. As a result it hurts.").counts
@@ -242,11 +260,24 @@ def test_the_hint_names_what_the_truth_mentions() -> None:
 
 def test_the_slot_of_a_score() -> None:
     nae = NaeFormat(NAE_KNOWLEDGE, NaeOptions())
-    before, values = nae.score_slot("A forward 1.5 somersaults dive. It scores 60.5 points.")
-    assert before == "A forward 1.5 somersaults dive. It scores" and list(values.values()) == NAE_KNOWLEDGE["scores"]
-    assert nae.score_slot("A dive.")[0] == "A dive. The score is" and nae.score_slot("")[0] == "The score is"
-    desc = DescCoachFormat(DESC_KNOWLEDGE, DescCoachOptions())
-    assert desc.score_slot("Overall: fine\nScore: 4") == ("Overall: fine\nScore:", {"2": 2.0, "4": 4.0, "8": 8.0})
+
+    def before(text: str) -> str:
+        return nae.score_slot(text).before
+
+    assert (
+        before("A forward 1.5 somersaults dive. It scores 60.5 points.") == "A forward 1.5 somersaults dive. It scores"
+    )
+    assert before("2.5 somersaults. It scores 2.5 points") == "2.5 somersaults. It scores", (
+        "not where actions are counted"
+    )
+    assert before("It earns Sixty-point five points.".replace("Sixty-", "Sixty ")) == "It earns", "in words too"
+    assert before("A dive.") == "A dive. The score is" and before("") == "The score is"
+    values = nae.score_slot("A dive.").values
+    assert values["45.5 points"] == values["45.5."] == 45.5 and len(values) == 2 * len(NAE_KNOWLEDGE["scores"])
+    desc = DescCoachFormat({**DESC_KNOWLEDGE, "scores": [2.0, 22 / 3]}, DescCoachOptions())
+    for text in ("Overall: fine\nScore: 4", "Overall: fine\n**Final score**: 4\nmore", "Overall: fine"):
+        assert desc.score_slot(text) == ScoreSlot("Overall: fine\nScore:", {"2": 2.0, "7.33": 22 / 3}, last=True), text
+    assert "Score: 7.33" in structured({}, "fine", 22 / 3), "candidates are written as they are taught"
     assert DescCoachFormat(DESC_KNOWLEDGE, DescCoachOptions("commentary")).score_slot("x") is None
 
 

@@ -137,7 +137,9 @@ def test_the_first_pass_ranks_by_the_whole_name(tasks: Path, tiny: Path) -> None
     form = COT_AFA.format({"steps": {"squat": ["a", "b"], "squat jump": ["a", "b"]}}, CotAfaOptions())
     ranking = rank_choice(asked, form, item)
     assert ranking is not None
-    messages = form.choice(item).messages
+    choice = form.choice(item)
+    assert choice is not None
+    messages = choice.messages
     for name, likely in ranking.items():
         prompt = asked.prompt(messages, "x")
         ids = coach.processor.tokenizer.encode(name, add_special_tokens=False) + coach.processor.end_of_turn_ids
@@ -220,7 +222,8 @@ def test_mixtures_need_one_encoder_and_each_task_once(
     for flags, message in (
         ([f"{tuples},features={tiny / 'features'}"], "One coach has one video encoder"),
         ([tasks / "nae"], "The mixture holds nae twice"),
-        ([f"{tasks / 'cot-afa'},colour=red"], "unknown 'colour'"),
+        ([f"{tasks / 'cot-afa'},colour=red"], "cot-afa has no switch 'colour'"),
+        ([f"{tuples},steps=none"], "tuples have no switch 'steps'"),
         ([tiny / "tuples"], "tuples need pose_codes=FOLDER"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -286,7 +289,7 @@ def test_the_page_on_adding_a_task_works_literally(
 ) -> None:
     page = (ROOT / "docs" / "adding-a-task.md").read_text()
     written = re.findall(r"<!-- file: (\S+) -->\n```python\n(.*?)```", page, re.S)
-    assert [name for name, _ in written] == ["pushups.py", "train_pushups.py"]
+    assert [name for name, _ in written] == ["pushups.py", "train_pushups.py", "pushups_suite.py"]
     for name, code in written:
         (tmp_path / name).write_text(code)
     root = tmp_path / "PUSHUPS"
@@ -321,7 +324,16 @@ def test_the_page_on_adding_a_task_works_literally(
         assert main(["features", "from-poses", str(items), str(items / "features"), "--frames", "3"]) == 0
         coach = recipe(str(tmp_path / "train_pushups.py"), "run", "--items", items, "--pose_form", "none")
         assert main(["answer", str(coach), str(items), str(tmp_path / "answers")]) == 0
-        assert main(["eval", str(tmp_path / "answers"), "--suite", "desccoach", "--out", str(tmp_path / "table")]) == 0
-        assert "rating: asked for" in (tmp_path / "table" / "table.md").read_text()
+        command = [
+            "eval",
+            str(tmp_path / "answers"),
+            "--suite",
+            "pushups_suite:PUSHUPS",
+            "--out",
+            str(tmp_path / "table"),
+        ]
+        assert main(command) == 0
+        table = (tmp_path / "table" / "table.md").read_text()
+        assert "rating: asked for" in table and "unread, %" in table
     finally:
         sys.path.remove(str(tmp_path))

@@ -10,7 +10,7 @@ import numpy as np
 from mm_data.records import FPS, Clip, VideoClip
 from mm_data.safe_load import join_inside
 from mm_data.tables import read_table
-from mm_data.tasks.folder import is_task_folder, pose_name, read_items, read_task_manifest
+from mm_data.tasks.folder import is_task_folder, pose_frames, pose_name, read_items, read_task_manifest
 from mm_data.tuple_store import POSES, SPLITS, clips_of_folder, read_manifest
 
 _COLUMNS = ("clip", "start", "stop")
@@ -34,12 +34,7 @@ def pose_stretches(folder: Path) -> dict[str, PoseStretch]:
     if not is_task_folder(folder):
         return stretches_of(clips_of_folder(folder), folder)
     clips = [item.clip for split in SPLITS for item in read_items(folder, split) if item.has_poses]
-    return {
-        clip.clip_id: PoseStretch(
-            folder / POSES / f"{pose_name(clip)}.npy", round(clip.start * FPS), round(clip.stop * FPS)
-        )
-        for clip in clips
-    }
+    return {clip.clip_id: PoseStretch(folder / POSES / f"{pose_name(clip)}.npy", *pose_frames(clip)) for clip in clips}
 
 
 def stretches_of(clips: Mapping[str, Clip], folder: Path) -> dict[str, PoseStretch]:

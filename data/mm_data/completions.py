@@ -196,10 +196,15 @@ def estimate(endpoint: Endpoint, requests: Iterable[Request], log: Path, answer_
     finished = read_completions(log)
     lengths = [c.completion_tokens for c in finished.values() if c.completion_tokens]
     average = sum(lengths) / len(lengths) if lengths else answer_tokens
-    distinct = {request_key(endpoint, request): request for request in requests}
-    open_ = [request for key, request in distinct.items() if key not in finished]
-    tokens = sum(_prompt_tokens(message["content"]) for request in open_ for message in request.messages)
-    return Estimate(len(distinct), len(distinct) - len(open_), round(tokens), round(len(open_) * average))
+    seen: set[str] = set()
+    left, tokens = 0, 0.0
+    for request in requests:  # one at a time: some hold pictures
+        key = request_key(endpoint, request)
+        if key not in seen and key not in finished:
+            left += 1
+            tokens += sum(_prompt_tokens(message["content"]) for message in request.messages)
+        seen.add(key)
+    return Estimate(len(seen), len(seen) - left, round(tokens), round(left * average))
 
 
 def _prompt_tokens(content: str | list[dict[str, Any]]) -> float:

@@ -31,19 +31,20 @@ def with_baselines(items: Sequence[TestItem], training: Sequence[TestItem], seed
 
     Args:
         items: Test items with our answers.
-        training: Training items with their truths.
+        training: Training items with their truths. For a category that has none, all of them stand (`unseen_categories`).
         seed: Of shuffling and drawing.
 
     Raises:
-        ValueError: A category has no training item, or a nearest item is none.
+        ValueError: There is no training item, or a nearest item is none.
     """
     rng = np.random.default_rng(seed)
     categories = [item.category for item in items]
     pools: dict[str, list[TestItem]] = {}
     for item in training:
         pools.setdefault(item.category, []).append(item)
-    if missing := sorted(set(categories) - set(pools)):
-        raise ValueError(f"No training item is of category {missing[0]!r} ({len(missing)} categories have none); the constant and random rows need one.")  # fmt: skip
+    if not training:
+        raise ValueError("There is no training item; the constant and random rows need one.")
+    pools |= {category: list(training) for category in set(categories) - set(pools)}
     constants = {category: _commonest([item.truth for item in pools[category]]) for category in set(categories)}
     by_id = {item.item_id: item for item in training}
     shuffled, within = derangement([""] * len(items), rng), derangement(categories, rng)
@@ -62,6 +63,15 @@ def with_baselines(items: Sequence[TestItem], training: Sequence[TestItem], seed
             answers[NEAREST.format(kind)] = by_id[nearest].truth
         found.append(replace(item, answers=item.answers | answers))
     return found
+
+
+def unseen_categories(items: Sequence[TestItem], training: Sequence[TestItem]) -> str | None:
+    """A footnote about test items whose category no training item has."""
+    known = {item.category for item in training}
+    unseen = [item.category for item in items if item.category not in known]
+    if not unseen:
+        return None
+    return f"{len(unseen)} of {len(items)} items are of {len(set(unseen))} categories without a training item, such as {unseen[0]!r}: their constant and random rows come from all training items."
 
 
 def _commonest(truths: Sequence[Answer]) -> Answer:

@@ -8,13 +8,13 @@ from typing import Any
 
 from mm_data.files import write_atomically
 from mm_eval.answers import EXPECTED, FILE, OURS, TRAINING, TestItem, read_about, read_answers, systems_of
-from mm_eval.baselines import with_baselines
+from mm_eval.baselines import unseen_categories, with_baselines
 from mm_eval.comparison import Comparison, ItemTests, compare, holm, item_tests, measured_alike
 from mm_eval.expertaf.table import COLUMNS as EXPERTAF_COLUMNS
 from mm_eval.expertaf.table import System, comparison_table, records_of
 from mm_eval.judge.judging import digest_of
 from mm_eval.metric import Metric
-from mm_eval.suites import SUITES, TABLE, evaluate_answers, unread_parts
+from mm_eval.suites import TABLE, evaluate_answers, find_suite, unread_parts
 from mm_eval.tables import Column, Row, ScoreTable, cells_of
 from mm_eval.text import BertModel
 
@@ -106,7 +106,7 @@ def runs_table(runs: Sequence[Run], suite: str) -> ScoreTable:
         raise ValueError("Two runs have the same name; write NAME=FOLDER.")
     for run in runs[1:]:
         check_same_items(runs[0], run)
-    columns = EXPERTAF_COLUMNS if suite == EXPERTAF else SUITES[suite].columns
+    columns = EXPERTAF_COLUMNS if suite == EXPERTAF else find_suite(suite).columns
     noted: dict[str, list[str]] = {}
     for run in runs:
         for note in run.notes:
@@ -122,7 +122,7 @@ def runs_table(runs: Sequence[Run], suite: str) -> ScoreTable:
     items = runs[0].items
     synthetic = "Synthetic data. " if any(item.synthetic for item in items) else ""
     lead = f"{synthetic}{len(items)} test items of {len(set(runs[0].clusters))} takes."
-    wanted = SUITES[suite]
+    wanted = find_suite(suite)
     return ScoreTable(wanted.title, lead, wanted.columns, tuple(rows), tuple(footnotes), published=wanted.published)
 
 
@@ -156,7 +156,7 @@ def differences(first: Run, second: Run, suite: str) -> list[Difference]:
         ValueError: The runs answered different items, or have no metric in common.
     """
     check_same_items(first, second)
-    columns = EXPERTAF_COLUMNS if suite == EXPERTAF else SUITES[suite].columns
+    columns = EXPERTAF_COLUMNS if suite == EXPERTAF else find_suite(suite).columns
     pairs = [(c, a, b) for c in columns if (a := first.metric(c)) and (b := second.metric(c)) and a.n and b.n]
     pairs = [(c, a, b) for c, a, b in pairs if measured_alike(a, b)]
     if not pairs:
@@ -171,7 +171,7 @@ def differences(first: Run, second: Run, suite: str) -> list[Difference]:
 
 def measured_otherwise(first: Run, second: Run, suite: str) -> list[str]:
     """Headings of metrics that both have and that cannot be compared: another judge, gallery or model of BERTScore."""
-    columns = EXPERTAF_COLUMNS if suite == EXPERTAF else SUITES[suite].columns
+    columns = EXPERTAF_COLUMNS if suite == EXPERTAF else find_suite(suite).columns
     pairs = [(column, first.metric(column), second.metric(column)) for column in columns]
     return [column.heading for column, a, b in pairs if a is not None and b is not None and not measured_alike(a, b)]
 
@@ -293,8 +293,11 @@ def _spread(metric: Metric, places: Sequence[int], count: int) -> Metric:
 
 def _scored(folder: Path, items: list[TestItem], suite: str, bert: BertModel | None) -> dict[str, Any]:
     """Metrics of a task's answers, written beside them."""
-    shown = with_baselines(items, read_answers(folder, TRAINING)) if (folder / TRAINING).is_file() else items
-    rows, notes = evaluate_answers(SUITES[suite], shown, bert)
+    training = read_answers(folder, TRAINING) if (folder / TRAINING).is_file() else []
+    shown = with_baselines(items, training) if training else items
+    rows, notes = evaluate_answers(find_suite(suite), shown, bert)
+    if training and (note := unseen_categories(items, training)):
+        notes.append(note)
     inputs, remarks = read_about(folder)
     for system in (OURS, EXPECTED):
         rows[system] = {
@@ -309,5 +312,5 @@ def _scored(folder: Path, items: list[TestItem], suite: str, bert: BertModel | N
         notes.append(f"no baselines beyond those in {FILE}: {folder / TRAINING} is not there")
     tables = {TABLE: {name: {m: metric.to_json() for m, metric in row.items()} for name, row in rows.items()}}
     result = {"tables": tables, "notes": notes}
-    write_atomically(folder / f"metrics_{suite}.json", json.dumps(result, indent=1))
+    write_atomically(folder / f"metrics_{suite.replace(':', '_')}.json", json.dumps(result, indent=1))
     return result

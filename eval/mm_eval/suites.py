@@ -1,14 +1,17 @@
 """The metrics of a task whose answers are texts, scores, classes and actions: DescCoach, NAE and CoT-AFA."""
 
+import importlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mm_data.tasks import Answer
 from mm_eval.answers import TestItem, systems_of, texts_of
+from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED_WITHIN
 from mm_eval.classification import accuracy, top_k
 from mm_eval.metric import Metric, item_metric
 from mm_eval.narrative import narrative_map, narrative_map_ranked
@@ -19,6 +22,9 @@ from mm_eval.text import BertModel, coco_suite, modern_suite
 
 TABLE, CHANCE = "answers", "chance"
 """Names of a task's one table, and of its row of guesses."""
+
+_GIVEN_CATEGORY = (SHUFFLED_WITHIN, CONSTANT, RANDOM)
+"""Baselines that are told the item's category; where that is the class, they name it for nothing and get no top-1."""
 
 Row = dict[str, Metric]
 Scorer = Callable[[Sequence[TestItem], str, Row], Row]
@@ -33,14 +39,14 @@ class TaskSuite:
         title: Of its table.
         columns: Of its table.
         scorers: Beside the text metrics.
-        published: The paper's rows.
+        published: The paper's rows, where there is one.
         bert: Whether BERTScore belongs to it.
     """
 
     title: str
     columns: tuple[Column, ...]
     scorers: tuple[Scorer, ...]
-    published: Published
+    published: Published | None = None
     bert: bool = False
 
 
@@ -92,13 +98,18 @@ def _clusters(items: Sequence[TestItem]) -> list[str]:
     return [item.cluster for item in items]
 
 
-def _scores(score_range: str | tuple[float, float]) -> Scorer:
+def judged_scores(score_range: str | tuple[float, float]) -> Scorer:
+    """ρ and R-ℓ2 of scores, in the range of `mm_eval.scores.relative_l2`."""
+
     def score(items: Sequence[TestItem], system: str, row: Row) -> Row:
         true = [float("nan") if item.truth.score is None else item.truth.score for item in items]
         judged = [value for value in true if not math.isnan(value)]
         if not judged:
             return {}
-        found, clusters = [answer.score for answer in _answers(items, system)], _clusters(items)
+        answers, clusters = _answers(items, system), _clusters(items)
+        found = [answer.score for answer in answers]
+        if _silent(answers, found):
+            return {}
         metrics = {"spearman": spearman_correlation(found, true, clusters)}
         # Of equal scores alone neither an order nor a range is left.
         if score_range != SPLIT or min(judged) < max(judged):
@@ -128,15 +139,26 @@ def _shared(found: Sequence[str], true: Sequence[str]) -> float:
 
 def _findings(items: Sequence[TestItem], system: str, row: Row) -> Row:
     """F1 between what is said to need improvement and what the truth says does; 1 where both say nothing does."""
-    found = [answer.findings or [] for answer in _answers(items, system)]
-    true = [item.truth.findings for item in items]
-    if all(names is None for names in true):
+    answers, true = _answers(items, system), [item.truth.findings for item in items]
+    found = [answer.findings for answer in answers]
+    if all(names is None for names in true) or _silent(answers, found):
         return {}
-    values = [
-        float("nan") if names is None else 2 * len(set(names) & set(mine)) / (len(set(names)) + len(set(mine))) if names or mine else 1.0
-        for names, mine in zip(true, found, strict=True)
-    ]  # fmt: skip
-    return {"findings_f1": item_metric(values, _clusters(items), "0-1", "findings|F1 per item")}
+    values = [float("nan") if names is None else _f1(mine, names) for mine, names in zip(found, true, strict=True)]
+    missing = sum(mine is None for mine in found)
+    return {
+        "findings_f1": item_metric(values, _clusters(items), "0-1", f"findings|F1 per item|unparsed:{missing}, wrong")
+    }
+
+
+def _f1(found: Sequence[str] | None, true: Sequence[str]) -> float:
+    if found is None:
+        return 0.0
+    return 2 * len(set(found) & set(true)) / (len(set(found)) + len(set(true))) if found or true else 1.0
+
+
+def _silent(answers: Sequence[Answer], values: Sequence[Any]) -> bool:
+    """Whether a system was never asked for something: none of its answers has it, and none is said to lack it."""
+    return all(value is None for value in values) and not any(answer.unread for answer in answers)
 
 
 def _counts(items: Sequence[TestItem], system: str, row: Row) -> Row:
@@ -151,7 +173,7 @@ def _counts(items: Sequence[TestItem], system: str, row: Row) -> Row:
     }  # fmt: skip
 
 
-def _unread(items: Sequence[TestItem], system: str, row: Row) -> Row:
+def unread(items: Sequence[TestItem], system: str, row: Row) -> Row:
     """Share of answers that could not be read wholly."""
     values = [float(bool(answer.unread)) for answer in _answers(items, system)]
     return {"unread": item_metric(values, _clusters(items), "0-1", "unread|any part of the answer")}
@@ -190,7 +212,8 @@ def _classes(items: Sequence[TestItem], system: str, row: Row) -> Row:
         true = [item.truth.verdict for item in items]
         found["verdict_accuracy"] = accuracy([answer.verdict for answer in answers], true, clusters)
     labels = [item.truth.label for item in items]
-    if any(label is None for label in labels):
+    told = system in _GIVEN_CATEGORY and all(item.category == item.truth.label for item in items)
+    if told or any(label is None for label in labels):
         return found
     if not any(answer.ranking for answer in answers):
         return found | {"top1": accuracy([answer.label for answer in answers], labels, clusters)}
@@ -208,7 +231,8 @@ def _classes(items: Sequence[TestItem], system: str, row: Row) -> Row:
     return found | {f"top{k}": top_k(scores, true, k, clusters) for k in (1, 5)}
 
 
-def _column(metric: str, heading: str, factor: float = 100.0, digits: int = 1, higher: bool | None = True) -> Column:
+def column(metric: str, heading: str, factor: float = 100.0, digits: int = 1, higher: bool | None = True) -> Column:
+    """A column of a task's table; see `mm_eval.tables.Column`."""
     return Column(TABLE, metric, heading, factor, digits, higher)
 
 
@@ -216,55 +240,75 @@ SUITES = {
     "desccoach": TaskSuite(
         "DescCoach",
         (
-            _column("bleu1", "BLEU-1"),
-            _column("meteor", "METEOR"),
-            _column("cider", "CIDEr"),
-            _column("bertscore", "BERTScore"),
+            column("bleu1", "BLEU-1"),
+            column("meteor", "METEOR"),
+            column("cider", "CIDEr"),
+            column("bertscore", "BERTScore"),
             Column("judge", "gpt_m", "GPT-M, %"),
             Column("judge", "gpt_q", "GPT-Q, %"),
-            _column("spearman", "ρ"),
-            _column("relative_l2", "R-ℓ2", digits=2, higher=False),
-            _column("findings_f1", "to improve, F1", 1.0, 3),
-            _column("unread", "unread, %", digits=1, higher=False),
+            column("spearman", "ρ"),
+            column("relative_l2", "R-ℓ2", digits=2, higher=False),
+            column("findings_f1", "to improve, F1", 1.0, 3),
+            column("unread", "unread, %", digits=1, higher=False),
         ),
-        (_scores((0.0, 10.0)), _findings, _unread),
+        (judged_scores((0.0, 10.0)), _findings, unread),
         DESCCOACH,
         bert=True,
     ),
     "nae": TaskSuite(
         "NAE",
         (
-            _column("nae_map", "mAP", 1.0, 3),
-            _column("nae_map_strict", "mAP, strict", 1.0, 3),
-            _column("nae_map_ranked", "mAP, ranked", 1.0, 3),
-            _column("spearman", "ρ", 1.0, 3),
-            _column("relative_l2", "R-ℓ2", digits=3, higher=False),
-            _column("bleu4", "BLEU-4"),
-            _column("meteor", "METEOR"),
-            _column("cider", "CIDEr"),
-            _column("action_accuracy", "Acc", 1.0, 3),
-            _column("unread", "unread, %", digits=1, higher=False),
+            column("nae_map", "mAP", 1.0, 3),
+            column("nae_map_strict", "mAP, strict", 1.0, 3),
+            column("nae_map_ranked", "mAP, ranked", 1.0, 3),
+            column("spearman", "ρ", 1.0, 3),
+            column("relative_l2", "R-ℓ2", digits=3, higher=False),
+            column("bleu4", "BLEU-4"),
+            column("meteor", "METEOR"),
+            column("cider", "CIDEr"),
+            column("action_accuracy", "Acc", 1.0, 3),
+            column("unread", "unread, %", digits=1, higher=False),
         ),
-        (_scores(SPLIT), _actions, _narrative, _unread),
+        (judged_scores(SPLIT), _actions, _narrative, unread),
         NAE,
     ),
     "cot-afa": TaskSuite(
         "CoT-AFA",
         (
-            _column("bleu1", "BLEU-1"),
-            _column("meteor", "METEOR"),
-            _column("cider", "CIDEr"),
-            _column("rouge_l", "ROUGE-L"),
-            _column("top1", "top-1", 1.0, 3),
-            _column("top5", "top-5", 1.0, 3),
-            _column("verdict_accuracy", "Acc", 1.0, 3),
-            _column("findings_f1", "steps to mend, F1", 1.0, 3),
-            _column("reasoning_steps", "reasoning steps", 1.0, 2, None),
-            _column("suggestions", "suggestions", 1.0, 2, None),
-            _column("unread", "unread, %", digits=1, higher=False),
+            column("bleu1", "BLEU-1"),
+            column("meteor", "METEOR"),
+            column("cider", "CIDEr"),
+            column("rouge_l", "ROUGE-L"),
+            column("top1", "top-1", 1.0, 3),
+            column("top5", "top-5", 1.0, 3),
+            column("verdict_accuracy", "Acc", 1.0, 3),
+            column("findings_f1", "steps to mend, F1", 1.0, 3),
+            column("reasoning_steps", "reasoning steps", 1.0, 2, None),
+            column("suggestions", "suggestions", 1.0, 2, None),
+            column("unread", "unread, %", digits=1, higher=False),
         ),
-        (_classes, _findings, _counts, _unread),
+        (_classes, _findings, _counts, unread),
         COT_AFA,
     ),
 }
 """By the name that the command takes."""
+
+
+def find_suite(name: str) -> TaskSuite:
+    """A suite by its name, or ``module:NAME`` for one in a module of one's own.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name in SUITES:
+        return SUITES[name]
+    module, colon, attribute = name.partition(":")
+    try:
+        suite = getattr(importlib.import_module(module), attribute) if colon else None
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"Suite {name!r} cannot be imported: {error}. Put the folder of {module}.py on PYTHONPATH."
+        ) from error
+    if not isinstance(suite, TaskSuite):
+        raise ValueError(f"Unknown suite {name!r}; choose from expertaf, {', '.join(SUITES)}, or give module:NAME.")
+    return suite

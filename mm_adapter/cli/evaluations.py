@@ -26,7 +26,7 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     score.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder with answers.jsonl, or NAME=FOLDER; `diff` before two of them"
     )
-    score.add_argument("--suite", choices=_SUITES, default="expertaf")
+    score.add_argument("--suite", default="expertaf", help=f"{', '.join(_SUITES)}, or module:NAME for one of your own")
     score.add_argument("--out", type=Path, help="folder for table.md, .tex, .csv and .html, or diff.md")
     score.add_argument("--by", help="diff: the metric by which items are listed; by default the first that has items")
     score.add_argument("--show", type=int, default=5, help="diff: wins and losses shown")

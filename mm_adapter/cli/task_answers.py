@@ -23,7 +23,7 @@ from mm_data.clip_list import pose_stretches
 from mm_data.features import FeatureStore, pooled_features
 from mm_data.hashing import sha256_of
 from mm_data.shared_records import SharedRecords, join_all
-from mm_data.tasks import TaskFormat, TaskItem
+from mm_data.tasks import Answer, TaskFormat, TaskItem
 from mm_data.tasks.folder import read_items, read_task_manifest
 from mm_data.tasks.known import find_task, task_options
 from mm_eval.answers import (
@@ -39,6 +39,8 @@ from mm_eval.answers import (
 from mm_tokenizers.codes import PoseCodeStore
 
 RECORDS = "raw_answers"
+POSE_FRAMES = 8
+"""Frames by which performances are compared."""
 _SETTINGS = ("coach", "task", "options", "items", "features")
 
 
@@ -53,8 +55,8 @@ def run_answer(args: argparse.Namespace) -> None:
     form = task.format(manifest["knowledge"], options)
     store, codes = _inputs(args, opened)
     rejected = store.manifest.rejected if store else {}
-    items = [item for item in read_items(args.items, "test") if item.clip.clip_id not in rejected]
-    items = evenly_spaced(items, args.max_items)
+    test = read_items(args.items, "test")
+    items = evenly_spaced([item for item in test if item.clip.clip_id not in rejected], args.max_items)
     record = run_record(
         coach={"sha256": sha256_of(args.coach / COMPLETE)},
         task={"name": task.name},
@@ -76,12 +78,16 @@ def run_answer(args: argparse.Namespace) -> None:
         return
     said = records.read()
     training = [item for item in read_items(args.items, "train") if item.clip.clip_id not in rejected]
-    nearest = nearest_items(items, training, args.items, store)
-    videos = Path(manifest["videos"])
-    answers = [_test_item(item, form, said[item.item_id], nearest[item.item_id], videos, manifest["synthetic"]) for item in items]  # fmt: skip
-    write_answers(args.out, [_test_item(item, form, None, {}, videos, manifest["synthetic"]) for item in training], TRAINING)  # fmt: skip
-    untaught = [] if trained is not None else [f"the coach was never trained on {task.name}"]
-    write_about(args.out, form.inputs, untaught)
+    nearest, notes = nearest_items(items, training, args.items, store)
+    left_out = sum(item.clip.clip_id in rejected for item in test)
+    notes += [f"{left_out} test items left out: feature extraction rejected their clips"] if left_out else []
+    notes += [] if trained is not None else [f"the coach was never trained on {task.name}"]
+    for note in notes:
+        print(note)
+    about = Path(manifest["videos"]), bool(manifest["synthetic"])
+    answers = [_test_item(item, form, said[item.item_id], nearest[item.item_id], *about) for item in items]
+    write_answers(args.out, [_training_item(item, form, *about) for item in training], TRAINING)
+    write_about(args.out, form.inputs, notes)
     write_answers(args.out, answers)
     unread = sum(bool(item.answers[OURS].unread) for item in answers)
     print(f"{args.out}: {len(answers)} answers, {unread} of them not wholly readable; {'; '.join(form.inputs)}")
@@ -102,22 +108,30 @@ def _inputs(args: argparse.Namespace, opened: PretrainedCoach) -> tuple[FeatureS
 
 
 def _test_item(
-    item: TaskItem,
-    form: TaskFormat,
-    record: dict[str, Any] | None,
-    nearest: dict[str, str],
-    videos: Path,
-    synthetic: bool,
+    item: TaskItem, form: TaskFormat, record: dict[str, Any], nearest: dict[str, str], videos: Path, synthetic: bool
 ) -> TestItem:
     """An item as the evaluation reads it; what its truth does not say in fields is read from its text, as answers are."""
-    parsed = form.parse(item.truth.text)
     known = {name: value for name, value in asdict(item.truth).items() if value is not None}
-    truth = replace(parsed, unread=None, **known)
-    answers = {}
-    if record is not None:
-        answers[OURS] = read_answer(record)
-        if record["expected"] is not None:
-            answers[EXPECTED] = replace(answers[OURS], score=record["expected"])
+    truth = replace(form.parse(item.truth.text), unread=None, **known)
+    answers = {OURS: read_answer(form, record)}
+    if record["expected"] is not None:
+        answers[EXPECTED] = replace(answers[OURS], score=record["expected"])
+    return _as_test_item(item, truth, answers, nearest, videos, synthetic)
+
+
+def _training_item(item: TaskItem, form: TaskFormat, videos: Path, synthetic: bool) -> TestItem:
+    """A training item as baselines answer with it: what is taught, read as every answer is."""
+    taught = form.conversation(item, 0)
+    text = taught.messages[taught.supervised[-1]]["content"][0]["text"]
+    read = form.parse(text)
+    return _as_test_item(
+        item, read if read.text.strip() else replace(read, text=item.truth.text), {}, {}, videos, synthetic
+    )
+
+
+def _as_test_item(
+    item: TaskItem, truth: Answer, answers: dict[str, Answer], nearest: dict[str, str], videos: Path, synthetic: bool
+) -> TestItem:
     clips = {
         view: ClipFile(str(videos / path), item.clip.start, item.clip.stop) for view, path in item.clip.videos.items()
     }
@@ -128,26 +142,31 @@ def _test_item(
 
 def nearest_items(
     items: Sequence[TaskItem], training: Sequence[TaskItem], folder: Path, store: FeatureStore | None
-) -> dict[str, dict[str, str]]:
-    """Test item to the training item that is nearest by video and by poses, where there are any."""
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Test item to the training item that is nearest by features and by poses, and what there is not.
+
+    A kind of similarity counts only where every test item has it: a baseline answers all items or none.
+    """
     spaces: dict[str, dict[str, np.ndarray]] = {}
     if store is not None:
         spaces["video"] = {i.item_id: _unit(pooled_features(store, i.clip.clip_id)) for i in (*items, *training)}
     posed = [item for item in (*items, *training) if item.has_poses]
     if posed:
-        joints = JointStore(pose_stretches(folder), 8)
+        joints = JointStore(pose_stretches(folder), POSE_FRAMES)
         spaces["pose"] = {i.item_id: np.nan_to_num(joints[i.clip.clip_id][..., :3]).ravel() for i in posed}
     found: dict[str, dict[str, str]] = {item.item_id: {} for item in items}
+    notes = []
     for kind, space in spaces.items():
         candidates = [item for item in training if item.item_id in space]
-        if not candidates:
+        without = sum(item.item_id not in space for item in items)
+        if without or not candidates:
+            notes.append(f"no {kind} nearest neighbour: {without} of {len(items)} test items have no poses")
             continue
         matrix = np.stack([space[item.item_id] for item in candidates])
         for item in items:
-            if item.item_id in space:
-                distances = np.linalg.norm(matrix - space[item.item_id], axis=1)
-                found[item.item_id][kind] = candidates[int(distances.argmin())].item_id
-    return found
+            distances = np.linalg.norm(matrix - space[item.item_id], axis=1)
+            found[item.item_id][kind] = candidates[int(distances.argmin())].item_id
+    return found, notes
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

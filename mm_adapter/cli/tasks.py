@@ -34,12 +34,13 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     annotate.add_argument("task", choices=("nae", "cot-afa", "desccoach"))
     annotate.add_argument("source", type=Path, help="the data set whose texts are missing")
     annotate.add_argument(
-        "out", type=Path, help="a data set like it with the new texts; annotation/ in it holds log and sheets"
+        "out",
+        type=Path,
+        help="a data set like it with the new texts; annotation/ in it holds the log, and sheets whose decisions the next run follows",
     )
     annotate.add_argument(
         "--offline", action="store_true", help="desccoach: label the remarks by rules, without a model"
     )
-    annotate.add_argument("--review", type=Path, help="a filled-in sheet: accept, fix or reject")
     annotate.add_argument("--max-flagged", type=float, default=0.1, help="share of items that may be left out")
     annotate.add_argument("--frames", type=int, default=8, help="cot-afa: frames per clip, evenly spaced")
     annotate.add_argument("--image-size", type=int, default=448, help="cot-afa: pixels of the longer side at most")
@@ -63,5 +64,5 @@ def _add_switches(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="SWITCH=VALUE",
-        help="the task's switches; by default those of the training",
+        help="the task's switches",
     )

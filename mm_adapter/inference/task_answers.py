@@ -1,15 +1,18 @@
 """A coach's answers to a task's items: a first pass where the task has one, words, and what is read from them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from typing import Any
 
 import torch
 
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.scoring import score
+from mm_adapter.processing import IGNORE
 from mm_data.conversation import Message
 from mm_data.shared_records import SharedRecords
 from mm_data.tasks import Answer, TaskFormat, TaskItem
+from mm_data.tasks.cot_afa import NO_ACTION
 
 AT_ONCE = 16
 """Items whose answers are generated together and then kept."""
@@ -28,7 +31,7 @@ def answer_items(
         coach: The coach.
         form: The task's format.
         items: To answer.
-        records: Where answers are kept: ``answer`` and, where the task has scores, ``expected``.
+        records: Where ``text``, ``ranking``, ``confidence`` and ``expected`` score are kept; texts are read when they are evaluated.
         progress: Called with (done, total).
     """
     there = records.read()
@@ -41,13 +44,13 @@ def answer_items(
         asked = [(item.item_id, prompt) for item, prompt in zip(batch, prompts, strict=True)]
         texts = list(coach.answer(asked, form.max_new_tokens, batch_size=AT_ONCE))
         for item, ranking, prompt, text in zip(batch, rankings, prompts, texts, strict=True):
-            answer = replace(
-                form.parse(text), ranking=ranking, confidence=confidence(coach, prompt, text, item.item_id)
-            )
-            if ranking is not None:
-                answer = replace(answer, label=max(ranking.items(), key=lambda pair: pair[1])[0])
-            expected = expected_score(coach, form, prompt, text, item.item_id)
-            records.append(item.item_id, {"text": text, "answer": asdict(answer), "expected": expected})
+            record = {
+                "text": text,
+                "ranking": ranking,
+                "confidence": confidence(coach, prompt, text, item.item_id),
+                "expected": expected_score(coach, form, prompt, text, item.item_id),
+            }
+            records.append(item.item_id, record)
         progress(start + len(batch), len(pending))
 
 
@@ -74,24 +77,26 @@ def expected_score(coach: Coach, form: TaskFormat, prompt: list[Message], text: 
     slot = form.score_slot(text)
     if slot is None:
         return None
-    before, values = slot
+    tokenizer, end = coach.processor.tokenizer, coach.processor.end_of_turn_ids
     prefix = coach.prompt(prompt, item_id)
-    begun = coach.processor.tokenizer.encode(before, add_special_tokens=False)
+    begun = tokenizer.encode(slot.before, add_special_tokens=False)
     prefix = {
         **prefix,
         "input_ids": [*prefix["input_ids"], *begun],
-        "labels": [*prefix["labels"], *([-100] * len(begun))],
+        "labels": [*prefix["labels"], *([IGNORE] * len(begun))],
     }
-    likely = score(coach, prefix, _followers(coach, before, list(values))).total.softmax(0)
-    return float(likely @ torch.tensor(list(values.values()), dtype=likely.dtype))
+    space = " " if slot.before else ""
+    followers = [
+        tokenizer.encode(space + t, add_special_tokens=False) + (end if slot.last else []) for t in slot.values
+    ]
+    likely = score(coach, prefix, followers).total.softmax(0)
+    return float(likely @ torch.tensor(list(slot.values.values()), dtype=likely.dtype))
 
 
-def _followers(coach: Coach, before: str, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of numbers behind a text that ends without a space."""
-    space = " " if before else ""
-    return [coach.processor.tokenizer.encode(space + text, add_special_tokens=False) for text in texts]
-
-
-def read_answer(record: Mapping) -> Answer:
-    """The answer of a record."""
-    return Answer(**record["answer"])
+def read_answer(form: TaskFormat, record: Mapping[str, Any]) -> Answer:
+    """A record as an answer; where classes were ranked, the likeliest is the label, whatever the text calls the action."""
+    answer = replace(form.parse(record["text"]), ranking=record["ranking"], confidence=record["confidence"])
+    if answer.ranking is None:
+        return answer
+    unread = [part for part in answer.unread or () if part != NO_ACTION]
+    return replace(answer, label=max(answer.ranking.items(), key=lambda pair: pair[1])[0], unread=unread or None)

@@ -12,7 +12,7 @@ from mm_data.funnel import Funnel
 from mm_data.pictures import clip_pictures
 from mm_data.prompts import load_prompt
 from mm_data.tasks.cot_afa import ChainStep, CotAfaFormat, CotAfaOptions, explanation, inconsistencies
-from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, STEPS, Row, read_rows
+from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, STEPS, Row, read_rows, read_test_captions
 from mm_data.video import read_duration
 
 STEP_COUNT = 5
@@ -68,36 +68,48 @@ def chain_of(content: Mapping[str, Any]) -> list[ChainStep]:
     return [ChainStep(link["step"], link["outcome"], link["solution"]) for link in content["chain"]]
 
 
-def usable_rows(root: Path, steps: Mapping[str, list[str]], funnel: Funnel) -> list[Row]:
-    """Rows of the sheet that have a verdict, a class with steps and a video; the others are counted."""
-    rows = []
-    for row in read_rows(root, list(steps), funnel):
+def published_texts(root: Path, rows: list[Row]) -> dict[str, str]:
+    """Explanations that are there already, which nothing replaces: comment files that hold text, and the test captions."""
+    found = {}
+    for row in rows:
+        path = root / COMMENTS / f"{row.name}_with_label.txt"
+        if path.is_file() and (text := path.read_bytes().decode("utf-8", errors="replace").strip()):
+            found[row.name] = text
+    return found | {name: text for name, text in read_test_captions(root / CAPTIONS).items()}
+
+
+def rows_to_explain(root: Path, steps: Mapping[str, list[str]], funnel: Funnel) -> tuple[list[Row], list[Row]]:
+    """All usable rows of the sheet, and those of them that lack an explanation and have a video."""
+    rows = list(read_rows(root, list(steps), funnel))
+    known = published_texts(root, rows)
+    asked = []
+    for row in rows:
+        if row.name in known:
+            continue
         if (root / "videos" / f"{row.name}.mp4").is_file():
-            rows.append(row)
+            asked.append(row)
         else:
             funnel.drop("no video", row.name)
-    return rows
+    return rows, asked
 
 
-def write_explanations(out: Path, rows: list[Row], kept: Mapping[str, dict[str, Any]], test: frozenset[str]) -> None:
-    """Comment files of all clips, empty where nothing was kept, and the test split's captions."""
-    texts = {
-        row.name: explanation(row.action, row.verdict, chain_of(kept[row.name])) for row in rows if row.name in kept
-    }
+def write_explanations(root: Path, out: Path, rows: list[Row], kept: Mapping[str, dict[str, Any]]) -> None:
+    """Comment files of all clips: published texts as they are, new ones, and empty files where there is neither."""
+    texts = published_texts(root, rows)
+    texts |= {r.name: explanation(r.action, r.verdict, chain_of(kept[r.name])) for r in rows if r.name in kept}
     (out / COMMENTS).mkdir(parents=True, exist_ok=True)
     for row in rows:
         write_atomically(out / COMMENTS / f"{row.name}_with_label.txt", texts.get(row.name, ""))
-    named = [name for name in texts if name in test]
-    captions = {
-        "type": "captions", "info": {}, "licenses": [], "images": [{"id": name, "file_name": name} for name in named],
-        "annotations": [{"image_id": name, "caption": texts[name], "id": n} for n, name in enumerate(named)],
-    }  # fmt: skip
-    write_atomically(out / CAPTIONS, json.dumps(captions))
 
 
 def write_steps(out: Path, steps: Mapping[str, list[str]]) -> None:
     """The published step file."""
     write_atomically(out / STEPS, json.dumps(dict(steps), indent=1, ensure_ascii=False))
+
+
+def placeholder_steps(actions: list[str]) -> dict[str, list[str]]:
+    """Steps of the usual length, for an estimate before there are any."""
+    return {action: ["x" * 60] * (STEP_COUNT + 1) for action in actions}
 
 
 def _steps_schema() -> Schema:

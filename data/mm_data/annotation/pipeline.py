@@ -69,13 +69,13 @@ def annotate(
         requests: One per item.
         log: Append-only log of all answers.
         review: Item to a person's decision.
-        max_flagged: Share of items that may be left out.
+        max_flagged: Share of items that may be left out; the caller looks (`Funnel.check`), after the sheet is written.
         progress: Called with the number of items that have an outcome.
         budget: Stops the run once it is spent.
 
     Raises:
         EndpointError: The endpoint cannot be used, or the budget is spent; finished answers are kept.
-        ValueError: A decision does not pass the check, or too many items are flagged (`Funnel.check`, by the caller).
+        ValueError: A decision does not pass the check, or is about no item of this stage.
     """
     drafts: list[Draft] = []
     kept: dict[str, dict[str, Any]] = {}
@@ -91,16 +91,18 @@ def annotate(
             drafts.append(draft)
             content, reason = _settled(draft, request, review.get(request.item_id))
             if content is None:
-                funnel.drop(reason, request.item_id, expected=reason == REJECT)
+                funnel.drop(reason, f"{request.item_id}: {draft.problem}", expected=reason == REJECT)
             else:
                 funnel.keep()
                 kept[request.item_id] = content
+    if unknown := sorted(review.keys() - {draft.item_id for draft in drafts}):
+        raise ValueError(f"{review[unknown[0]].where}: {unknown[0]!r} is no item of this stage ({stage}).")
     return Annotation(drafts, kept, funnel)
 
 
 def _settled(draft: Draft, request: Request, decision: Decision | None) -> tuple[dict[str, Any] | None, str]:
     if decision is None:
-        return draft.content, f"flagged: {draft.problem}" if draft.problem else ""
+        return draft.content, "flagged"
     if decision.decision == REJECT:
         return None, REJECT
     text = decision.text if decision.decision == FIX else draft.raw
@@ -112,6 +114,14 @@ def _settled(draft: Draft, request: Request, decision: Decision | None) -> tuple
         word = "fix" if decision.decision == FIX else ACCEPT
         raise ValueError(f"{decision.where}: the {word} of {draft.item_id} does not pass the check: {problem}.")
     return content, ""
+
+
+def check_apart(root: Path, out: Path) -> None:
+    """Raises ``ValueError`` where what is written would replace what is read."""
+    if out.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(out.resolve()):
+        raise ValueError(
+            f"{out} and {root} lie inside each other; give another folder for the new texts, originals are never replaced."
+        )
 
 
 def mirror_release(root: Path, out: Path, but: Sequence[str]) -> None:

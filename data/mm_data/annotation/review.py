@@ -62,17 +62,14 @@ def write_review(
     write_atomically(path, buffer.getvalue())
 
 
-def read_review(path: Path | None) -> dict[str, Decision]:
-    """Decisions of a sheet; rows without one are passed over.
+def read_review(path: Path) -> dict[str, Decision]:
+    """Decisions of a sheet, none where it is not there yet; rows without one are passed over.
 
     Raises:
-        FileNotFoundError: No such file.
         ValueError: A row is malformed or an item is decided twice; says which.
     """
-    if path is None:
-        return {}
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; a first run without --review writes review.csv.")
+        return {}
     found: dict[str, Decision] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):

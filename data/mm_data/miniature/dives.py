@@ -157,11 +157,11 @@ def draw_dive(index: int, seed: int) -> Dive:
         "ss_no": int(rng.choice([1, 3, 5])),  # halves; odd ones end head first
         "tw_no": 0,
     }
-    difficulty = round(
-        1.2 + 0.3 * codes["ss_no"] + 0.2 * (codes["rotation_type"] < 2) + 0.1 * (codes["position"] == 2), 1
-    )
-    severities = {name: float(rng.uniform(0.1, 1) if rng.random() < 0.45 else rng.uniform(0, 0.06)) for name in FAULTS}
-    lost = 6.0 * np.clip(sum(severities.values()) / 1.6, 0, 1)
+    # As in competition, turning against the direction of the jump and a pike are worth more.
+    turning = {"forward": 0.0, "backward": 0.3, "reverse": 0.5, "inward": 0.5}[ROTATIONS[codes["rotation_type"]]]
+    difficulty = round(1.0 + 0.4 * codes["ss_no"] + turning + 0.2 * (POSITIONS[codes["position"]] == "pike"), 1)
+    severities = {name: float(rng.uniform(0.5, 1) if rng.random() < 0.45 else rng.uniform(0, 0.06)) for name in FAULTS}
+    lost = 2.5 * sum(severities.values())
     marks = sorted(float(np.clip(np.round(2 * (9.0 - lost + rng.normal(0, 0.25))) / 2, 0, 10)) for _ in range(7))
     score = round(difficulty * sum(marks[2:5]), 2)
     split = "test" if broadcast % 4 == 0 else "train"
@@ -223,7 +223,7 @@ def dive_joints(rng: np.random.Generator, performer: Performer, dive: Dive) -> n
     times, values = zip(*keys, strict=True)
     frames = round(FRAMES * performer.tempo)
     motion = smooth_interpolation(np.array(times), np.array(values), frames)
-    waiting = int(rng.integers(0, 14))  # recordings begin at any moment before a dive
+    waiting = int(rng.integers(0, 24))  # recordings begin at any moment before a dive
     joints = performer.move(rng, np.concatenate([np.repeat(motion[:1], waiting, axis=0), motion]))
     at = np.concatenate([np.zeros(waiting), np.linspace(0, 1, frames)])
     flown = np.clip((at - TAKE_OFF) / (ENTRY - TAKE_OFF), 0, 1)

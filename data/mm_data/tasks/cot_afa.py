@@ -9,12 +9,14 @@ from mm_data.conversation import Conversation, Message, said
 from mm_data.hashing import uniform
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.cot_afa_files import NON_STANDARD, STANDARD, read_cot_afa, stated_verdict
+from mm_data.tasks.numbers import named_actions
 from mm_data.tasks.task import Choice, Task, TaskItem
 
 SYSTEM = "You are a fitness coach who judges how well an exercise is done."
 ASK_CLASS = "Which action is this?"
 ASK = "Is it done to standard? Explain step by step what happens and how to mend it."
 STEPS = ("predicted", "retrieved", "ground-truth", "none")
+NO_ACTION = "no known action"
 RETRIEVED = 3
 """Actions whose steps are shown where they are retrieved."""
 
@@ -94,7 +96,7 @@ class CotAfaFormat:
         self.options = options
         leak = " (leak: tells the class)" if options.steps == "ground-truth" else ""
         self.inputs = [f"steps: {options.steps}{leak}"]
-        self._labels = {_plain(label): label for label in self.steps}
+        self._labels = {label: label for label in self.steps}
 
     def conversation(self, item: TaskItem, reference: int) -> Conversation:
         """Class, then explanation; both are supervised."""
@@ -127,9 +129,9 @@ class CotAfaFormat:
     def parse(self, text: str) -> Answer:
         """Class, verdict, faulty steps and counts."""
         verdict, chain = stated_verdict(text), read_chain(text)
-        named = re.search(r"\bthe (.+?) action\b", text.lower())
-        label = self._labels.get(_plain(named[1])) if named else None
-        unread = [what for what, value in (("no verdict", verdict), ("no known action", label)) if value is None]
+        named = named_actions(text.split(".")[0], self._labels) or named_actions(text, self._labels)
+        label = named[0] if named else None
+        unread = [what for what, value in (("no verdict", verdict), (NO_ACTION, label)) if value is None]
         lower = text.lower()
         return Answer(
             text=text,
@@ -186,10 +188,6 @@ def inconsistencies(answer: Answer, verdict: str, chain: Sequence[ChainStep], st
     if len(set(numbers)) < len(numbers):
         problems.append("a step occurs twice")
     return problems
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[\W_]+", " ", text.lower()).strip()
 
 
 COT_AFA = Task("cot-afa", read_cot_afa, CotAfaOptions, CotAfaFormat)

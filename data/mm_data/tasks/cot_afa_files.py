@@ -163,13 +163,22 @@ def _item(root: Path, name: str, action: str, verdict: str, caption: str | None,
     return TaskItem(name, split, name, action, VideoClip(name, {"exo": path.name}, 0.0, seconds), truth, [text])
 
 
+_VERDICT = re.compile(
+    r"\b(?:is|was)\s+(not\s+)?(?:done\s+|performed\s+|executed\s+)?(not\s+)?(?:up\s+)?(to standard|non-?\s?standard|standard|good|bad)\b"
+)
+
+
 def stated_verdict(text: str) -> str | None:
-    """The verdict that an explanation states first, in the published texts' words or in the paper's, or None."""
-    match = re.search(r"\b(?:is|was)\s+(?:done\s+|performed\s+)?(not\s+)?(good|bad|non-?\s?standard|standard)\b", text.lower())  # fmt: skip
-    if match is None:
-        return None
-    good = match[2] in ("good", "standard")
-    return STANDARD if good != bool(match[1]) else NON_STANDARD
+    """The verdict that an explanation states, in the published texts' words or in the paper's; None without one.
+
+    Sentences about the action count first, and the first of them decides: what follows is about its parts.
+    """
+    sentences = re.split(r"(?<=[.!?])\s+", text.lower())
+    for sentence in [*(s for s in sentences if re.search(r"\b(?:action|exercise)\b", s)), *sentences]:
+        if match := _VERDICT.search(sentence):
+            good = match[3] in ("good", "standard", "to standard")
+            return STANDARD if good != bool(match[1] or match[2]) else NON_STANDARD
+    return None
 
 
 def _cells(path: Path) -> Iterator[tuple[str, str, Any]]:

@@ -1,5 +1,6 @@
 """Descriptive action coaching (TechCoach): done well and to improve per TechPoint, overall commentary, score."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from mm_data.conversation import Conversation, Message, said
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.desccoach_files import DIMENSIONS, known_dimension, read_desccoach
 from mm_data.tasks.nae import MAX_CANDIDATES, quantiles
-from mm_data.tasks.numbers import read_score
-from mm_data.tasks.task import Task, TaskItem
+from mm_data.tasks.numbers import NO_SCORE, SEVERAL, Reading, read_score
+from mm_data.tasks.task import ScoreSlot, Task, TaskItem
 
 OUTPUTS = ("full", "commentary")
 WELL, IMPROVE, OVERALL, SCORE = "Done well", "To improve", "Overall", "Score"
@@ -54,6 +55,7 @@ class DescCoachFormat:
         self.lowest, self.highest, self.scores = knowledge["lowest"], knowledge["highest"], knowledge["scores"]
         self.options = options
         self.inputs = [
+            "task: told",
             f"output: {options.output}",
             f"TechPoints: {'shown' if options.techpoints else 'not shown'}",
             "mentioned dimensions: told (a hint at the truth)" if options.hint else "mentioned dimensions: not told",
@@ -86,25 +88,34 @@ class DescCoachFormat:
         """Commentary, dimensions to improve and score; sections may come in any order."""
         if self.options.output == "commentary":
             return Answer(text=text.strip())
-        points, overall, score = sections(text)
-        reading = read_score(f"{SCORE}: {score}", self.lowest, self.highest) if score else None
-        unread = [f"no {OVERALL.lower()} commentary"] if not overall else []
-        unread += [] if points else ["no technical point"]
-        unread += ["no score"] if reading is None else [reading.problem] if reading.problem else []
+        read = sections(text)
+        readings = {read_score(f"{SCORE}: {score}", self.lowest, self.highest) for score in read.scores}
+        reading = readings.pop() if len(readings) == 1 else Reading(None, SEVERAL if readings else NO_SCORE)
+        unread = [] if read.overall else [f"no {OVERALL.lower()} commentary"]
+        unread += [] if read.named else ["no technical point"]
+        unread += ["text under no heading"] if read.stray else []
+        unread += [reading.problem] if reading.problem else []
         return Answer(
-            text=overall,
-            score=reading.score if reading else None,
-            findings=[name for name in DIMENSIONS if points.get(name, ("", ""))[1]],
+            text=read.overall,
+            score=reading.score,
+            findings=[name for name in DIMENSIONS if read.points.get(name, ("", ""))[1]] if read.named else None,
             unread=unread or None,
         )
 
-    def score_slot(self, text: str) -> tuple[str, dict[str, float]] | None:
-        """The answer up to its score, which stands last."""
+    def score_slot(self, text: str) -> ScoreSlot | None:
+        """The answer up to its score, which is taught to stand last."""
         if self.options.output == "commentary" or not self.scores:
             return None
-        begun = re.split(rf"^\W*{SCORE}\W*:", text, maxsplit=1, flags=re.I | re.M)[0].rstrip()
-        spread = quantiles(self.scores, MAX_CANDIDATES)
-        return f"{begun}\n{SCORE}:".lstrip(), {f"{value:g}": value for value in spread}
+        lines = list(
+            itertools.takewhile(lambda line: not _matches(_plain(line).partition(":")[0], SCORE), text.splitlines())
+        )
+        values = {score_text(value): value for value in quantiles(self.scores, MAX_CANDIDATES)}
+        return ScoreSlot("\n".join([*lines, f"{SCORE}:"]), values, last=True)
+
+
+def score_text(score: float) -> str:
+    """A score as it is taught."""
+    return f"{round(score, 2):g}"
 
 
 def structured(points: Mapping[str, tuple[str, str] | list[str]], overall: str, score: float | None) -> str:
@@ -123,44 +134,63 @@ def structured(points: Mapping[str, tuple[str, str] | list[str]], overall: str, 
             lines += [f"{WELL}: {well}"] if well else []
             lines += [f"{IMPROVE}: {improve}"] if improve else []
     lines.append(f"{OVERALL}: {overall}")
-    return "\n".join([*lines, *([] if score is None else [f"{SCORE}: {round(score, 2):g}"])])
+    return "\n".join([*lines, *([] if score is None else [f"{SCORE}: {score_text(score)}"])])
 
 
-def sections(text: str) -> tuple[dict[str, tuple[str, str]], str, str]:
-    """TechPoints (done well, to improve), overall commentary and what stands behind "Score" in a structured answer."""
-    points: dict[str, list[str]] = {}
-    parts = {WELL: 0, IMPROVE: 1}
-    overall, score = "", ""
-    dimension, target = None, None
+@dataclass
+class Sections:
+    """What a structured answer holds.
+
+    Attributes:
+        points: Dimension to what is done well and what can be improved.
+        overall: The commentary.
+        scores: What stands behind "Score", as often as it does.
+        named: Dimensions that are spoken about, if only to say that there is nothing.
+        stray: Text that stands under no heading.
+    """
+
+    points: dict[str, tuple[str, str]]
+    overall: str
+    scores: list[str]
+    named: list[str]
+    stray: list[str]
+
+
+def sections(text: str) -> Sections:
+    """Takes a structured answer apart; sections may come in any order, repeat, and be dressed in Markdown."""
+    said: dict[str, list[list[str]]] = {}
+    overall, scores, stray = [], [], []
+    dimension, into = None, stray
     for raw in text.splitlines():
-        line = re.sub(r"[*_`]+", "", re.sub(r"^\s*(?:[>#*_•–-]+\s*|\d+[.)]\s+)+", "", raw)).strip()
-        if not line:
-            continue
+        line = _plain(raw)
         head, colon, rest = line.partition(":")
-        named = known_dimension(head)
-        key = next((k for k in (WELL, IMPROVE, OVERALL, SCORE) if _matches(head, k)), None)
-        if named is not None:
-            dimension, target = named, None
-            points.setdefault(named, ["", ""])
-            line = rest.strip()
+        if named := known_dimension(head):
+            dimension = said.setdefault(named, [[], []])
+            into, line = stray, rest.strip()
             head, colon, rest = line.partition(":")
-            key = next((k for k in (WELL, IMPROVE) if _matches(head, k)), None) if colon else None
-            if not line:
-                continue
-        if key == SCORE:
-            score, target = rest.strip(), None
-        elif key == OVERALL:
-            overall, target, dimension = rest.strip(), OVERALL, None
-        elif key is not None and dimension is not None:
-            target = key
-            points[dimension][parts[key]] = rest.strip()
-        elif target == OVERALL:
-            overall = f"{overall} {line}".strip()
-        elif target in parts and dimension is not None:
-            points[dimension][parts[target]] += f" {line}"
-    empty = re.compile(r"(?:none|nothing|n/a|not mentioned|-)\W*", re.I)
-    kept = {n: tuple("" if empty.fullmatch(t.strip()) else t.strip() for t in texts) for n, texts in points.items()}
-    return {n: (t[0], t[1]) for n, t in kept.items() if any(t)}, overall, score
+        key = next((k for k in (WELL, IMPROVE, OVERALL, SCORE) if _matches(head, k)), None)
+        if key == SCORE and colon:
+            scores.append(rest.strip())
+            into = stray
+            continue
+        if key == OVERALL:
+            into, line, dimension = overall, rest.strip(), None
+        elif key in (WELL, IMPROVE) and dimension is not None:
+            into, line = dimension[key == IMPROVE], rest.strip()
+        if line:
+            into.append(line)
+    joined = {name: tuple(" ".join(t for t in texts if not _NOTHING.fullmatch(t)) for texts in parts) for name, parts in said.items()}  # fmt: skip
+    points = {name: (well, improve) for name, (well, improve) in joined.items() if well or improve}
+    named = [name for name, parts in said.items() if any(parts)]
+    return Sections(points, " ".join(overall), scores, named, stray)
+
+
+def _plain(line: str) -> str:
+    """A line without bullets and Markdown."""
+    return re.sub(r"[*_`]+", "", re.sub(r"^\s*(?:[>#*_•–-]+\s*|\d+[.)]\s+)+", "", line)).strip()
+
+
+_NOTHING = re.compile(r"(?:none|nothing|n/a|not mentioned|-)\W*", re.I)
 
 
 def _matches(head: str, key: str) -> bool:

@@ -7,6 +7,7 @@
     FOLDER/items.json                  task, source, knowledge, counts and funnel; written last
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -19,14 +20,19 @@ from mm_data.funnel import Funnel
 from mm_data.jsonl import read_records
 from mm_data.motion.pose_folder import MANIFEST as POSE_MANIFEST
 from mm_data.motion.pose_folder import is_synthetic
-from mm_data.records import VideoClip
+from mm_data.records import FPS, VideoClip
 from mm_data.safe_load import is_path_component, load_array
+from mm_data.skeleton import JOINT_INDEX
 from mm_data.sources import cache_poses
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.task import Task, TaskData, TaskItem
 from mm_data.tuple_store import POSES, SPLITS
 
 MANIFEST = "items.json"
+DERIVED = ("features", "pose_codes")
+"""Folders of features and pose codes inside, which training finds by itself."""
+
+_HIPS = [JOINT_INDEX["left-hip"], JOINT_INDEX["right-hip"]]
 
 
 def build_task_folder(
@@ -38,7 +44,7 @@ def build_task_folder(
     progress: Callable[[int], None] = lambda done: None,
     found_by: str | None = None,
 ) -> dict[str, Any]:
-    """Reads a data set and writes its items; whatever the folder held is replaced.
+    """Reads a data set and writes its items; items and poses that the folder held are replaced.
 
     Args:
         task: Of the data set.
@@ -54,13 +60,19 @@ def build_task_folder(
 
     Raises:
         FileNotFoundError: Something that the task needs is missing.
-        ValueError: A file is malformed, a split is empty, or too much had to be dropped.
+        ValueError: A file is malformed, a split is empty, too much had to be dropped, or the folder holds features or pose codes of
+            other items.
     """
     data = task.read(root)
     out.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(json.dumps([asdict(item) for item in data.items]).encode()).hexdigest()
+    derived = [name for name in DERIVED if (out / name).exists()]
+    if derived and is_task_folder(out) and read_task_manifest(out).get("digest") != digest:
+        raise ValueError(f"{out} holds {' and '.join(derived)} of other items; delete them or give another folder.")
     (out / MANIFEST).unlink(missing_ok=True)
     items, funnel = _with_poses(data, out, poses, workers, progress)
     manifest = {
+        "digest": digest,
         "task": task.name,
         "found_by": found_by or task.name,
         "source": str(root.resolve()),
@@ -84,6 +96,9 @@ def _with_poses(
     data: TaskData, out: Path, poses: Path | None, workers: int, progress: Callable[[int], None]
 ) -> tuple[list[TaskItem], Funnel | None]:
     """Copies poses into the folder and notes which items have them."""
+    if (out / POSES).is_dir():
+        shutil.rmtree(out / POSES)
+    (out / POSE_MANIFEST).unlink(missing_ok=True)
     if poses is None and data.source is None:
         return data.items, None
     funnel, names = Funnel("read poses", 1.0), {pose_name(item.clip) for item in data.items}
@@ -109,7 +124,24 @@ def _with_poses(
     split_of = {pose_name(item.clip): item.split for item in data.items}
     sequences = [{"name": name, "split": split_of[name]} for name in sorted(found)]
     write_atomically(out / POSE_MANIFEST, json.dumps({"synthetic": data.synthetic, "sequences": sequences}, indent=1))
-    return [replace(item, has_poses=pose_name(item.clip) in found) for item in data.items], funnel
+    items = []
+    for item in data.items:
+        usable = pose_name(item.clip) in found and _has_hips(out, item.clip)
+        if pose_name(item.clip) in found and not usable:
+            funnel.note("clips without a frame that shows both hips: shown without poses", item.clip.clip_id)
+        items.append(replace(item, has_poses=usable))
+    return items, funnel
+
+
+def pose_frames(clip: VideoClip) -> tuple[int, int]:
+    """First frame and end of a clip in its pose file."""
+    return round(clip.start * FPS), round(clip.stop * FPS)
+
+
+def _has_hips(folder: Path, clip: VideoClip) -> bool:
+    start, stop = pose_frames(clip)
+    frames = load_array(folder / POSES / f"{pose_name(clip)}.npy", mmap=True)[start:stop]
+    return bool((frames[:, _HIPS, 3] > 0).all(axis=1).any())
 
 
 def _check_poses(path: Path) -> None:

@@ -10,12 +10,20 @@ from mm_data.conversation import Conversation, Message, said
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.nae_files import read_nae
 from mm_data.tasks.numbers import in_digits, in_words, named_actions, read_score
-from mm_data.tasks.task import Task, TaskItem
+from mm_data.tasks.task import ScoreSlot, Task, TaskItem
 
 SYSTEM = "You are a judge who comments on a performance."
 ASK = "Describe the performance: which actions it shows, how well they are done, and the score."
 MAX_CANDIDATES = 64
 """Scores among which the expected one is taken: quantiles of the training scores."""
+
+
+_NOT_ACTIONS = re.compile(
+    r"\b(?:the|his|her|their|its|a|straight|flat|arched|lower|upper)\s+back\b(?!\s+(?:dive|somersault|take|entry|\d))"
+    r"|\b(?:lean|mov|step|fall|look|com|push|carr|travel|tip|drift)\w*\s+(?:\w+\s+)?(?:forwards?|backwards?|back)\b",
+    re.I,
+)
+"""Parts of the body and ways of moving that are called like directions of a dive."""
 
 
 @dataclass(frozen=True)
@@ -80,21 +88,25 @@ class NaeFormat:
     def parse(self, text: str) -> Answer:
         """Score and actions."""
         reading = read_score(text, self.lowest, self.highest)
-        actions = named_actions(text, self.actions)
+        actions = named_actions(_NOT_ACTIONS.sub(" ", text), self.actions)
         unread = ([reading.problem] if reading.problem else []) + ([] if actions else ["no action"])
         return Answer(text=text, score=reading.score, actions=actions or None, unread=unread or None)
 
-    def score_slot(self, text: str) -> tuple[str, dict[str, float]]:
+    def score_slot(self, text: str) -> ScoreSlot:
         """The narrative up to its score; where it has none, a sentence that asks for one is begun."""
         spread = quantiles(self.scores, MAX_CANDIDATES)
-        return before_score(text, self.parse(text).score), {f"{value:g}": value for value in spread}
+        before = before_score(text, self.parse(text).score)
+        return ScoreSlot(before, {f"{value:g}{end}": value for value in spread for end in (" points", ".")})
 
 
 def before_score(text: str, score: float | None) -> str:
-    """A text up to where this score stands in digits; the whole of it and a new sentence where it does not."""
-    for match in re.finditer(r"\d+(?:\.\d+)?", text):
-        if score is not None and float(match[0]) == score:
-            return text[: match.start()].rstrip()
+    """A text up to where this score stands last, in digits or words; all of it and a new sentence where it does not."""
+    if score is not None:
+        words = re.escape(in_words(score)).replace("\\-", "[- ]").replace("\\ ", " ")
+        digits = rf"(?<![\d.]){re.escape(f'{score:g}')}0*(?![\d.]*\d)(?!\s*(?:somersault|twist))"
+        found = list(re.finditer(rf"{digits}|\b{words}\b", text, re.I))
+        if found:
+            return text[: found[-1].start()].rstrip()
     return f"{text.rstrip()} The score is".lstrip()
 
 

@@ -29,6 +29,9 @@ ANNOTATIONS = "final_annotations_dict.pkl"
 HIGHEST = 105.0
 """End of PGMI's last score interval; the highest score of MTL-AQA is 104.5."""
 
+HIGHEST_OF_GYMNASTICS = 20.0
+"""Above any score of an exercise in artistic gymnastics, whose scale is open."""
+
 ROTATIONS = ("inward", "reverse", "backward", "forward")
 POSITIONS = ("free position", "tuck", "pike")
 """MTL-AQA's codes, in their order."""
@@ -81,7 +84,12 @@ def read_nae(root: Path) -> TaskData:
     dives = not elements or any("rotation_type" in entry for entry in annotations.values())
     phrases = (DIVE_VOCABULARY if dives else {}) | {name: name for name in elements.values()}
     scores = [item.truth.score for item in items if item.split == "train" and item.truth.score is not None]
-    knowledge = {"lowest": 0.0, "highest": HIGHEST, "scores": scores, "actions": phrases}
+    knowledge = {
+        "lowest": 0.0,
+        "highest": HIGHEST if dives else HIGHEST_OF_GYMNASTICS,
+        "scores": scores,
+        "actions": phrases,
+    }
     return TaskData(items, knowledge, [funnel], root / "videos", is_marked_synthetic(root))
 
 
@@ -105,7 +113,7 @@ def _item(
             return funnel.drop(f"unknown code of the dive ({error})", key)
         category = f"{actions[1] if entry['armstand'] else actions[0]} dive"
     elif element:
-        actions, category = [element], element.split(",")[0].strip("() ")
+        actions, category = [element], re.sub(r"^\(\w+\)\s*", "", element).split(",")[0].strip()
     else:
         return funnel.drop("no actions", key)
     clip = _clip(root, key, entry, funnel)
@@ -189,8 +197,11 @@ def _read_elements(root: Path) -> dict[str, str]:
     for path in (root / name for name in _GYM_FILES):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: it says which element a clip shows.")
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             key, _, label = line.strip().rpartition(" ")
-            if key:
-                found[key] = names[int(label)]
+            if not line.strip():
+                continue
+            if not key or not label.isdigit() or int(label) not in names:
+                raise ValueError(f"{path}, line {number}: expected a clip and one of the {len(names)} labels of {categories.name}, found {line[:80]!r}.")  # fmt: skip
+            found[key] = names[int(label)]
     return found

@@ -16,7 +16,9 @@ NO_SCORE, SEVERAL, RANGE, OTHER_SCALE, OUTSIDE = (
 _NUMBER = r"\d+(?:\.\d+)?"
 _CUE = re.compile(r"\b(?:scor\w*|points?|total\w*|mark(?:s|ed)?|award\w*|earn\w*|receiv\w*|rat(?:ed|ing|es?))\b")
 _FINAL = re.compile(r"\b(?:final|total|overall)\b")
-_OTHER = re.compile(r"\b(?:difficulty|dd|degree|attempt|round|dive number|time|worth)\b[^.;,]*$")
+_OTHER = re.compile(r"\b(?:difficulty|dd|degree|attempt|round|number)(?:\s*(?:of|is|was|:|=|,))*\s*$")
+"""What stands directly before a number that is something else."""
+
 _COUNTED = re.compile(
     r"^\s*(?:-\s*)?(?:somersaults?|twists?|turns?|rotations?|saltos?|met(?:re|er)s?|m\b|seconds?|s\b|judges?|dives?|rounds?|steps?|degrees?|%|percent|st\b|nd\b|rd\b|th\b)"
 )
@@ -39,7 +41,8 @@ def in_digits(text: str) -> str:
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
     text = re.sub(r"\bpoint (?:oh|o)\b", "point zero", text)
     text = alpha2digit(re.sub(r"\s+", " ", text), "en", threshold=0)
-    text = re.sub(rf"({_NUMBER}),? and a half\b", lambda m: f"{float(m[1]) + 0.5:g}", text)
+    text = re.sub(r"(?<![\d.])(\d+) point (\d+)\b", r"\1.\2", text)
+    text = re.sub(rf"({_NUMBER}),? and (?:a|1|one) half\b", lambda m: f"{float(m[1]) + 0.5:g}", text)
     text = re.sub(rf"\b({_NUMBER})-half\b|\ba half\b", lambda m: f"{float(m[1]) + 0.5:g}" if m[1] else "0.5", text)
     return text.strip()
 
@@ -65,7 +68,7 @@ def read_score(text: str, lowest: float, highest: float) -> Reading:
             continue
         before, after = plain[: match.start()], plain[match.end() :]
         sentence = re.split(r"(?<=[a-z)])[.;!?]\s", before)[-1]
-        if _COUNTED.match(after) or _OTHER.search(sentence) or before.endswith("point "):
+        if _COUNTED.match(after) or _OTHER.search(sentence) or re.search(r"\bpoint $", before):
             continue
         following = spans[index + 1] if index + 1 < len(spans) else None
         how = _joined(plain, match, following) if following else None

@@ -75,6 +75,22 @@ class Choice:
     candidates: Sequence[str]
 
 
+@dataclass(frozen=True)
+class ScoreSlot:
+    """Where the score of an answer stands, and what could stand there.
+
+    Attributes:
+        before: The answer up to it, without a space at its end.
+        values: Continuation to the score that it states, each with what ends the number, so that "7" is not the beginning of
+            "7.5"; several may state the same score.
+        last: Whether the answer ends there, which then ends the number too.
+    """
+
+    before: str
+    values: dict[str, float]
+    last: bool = False
+
+
 class TaskFormat(Protocol):
     """How a task is taught, asked and read; made of the data set's knowledge and the task's switches.
 
@@ -102,8 +118,8 @@ class TaskFormat(Protocol):
         """What an answer says; never raises. What cannot be read is None and listed as unread."""
         ...
 
-    def score_slot(self, text: str) -> tuple[str, dict[str, float]] | None:
-        """An answer up to where its score stands, and the scores that could follow there, or None without scores."""
+    def score_slot(self, text: str) -> ScoreSlot | None:
+        """Where an answer states its score, or None without scores."""
         ...
 
 
