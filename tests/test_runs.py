@@ -231,7 +231,7 @@ def test_baselines_need_no_model() -> None:
     without = [replace(t, category="other") if t.category == "twist" else t for t in training]
     twist = next(number for number, item in enumerate(items) if item.category == "twist")
     assert with_baselines(items, without)[twist].answers[CONSTANT].score == pytest.approx(
-        np.mean([t.truth.score for t in training])
+        np.mean([t.truth.score or 0.0 for t in training])
     )
     note = unseen_categories(items, without)
     assert note is not None and "1 categories without a training item, such as 'twist'" in note
