@@ -42,6 +42,10 @@ class CoachArguments:
     plan_video_width: int = field(default=1408, metadata={"help": "Dry run without features: feature width."})
     plan_gpu: str | None = field(default=None, metadata={"help": "Dry run: GPU that it has to fit, such as A100-80GB."})
     plan_world_size: int = field(default=1, metadata={"help": "Dry run: number of processes."})
+    short_epochs: int = field(
+        default=0,
+        metadata={"help": "Epochs at the beginning in which tasks' items ask for facts alone, without prose."},
+    )
     mix: list[str] = field(
         default_factory=list,
         metadata={

@@ -166,6 +166,10 @@ def tuple_sources(
     return [TupleSource(tuples, form, share, poses, features, expert_drop, seed) for form, share in formats.items()]
 
 
+SHORT = -1
+"""Variant of an item that asks for facts without prose."""
+
+
 class TaskSource:
     """Items of a task.
 
@@ -177,6 +181,8 @@ class TaskSource:
         poses: Pose codes of the clips that have poses, or None.
         features: Video features, or None for a pose-only coach.
         seed: Of the variants.
+        short_epochs: Epochs at the beginning that ask for facts without prose. In an answer of fifty tokens the two or three that
+            depend on the clip hardly count; here they are all there is, so mappers learn to see first.
     """
 
     def __init__(
@@ -188,8 +194,9 @@ class TaskSource:
         poses: ClipPoses | None,
         features: FeatureStore | None,
         seed: int,
+        short_epochs: int = 0,
     ) -> None:
-        self.items, self.form, self.seed = items, form, seed
+        self.items, self.form, self.seed, self.short_epochs = items, form, seed, short_epochs
         self.name, self.ids, self.share = name, [item.item_id for item in items], share
         self.poses: ClipPoses = NoPoses() if poses is None else poses
         self.features = features
@@ -200,17 +207,21 @@ class TaskSource:
         return posed, {item.clip.clip_id for item in self.items}
 
     def variants(self, index: int) -> Sequence[int]:
-        """One per reference text."""
-        return range(len(self.items[index].references))
+        """One per reference text, and the short one if training begins with it."""
+        return [*range(len(self.items[index].references)), *([SHORT] if self.short_epochs else [])]
 
     def variant(self, index: int, epoch: int) -> int:
         """The reference texts take turns, beginning anywhere."""
+        if epoch < self.short_epochs:
+            return SHORT
         count = len(self.items[index].references)
         return (int(uniform(f"{self.seed}/{self.ids[index]}") * count) + epoch) % count
 
     def conversation(self, index: int, variant: Variant) -> Conversation:
-        """An item with one of its reference texts as the answer."""
+        """An item with one of its reference texts as the answer, or with the facts alone."""
         assert isinstance(variant, int)
+        if variant == SHORT:
+            return self.form.short(self.items[index])
         return self.form.conversation(self.items[index], variant)
 
 

@@ -209,9 +209,11 @@ def _items(
         poses = open_poses(args, pose_tokenizer, part.folder, part.codes or part.folder)
     train, held_out = hold_out(usable, lambda item: item.cluster, args.validation_share, seed)
 
-    def sources(rows: Sequence[Any]) -> list[SampleSource]:
-        return [TaskSource(task.name, rows, form, share, poses, store, seed)] if rows else []
+    def sources(rows: Sequence[Any], short_epochs: int) -> list[SampleSource]:
+        return [TaskSource(task.name, rows, form, share, poses, store, seed, short_epochs)] if rows else []
 
     left_out = len(items) - len(usable)
     notes = [f"{left_out} items of {task.name} left out: feature extraction rejected their clips"] if left_out else []
-    return TrainingData(sources(train), sources(held_out), notes, [], {task.name: asdict(options)})
+    return TrainingData(
+        sources(train, args.short_epochs), sources(held_out, 0), notes, [], {task.name: asdict(options)}
+    )

@@ -154,6 +154,21 @@ def test_sections_come_in_any_order_and_dress() -> None:
     assert read == Answer("Good kick. Plant it nearer.", 9.0, findings=["Feet & Heels"])
 
 
+def test_short_answers_hold_the_facts() -> None:
+    facts = {"task": "Kick", "techpoints": {}, "commentary": {}}
+    known = replace(
+        item(**facts), references=["The squat action in this video is bad. Step 2: high. Solution: sit lower."]
+    )
+    known = replace(
+        known,
+        truth=replace(
+            known.truth, score=7.5, actions=["forward", "pike"], verdict="non-standard", findings=["Feet & Heels"]
+        ),
+    )
+    said = [form.short(known).messages[-1]["content"][0]["text"] for form in formats()]
+    assert said == ["forward, pike: 7.5 points", "squat: non-standard, step 2", "Feet & Heels. Score: 7.5"]
+
+
 def test_what_is_missing_is_listed() -> None:
     desc = DescCoachFormat(DESC_KNOWLEDGE, DescCoachOptions())
     assert desc.parse("Head & Eyes\nDone well: yes").unread == ["no overall commentary", "no score"]

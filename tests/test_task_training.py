@@ -104,6 +104,13 @@ def test_a_mixture_measures_what_it_encodes_and_its_references_take_turns(tasks:
                 name, _, reference = data.conversation(i).sample_id.partition("#")
                 seen.setdefault(name, set()).add(reference)
     assert len(seen) == 24 and all(len(references) == 5 for references in seen.values())
+    one = source(tasks, coach)
+    begun = TaskSource("nae", one.items, one.form, 1.0, one.poses, None, seed=0, short_epochs=2)
+    data = CoachDataset([begun], coach.processor, 4096, seed=0)
+    for epoch in (0, 1, 2):
+        data.set_epoch(epoch)
+        assert data.lengths(epoch) == [len(data.encode(i).input_ids) for i in range(len(data))]
+        assert data.conversation(0).sample_id.endswith("#short") == (epoch < 2)
 
 
 def test_clips_without_poses_or_without_a_view_share_a_batch_with_whole_ones(tasks: Path, tiny: Path) -> None:

@@ -122,14 +122,16 @@ def write_dives(
     """
     root.mkdir(parents=True, exist_ok=True)
     dives = [draw_dive(index, seed) for index in range(count)]
-    for done, _ in enumerate(parallel_map(partial(_film, root, seed, videos), dives, workers), start=1):
-        progress(done)
+    lengths = []
+    for length in parallel_map(partial(_film, root, seed, videos), dives, workers):
+        lengths.append(length)
+        progress(len(lengths))
     annotations = {
         # Python's integers and NumPy's, as in the release.
         (np.int64(dive.key[0]), dive.key[1]): {
-            "primary_view": 0, "start_frame": 100, "end_frame": 100 + FRAMES, **dive.codes, "difficulty": dive.difficulty, "final_score": dive.score,
+            "primary_view": 0, "start_frame": 100, "end_frame": 100 + length, **dive.codes, "difficulty": dive.difficulty, "final_score": dive.score,
         }
-        for dive in dives
+        for dive, length in zip(dives, lengths, strict=True)
     }  # fmt: skip
     (root / ANNOTATIONS).write_bytes(pickle.dumps(annotations, protocol=2))
     counts = {}
@@ -241,7 +243,8 @@ def dive_joints(rng: np.random.Generator, performer: Performer, dive: Dive) -> n
     return turned + moved
 
 
-def _film(root: Path, seed: int, video: bool, dive: Dive) -> None:
+def _film(root: Path, seed: int, video: bool, dive: Dive) -> int:
+    """Writes video and poses; returns the number of frames."""
     rng = np.random.default_rng([seed, 22, *dive.key])
     performer = Performer.draw(rng)
     joints = dive_joints(rng, performer, dive)
@@ -251,3 +254,4 @@ def _film(root: Path, seed: int, video: bool, dive: Dive) -> None:
     board: list = [(np.array([0.0, -1.6, _BOARD]), np.array([0.0, 0.25, _BOARD]), edge, 0.09)]
     scene = Scene(None, (0, 0, 0), 0.0, (190, 130, 60), (200, 190, 175), board, [])
     record(root, dive.name, joints, performer.shirt, camera, scene, [seed, 23, *dive.key], video)
+    return len(joints)

@@ -116,7 +116,7 @@ def clip_joints(rng: np.random.Generator, performer: Performer, clip: Repetition
     for _ in range(2):
         low = middle + rng.normal(0, 0.02, middle.shape)
         up = STANDING.vector() + rng.normal(0, 0.01, middle.shape)
-        times = np.array([0.0, 0.42, 0.58, 1.0])
+        times = np.array([0.0, 0.3, 0.7, 1.0])
         parts.append(smooth_interpolation(times, np.stack([up, low, low, up]), round(_REPETITION * performer.tempo)))
         parts.append(np.repeat(up[None], _REST, axis=0))
     return performer.move(rng, np.concatenate(parts))

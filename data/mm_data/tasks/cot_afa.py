@@ -15,6 +15,7 @@ from mm_data.tasks.task import Choice, Task, TaskItem
 SYSTEM = "You are a fitness coach who judges how well an exercise is done."
 ASK_CLASS = "Which action is this?"
 ASK = "Is it done to standard? Explain step by step what happens and how to mend it."
+ASK_SHORT = "Which action is this, and is it done to standard?"
 STEPS = ("predicted", "retrieved", "ground-truth", "none")
 NO_ACTION = "no known action"
 RETRIEVED = 3
@@ -111,6 +112,13 @@ class CotAfaFormat:
             shown = dict(sorted(shown.items(), key=lambda pair: uniform(f"{item.item_id}/order/{pair[0]}")))
         messages = [*self._messages(item, label, list(shown)), said("assistant", item.references[reference])]
         return Conversation(f"{item.item_id}#{reference}", messages, (2, 4))
+
+    def short(self, item: TaskItem) -> Conversation:
+        """Class, verdict and the steps to mend, as far as the explanation numbers them."""
+        mend = self.parse(item.references[0]).findings
+        facts = f"{item.truth.label}: {item.truth.verdict}" + (f", {', '.join(mend)}" if mend else "")
+        messages = [said("system", SYSTEM), said("user", item.part, ASK_SHORT), said("assistant", facts)]
+        return Conversation(f"{item.item_id}#short", messages, (2,))
 
     def choice(self, item: TaskItem) -> Choice:
         """The class, out of all."""

@@ -19,6 +19,7 @@ ASK = {
     "full": f'For every technical point that matters say under its name "{WELL}:" and "{IMPROVE}:", then "{OVERALL}:" in a few sentences, then "{SCORE}:" from 0 to 10.',
     "commentary": "Say in a paragraph what is done well and what can be improved.",
 }
+ASK_SHORT = "What needs improvement, and how good is it from 0 to 10?"
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,23 @@ class DescCoachFormat:
         )  # fmt: skip
         return Conversation(f"{item.item_id}#{reference}", [*self.prompt(item, None), said("assistant", answer)], (2,))
 
+    def short(self, item: TaskItem) -> Conversation:
+        """Dimensions to improve, and the score."""
+        facts = ", ".join(item.truth.findings or []) or "Nothing"
+        if item.truth.score is not None:
+            facts += f". {SCORE}: {score_text(item.truth.score)}"
+        messages = [*self._asked(item, ASK_SHORT), said("assistant", facts)]
+        return Conversation(f"{item.item_id}#short", messages, (2,))
+
     def choice(self, item: TaskItem) -> None:
         """Nothing is ranked first."""
         return
 
     def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
         """The question."""
+        return self._asked(item, ASK[self.options.output])
+
+    def _asked(self, item: TaskItem, question: str) -> list[Message]:
         told = []
         if self.options.techpoints and item.facts["techpoints"]:
             points = (f"{name}: {instruction}" for name, instruction in item.facts["techpoints"].items())
@@ -82,7 +94,7 @@ class DescCoachFormat:
         if self.options.hint:
             told.append(f"Pay attention to {', '.join(item.facts['commentary']) or 'the whole execution'}.")
         task = item.facts["task"]
-        return [said("system", f"You are an expert coach. The learner practises: {task}."), said("user", item.part, *told, ASK[self.options.output])]  # fmt: skip
+        return [said("system", f"You are an expert coach. The learner practises: {task}."), said("user", item.part, *told, question)]  # fmt: skip
 
     def parse(self, text: str) -> Answer:
         """Commentary, dimensions to improve and score; sections may come in any order."""

@@ -14,6 +14,7 @@ from mm_data.tasks.task import ScoreSlot, Task, TaskItem
 
 SYSTEM = "You are a judge who comments on a performance."
 ASK = "Describe the performance: which actions it shows, how well they are done, and the score."
+ASK_SHORT = "Which actions does it show, and what is the score?"
 MAX_CANDIDATES = 64
 """Scores among which the expected one is taken: quantiles of the training scores."""
 
@@ -68,12 +69,22 @@ class NaeFormat:
         messages = [*self.prompt(item, None), said("assistant", item.references[reference])]
         return Conversation(f"{item.item_id}#{reference}", messages, (2,))
 
+    def short(self, item: TaskItem) -> Conversation:
+        """Actions and score alone."""
+        assert item.truth.score is not None
+        facts = f"{', '.join(item.truth.actions or [])}: {item.truth.score:g} points"
+        messages = [*self._asked(item, ASK_SHORT), said("assistant", facts)]
+        return Conversation(f"{item.item_id}#short", messages, (2,))
+
     def choice(self, item: TaskItem) -> None:
         """Nothing is ranked first."""
         return
 
     def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
         """The question."""
+        return self._asked(item, ASK)
+
+    def _asked(self, item: TaskItem, question: str) -> list[Message]:
         told = []
         if self.options.difficulty:
             if item.facts.get("difficulty") is None:
@@ -83,7 +94,7 @@ class NaeFormat:
             bounds = score_intervals(self.scores, self.options.score_intervals)
             listed = "; ".join(f"{in_words(low)} to {in_words(high)}" for low, high in bounds)
             told.append(f"Scores lie in one of these intervals: {listed}.")
-        return [said("system", SYSTEM), said("user", item.part, *told, ASK)]
+        return [said("system", SYSTEM), said("user", item.part, *told, question)]
 
     def parse(self, text: str) -> Answer:
         """Score and actions."""

@@ -106,6 +106,10 @@ class TaskFormat(Protocol):
         """A training sample that answers with one of the references."""
         ...
 
+    def short(self, item: TaskItem) -> Conversation:
+        """A training sample that asks for the facts without prose: training may begin with these (`TaskSource`)."""
+        ...
+
     def choice(self, item: TaskItem) -> Choice | None:
         """What is to be ranked first, or None."""
         ...
