@@ -227,7 +227,7 @@ def run_recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (["--expert_dorp", "0.1"], "expert_dorp"),
         (["--tuples", "/nowhere"], "/nowhere holds no finished tuples"),
         (["--features", "/nowhere"], "/nowhere holds no finished feature store"),
-        (["--formats", "poetry"], "Unknown sample formats ['poetry']"),
+        (["--formats", "poetry"], "Unknown sample format 'poetry'"),
         (["--pose_frames", "4"], "holds 3 frames per clip"),
         (["--mode", "magic"], "Unknown training mode 'magic'"),
     ],
