@@ -16,6 +16,7 @@ class CoachArguments:
         metadata={"help": "Folder written by recipes/pose_tokenizer.py; not needed with --pose_form none."},
     )
     mode: str = field(default="lora", metadata={"help": "mappers, lora or full; contrastive for InternVideo2-FT."})
+    views: list[str] | None = field(default=None, metadata={"help": "Video views; by default those of the features."})
     start_from: str | None = field(default=None, metadata={"help": "Coach whose mappers and pose rows to begin with."})
     pose_form: str = field(default="tokens", metadata={"help": "Poses of a clip: tokens, text (coordinates) or none."})
     pose_input: str = field(default="mapper", metadata={"help": "mapper (f_pm over the codebook) or rows."})
@@ -64,7 +65,7 @@ class ExpertafArguments(CoachArguments):
     tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
     pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
     features: str | None = field(default=None, metadata={"help": "Feature store; leave out for a pose-only coach."})
-    views: list[str] = field(default_factory=lambda: ["ego", "exo"], metadata={"help": "Video views of a clip."})
+    views: list[str] | None = field(default_factory=lambda: ["ego", "exo"], metadata={"help": "Video views of a clip."})
     formats: list[str] = field(
         default_factory=lambda: ["commentary", "demonstration"],
         metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
@@ -97,5 +98,4 @@ class TaskArguments(CoachArguments):
         default=None,
         metadata={"help": "Feature store; by default ITEMS/features. Without one the coach sees poses alone."},
     )
-    views: list[str] | None = field(default=None, metadata={"help": "Video views; by default those of the features."})
     max_train_items: int | None = field(default=None, metadata={"help": "Use only the first items."})

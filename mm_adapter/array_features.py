@@ -67,21 +67,7 @@ def import_arrays(
     store = FeatureStoreWriter(out, manifest, {clip: {} for clip in clips}, max_bad_share)
     if retry_bad:
         store.retry_rejected()
-    done = 0
-    for shard in store.shards:
-        for batch in shard.pending(_BATCH):
-            values, failed = np.zeros((len(batch), num_tokens, width), np.float16), {}
-            for row, clip in enumerate(batch):
-                try:
-                    values[row] = _rows(_read(_file(folder, clip)), num_tokens, width)
-                except (FileNotFoundError, ValueError) as error:
-                    failed[clip] = str(error)
-            shard.write(batch, {view: values}, failed)
-            done += len(batch)
-            progress(done, len(clips))
-    rejected = store.finish()
-    assert rejected is not None, "one process writes all shards"
-    return rejected
+    return store.fill(lambda clip: _rows(_read(_file(folder, clip)), num_tokens, width), _BATCH, progress)
 
 
 def _file(folder: Path, clip: str) -> Path:

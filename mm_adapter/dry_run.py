@@ -50,7 +50,7 @@ def dry_run(
     known = given is None or Path(given).is_dir()
     tokenizer = open_pose_tokenizer(args) if known else PoseTokenizer(PoseTokenizerConfig())
     data = None if missing else open_data(tokenizer)
-    features, views = needed.get("features"), getattr(args, "views", None)
+    features, views = needed.get("features"), args.views
     video = data.video() if data else None
     if video is None and features and Path(features).is_dir():
         video = FeatureManifest.read(Path(features))

@@ -75,8 +75,8 @@ def fine_tune(
     data = open_data(pose_tokenizer)
     if training.eval_strategy != "no" and not data.validation:
         raise ValueError(f"--eval_strategy {training.eval_strategy} needs a --validation_share above 0.")
-    video, wanted = data.video(), getattr(args, "views", None)
-    views = data.views() if wanted is None else wanted
+    video = data.video()
+    views = data.views() if args.views is None else args.views
     model, processor = build_coach(args, pose_tokenizer, video if views else None, views, dtype)
     if training.gradient_checkpointing:
         model.language_model.enable_input_require_grads()

@@ -97,21 +97,7 @@ def write_pose_features(
     store = FeatureStoreWriter(out, manifest, listed, max_bad_share)
     if store.finished:
         return FeatureManifest.read(out).rejected
-    done = 0
-    for shard in store.shards:
-        for batch in shard.pending(_BATCH):
-            values, failed = np.zeros((len(batch), frames, WIDTH), np.float16), {}
-            for row, clip in enumerate(batch):
-                try:
-                    values[row] = _features(stretches[clip].read(), frames, statistics)
-                except (ValueError, FileNotFoundError) as error:
-                    failed[clip] = str(error)
-            shard.write(batch, {VIEW: values}, failed)
-            done += len(batch)
-            progress(done, len(stretches))
-    rejected = store.finish()
-    assert rejected is not None, "one process writes all shards"
-    return rejected
+    return store.fill(lambda clip: _features(stretches[clip].read(), frames, statistics), _BATCH, progress)
 
 
 def _training_clips(folder: Path) -> list[str]:

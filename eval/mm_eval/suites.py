@@ -1,6 +1,5 @@
 """The metrics of a task whose answers are texts, scores, classes and actions: DescCoach, NAE and CoT-AFA."""
 
-import importlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mm_data.own_modules import import_own
 from mm_data.tasks import Answer
 from mm_eval.answers import TestItem, systems_of, texts_of
 from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED_WITHIN
@@ -302,13 +302,7 @@ def find_suite(name: str) -> TaskSuite:
     """
     if name in SUITES:
         return SUITES[name]
-    module, colon, attribute = name.partition(":")
-    try:
-        suite = getattr(importlib.import_module(module), attribute) if colon else None
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"Suite {name!r} cannot be imported: {error}. Put the folder of {module}.py on PYTHONPATH."
-        ) from error
+    suite = import_own(name, "Suite") if ":" in name else None
     if not isinstance(suite, TaskSuite):
         raise ValueError(f"Unknown suite {name!r}; choose from expertaf, {', '.join(SUITES)}, or give module:NAME.")
     return suite

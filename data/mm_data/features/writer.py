@@ -1,7 +1,7 @@
 """Writes a feature store so that it can be interrupted at any moment and continued, by any number of processes."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,6 +76,42 @@ class FeatureStoreWriter:
         (self.folder / MANIFEST).unlink(missing_ok=True)
         for shard in self.shards:
             shard.rewrite_status({clip: status for clip, status in shard.status().items() if status == OK})
+
+    def fill(
+        self,
+        features_of: Callable[[str], np.ndarray],
+        batch_size: int,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> dict[str, str]:
+        """Writes a store of one view clip by clip, for a process that is alone with it, and finishes it.
+
+        Args:
+            features_of: Clip to its features ``[V, C]``; one that raises `ValueError` or `FileNotFoundError` is rejected.
+            batch_size: Clips that are written and recorded together.
+            progress: Called with (done, total).
+
+        Returns:
+            Rejected clips with reasons.
+
+        Raises:
+            ValueError: Too many clips were rejected.
+        """
+        (view,), shape = self.manifest.views, (self.manifest.num_tokens, self.manifest.width)
+        work = [(shard, batch) for shard in self.shards for batch in shard.pending(batch_size)]
+        done = len(self.clip_ids) - sum(len(batch) for _, batch in work)
+        for shard, batch in work:
+            values, failed = np.zeros((len(batch), *shape), self.manifest.dtype), {}
+            for row, clip in enumerate(batch):
+                try:
+                    values[row] = features_of(clip)
+                except (ValueError, FileNotFoundError) as error:
+                    failed[clip] = str(error)
+            shard.write(batch, {view: values}, failed)
+            done += len(batch)
+            progress(done, len(self.clip_ids))
+        rejected = self.finish()
+        assert rejected is not None, "one process writes all shards"
+        return rejected
 
     def check(self, rejected: dict[str, str]) -> None:
         """Stops a run in which too many clips fail.

@@ -21,12 +21,11 @@ from typing import Any
 import openpyxl
 
 from mm_data.funnel import Funnel
-from mm_data.records import VideoClip
 from mm_data.safe_load import read_json
 from mm_data.synthetic import is_marked_synthetic
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.task import TaskData, TaskItem
-from mm_data.video import VideoError, read_duration
+from mm_data.tasks.videos import FOLDER, whole_video
 
 SHEET, CAPTIONS = "GYM88.xlsx", "test_caption_coco_format_coco_format.json"
 STEPS, COMMENTS = "step_instructions_translated_keys.json", "comment"
@@ -61,7 +60,7 @@ def read_cot_afa(root: Path) -> TaskData:
         funnel.note("test explanations of clips that the sheet does not list", name)
     funnel.check()
     knowledge = {"steps": steps}
-    return TaskData(items, knowledge, [funnel], root / "videos", is_marked_synthetic(root))
+    return TaskData(items, knowledge, [funnel], root / FOLDER, is_marked_synthetic(root))
 
 
 @dataclass(frozen=True)
@@ -153,14 +152,9 @@ def _item(root: Path, name: str, action: str, verdict: str, caption: str | None,
     said = stated_verdict(text)
     if said is not None and said != verdict:
         funnel.note("explanations that contradict the sheet's mark", name)
-    path = root / "videos" / f"{name}.mp4"
-    try:
-        seconds = read_duration(path)
-    except (FileNotFoundError, VideoError):
-        funnel.note("no video: published features are needed", name)
-        seconds = _SECONDS
+    clip = whole_video(root, name, _SECONDS, funnel)
     truth = Answer(text=text, label=action, verdict=verdict)
-    return TaskItem(name, split, name, action, VideoClip(name, {"exo": path.name}, 0.0, seconds), truth, [text])
+    return TaskItem(name, split, name, action, clip, truth, [text])
 
 
 _VERDICT = re.compile(

@@ -1,9 +1,9 @@
 """The tasks by name, and tasks of one's own by ``module:NAME``."""
 
-import importlib
 from dataclasses import fields
 from typing import Any
 
+from mm_data.own_modules import import_own
 from mm_data.tasks.cot_afa import COT_AFA
 from mm_data.tasks.desccoach import DESCCOACH
 from mm_data.tasks.nae import NAE
@@ -20,13 +20,9 @@ def find_task(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise ValueError(f"Unknown task {name!r}; choose from {', '.join(TASKS)}, or give module:NAME.")
-    try:
-        task = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"Task {name!r} cannot be imported: {error}. Put the folder of {module}.py on PYTHONPATH.") from error  # fmt: skip
+    task = import_own(name, "Task")
     if not isinstance(task, Task):
         raise ValueError(f"{name} is a {type(task).__name__}, not a Task.")
     return task

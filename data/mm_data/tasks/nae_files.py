@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from mm_data.funnel import Funnel
-from mm_data.records import FPS, VideoClip
+from mm_data.records import FPS
 from mm_data.safe_load import load_plain_pickle
 from mm_data.synthetic import is_marked_synthetic
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.task import TaskData, TaskItem
-from mm_data.video import VideoError, read_duration
+from mm_data.tasks.videos import FOLDER, whole_video
 
 ANNOTATIONS = "final_annotations_dict.pkl"
 HIGHEST = 105.0
@@ -90,7 +90,7 @@ def read_nae(root: Path) -> TaskData:
         "scores": scores,
         "actions": phrases,
     }
-    return TaskData(items, knowledge, [funnel], root / "videos", is_marked_synthetic(root))
+    return TaskData(items, knowledge, [funnel], root / FOLDER, is_marked_synthetic(root))
 
 
 def _item(
@@ -116,20 +116,11 @@ def _item(
         actions, category = [element], re.sub(r"^\(\w+\)\s*", "", element).split(",")[0].strip()
     else:
         return funnel.drop("no actions", key)
-    clip = _clip(root, key, entry, funnel)
+    frames = max(1, int(entry.get("end_frame", 1)) - int(entry.get("start_frame", 0)))
+    clip = whole_video(root, key, frames / FPS, funnel)
     truth = Answer(text=captions[0], score=float(entry["final_score"]), actions=actions)
     facts = {"difficulty": entry.get("difficulty")}
     return TaskItem(key, split, key.rsplit("_", 1)[0], category, clip, truth, captions, facts)
-
-
-def _clip(root: Path, key: str, entry: dict[str, Any], funnel: Funnel) -> VideoClip:
-    path = root / "videos" / f"{key}.mp4"
-    try:
-        seconds = read_duration(path)
-    except (FileNotFoundError, VideoError):
-        funnel.note("no video: published features are needed", key)
-        seconds = max(1, int(entry.get("end_frame", 1)) - int(entry.get("start_frame", 0))) / FPS
-    return VideoClip(key, {"exo": path.name}, 0.0, seconds)
 
 
 def key_of(raw: Any) -> str:
