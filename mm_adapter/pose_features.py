@@ -1,7 +1,9 @@
 """Joints as features of a clip: a skeleton stream that every motion with poses has, without any encoder.
 
-A frame becomes one token: canonical joints (mid-hip at the origin, hips along x), which of them were seen, and where the mid-hip is,
-seen from the first frame. Coordinates are in standard deviations from their mean over the training clips. The coach reads it through the mapper of its view, like any video feature.
+A frame becomes one token: canonical joints (mid-hip at the origin, hips along x) and where the mid-hip is, seen from the first
+frame, as their principal components over the training clips, each of unit variance; and which joints are missing. Coordinates
+move together, and what distinguishes a fault is small beside what distinguishes an activity: whitened, both weigh the same. The
+coach reads it through the mapper of its view, like any video feature.
 """
 
 import hashlib
@@ -23,24 +25,42 @@ _BATCH = 256  # clips that are written and recorded together
 _LEAST_SPREAD = 1e-3  # metres; hips do not move in canonical poses
 
 
-WIDTH = 17 * 3 + 17 + 3
-"""Coordinates, visibilities, way of the mid-hip."""
+COMPONENTS = 32
+"""Principal components that are kept, of 54."""
+
+WIDTH = COMPONENTS + 17
+"""Components and missing joints."""
+
+_FLOOR = 0.01
+"""Added to the components' variances, in units of a standardised coordinate: noise is not blown up."""
 
 
 @dataclass(frozen=True)
-class JointStatistics:
-    """Mean and spread of every coordinate and of the mid-hip's way, ``[54]``, in metres."""
+class JointBasis:
+    """Principal components of the joints and the mid-hip's way.
+
+    Attributes:
+        mean: ``[54]``, in metres.
+        spread: Standard deviations ``[54]``, in metres.
+        directions: Components of the standardised coordinates, each divided by its standard deviation ``[54, COMPONENTS]``.
+    """
 
     mean: np.ndarray
     spread: np.ndarray
+    directions: np.ndarray
 
     @property
     def digest(self) -> str:
-        """Features that were standardised otherwise are features of another encoder."""
-        return hashlib.sha256(self.mean.tobytes() + self.spread.tobytes()).hexdigest()
+        """Features in another basis are features of another encoder; bases that differ by rounding are the same."""
+        parts = (np.round(part, 4) + 0.0 for part in (self.mean, self.spread, self.directions))  # no negative zeros
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+
+    def project(self, metres: np.ndarray) -> np.ndarray:
+        """Coordinates ``[..., 54]`` to components ``[..., COMPONENTS]``; coordinates that were not seen count as their mean."""
+        return np.nan_to_num((metres - self.mean) / self.spread) @ self.directions
 
 
-def joint_statistics(folders: Sequence[Path], frames: int) -> JointStatistics:
+def joint_basis(folders: Sequence[Path], frames: int) -> JointBasis:
     """Of the training clips of some folders together.
 
     Raises:
@@ -52,15 +72,22 @@ def joint_statistics(folders: Sequence[Path], frames: int) -> JointStatistics:
         values += [_metres(stretches[clip].read(), frames)[0] for clip in _training_clips(folder) if clip in stretches]
     if not values:
         raise ValueError(f"None of the training clips of {', '.join(map(str, folders))} has poses.")
-    joined = np.concatenate(values)
-    mean, spread = np.nanmean(joined, axis=0), np.nanstd(joined, axis=0)
-    return JointStatistics(mean.astype(np.float32), np.maximum(spread, _LEAST_SPREAD).astype(np.float32))
+    joined = np.concatenate(values).astype(np.float64)
+    mean, spread = np.nanmean(joined, axis=0), np.maximum(np.nanstd(joined, axis=0), _LEAST_SPREAD)
+    standard = np.nan_to_num((joined - mean) / spread)
+    variances, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
+    kept = np.argsort(variances)[::-1][:COMPONENTS]
+    directions = vectors[:, kept] / np.sqrt(variances[kept] + _FLOOR)
+    directions *= np.sign(
+        directions[np.abs(directions).argmax(0), np.arange(COMPONENTS)]
+    )  # either sign is an eigenvector
+    return JointBasis(*(part.astype(np.float32) for part in (mean, spread, directions)))
 
 
 def write_pose_features(
     folder: Path,
     out: Path,
-    statistics: JointStatistics,
+    basis: JointBasis,
     frames: int,
     max_bad_share: float = 0.02,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -70,7 +97,7 @@ def write_pose_features(
     Args:
         folder: Tuple or task folder.
         out: Feature store.
-        statistics: What coordinates are standardised by.
+        basis: What coordinates are projected on.
         frames: T, tokens per clip.
         max_bad_share: Share of the clips whose poses may be unusable.
         progress: Called with (done, total).
@@ -86,8 +113,8 @@ def write_pose_features(
         raise ValueError(f"{folder}: none of its clips has poses.")
     manifest = FeatureManifest(
         encoder="canonical joints",
-        encoder_hash=statistics.digest,
-        preprocessing=f"{frames} frames, standardised by the training clips' joints",
+        encoder_hash=basis.digest,
+        preprocessing=f"{frames} frames, {COMPONENTS} whitened components of the training clips' joints",
         num_tokens=frames,
         width=WIDTH,
         dtype="float16",
@@ -97,7 +124,7 @@ def write_pose_features(
     store = FeatureStoreWriter(out, manifest, listed, max_bad_share)
     if store.finished:
         return FeatureManifest.read(out).rejected
-    return store.fill(lambda clip: _features(stretches[clip].read(), frames, statistics), _BATCH, progress)
+    return store.fill(lambda clip: _features(stretches[clip].read(), frames, basis), _BATCH, progress)
 
 
 def _training_clips(folder: Path) -> list[str]:
@@ -120,8 +147,7 @@ def _metres(raw: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([joints, way], axis=-1).astype(np.float32), seen
 
 
-def _features(raw: np.ndarray, frames: int, statistics: JointStatistics) -> np.ndarray:
-    """``[T, 71]``; joints that were not seen are at their mean and say so."""
+def _features(raw: np.ndarray, frames: int, basis: JointBasis) -> np.ndarray:
+    """``[T, WIDTH]``."""
     metres, seen = _metres(raw, frames)
-    standard = np.nan_to_num((metres - statistics.mean) / statistics.spread)
-    return np.concatenate([standard, seen.astype(np.float32)], axis=-1).clip(-20, 20)
+    return np.concatenate([basis.project(metres), ~seen], axis=-1, dtype=np.float32).clip(-20, 20)

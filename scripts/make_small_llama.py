@@ -1,7 +1,7 @@
-"""A random Llama of six layers with a tokenizer of its own: python scripts/make_small_llama.py TUPLES OUT.
+"""A random Llama of six layers with a tokenizer of its own: python scripts/make_small_llama.py FOLDER [FOLDER ...] OUT.
 
-Small enough to be trained in full on two cores (the `small` preset), so that thirteen rows of an ablation table take an
-hour. It knows nothing but what the tuples teach it.
+Small enough to be trained in full on two cores (the `small` presets), so that thirteen rows of an ablation table take an
+hour. It knows nothing but what tuples, or items of tasks, teach it.
 """
 
 import argparse
@@ -9,16 +9,32 @@ from pathlib import Path
 
 from make_tiny import CHATML, random_llama, word_tokenizer
 
+from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
+from mm_data.tasks.known import find_task, task_options
 from mm_data.tuple_store import read_tuples
+
+
+def training_texts(folder: Path) -> list[str]:
+    """All that is said in a folder's training samples."""
+    if not is_task_folder(folder):
+        return [t.summary for t in read_tuples(folder, "train")]
+    manifest = read_task_manifest(folder)
+    task = find_task(manifest["found_by"])
+    form = task.format(manifest["knowledge"], task_options(task, {}))
+    messages = [message for item in read_items(folder, "train") for message in form.conversation(item, 0).messages]
+    return [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
 
 
 def main() -> None:
     """Writes the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tuples", type=Path, help="folder written by `mm-coach data build`")
+    parser.add_argument("folders", type=Path, nargs="+", help="written by `mm-coach data build` or `task read`")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--vocabulary", type=int, default=512, help="tokens; more make long answers shorter")
     args = parser.parse_args()
-    tokenizer = word_tokenizer([t.summary for t in read_tuples(args.tuples, "train")], CHATML)
+    tokenizer = word_tokenizer(
+        [text for folder in args.folders for text in training_texts(folder)], CHATML, args.vocabulary
+    )
     llama = random_llama(
         tokenizer, hidden_size=256, intermediate_size=768, num_hidden_layers=6, num_attention_heads=8,
         num_key_value_heads=8, max_position_embeddings=4096,

@@ -32,14 +32,16 @@ SPECIAL = {
 }
 
 
-def word_tokenizer(texts: list[str], template: str) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of a few hundred ids with the given chat template."""
+def word_tokenizer(texts: list[str], template: str, vocab_size: int = 512) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of a few hundred ids, unless told otherwise, with the given chat template."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    # Digits apart, as in SmolLM2: numbers that are words of their own have nothing in common.
+    splits = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)  # type: ignore[assignment]
     tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
     special = SPECIAL[template]
     trainer = trainers.BpeTrainer(
-        vocab_size=512,
+        vocab_size=vocab_size,
         special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

@@ -155,18 +155,24 @@ def test_sections_come_in_any_order_and_dress() -> None:
 
 
 def test_short_answers_hold_the_facts() -> None:
-    facts = {"task": "Kick", "techpoints": {}, "commentary": {}}
+    facts = {
+        "task": "Kick",
+        "techpoints": {},
+        "commentary": {"Feet & Heels": ("", "Plant it."), "Legs & Knees": ("Loose.", "")},
+    }
     known = replace(
         item(**facts), references=["The squat action in this video is bad. Step 2: high. Solution: sit lower."]
     )
     known = replace(
         known,
-        truth=replace(
-            known.truth, score=7.5, actions=["forward", "pike"], verdict="non-standard", findings=["Feet & Heels"]
-        ),
+        truth=replace(known.truth, score=7.5, actions=["forward", "pike"], verdict="non-standard"),
     )
     said = [form.short(known).messages[-1]["content"][0]["text"] for form in formats()]
-    assert said == ["forward, pike: 7.5 points", "squat: non-standard, step 2", "Feet & Heels. Score: 7.5"]
+    assert said == [
+        "forward, pike: 7.5 points",
+        "squat: high in step 2, so non-standard",
+        "Feet & Heels: Plant it.\nScore: 7.5",
+    ]
 
 
 def test_what_is_missing_is_listed() -> None:

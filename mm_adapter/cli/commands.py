@@ -127,7 +127,7 @@ def _add_features(commands: argparse._SubParsersAction) -> None:
         "--statistics-of",
         type=Path,
         nargs="+",
-        help="folders whose training clips give mean and spread; all parts of a mixture need the same. By default the source",
+        help="folders whose training clips give the principal components; all parts of a mixture need the same. By default the source",
     )
     joints.add_argument("--max-bad", type=float, default=0.02, help="share of clips whose poses may be unusable")
     joints.set_defaults(run="mm_adapter.cli.features:run_from_poses")

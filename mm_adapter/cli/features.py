@@ -12,7 +12,7 @@ from mm_adapter.distributed import launched_processes
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features
 from mm_adapter.internvideo2 import build_encoder
 from mm_adapter.omnivore import import_omnivore
-from mm_adapter.pose_features import joint_statistics, write_pose_features
+from mm_adapter.pose_features import joint_basis, write_pose_features
 from mm_data.clip_list import read_clips
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import clips_of_folder
@@ -81,9 +81,9 @@ def run_import_arrays(args: argparse.Namespace) -> None:
 
 def run_from_poses(args: argparse.Namespace) -> None:
     """Fills a store with joints."""
-    statistics = joint_statistics(args.statistics_of or [args.source], args.frames)
-    with ConsoleReport().progress("standardising joints", 1) as progress:
-        rejected = write_pose_features(args.source, args.out, statistics, args.frames, args.max_bad)
+    basis = joint_basis(args.statistics_of or [args.source], args.frames)
+    with ConsoleReport().progress("projecting joints", 1) as progress:
+        rejected = write_pose_features(args.source, args.out, basis, args.frames, args.max_bad)
         progress(1)
     _print_rejected(rejected)
     print(f"{args.out}: {len(FeatureStore(args.out))} clips of {args.frames} frames, {len(rejected)} left out")

@@ -5,7 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mm_data.miniature.simulate import FPS, SKILLS, TAKES_PER_PARTICIPANT, SimulatedTake
+import numpy as np
+
+from mm_data.hashing import uniform
+from mm_data.miniature.simulate import FPS, TAKES_PER_PARTICIPANT, SimulatedTake
 
 _DATE = "20260101_00:00:00"
 
@@ -127,7 +130,7 @@ def write_annotations(out: Path, takes: list[SimulatedTake]) -> dict[str, int]:
             annotations / f"atomic_descriptions_{split}.json", {"annotations": {t.take_uid: _atomic(t) for t in chosen}}
         )
     for take in takes[:: max(1, len(takes) // 20)]:
-        _write_commentary_folder(annotations / "expert_commentary" / take.take_name, take)
+        write_commentary_folder(out, take)
     return counts
 
 
@@ -224,9 +227,9 @@ def _atomic(take: SimulatedTake) -> list[dict[str, Any]]:
     ]
 
 
-def _write_commentary_folder(folder: Path, take: SimulatedTake) -> None:
-    """The second form of the commentary, which alone carries the commentator's rating (without the audio)."""
-    rating = 2 + 2 * SKILLS.index(take.participant.skill)
+def write_commentary_folder(root: Path, take: SimulatedTake) -> None:
+    """The second form of a take's commentary, which alone carries the commentators' ratings (without the audio)."""
+    folder = root / "annotations" / "expert_commentary" / take.take_name
     for commentator, remarks in take.remarks.items():
         annotations = [
             {
@@ -247,7 +250,7 @@ def _write_commentary_folder(folder: Path, take: SimulatedTake) -> None:
                 "video_name": take.take_name,
                 "ds": "2026-01-01",
                 "annotations": annotations,
-                "proficiency": {"rating": rating, "why": "Overall impression"},
+                "proficiency": {"rating": _rating(take, commentator), "why": "Overall impression"},
             },
         )
         texts = {
@@ -255,6 +258,12 @@ def _write_commentary_folder(folder: Path, take: SimulatedTake) -> None:
             for n, r in enumerate(remarks)
         }
         write_json(folder / commentator / "transcriptions.json", texts)
+
+
+def _rating(take: SimulatedTake, commentator: str) -> int:
+    """From 1 to 10, by the faults that the take shows; commentators differ by at most one point."""
+    lost = np.mean([sum(repetition["errors"].values()) for repetition in take.repetitions])
+    return round(float(np.clip(8.5 - 3.0 * lost + uniform(f"{take.take_uid}/{commentator}"), 1, 10)))
 
 
 def write_json(path: Path, content: Any) -> None:

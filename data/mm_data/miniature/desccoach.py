@@ -8,15 +8,21 @@ from typing import Any
 import numpy as np
 
 from mm_data.files import write_atomically
+from mm_data.miniature.annotations import write_commentary_folder
 from mm_data.miniature.remarks import CORRECTIONS, PRAISE
 from mm_data.miniature.simulate import FPS, SimulatedTake
 from mm_data.miniature.write import planned_takes, write_miniature
 from mm_data.skeleton import REGIONS
 from mm_data.tasks.desccoach_files import DIMENSIONS, FILE, REGION_DIMENSIONS
 
-_WINDOW = 8.0  # seconds, as in the data set
+_HINDSIGHT = 0.5
+"""Seconds after a repetition in which commentators still speak about it."""
+
 _VISIBLE = 0.3
 """Severity from which a fault is spoken about."""
+
+_UNRATED = 9
+"""One take in so many has no rating of its own."""
 
 _OBJECT = {"basketball": "Carry the ball in one line from the dip to the release.", "soccer": "Meet the ball with the inside of the foot.", "bouldering": "Take the holds with control and keep the weight under them."}  # fmt: skip
 
@@ -33,7 +39,7 @@ def write_desccoach(
 
     Args:
         root: Folder to create.
-        takes: Number of takes, each with one instance.
+        takes: Number of takes, each with an instance per repetition.
         seed: Seed of everything drawn.
         workers: Processes that simulate and render.
         progress: Called with the number of finished takes, or None.
@@ -47,20 +53,26 @@ def write_desccoach(
 
 
 def add_commentary(root: Path, takes: int, seed: int) -> dict[str, int]:
-    """Writes the commentary beside a miniature of so many takes and this seed."""
+    """Writes TechPoints and commentary beside a miniature of so many takes and this seed, and ratings of most takes."""
     simulated = planned_takes(takes, seed)
-    content = {f"request-{take.index + 1}": _instance(take, seed) for take in simulated}
+    for take in simulated:
+        if take.index % _UNRATED != 1:
+            write_commentary_folder(root, take)
+    instances = [(take, number) for take in simulated for number in range(len(take.repetitions))]
+    content = {f"request-{n}": _instance(*instance, seed) for n, instance in enumerate(instances, start=1)}
     write_atomically(root / FILE, json.dumps(content, indent=1))
-    return {"train": sum(t.split == "train" for t in simulated), "test": sum(t.split == "val" for t in simulated)}
+    splits = [take.split for take, _ in instances]
+    return {"train": splits.count("train"), "test": splits.count("val")}
 
 
-def _instance(take: SimulatedTake, seed: int) -> dict[str, Any]:
-    rng = np.random.default_rng([seed, 41, take.index])
+def _instance(take: SimulatedTake, number: int, seed: int) -> dict[str, Any]:
+    """One repetition of a take."""
+    rng = np.random.default_rng([seed, 41, take.index, number])
+    repetition = take.repetitions[number]
+    start, stop = (round(frame / FPS, 3) for frame in repetition["frames"])
     activity = take.participant.activity
     region_of = {error.name: error.region for error in activity.errors}
-    faults: dict[str, str] = {}
-    for repetition in take.repetitions:
-        faults |= {region_of[name]: name for name, severity in repetition["errors"].items() if severity >= _VISIBLE}
+    faults = {region_of[name]: name for name, severity in repetition["errors"].items() if severity >= _VISIBLE}
     right = [region for region in REGIONS if region not in faults]
     praised = [str(region) for region in rng.choice(right, size=1 if faults else 2, replace=False)]
     rows, well, mend = [], [], []
@@ -83,14 +95,14 @@ def _instance(take: SimulatedTake, seed: int) -> dict[str, Any]:
         for error in activity.errors
     }
     instructions[DIMENSIONS[-1]] = _OBJECT[activity.slug]
-    said = [r.spoken.text for remarks in take.remarks.values() for r in remarks if r.spoken.text]
+    remarks = [r for remarks in take.remarks.values() for r in remarks if start < r.time <= stop + _HINDSIGHT]
     return {
-        "clip_st_ed": [0.0, min(_WINDOW, round(len(take.joints) / FPS, 3))],
+        "clip_st_ed": [start, stop],
         "take_name": take.take_name,
         # The release names a take by its uid or by its name.
         "take_id": take.take_uid if take.index % 5 else take.take_name,
         "task_name": activity.task,
         "tech_instruction": [{"body_part": name, "instruction": text} for name, text in instructions.items()],
-        "raw_comment": said,
+        "raw_comment": [r.spoken.text for r in remarks if r.spoken.text],
         "response": {"regular_dict": rows, "summarization": " ".join(sentences)},
     }

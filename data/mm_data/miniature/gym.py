@@ -91,7 +91,7 @@ def draw_clip(index: int, seed: int) -> Repetitions:
     number, repetition = index % len(EXERCISES), index // len(EXERCISES)
     exercise = EXERCISES[number]
     fault = exercise.faults[int(rng.integers(2))] if rng.random() < 0.5 else None
-    severity = float(rng.uniform(0.75, 1.0)) if fault else 0.0
+    severity = float(rng.uniform(0.4, 1.0)) if fault else 0.0
     chain = []
     if fault is None:
         for step in sorted(rng.choice(5, size=2, replace=False)):

@@ -114,9 +114,16 @@ class CotAfaFormat:
         return Conversation(f"{item.item_id}#{reference}", messages, (2, 4))
 
     def short(self, item: TaskItem) -> Conversation:
-        """Class, verdict and the steps to mend, as far as the explanation numbers them."""
-        mend = self.parse(item.references[0]).findings
-        facts = f"{item.truth.label}: {item.truth.verdict}" + (f", {', '.join(mend)}" if mend else "")
+        """Class, what is seen of the steps to mend as far as the explanation numbers them, and the verdict.
+
+        What is seen comes first: its words belong to one fault of one class, the verdict's to all, so mappers learn from them.
+        """
+        seen = [
+            f"{link.outcome.rstrip('.')} in step {link.step}, so "
+            for link in read_chain(item.references[0])
+            if link.solution
+        ]
+        facts = f"{item.truth.label}: {''.join(seen)}{item.truth.verdict}"
         messages = [said("system", SYSTEM), said("user", item.part, ASK_SHORT), said("assistant", facts)]
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
@@ -164,7 +171,7 @@ class CotAfaFormat:
             said("system", SYSTEM),
             said("user", item.part, ASK_CLASS),
             said("assistant", label),
-            said("user", *told, ASK),
+            said("user", "\n".join([*told, ASK])),
         ]
 
     def _listed(self, label: str) -> str:

@@ -71,11 +71,12 @@ class DescCoachFormat:
         return Conversation(f"{item.item_id}#{reference}", [*self.prompt(item, None), said("assistant", answer)], (2,))
 
     def short(self, item: TaskItem) -> Conversation:
-        """Dimensions to improve, and the score."""
-        facts = ", ".join(item.truth.findings or []) or "Nothing"
+        """What to improve, and the score; without TechPoints and hint, which would make it long."""
+        improve = [f"{name}: {mend}" for name, (_, mend) in item.facts["commentary"].items() if mend]
+        facts = improve or ["Nothing"]
         if item.truth.score is not None:
-            facts += f". {SCORE}: {score_text(item.truth.score)}"
-        messages = [*self._asked(item, ASK_SHORT), said("assistant", facts)]
+            facts.append(f"{SCORE}: {score_text(item.truth.score)}")
+        messages = [_system(item), said("user", item.part, ASK_SHORT), said("assistant", "\n".join(facts))]
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
     def choice(self, item: TaskItem) -> None:
@@ -84,17 +85,13 @@ class DescCoachFormat:
 
     def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
         """The question."""
-        return self._asked(item, ASK[self.options.output])
-
-    def _asked(self, item: TaskItem, question: str) -> list[Message]:
         told = []
         if self.options.techpoints and item.facts["techpoints"]:
             points = (f"{name}: {instruction}" for name, instruction in item.facts["techpoints"].items())
-            told.append("\n".join(["Technical points:", *points]))
+            told += ["Technical points:", *points]
         if self.options.hint:
             told.append(f"Pay attention to {', '.join(item.facts['commentary']) or 'the whole execution'}.")
-        task = item.facts["task"]
-        return [said("system", f"You are an expert coach. The learner practises: {task}."), said("user", item.part, *told, question)]  # fmt: skip
+        return [_system(item), said("user", item.part, "\n".join([*told, ASK[self.options.output]]))]
 
     def parse(self, text: str) -> Answer:
         """Commentary, dimensions to improve and score; sections may come in any order."""
@@ -123,6 +120,10 @@ class DescCoachFormat:
         )
         values = {score_text(value): value for value in quantiles(self.scores, MAX_CANDIDATES)}
         return ScoreSlot("\n".join([*lines, f"{SCORE}:"]), values, last=True)
+
+
+def _system(item: TaskItem) -> Message:
+    return said("system", f"You are an expert coach. The learner practises: {item.facts['task']}.")
 
 
 def score_text(score: float) -> str:

@@ -94,7 +94,7 @@ class NaeFormat:
             bounds = score_intervals(self.scores, self.options.score_intervals)
             listed = "; ".join(f"{in_words(low)} to {in_words(high)}" for low, high in bounds)
             told.append(f"Scores lie in one of these intervals: {listed}.")
-        return [said("system", SYSTEM), said("user", item.part, *told, question)]
+        return [said("system", SYSTEM), said("user", item.part, "\n".join([*told, question]))]
 
     def parse(self, text: str) -> Answer:
         """Score and actions."""
