@@ -10,17 +10,17 @@ from pathlib import Path
 from make_tiny import CHATML, random_llama, word_tokenizer
 
 from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
-from mm_data.tasks.known import find_task, task_options
+from mm_data.tasks.known import find_task
 from mm_data.tuple_store import read_tuples
 
 
 def training_texts(folder: Path) -> list[str]:
-    """All that is said in a folder's training samples."""
+    """What is said in a folder's training samples; of several texts about one clip the first."""
     if not is_task_folder(folder):
         return [t.summary for t in read_tuples(folder, "train")]
     manifest = read_task_manifest(folder)
     task = find_task(manifest["found_by"])
-    form = task.format(manifest["knowledge"], task_options(task, {}))
+    form = task.format(manifest["knowledge"], task.options())
     messages = [message for item in read_items(folder, "train") for message in form.conversation(item, 0).messages]
     return [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
 

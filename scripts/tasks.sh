@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # NAE, CoT-AFA and DescCoach from empty folders to tables, on synthetic data: bash scripts/tasks.sh
 # Run again to resume; every step leaves what is finished alone. RUN=folder chooses another place, TASKS="nae cot_afa" some of them.
-# About half an hour on two cores, of which each recipe has less than ten minutes. PRESET=quickstart trains SmolLM2-135M-Instruct instead of a
+# About half an hour on two cores, of which each recipe has some ten minutes. PRESET=quickstart trains SmolLM2-135M-Instruct instead of a
 # small random Llama. MIX=1 also trains one coach on all three; SWITCHES=1 compares tasks' inputs with and without what gives them away.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh" "train,metrics,miniature"
