@@ -15,14 +15,19 @@ from mm_data.tuple_store import read_tuples
 
 
 def training_texts(folder: Path) -> list[str]:
-    """What is said in a folder's training samples; of several texts about one clip the first."""
+    """What is said in a folder's training samples."""
     if not is_task_folder(folder):
         return [t.summary for t in read_tuples(folder, "train")]
     manifest = read_task_manifest(folder)
     task = find_task(manifest["found_by"])
     form = task.format(manifest["knowledge"], task.options())
-    messages = [message for item in read_items(folder, "train") for message in form.conversation(item, 0).messages]
-    return [part["text"] for message in messages for part in message["content"] if part["type"] == "text"]
+    samples = [
+        form.conversation(item, reference)
+        for item in read_items(folder, "train")
+        for reference in range(len(item.references))
+    ]
+    parts = [part for sample in samples for message in sample.messages for part in message["content"]]
+    return [part["text"] for part in parts if part["type"] == "text"]
 
 
 def main() -> None:

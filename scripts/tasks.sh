@@ -42,7 +42,7 @@ train() { # recipe, folder, further flags
   fi
 }
 answer() { # task, coach's run, folder of answers, further flags
-  mm-coach answer "$2/coach" "$run/$1/items" "$3" --max-items 120 "${@:4}"
+  mm-coach answer "$2/coach" "$run/$1/items" "$3" --max-items 400 "${@:4}"
 }
 for task in "${tasks[@]}"; do
   step "$task: coach, answers, table"
@@ -59,7 +59,7 @@ if [ -n "${MIX:-}" ]; then
     mm-coach features from-poses "$run/$task/items" "$run/mix/features_$task" --statistics-of "${items[@]}"
     [ "$task" = "${tasks[0]}" ] || others+=("$run/$task/items,features=$run/mix/features_$task")
   done
-  train "${tasks[0]}" "$mix" --features "$run/mix/features_${tasks[0]}" --mix "${others[@]}" --short_epochs 3 --max_steps 1300
+  train "${tasks[0]}" "$mix" --features "$run/mix/features_${tasks[0]}" --mix "${others[@]}" --short_epochs 6 --max_steps 2850
   for task in "${tasks[@]}"; do
     answer "$task" "$mix" "$mix/$task" --features "$run/mix/features_$task"
     mm-coach eval "single=$run/$task/$preset/answers" "mix=$mix/$task" --suite "${task/_/-}" --out "$mix/table_$task"
