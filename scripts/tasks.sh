@@ -50,6 +50,7 @@ for task in "${tasks[@]}"; do
   train "$task" "$here"
   answer "$task" "$here" "$here/answers"
   mm-coach eval "$here/answers" --suite "${task/_/-}" --out "$here/table"
+  mm-coach eval diff "$here/answers" --suite "${task/_/-}" --against "pose nearest neighbour" --out "$here/table"
 done
 
 if [ -n "${MIX:-}" ]; then

@@ -173,6 +173,28 @@ def test_diff_shows_what_changed(
     assert "--by charm: choose from" in capsys.readouterr().err
 
 
+def test_a_run_is_compared_with_its_own_baselines(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, nearest = str(folders[0]), "video nearest neighbour"
+    command = ["eval", "diff", good, "--suite", "nae", "--by", "relative_l2"]
+    assert main([*command, "--against", nearest, "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "diff.md").read_text()
+    assert f"good against {nearest}, 12 items of 6 takes" in text
+    table = open_run(good, "nae").tables["answers"]
+    row = next(line for line in text.splitlines() if line.startswith("| ρ"))
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[2:4] == [f"{table[nearest]['spearman'].value:.3f}", f"{table['ours']['spearman'].value:.3f}"]
+    assert "3 items are better" in text and f"- first: {truth(3).text}\n- second: {truth(11).text}" in text
+    assert main([*command, "--against", "swinbert"]) == 2
+    said = capsys.readouterr().err
+    assert "good has no system 'swinbert'; choose from" in said and nearest in said
+    assert main(["eval", "diff", good, str(folders[1]), "--suite", "nae", "--against", nearest]) == 2
+    assert "compares one run with --against, 2 were given" in capsys.readouterr().err
+    assert main(["eval", good, "--suite", "nae", "--against", nearest]) == 2
+    assert "--against belongs to `eval diff RUN`" in capsys.readouterr().err
+
+
 def test_runs_of_other_items_are_refused(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ class Run:
         tables: Table to row to metric.
         result: ``metrics.json``.
         notes: What could not be computed.
+        system: Whose answers it stands for; a baseline's after `against`.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Run:
     tables: Tables
     result: dict[str, Any]
     notes: list[str]
+    system: str = OURS
 
     @property
     def clusters(self) -> list[str]:
@@ -47,8 +49,23 @@ class Run:
         return [item.cluster for item in self.items]
 
     def metric(self, column: Column) -> Metric | None:
-        """Ours in one column."""
-        return self.tables.get(column.table, {}).get(OURS, {}).get(column.metric)
+        """The system's in one column."""
+        return self.tables.get(column.table, {}).get(self.system, {}).get(column.metric)
+
+    def against(self, system: str) -> "Run":
+        """One of its other systems, such as a baseline, in its place.
+
+        Raises:
+            ValueError: No table has it.
+        """
+        known = sorted({name for table in self.tables.values() for name in table} - {OURS})
+        if system not in known:
+            raise ValueError(f"{self.name} has no system {system!r}; choose from {', '.join(known)}.")
+        return replace(self, name=system, system=system)
+
+    def text(self, item: TestItem) -> str:
+        """The system's answer to one of its items; empty where it has no words, as for chance."""
+        return item.answers[self.system].text if self.system in item.answers else ""
 
 
 def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
@@ -65,7 +82,7 @@ def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
             raise FileNotFoundError(f"{folder / METRICS} is not there; run `mm-coach evaluate` first, or give --suite.")
         result = json.loads((folder / METRICS).read_text())
     else:
-        result = _scored(folder, items, suite, bert)
+        items, result = _scored(folder, items, suite, bert)
     tables = records_of(result)
     judged, notes = _judged(folder, items)
     if judged:
@@ -140,7 +157,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Change:
-    """One item that changed: ours of the second run minus ours of the first, and whether that is better."""
+    """One item that changed: the second run minus the first, and whether that is better."""
 
     item: TestItem
     change: float
@@ -186,10 +203,9 @@ def changes(first: Run, second: Run, column: Column) -> list[Change]:
     if a is None or b is None or a.per_item is None or b.per_item is None:
         raise ValueError(f"{column.metric} has no value per item in both runs; choose another with --by.")
     sign = -1.0 if column.higher is False else 1.0
-    second_texts = {item.item_id: item.answers[OURS].text for item in second.items}
     found = [
-        Change(item, y - x, sign * (y - x) > 0, item.answers[OURS].text, second_texts[item.item_id])
-        for item, x, y in zip(first.items, a.per_item, b.per_item, strict=True)
+        Change(item, y - x, sign * (y - x) > 0, first.text(item), second.text(other))
+        for item, other, x, y in zip(first.items, second.items, a.per_item, b.per_item, strict=True)
         if x == x and y == y and x != y
     ]
     return sorted(found, key=lambda change: -sign * change.change)
@@ -291,8 +307,10 @@ def _spread(metric: Metric, places: Sequence[int], count: int) -> Metric:
     return replace(metric, per_item=None if metric.per_item is None else tuple(items), rows=None if rows is None else tuple(rows))  # fmt: skip
 
 
-def _scored(folder: Path, items: list[TestItem], suite: str, bert: BertModel | None) -> dict[str, Any]:
-    """Metrics of a task's answers, written beside them."""
+def _scored(
+    folder: Path, items: list[TestItem], suite: str, bert: BertModel | None
+) -> tuple[list[TestItem], dict[str, Any]]:
+    """A task's answers with those of baselines, and their metrics, written beside them."""
     training = read_answers(folder, TRAINING) if (folder / TRAINING).is_file() else []
     shown = with_baselines(items, training) if training else items
     rows, notes = evaluate_answers(find_suite(suite), shown, bert)
@@ -313,4 +331,4 @@ def _scored(folder: Path, items: list[TestItem], suite: str, bert: BertModel | N
     tables = {TABLE: {name: {m: metric.to_json() for m, metric in row.items()} for name, row in rows.items()}}
     result = {"tables": tables, "notes": notes}
     write_atomically(folder / f"metrics_{suite.replace(':', '_')}.json", json.dumps(result, indent=1))
-    return result
+    return shown, result

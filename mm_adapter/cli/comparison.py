@@ -16,11 +16,11 @@ _DIFF = "diff"
 
 
 def run_eval(args: argparse.Namespace) -> None:
-    """A table of runs, or the difference between two."""
+    """A table of runs, or the difference between two, or between one and a baseline."""
     if args.runs[0] == _DIFF:
-        if len(args.runs) != 3:
-            raise ValueError(f"`eval diff` compares two runs, {len(args.runs) - 1} were given.")
         return _diff(args)
+    if args.against is not None:
+        raise ValueError("--against belongs to `eval diff RUN`; a table holds baselines anyhow.")
     bert = bert_model(args)
     table = runs_table([open_run(run, args.suite, bert) for run in args.runs], args.suite)
     if args.out is not None:
@@ -32,8 +32,13 @@ def run_eval(args: argparse.Namespace) -> None:
 
 
 def _diff(args: argparse.Namespace) -> None:
+    wanted = 2 if args.against is None else 1
+    if len(args.runs) != 1 + wanted:
+        expected = "two runs" if wanted == 2 else "one run with --against"
+        raise ValueError(f"`eval diff` compares {expected}, {len(args.runs) - 1} were given.")
     bert = bert_model(args)
-    first, second = (open_run(run, args.suite, bert) for run in args.runs[1:])
+    runs = [open_run(run, args.suite, bert) for run in args.runs[1:]]
+    first, second = runs if args.against is None else (runs[0].against(args.against), runs[0])
     found = differences(first, second, args.suite)
     choices = {
         d.column.metric: d.column for d in found if d.first.per_item is not None and d.second.per_item is not None

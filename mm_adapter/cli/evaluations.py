@@ -21,13 +21,17 @@ def _add_eval(commands: argparse._SubParsersAction) -> None:
     score = commands.add_parser(
         "eval",
         help="evaluated runs in one table with baselines and intervals; `eval diff A B` compares two item by item",
-        description="mm-coach eval RUN... puts runs into one table; mm-coach eval diff A B compares two, item by item.",
+        description="mm-coach eval RUN... puts runs into one table; mm-coach eval diff A B compares two, item by item, and "
+        "mm-coach eval diff RUN --against SYSTEM a run with one of its baselines.",
     )
     score.add_argument(
         "runs", nargs="+", metavar="RUN", help="folder with answers.jsonl, or NAME=FOLDER; `diff` before two of them"
     )
     score.add_argument("--suite", default="expertaf", help=f"{', '.join(_SUITES)}, or module:NAME for one of your own")
     score.add_argument("--out", type=Path, help="folder for table.md, .tex, .csv and .html, or diff.md")
+    score.add_argument(
+        "--against", metavar="SYSTEM", help="diff: compare one run with a baseline, by the name in its table"
+    )
     score.add_argument("--by", help="diff: the metric by which items are listed; by default the first that has items")
     score.add_argument("--show", type=int, default=5, help="diff: wins and losses shown")
     add_bert(score)
