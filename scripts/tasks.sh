@@ -11,7 +11,7 @@ read -ra tasks <<< "${TASKS:-nae cot_afa desccoach}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1
 launch=(accelerate launch --config_file recipes/accelerate/cpu.yaml --num_cpu_threads_per_process "$(nproc)")
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-declare -A sizes=([nae]=1600 [cot_afa]=1600 [desccoach]=800)
+declare -A sizes=([nae]=1600 [cot_afa]=1600 [desccoach]=1600)
 
 for task in "${tasks[@]}"; do
   step "$task: miniature, items"
