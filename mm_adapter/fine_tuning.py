@@ -1,6 +1,7 @@
 """Trains one stage of a coach: what all recipes share once their samples are known."""
 
 import dataclasses
+import math
 import signal
 import sys
 from collections.abc import Callable
@@ -53,7 +54,8 @@ def fine_tune(
         open_data: Pose tokenizer to the samples.
 
     Raises:
-        ValueError: Inputs that do not belong together, or a run that was begun with other settings.
+        ValueError: Inputs that do not belong together, a run that was begun with other settings, or one that would end before
+            its short epochs do.
     """
     dtype, push = resolve_dtype(args.dtype, training), training.push_to_hub
     # Mixed precision follows the frozen weights; what trains stays in float32. `replace` runs the argument checks again.
@@ -81,6 +83,7 @@ def fine_tune(
     if training.gradient_checkpointing:
         model.language_model.enable_input_require_grads()
     dataset = CoachDataset(data.train, processor, args.max_length, training.seed)
+    _refuse_short_answers_alone(args.short_epochs, training, len(dataset))
     validation = CoachDataset(data.validation, processor, args.max_length, training.seed) if data.validation else None
     collator = CoachCollator(
         processor,
@@ -138,3 +141,13 @@ def fine_tune(
     if push and main_process:
         name = training.hub_model_id or run.name
         print(f"Pushed to {upload_coach(run / 'coach', name, training.hub_private_repo, training.hub_token)}")
+
+
+def _refuse_short_answers_alone(short_epochs: int, training: TrainingArguments, samples: int) -> None:
+    steps = math.ceil(samples / schedule(training)["samples_per_step"])
+    last = training.max_steps if training.max_steps > 0 else math.ceil(training.num_train_epochs * steps)
+    if short_epochs and last <= short_epochs * steps:
+        raise ValueError(
+            f"--short_epochs {short_epochs} takes {short_epochs * steps} steps ({steps} per epoch of {samples} samples) and training ends "
+            f"after {last}: the coach would never see a whole answer. Train longer or lower --short_epochs."
+        )

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # NAE, CoT-AFA and DescCoach from empty folders to tables, on synthetic data: bash scripts/tasks.sh
 # Run again to resume; every step leaves what is finished alone. RUN=folder chooses another place, TASKS="nae cot_afa" some of them.
-# About half an hour on two cores, of which each recipe has some ten minutes. PRESET=quickstart trains SmolLM2-135M-Instruct instead of a
-# small random Llama. MIX=1 also trains one coach on all three; SWITCHES=1 compares tasks' inputs with and without what gives them away.
+# About 40 minutes on two cores, of which each recipe trains for less than ten. PRESET=quickstart trains SmolLM2-135M-Instruct instead of
+# a small random Llama. MIX=1 also trains one coach on all three; SWITCHES=1 compares tasks' inputs with and without what gives them away.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh" "train,metrics,miniature"
 
@@ -55,12 +55,17 @@ done
 
 if [ -n "${MIX:-}" ]; then
   step "One coach for all"
-  mix="$run/mix/$preset" others=()
+  mix="$run/mix/$preset" others=() weights=()
+  declare -A weight=([nae]=1 [cot_afa]=1 [desccoach]=0.5) # about as many clips of each in an epoch
   for task in "${tasks[@]}"; do # one basis for all of them: a coach has one encoder
     mm-coach features from-poses "$run/$task/items" "$run/mix/features_$task" --statistics-of "${items[@]}"
-    [ "$task" = "${tasks[0]}" ] || others+=("$run/$task/items,features=$run/mix/features_$task")
+    if [ "$task" != "${tasks[0]}" ]; then
+      others+=("$run/$task/items,features=$run/mix/features_$task")
+      weights+=("${weight[$task]}")
+    fi
   done
-  train "${tasks[0]}" "$mix" --features "$run/mix/features_${tasks[0]}" --mix "${others[@]}" --short_epochs 6 --max_steps 2850
+  train "${tasks[0]}" "$mix" --features "$run/mix/features_${tasks[0]}" --mix "${others[@]}" --mix_weights "${weights[@]}" \
+    --short_epochs 5 --max_steps 2930
   for task in "${tasks[@]}"; do
     answer "$task" "$mix" "$mix/$task" --features "$run/mix/features_$task"
     mm-coach eval "single=$run/$task/$preset/answers" "mix=$mix/$task" --suite "${task/_/-}" --out "$mix/table_$task"
