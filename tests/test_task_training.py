@@ -237,7 +237,9 @@ def test_mixtures_need_one_encoder_and_each_task_once(
             recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mix", *flags)
     with pytest.raises(ValueError, match="holds items of cot-afa; this recipe trains nae"):
         recipe("recipes/nae.py", "wrong", "--items", tasks / "cot-afa")
-    with pytest.raises(ValueError, match=r"--short_epochs 9 takes \d+ steps .* the coach would never see a whole answer"):
+    with pytest.raises(
+        ValueError, match=r"--short_epochs 9 takes \d+ steps .* the coach would never see a whole answer"
+    ):
         recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--short_epochs", "9")
     with pytest.raises(ValueError, match="give one weight per part"):
         recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mix_weights", "1")
