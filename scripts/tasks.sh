@@ -42,7 +42,7 @@ train() { # recipe, folder, further flags
   fi
 }
 answer() { # task, coach's run, folder of answers, further flags
-  mm-coach answer "$2/coach" "$run/$1/items" "$3" --max-items 400 "${@:4}"
+  mm-coach answer "$2/coach" "$run/$1/items" "$3" "${@:4}"
 }
 for task in "${tasks[@]}"; do
   step "$task: coach, answers, table"
