@@ -24,7 +24,6 @@ VIEW = "exo"
 _BATCH = 256  # clips that are written and recorded together
 _LEAST_SPREAD = 1e-3  # metres; hips do not move in canonical poses
 
-
 COMPONENTS = 32
 """Principal components that are kept, of 54."""
 

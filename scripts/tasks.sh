@@ -11,14 +11,14 @@ read -ra tasks <<< "${TASKS:-nae cot_afa desccoach}"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false TRANSFORMERS_VERBOSITY=error PYTHONWARNINGS=ignore PYTHONUNBUFFERED=1
 launch=(accelerate launch --config_file recipes/accelerate/cpu.yaml --num_cpu_threads_per_process "$(nproc)")
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-declare -A sizes=([nae]=1600 [cot_afa]=1600 [desccoach]=1600)
+takes=1600 # dives, exercises, or takes of two repetitions
 
 for task in "${tasks[@]}"; do
   step "$task: miniature, items"
   here="$run/$task"
   if [ ! -f "$here/items/items.json" ]; then
     # Coaches see joints here, so nothing is filmed; leave --no-videos out for clips to look at.
-    mm-coach miniature "$here/release" --task "${task/_/-}" --takes "${sizes[$task]}" --workers "$(nproc)" --no-videos
+    mm-coach miniature "$here/release" --task "${task/_/-}" --takes "$takes" --workers "$(nproc)" --no-videos
     poses=(); [ -d "$here/release/poses" ] && poses=(--poses "$here/release/poses")
     mm-coach task read "${task/_/-}" "$here/release" "$here/items" "${poses[@]}"
   fi

@@ -133,7 +133,7 @@ def runs_table(runs: Sequence[Run], suite: str) -> ScoreTable:
     if suite == EXPERTAF:
         systems = [System(run.name, run.result, judged=run.tables.get("judge", {}).get(OURS)) for run in runs]
         return comparison_table(systems, footnotes=footnotes)
-    rows = [Row(run.name, cells_of(run.tables, dict.fromkeys(run.tables, OURS))) for run in runs]
+    rows = [Row(run.name, cells_of(run.tables, dict.fromkeys(run.tables, run.system))) for run in runs]
     baselines = [name for name in runs[0].tables[TABLE] if name != OURS]
     rows += [Row(name, cells_of(runs[0].tables, dict.fromkeys(runs[0].tables, name)), True) for name in baselines]
     items = runs[0].items
