@@ -112,7 +112,7 @@ def read_answers(folder: Path, name: str = FILE) -> list[TestItem]:
     path = folder / name
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is not there. `mm-coach evaluate` and `mm-coach zero-shot` write it; folders evaluated by earlier versions have to be evaluated again."
+            f"{path} is not there. `mm-coach evaluate`, `answer` and `zero-shot` write it; folders evaluated by earlier versions have to be evaluated again."
         )
     records, torn = read_records(path)
     if torn:
