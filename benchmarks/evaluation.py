@@ -14,7 +14,8 @@ import numpy as np
 from record import finish, parser
 
 from mm_eval.aggregates import AGGREGATES
-from mm_eval.metric import Metric, item_metric, percentile_interval, resampling_weights
+from mm_eval.intervals import cluster_interval
+from mm_eval.metric import Metric, item_metric
 from mm_eval.retrieval import retrieval_metrics
 from mm_eval.scores import relative_l2, spearman_correlation
 from mm_eval.text import coco_suite, modern_suite, release_suite
@@ -39,9 +40,9 @@ def further_metrics(count: int, takes: list[str], rng: np.random.Generator) -> d
     }
 
 
-def resample(metric: Metric, takes: list[str]) -> tuple[float, float]:
+def resample(metric: Metric, takes: list[str]) -> tuple[float, float] | None:
     """A metric's interval from its statistics."""
-    return percentile_interval(AGGREGATES[metric.aggregate](resampling_weights(takes), metric.statistics))
+    return cluster_interval(lambda weights: AGGREGATES[metric.aggregate](weights, metric.statistics), takes)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from record import finish, parser
 
+from mm_eval.intervals import interval_text
+
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("step", "joint_loss", "commitment_loss", "codes_used", "perplexity", "held_out_mpjpe_mm")
 
@@ -51,12 +53,11 @@ def main() -> None:
         if "joint_loss" in entry:
             print("".join(f"{entry[column]:>19.4g}" for column in COLUMNS))
     result = json.loads((out / "metrics.json").read_text())
-    low, high = result["pa_mpjpe_mm"]["interval"]
     print(
         f"\n{args.preset}: {minutes:.1f} minutes, {result['frames']} frames of {result['sequences']} sequences, unseen performers"
     )
     print(
-        f"PA-MPJPE {result['pa_mpjpe_mm']['value']:.2f} mm ({low:.2f}-{high:.2f}), mean pose {result['mean_pose']['pa_mpjpe_mm']:.0f}"
+        f"PA-MPJPE {result['pa_mpjpe_mm']['value']:.2f} mm ({interval_text(result['pa_mpjpe_mm']['interval'], 2)}), mean pose {result['mean_pose']['pa_mpjpe_mm']:.0f}"
     )
     finish(
         "pose_tokenizer",

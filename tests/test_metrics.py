@@ -10,7 +10,8 @@ from test_procrustes import reference_sequence
 
 from mm_eval.aggregates import AGGREGATES, NAE_ACCURACY, NAE_CIDER, NAE_ERRORS
 from mm_eval.classification import accuracy, top_k
-from mm_eval.metric import Metric, item_metric, resampling_weights
+from mm_eval.intervals import resampling_weights
+from mm_eval.metric import Metric, item_metric
 from mm_eval.narrative import narrative_map, narrative_map_ranked
 from mm_eval.pose import POSE_ERRORS, sequence_error
 from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
@@ -242,12 +243,12 @@ def test_order_of_items_does_not_matter(metric: Metric) -> None:
     assert value == pytest.approx(metric.value)
 
 
-def test_intervals_resample_takes_not_items() -> None:
-    values = np.repeat([0.0, 1.0, 0.0, 1.0], 25)
-    by_take = item_metric(values, [str(i // 25) for i in range(100)], "0-1", "x").interval
-    by_item = item_metric(values, [str(i) for i in range(100)], "0-1", "x").interval
-    assert by_take == (0.0, 1.0)
-    assert by_item is not None and 0.35 < by_item[0] < 0.45 and 0.55 < by_item[1] < 0.65
+def test_intervals_resample_people_not_items() -> None:
+    values = np.repeat([0.0, 1.0] * 3, 25)
+    by_person = item_metric(values, [str(i // 25) for i in range(150)], "0-1", "x").interval
+    by_item = item_metric(values, [str(i) for i in range(150)], "0-1", "x").interval
+    assert by_person is not None and by_person[0] < 0.1 and by_person[1] > 0.9
+    assert by_item is not None and 0.38 < by_item[0] < 0.45 and 0.55 < by_item[1] < 0.62
     weights = resampling_weights(list("aabbb"), resamples=50)
     assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 2:] == weights[:, 2:3]).all()
 

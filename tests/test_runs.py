@@ -86,9 +86,9 @@ def test_a_table_defends_itself(folders: tuple[Path, Path], tmp_path: Path, caps
         "*video nearest neighbour*",
     ):
         assert f"| {row} |" in text, row
-    assert "12 test items of 6 takes" in text and "Published, different data (PGMI" in text
+    assert "12 test items in 6 clusters" in text and "Published, different data (PGMI" in text
     assert "range:split [60, 71]" in text and "unparsed:1, wrong" in text, "signatures stand below"
-    assert "Different from A & B (swaps by take, Holm over" in text
+    assert "Different from A & B (swaps by cluster, Holm over" in text
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
     exact = {(r["row"], r["metric"]): float(r["value"]) for r in rows}
     assert exact["A & B", "spearman"] == pytest.approx(1) and math.isnan(exact["bad", "spearman"])
@@ -163,7 +163,7 @@ def test_diff_shows_what_changed(
         == 0
     )
     text = (tmp_path / "diff.md").read_text()
-    assert "12 items of 6 takes" in text and "items are better in R-ℓ2" in text
+    assert "12 items in 6 clusters" in text and "items are better in R-ℓ2" in text
     wins, losses = text.split("## Biggest losses")
     assert "dive 11" in wins and "dive 6" in losses  # the constant 66 is right on dive 6 alone
     assert re.search(r"\| R-ℓ2 ↓ \| .* \| -\d", text)
@@ -180,7 +180,7 @@ def test_a_run_is_compared_with_its_own_baselines(
     command = ["eval", "diff", good, "--suite", "nae", "--by", "relative_l2"]
     assert main([*command, "--against", nearest, "--out", str(tmp_path)]) == 0
     text = (tmp_path / "diff.md").read_text()
-    assert f"good against {nearest}, 12 items of 6 takes" in text
+    assert f"good against {nearest}, 12 items in 6 clusters" in text
     table = open_run(good, "nae").tables["answers"]
     row = next(line for line in text.splitlines() if line.startswith("| ρ"))
     cells = [cell.strip() for cell in row.split("|")]

@@ -234,7 +234,7 @@ def test_values_that_are_missing_or_failed_are_marked() -> None:
         "pose": {"ours": {"pa_mpjpe": metric(float("nan"), 3)}},
     }
     result = {
-        "synthetic_data": False, "items": 3, "takes": 2, "gallery": "all expert clips", "tables": tables,
+        "synthetic_data": False, "items": 3, "takes": 2, "participants": ["ann"], "gallery": "all expert clips", "tables": tables,
         "chance": {"recall@5": 0.1}, "summary": {"retrieval/gallery_size": 50.0},
     }  # fmt: skip
     text = to_markdown(comparison_table([System("mine", result, "1 min", "a note")], ["ExpertAF"]))

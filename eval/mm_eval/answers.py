@@ -51,7 +51,7 @@ class TestItem:
 
     Attributes:
         item_id: Unique in its set.
-        cluster: What items share that are not independent: the take, or the video.
+        cluster: What items share that are not independent: the person, or the take or video where nobody says whose it is.
         category: Activity or action class.
         truth: What experts said.
         answers: System to its answer.

@@ -16,7 +16,7 @@ def top_k(scores: np.ndarray, true: np.ndarray, k: int, clusters: Sequence[str])
             does not pass for a perfect one.
         true: Column of the true class, ``[N]``.
         k: How many may be named.
-        clusters: Take of each item, for the interval.
+        clusters: Cluster of each item (the person, or the take), for the interval.
     """
     read = np.isfinite(scores).all(axis=1)
     shown = np.where(np.isfinite(scores), scores, 0.0)

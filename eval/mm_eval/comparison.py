@@ -1,4 +1,4 @@
-"""Whether one system is better than another: paired, by take, for any metric that has an aggregate."""
+"""Whether one system is better than another: paired, by person, for any metric that has an aggregate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ import numpy as np
 from scipy import stats
 
 from mm_eval.aggregates import AGGREGATES
-from mm_eval.metric import Metric, percentile_interval, resampling_weights
+from mm_eval.intervals import cluster_interval, members
+from mm_eval.metric import Metric
 
 MOST_PERMUTATIONS = 10_000
 
@@ -18,11 +19,11 @@ class Comparison:
 
     Attributes:
         difference: First minus second; NaN, like interval and p-value, where the metric is not defined for one of them.
-        interval: Its 95 % interval, takes resampled.
-        p_value: Two-sided, by swapping the systems' answers take by take.
+        interval: Its 95 % interval, clusters resampled; NaN where they are too few.
+        p_value: Two-sided, by swapping the systems' answers cluster by cluster.
         exact: Whether every swap was tried.
         items: Items compared.
-        takes: Takes they come from.
+        clusters: Clusters (people, or takes where nobody says whose they are) that the items come from.
     """
 
     difference: float
@@ -30,12 +31,12 @@ class Comparison:
     p_value: float
     exact: bool
     items: int
-    takes: int
+    clusters: int
 
 
 @dataclass(frozen=True)
 class ItemTests:
-    """Tests that take items for independent, as most papers do; with several items per take they find too much."""
+    """Tests that take items for independent, as most papers do; with several items per person they find too much."""
 
     t: float
     t_p_value: float
@@ -50,8 +51,8 @@ def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 
     Args:
         first: One system's record.
         second: The other's, of the same items in the same order.
-        clusters: Take of each item.
-        seed: Of resampling and of swaps that are not exhaustive.
+        clusters: Cluster of each item: the person, or the take where nobody says whose it is.
+        seed: Seed of resampling and of swaps that are not exhaustive.
 
     Raises:
         ValueError: The records are of different metrics or numbers of items, or have no item in common.
@@ -66,16 +67,18 @@ def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 
     if not fine.any():
         raise ValueError("No item was scored for both systems.")
     a, b = a[fine], b[fine]
-    takes = [c for c, ok in zip(clusters, fine, strict=True) if ok]
+    there = [cluster for cluster, ok in zip(clusters, fine, strict=True) if ok]
+    count, member = members(there)
     value = AGGREGATES[first.aggregate]
-    weights = resampling_weights(takes, seed=seed)
-    drawn = value(weights, a) - value(weights, b)
-    whole = np.ones((1, len(a)))
-    difference = float(value(whole, a)[0] - value(whole, b)[0])
+
+    def differences(weights: np.ndarray) -> np.ndarray:
+        return value(weights, a) - value(weights, b)
+
+    difference = float(differences(np.ones((1, len(a))))[0])
     if not np.isfinite(difference):
-        return Comparison(float("nan"), (float("nan"), float("nan")), float("nan"), False, len(a), len(set(takes)))
-    names, member = np.unique(np.asarray(takes), return_inverse=True)
-    swaps, exact = _swaps(len(names), seed)
+        return Comparison(float("nan"), (float("nan"), float("nan")), float("nan"), False, len(a), count)
+    interval = cluster_interval(differences, there, seed) or (float("nan"), float("nan"))
+    swaps, exact = _swaps(count, seed)
     chosen = swaps[:, member]  # 1 where the first system's answer stands on the first side
     both = np.concatenate([a, b])
     swapped = np.concatenate(
@@ -87,11 +90,11 @@ def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 
     # A swap that leaves the difference as it is must count, whatever rounding did, and so must one that has no value.
     as_large = ~(np.abs(swapped) < abs(difference) * (1 - 1e-9) - 1e-12)
     p_value = float(as_large.mean() if exact else (as_large.sum() + 1) / (len(swapped) + 1))
-    return Comparison(difference, percentile_interval(drawn), p_value, exact, len(a), len(names))
+    return Comparison(difference, interval, p_value, exact, len(a), count)
 
 
 def _swaps(count: int, seed: int) -> tuple[np.ndarray, bool]:
-    """Ways ``[S, count]`` to leave (1) or swap (0) each take: all of them where they are few, else random ones."""
+    """Ways ``[S, count]`` to leave (1) or swap (0) each cluster: all of them where they are few, else random ones."""
     if 2**count <= MOST_PERMUTATIONS:
         return ((np.arange(2**count)[:, None] >> np.arange(count)) & 1).astype(float), True
     return np.random.default_rng(seed).integers(0, 2, size=(MOST_PERMUTATIONS, count)).astype(float), False
@@ -108,7 +111,7 @@ def item_tests(first: Sequence[float] | np.ndarray, second: Sequence[float] | np
     return ItemTests(*numbers[:4], bca_interval=(numbers[4], numbers[5]))
 
 
-_OF_ONE_SYSTEM = ("n:", "unparsed:", "without a score:", "undefined:", "wins:", "sign test p:", "inputs:")
+_OF_ONE_SYSTEM = ("n:", "clusters:", "unparsed:", "without a score:", "undefined:", "wins:", "sign test p:", "inputs:")
 
 
 def measured_alike(first: Metric, second: Metric) -> bool:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from mm_eval.aggregates import AGGREGATES
-
-RESAMPLES = 2000
+from mm_eval.intervals import cluster_interval, members, unanimous_interval
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,10 @@ class Metric:
         n_failed: Items that could not be scored.
         scale: Unit or range, such as ``mm`` or ``0-1``.
         signature: Implementation, variant and sizes.
-        interval: 95 % interval by resampling takes; None for a single one.
+        interval: 95 % interval by resampling clusters; None where they are too few (`mm_eval.intervals.FEWEST_CLUSTERS`).
         aggregate: How the value follows from the items; a key of `AGGREGATES`.
         rows: Sufficient statistics per item, where the value does not follow from ``per_item``.
+        clusters: Number of clusters (people, or takes where nobody says whose they are) that the scored items come from.
     """
 
     value: float
@@ -37,6 +37,7 @@ class Metric:
     interval: tuple[float, float] | None = None
     aggregate: str = "mean"
     rows: tuple[tuple[float, ...], ...] | None = None
+    clusters: int = 0
 
     @property
     def statistics(self) -> np.ndarray:
@@ -76,20 +77,6 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def resampling_weights(clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each item occurs in each bootstrap sample of whole clusters, ``[R, N]``; items of one take are not independent."""
-    names, member = np.unique(np.asarray(clusters), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return draws[:, member].astype(float)
-
-
-def percentile_interval(values: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of resampled values; samples without a value (a constant has no rank correlation) are left out."""
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def corpus_metric(
     rows: np.ndarray,
     aggregate: str,
@@ -103,7 +90,7 @@ def corpus_metric(
     Args:
         rows: ``[N, S]``; rows with NaN could not be scored and do not enter.
         aggregate: A key of `AGGREGATES`.
-        clusters: Take of each item.
+        clusters: Cluster of each item: the person, or the take where nobody says whose it is.
         scale: Unit or range.
         signature: Implementation and variant; the number of items is added.
         per_item: The same metric of each item alone, where it has one; of a mean or median it is the row itself.
@@ -114,16 +101,17 @@ def corpus_metric(
     values = rows[:, 0] if of_items else per_item
     items = None if values is None else tuple(float(v) for v in values)
     kept = None if of_items else tuple(tuple(row) for row in rows.tolist())
-    signed = f"{signature}|n:{n}"
     if not n:
-        return Metric(float("nan"), items, 0, failed, scale, signed, None, aggregate, kept)
-    value = float(AGGREGATES[aggregate](np.ones((1, n)), rows[fine])[0])
-    interval = None
-    takes = [c for c, ok in zip(clusters, fine, strict=True) if ok]
-    if np.isfinite(value) and len(set(takes)) > 1:  # one take tells nothing about others
-        weights = resampling_weights(takes)
-        interval = percentile_interval(AGGREGATES[aggregate](weights, rows[fine]))
-    return Metric(value, items, n, failed, scale, signed, interval, aggregate, kept)
+        return Metric(float("nan"), items, 0, failed, scale, f"{signature}|n:0|clusters:0", None, aggregate, kept)
+    scored = rows[fine]
+    value = float(AGGREGATES[aggregate](np.ones((1, n)), scored)[0])
+    there = [cluster for cluster, ok in zip(clusters, fine, strict=True) if ok]
+    count, _ = members(there)
+    interval = cluster_interval(lambda weights: AGGREGATES[aggregate](weights, scored), there)
+    if interval and scale == "0-1" and aggregate == "mean" and value in (0, 1):
+        interval = unanimous_interval(value, count)
+    signed = f"{signature}|n:{n}|clusters:{count}"
+    return Metric(value, items, n, failed, scale, signed, interval, aggregate, kept, count)
 
 
 def item_metric(

@@ -27,7 +27,7 @@ def narrative_map(
         errors: R-ℓ2 per item, not multiplied; None or NaN where no score could be read, which passes no threshold.
         cider: CIDEr-D per item on pycocoevalcap's scale.
         accuracy: Share of the actions that are right, per item; NaN where the truth has none, which is left out.
-        clusters: Take of each item, for the interval.
+        clusters: Cluster of each item (the person, or the take), for the interval.
         strict: Read the thresholds on accuracy as "more than".
     """
     e = np.array([float("nan") if error is None else error for error in errors], float)
@@ -55,7 +55,7 @@ def narrative_map_ranked(
         cider: See `narrative_map`.
         accuracy: See `narrative_map`.
         confidence: Of each answer, such as its mean log-probability.
-        clusters: Take of each item, for the interval.
+        clusters: Cluster of each item (the person, or the take), for the interval.
     """
     e = [_UNREAD if error is None or np.isnan(error) else error for error in errors]
     rows = np.stack([confidence, e, cider, accuracy], axis=1).astype(float)

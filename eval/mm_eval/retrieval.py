@@ -39,7 +39,7 @@ def chance_recall(sizes: np.ndarray, k: int) -> float:
 def retrieval_metrics(
     found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10, 50)
 ) -> dict[str, Metric]:
-    """Recall at k (large k only where a gallery is larger), median and mean rank, with intervals over takes; the signature tells the gallery's size and chance."""
+    """Recall at k (large k only where a gallery is larger), median and mean rank, with intervals over clusters; the signature tells the gallery's size and chance."""
     sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean|chance of the mean rank:{(sizes + 1).mean() / 2:g}"
     ks = tuple(k for k in ks if k <= _ALWAYS or k < sizes.max())
     metrics = {f"recall@{k}": item_metric((found <= k).astype(float), clusters, "0-1", f"R@{k}|{sign}") for k in ks}

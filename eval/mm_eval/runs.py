@@ -138,14 +138,14 @@ def runs_table(runs: Sequence[Run], suite: str) -> ScoreTable:
     rows += [Row(name, cells_of(runs[0].tables, dict.fromkeys(runs[0].tables, name)), True) for name in baselines]
     items = runs[0].items
     synthetic = "Synthetic data. " if any(item.synthetic for item in items) else ""
-    lead = f"{synthetic}{len(items)} test items of {len(set(runs[0].clusters))} takes."
+    lead = f"{synthetic}{len(items)} test items in {len(set(runs[0].clusters))} clusters (people, or takes where nobody says whose they are)."
     wanted = find_suite(suite)
     return ScoreTable(wanted.title, lead, wanted.columns, tuple(rows), tuple(footnotes), published=wanted.published)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of two runs: paired by take, and by item as papers test."""
+    """One metric of two runs: paired by cluster, and by item as papers test."""
 
     column: Column
     first: Metric
@@ -257,7 +257,7 @@ def _differences(runs: Sequence[Run], columns: Sequence[Column]) -> list[str]:
     said = "; ".join(lines) or "none"
     return [
         *otherwise,
-        f"Different from {runs[0].name} (swaps by take, Holm over {len(found)} comparisons, p ≤ 0.05): {said}.",
+        f"Different from {runs[0].name} (swaps by cluster, Holm over {len(found)} comparisons, p ≤ 0.05): {said}.",
     ]
 
 

@@ -15,7 +15,7 @@ def spearman_correlation(predicted: Sequence[float | None], true: Sequence[float
     Args:
         predicted: Scores; None or NaN where none could be read from an answer. Those items are left out and counted.
         true: Judges' scores; NaN where there is none, which is left out and counted.
-        clusters: Take of each item, for the interval.
+        clusters: Cluster of each item (the person, or the take), for the interval.
     """
     rows = np.stack([_numbers(predicted), np.asarray(true, float)], axis=1)
     return corpus_metric(rows, "spearman", clusters, "-1-1", "spearman|ties:mean rank")
@@ -33,7 +33,7 @@ def relative_l2(
     Args:
         predicted: Scores; None or NaN where none could be read, which are left out and counted.
         true: Judges' scores; NaN where there is none, which is left out and counted.
-        clusters: Take of each item, for the interval.
+        clusters: Cluster of each item (the person, or the take), for the interval.
         score_range: ``split``: of the evaluated items, as all released code does, so a subset changes it; ``class``: of the items of
             each class; or the lowest and the highest score. The same errors give very different numbers.
         classes: Class of each item, for ``class``.

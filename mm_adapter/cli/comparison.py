@@ -9,6 +9,7 @@ from rich.markdown import Markdown
 
 from mm_adapter.cli.flags import bert_model
 from mm_data.files import write_atomically
+from mm_eval.intervals import interval_text
 from mm_eval.runs import Change, Difference, Run, changes, differences, measured_otherwise, open_run, runs_table
 from mm_eval.tables import RENDERERS, Column, to_markdown
 
@@ -58,8 +59,8 @@ def _diff(args: argparse.Namespace) -> None:
 
 def _differences(first: Run, second: Run, found: Sequence[Difference]) -> str:
     lines = [
-        f"{second.name} against {first.name}, {len(first.items)} items of {len(set(first.clusters))} takes. A difference is of the items that both have. p: answers "
-        "swapped take by take, Holm over the metrics. The last columns take items for independent, as most papers do; with several items per take they find too much.",
+        f"{second.name} against {first.name}, {len(first.items)} items in {len(set(first.clusters))} clusters. A difference is of the items that both have. p: answers "
+        "swapped cluster by cluster, Holm over the metrics. The last columns take items for independent, as most papers do; with several items per cluster they find too much.",
         "",
         f"| | {first.name} | {second.name} | difference | 95 % | p | items | failed | by item: 95 % (BCa) | t-test, p | Wilcoxon, p |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -67,13 +68,17 @@ def _differences(first: Run, second: Run, found: Sequence[Difference]) -> str:
     for d in found:
         c, paired = d.column, d.paired
         cells = [_signed(d.first.value, c, ""), _signed(d.second.value, c, "")]
-        cells += [_signed(paired.difference, c), " to ".join(_signed(bound, c) for bound in paired.interval)]
+        cells += [_signed(paired.difference, c), _range(paired.interval, c)]
         cells += [_p_value(d), str(paired.items), f"{d.first.n_failed} / {d.second.n_failed}"]
         cells += ["", "", ""] if d.by_item is None else [
-            " to ".join(_signed(bound, c) for bound in d.by_item.bca_interval), f"{d.by_item.t_p_value:.3g}", f"{d.by_item.wilcoxon_p_value:.3g}",
+            _range(d.by_item.bca_interval, c), f"{d.by_item.t_p_value:.3g}", f"{d.by_item.wilcoxon_p_value:.3g}",
         ]  # fmt: skip
         lines.append(f"| {c.heading}{c.arrow} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _range(bounds: tuple[float, float], column: Column) -> str:
+    return interval_text((bounds[0] * column.factor, bounds[1] * column.factor), column.digits, "+")
 
 
 def _signed(value: float, column: Column, sign: str = "+") -> str:

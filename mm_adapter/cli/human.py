@@ -16,6 +16,7 @@ from mm_eval.answers import OURS, TRUTH, TestItem, evenly_spaced, systems_of
 from mm_eval.human.packs import KEY, LIKERT, PACK, Design, make_pack
 from mm_eval.human.ratings import Rating, import_answers
 from mm_eval.human.statistics import analyse
+from mm_eval.intervals import interval_text
 from mm_eval.runs import name_and_folder, read_own_answers
 
 RATINGS, REPORT = "ratings.csv", "report.json"
@@ -80,15 +81,13 @@ def _likert_tables(found: dict[str, Any]) -> list[Table]:
     for heading in ("system", "mean", "95 %", "items"):
         means.add_column(heading, justify="left" if heading == "system" else "right")
     for system, metric in found["means"].items():
-        low, high = metric["interval"] or (float("nan"),) * 2
-        means.add_row(system, f"{metric['value']:.3f}", f"{low:.3f} to {high:.3f}", str(metric["n"]))
-    pairs = Table(title="Differences (answers swapped by take, Holm)", title_justify="left")
+        means.add_row(system, f"{metric['value']:.3f}", interval_text(metric["interval"], 3), str(metric["n"]))
+    pairs = Table(title="Differences (answers swapped by person, Holm)", title_justify="left")
     for heading in ("", "difference", "95 %", "p", "Wilcoxon by item, p"):
         pairs.add_column(heading, justify="left" if not heading else "right")
     for pair in found["pairs"]:
-        low, high = pair["interval"]
         by_item = "" if pair["wilcoxon_p"] is None else f"{pair['wilcoxon_p']:.3g}"
-        pairs.add_row(f"{pair['system']} - {pair['against']}", f"{pair['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}", f"{pair['p_holm']:.3g}", by_item)  # fmt: skip
+        pairs.add_row(f"{pair['system']} - {pair['against']}", f"{pair['difference']:+.3f}", interval_text(pair["interval"], 3, "+"), f"{pair['p_holm']:.3g}", by_item)  # fmt: skip
     agreement = Table(title="Agreement of raters", title_justify="left")
     agreement.add_column("measure")
     agreement.add_column("value", justify="right")
@@ -104,14 +103,13 @@ def _rank_tables(found: dict[str, Any]) -> list[Table]:
     for system, mean in found["mean_rank"].items():
         ranks.add_row(system, f"{mean:.3f}", f"{found['bradley_terry'][system]:+.2f}")
     pairs = Table(
-        title="Win, tie, loss (ranks swapped by take, Holm; sign test: rankings taken for independent)",
+        title="Win, tie, loss (ranks swapped by person, Holm; sign test: rankings taken for independent)",
         title_justify="left",
     )
     for heading in ("", "win", "tie", "loss", "net win, 95 %", "p", "sign test, p"):
         pairs.add_column(heading, justify="left" if not heading else "right")
     for pair in found["pairs"]:
-        low, high = pair["net_win"]["interval"] or (float("nan"),) * 2
-        pairs.add_row(f"{pair['system']} against {pair['against']}", f"{pair['wins']:.0%}", f"{pair['ties']:.0%}", f"{pair['losses']:.0%}", f"{low:+.2f} to {high:+.2f}", f"{pair['p_holm']:.3g}", f"{pair['sign_test_p_value']:.3g}")  # fmt: skip
+        pairs.add_row(f"{pair['system']} against {pair['against']}", f"{pair['wins']:.0%}", f"{pair['ties']:.0%}", f"{pair['losses']:.0%}", interval_text(pair["net_win"]["interval"], 2, "+"), f"{pair['p_holm']:.3g}", f"{pair['sign_test_p_value']:.3g}")  # fmt: skip
     return [ranks, pairs]
 
 

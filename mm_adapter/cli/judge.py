@@ -13,6 +13,7 @@ from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.files import write_atomically
 from mm_eval.answers import TRUTH, TestItem, evenly_spaced, read_answers
+from mm_eval.intervals import interval_text
 from mm_eval.judge.audit import audit_page
 from mm_eval.judge.calibration import ENOUGH_ITEMS, calibrate, labelling_sheet
 from mm_eval.judge.judging import Plan, estimate_judging, judge, read_judgements
@@ -101,7 +102,7 @@ def _print_scores(system: str, found: dict[str, Any], settings: dict[str, Any]) 
     metrics: dict[str, Metric] = found["metrics"]
     for name, metric in metrics.items():
         shown = replace(metric, value=float("nan"), interval=None) if found["withheld"] else metric
-        interval = "" if shown.interval is None else f"{shown.interval[0]:.3f} to {shown.interval[1]:.3f}"
+        interval = interval_text(shown.interval, 3)
         value = (
             "withheld" if found["withheld"] else "not defined" if shown.value != shown.value else f"{shown.value:.3f}"
         )

@@ -17,6 +17,7 @@ from mm_data.files import write_atomically
 from mm_data.motion.pose_folder import ImportOptions, import_dataset, import_motion, is_synthetic, pose_files
 from mm_data.safe_load import load_archive
 from mm_data.sources import load_pose_file
+from mm_eval.intervals import interval_text
 from mm_eval.pose_tokenizer import evaluate_tokenizer, read_motions, write_page
 from mm_tokenizers import (
     PoseCodeStore,
@@ -182,8 +183,8 @@ def _print_summary(result: dict) -> None:
     for column in ("", "tokenizer", "95 %", "mean pose"):
         table.add_column(column)
     for key, name in (("pa_mpjpe_mm", "PA-MPJPE mm"), ("mpjpe_mm", "MPJPE mm")):
-        low, high = result[key]["interval"]
-        table.add_row(name, f"{result[key]['value']:.1f}", f"{low:.1f}-{high:.1f}", f"{result['mean_pose'][key]:.0f}")
+        interval = interval_text(result[key]["interval"], 1)
+        table.add_row(name, f"{result[key]['value']:.1f}", interval, f"{result['mean_pose'][key]:.0f}")
     console.print(table)
     for name, text in (
         ("velocity error", f"{result['velocity_error_mm_s']:.0f} mm/s"),

@@ -53,7 +53,7 @@ def evaluate(inputs: Inputs, bert: BertModel | None = None, seed: int = 0) -> tu
         "chance": chance,
         "notes": notes + release_notes,
         "items": len(inputs.tuples),
-        "takes": len(set(inputs.clusters)),
+        "takes": len({t.learner.take_uid for t in inputs.tuples}),
         "participants": sorted({t.learner.participant for t in inputs.tuples}),
     }, items
 

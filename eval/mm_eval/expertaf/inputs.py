@@ -46,8 +46,8 @@ class Inputs:
 
     @property
     def clusters(self) -> list[str]:
-        """Learner's take of each tuple."""
-        return [t.learner.take_uid for t in self.tuples]
+        """The learner of each tuple: several takes of one person are not independent."""
+        return [t.learner.participant for t in self.tuples]
 
     @property
     def activities(self) -> list[str]:
@@ -73,7 +73,7 @@ class Inputs:
         return [
             TestItem(
                 t.tuple_id,
-                t.learner.take_uid,
+                t.learner.participant,
                 t.activity,
                 Answer(t.summary),
                 {OURS: Answer(prediction["commentary"])},
@@ -86,7 +86,7 @@ class Inputs:
 
     def training_items(self) -> list[TestItem]:
         """The training tuples' remarks."""
-        return [TestItem(t.tuple_id, t.learner.take_uid, t.activity, Answer(t.summary)) for t in self.training]
+        return [TestItem(t.tuple_id, t.learner.participant, t.activity, Answer(t.summary)) for t in self.training]
 
     def _clips(self, clip: Clip) -> dict[str, ClipFile]:
         start, stop = clip.start / FPS, clip.stop / FPS

@@ -170,7 +170,7 @@ def _lead(result: dict[str, Any]) -> str:
     gallery = ""
     if "retrieval/gallery_size" in result["summary"]:
         gallery = f" Gallery: {result['gallery']}, {result['summary']['retrieval/gallery_size']:.0f} clips."
-    return f"{synthetic}{result['items']} test tuples of {result['takes']} takes.{gallery}"
+    return f"{synthetic}{result['items']} test tuples of {result['takes']} takes by {len(result['participants'])} people.{gallery}"
 
 
 def _chance(result: dict[str, Any]) -> dict[tuple[str, str], Metric]:

@@ -26,8 +26,8 @@ class PairOutcome:
         wins: Share of rankings that put the first ahead.
         ties: Share that put them level.
         losses: Share that put it behind.
-        net_win: Wins minus losses, with its interval by take.
-        p_value: Two-sided, the two systems' ranks swapped by take.
+        net_win: Wins minus losses, with its interval by cluster.
+        p_value: Two-sided, the two systems' ranks swapped by cluster.
         sign_test_p_value: Over rankings that are no ties, which takes them all for independent: it finds too much.
     """
 

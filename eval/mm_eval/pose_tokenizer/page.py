@@ -10,6 +10,7 @@ import numpy as np
 
 from mm_data.files import write_atomically
 from mm_data.skeleton import BONES, JOINTS
+from mm_eval.intervals import interval_text
 from mm_eval.pose_tokenizer.round_trip import Decode, Encode, Motion
 
 _TYPICAL, _WORST = 8, 4
@@ -59,8 +60,8 @@ def write_page(path: Path, result: dict[str, Any], motions: list[Motion], encode
 def _headline(result: dict[str, Any]) -> list[list[str]]:
     rows = []
     for key, name in (("pa_mpjpe_mm", "PA-MPJPE, mm"), ("mpjpe_mm", "MPJPE, mm")):
-        low, high = result[key]["interval"]
-        rows.append([name, f"{result[key]['value']:.1f} ({low:.1f}-{high:.1f})", f"{result['mean_pose'][key]:.0f}"])
+        value = f"{result[key]['value']:.1f} ({interval_text(result[key]['interval'], 1)})"
+        rows.append([name, value, f"{result['mean_pose'][key]:.0f}"])
     return [
         *rows,
         ["velocity error, mm/s", f"{result['velocity_error_mm_s']:.0f}", ""],

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mm_eval.intervals import FEW_CLUSTERS, FEWEST_CLUSTERS
 from mm_eval.metric import Metric
 from mm_eval.tables.published import Published
 
@@ -79,6 +80,23 @@ class ScoreTable:
         """Columns that some system has."""
         there = {key for row in self.rows for key in row.cells}
         return tuple(column for column in self.columns if (column.table, column.metric) in there)
+
+    @property
+    def about_intervals(self) -> str:
+        """What the brackets are: how many clusters stand behind them, with a warning where these are few."""
+        counts = {metric.clusters for row in self.rows for metric in row.cells.values() if metric.clusters}
+        if not counts:
+            return ""
+        fewest, most = min(counts), max(counts)
+        number = str(most) if fewest == most else f"{fewest} to {most}"
+        text = (
+            f"In brackets: 95 % intervals over {number} clusters (people, or takes where nobody says whose they are)."
+        )
+        if fewest < FEWEST_CLUSTERS:
+            text += f" With fewer than {FEWEST_CLUSTERS} clusters there is no interval."
+        if fewest < FEW_CLUSTERS:
+            text += f" Fewer than {FEW_CLUSTERS} clusters: a rough guide, for other people may differ much more."
+        return text
 
     def signatures(self) -> list[str]:
         """``heading: signature`` of every shown column; several where rows differ in theirs."""

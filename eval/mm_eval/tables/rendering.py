@@ -10,7 +10,6 @@ from mm_eval.metric import Metric
 from mm_eval.tables.model import Column, Row, ScoreTable
 from mm_eval.tables.published import Published
 
-_BRACKETS = "In brackets: 95 % intervals by take."
 _NO_VALUE = "–"
 _TEX_SIGNS = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"}
@@ -29,7 +28,7 @@ _TEX_SIGNS = str.maketrans(
 def to_markdown(table: ScoreTable) -> str:
     """For people to read in a terminal and a repository."""
     extra = [table.extra] if table.extra else []
-    lines = [f"{table.lead} {_BRACKETS}", ""]
+    lines = [f"{table.lead} {table.about_intervals}".strip(), ""]
     lines += [_pipes(["", *(c.heading + c.arrow for c in table.shown), *extra])]
     lines += ["|---|" + "---:|" * len(table.shown) + "---|" * len(extra)]
     for row, mark in _marked(table):
@@ -47,7 +46,7 @@ def to_markdown(table: ScoreTable) -> str:
 def to_latex(table: ScoreTable) -> str:
     """For a paper, with booktabs."""
     extra = [table.extra] if table.extra else []
-    lines = [f"% {line}" for line in (table.title, table.lead, _BRACKETS, *table.signatures())]
+    lines = [f"% {line}" for line in (table.title, table.lead, table.about_intervals, *table.signatures())]
     lines += [
         r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * len(table.shown)}{'l' * len(extra)}}}", r"\toprule",
     ]  # fmt: skip
@@ -72,14 +71,16 @@ def to_csv(table: ScoreTable) -> str:
     """For programs: a line per row and metric, nothing rounded."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["row", "kind", "table", "metric", "value", "low", "high", "n", "n_failed", "scale", "signature"])
+    writer.writerow(
+        ["row", "kind", "table", "metric", "value", "low", "high", "n", "n_failed", "clusters", "scale", "signature"]
+    )
     for row in table.rows:
         for column in table.shown:
             metric = row.cells.get((column.table, column.metric))
             if metric is not None:
                 low, high = metric.interval or ("", "")
                 kind = "baseline" if row.baseline else "system"
-                writer.writerow([row.name, kind, column.table, column.metric, metric.value, low, high, metric.n, metric.n_failed, metric.scale, metric.signature])  # fmt: skip
+                writer.writerow([row.name, kind, column.table, column.metric, metric.value, low, high, metric.n, metric.n_failed, metric.clusters, metric.scale, metric.signature])  # fmt: skip
     return out.getvalue()
 
 
@@ -96,7 +97,7 @@ def to_html(table: ScoreTable) -> str:
         )
     notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in _notes(table))
     return (
-        f"<h2>{html.escape(table.title)}</h2><p class='note'>{html.escape(table.lead)}</p>"
+        f"<h2>{html.escape(table.title)}</h2><p class='note'>{html.escape(f'{table.lead} {table.about_intervals}'.strip())}</p>"
         f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
         + (_html_published(table.published) if table.published else "")
     )

@@ -26,7 +26,7 @@ def coco_suite(systems: Mapping[str, Sequence[str]], references: References, clu
     Args:
         systems: Generated texts per system, each aligned with ``references``.
         references: True texts, one or several per item.
-        clusters: Take of each item, for the intervals.
+        clusters: Cluster of each item (the person, or the take), for the intervals.
 
     Raises:
         ValueError: The lists differ in length, or an item has no true text.

@@ -42,7 +42,7 @@ def modern_suite(
     Args:
         systems: Generated texts per system, each aligned with ``references``.
         references: True texts, one or several per item; the best counts, as in each package.
-        clusters: Take of each item, for the intervals.
+        clusters: Cluster of each item (the person, or the take), for the intervals.
         bert: Weights of BERTScore.
 
     Raises:

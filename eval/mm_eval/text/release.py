@@ -29,7 +29,7 @@ def release_suite(
     Args:
         systems: Generated texts per system, each aligned with ``references``.
         references: True texts.
-        clusters: Take of each item, for the intervals.
+        clusters: Cluster of each item (the person, or the take), for the intervals.
         prefix: Put before every text; "" gives the clean numbers of the same recipe.
 
     Raises:

@@ -24,7 +24,7 @@ class Corpus:
     Attributes:
         systems: Candidates per system, `EMPTY` where there are no words.
         references: True texts, several per item.
-        clusters: Take of each item.
+        clusters: Cluster of each item: the person, or the take.
     """
 
     systems: dict[str, list[str]]
@@ -70,7 +70,7 @@ def prepare(
     Args:
         systems: Generated texts per system, each aligned with ``references``.
         references: True texts.
-        clusters: Take of each item, for the intervals.
+        clusters: Cluster of each item (the person, or the take), for the intervals.
         cleaned: What is done to every text first.
 
     Raises:
