@@ -71,9 +71,12 @@ def _print_summary(result: dict[str, Any]) -> None:
 
 def run_report(args: argparse.Namespace) -> None:
     """Writes the page; an existing one for the same evaluation is kept."""
-    evaluation = json.loads((args.evaluation / "metrics.json").read_text())
+    metrics = args.evaluation / "metrics.json"
+    if not metrics.is_file():
+        raise FileNotFoundError(f"{metrics} is not there; `mm-coach evaluate` writes it when it has scored everything.")
+    evaluation = json.loads(metrics.read_text())
     page = args.out / "index.html"
-    if page.is_file() and page.stat().st_mtime > (args.evaluation / "metrics.json").stat().st_mtime:
+    if page.is_file() and page.stat().st_mtime > metrics.stat().st_mtime:
         print(f"{page} is up to date")
         return
     minutes = (time.time() - args.started) / 60 if args.started else None

@@ -29,5 +29,6 @@ def run_language_model(args: argparse.Namespace) -> None:
     if (args.out / "model.safetensors").is_file():
         print(f"{args.out} is there already")
         return
+    args.out.mkdir(parents=True, exist_ok=True)  # transformers only logs that a folder cannot be made
     write_embedded_language_model(args.out)
     print(f"{args.out}: SmolLM2-135M-Instruct")
