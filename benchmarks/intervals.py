@@ -18,7 +18,7 @@ from scipy.stats import expon, norm
 from mm_eval.aggregates import AGGREGATES, BLEU_ORDERS
 from mm_eval.comparison import compare
 from mm_eval.intervals import resampling_weights
-from mm_eval.metric import corpus_metric, item_metric
+from mm_eval.metric import YES_OR_NO, corpus_metric, item_metric
 
 CLUSTERS = (6, 8, 10, 12, 20, 40, 80)
 WITHIN_PERSON = 0.4
@@ -44,7 +44,7 @@ def _column(values: np.ndarray) -> np.ndarray:
 
 
 def _share(probability: float) -> Kind:
-    return Kind("mean", lambda x, y, rng: _column(norm.cdf(x) < probability), "0-1")
+    return Kind("mean", lambda x, y, rng: _column(norm.cdf(x) < probability), YES_OR_NO)
 
 
 def _correlation(rho: float) -> Kind:

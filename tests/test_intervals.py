@@ -12,7 +12,7 @@ from mm_eval.aggregates import AGGREGATES
 from mm_eval.comparison import compare
 from mm_eval.expertaf.inputs import Inputs
 from mm_eval.intervals import _quantiles, cluster_interval, interval_text, resampling_weights
-from mm_eval.metric import Metric, corpus_metric, item_metric
+from mm_eval.metric import YES_OR_NO, Metric, corpus_metric, item_metric
 from mm_eval.tables import Column, Row, ScoreTable
 from mm_eval.tables.rendering import RENDERERS
 
@@ -95,11 +95,12 @@ def test_too_few_people_have_no_interval() -> None:
 
 def test_a_share_of_all_or_nothing_is_not_certain() -> None:
     """With 12 of 12 people right, 0.735 is the lowest share for which that has a chance of 2.5 %."""
-    right, wrong = (item_metric([value] * 24, [str(i // 2) for i in range(24)], "0-1", "x") for value in (1.0, 0.0))
+    right, wrong = (item_metric([value] * 24, [str(i // 2) for i in range(24)], YES_OR_NO, "x") for value in (1.0, 0.0))
     assert right.interval == pytest.approx((0.025 ** (1 / 12), 1.0)) and wrong.interval == pytest.approx(
         (0.0, 0.26465), abs=1e-5
     )
-    assert item_metric([1.0] * 12, names(12), "mm", "x").interval == (1.0, 1.0)
+    for scale in ("mm", "0-1"):  # a ROUGE-L of 0 everywhere is no share of people
+        assert item_metric([1.0] * 12, names(12), scale, "x").interval == (1.0, 1.0)
 
 
 def test_samples_without_a_value_are_left_out() -> None:

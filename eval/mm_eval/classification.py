@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from mm_eval.metric import Metric, item_metric
+from mm_eval.metric import YES_OR_NO, Metric, item_metric
 from mm_eval.retrieval import ranks
 
 
@@ -22,7 +22,7 @@ def top_k(scores: np.ndarray, true: np.ndarray, k: int, clusters: Sequence[str])
     shown = np.where(np.isfinite(scores), scores, 0.0)
     found = (ranks(shown, true, np.ones(scores.shape, bool)) <= k) & read
     sign = f"top-{k}|classes:{scores.shape[1]}|ties:mean rank|unparsed:{int((~read).sum())}, wrong"
-    return item_metric(found.astype(float), clusters, "0-1", sign)
+    return item_metric(found.astype(float), clusters, YES_OR_NO, sign)
 
 
 def accuracy(predicted: Sequence[Hashable | None], true: Sequence[Hashable | None], clusters: Sequence[str]) -> Metric:
@@ -34,4 +34,4 @@ def accuracy(predicted: Sequence[Hashable | None], true: Sequence[Hashable | Non
         float("nan") if t is None else float(p is not None and p == t) for p, t in zip(predicted, true, strict=True)
     ]
     unparsed = sum(p is None for p in predicted)
-    return item_metric(right, clusters, "0-1", f"accuracy|unparsed:{unparsed}, wrong")
+    return item_metric(right, clusters, YES_OR_NO, f"accuracy|unparsed:{unparsed}, wrong")

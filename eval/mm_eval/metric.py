@@ -10,6 +10,9 @@ import numpy as np
 from mm_eval.aggregates import AGGREGATES
 from mm_eval.intervals import cluster_interval, members, unanimous_interval
 
+YES_OR_NO = "0 or 1"
+"""The scale of metrics whose items are right or wrong."""
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -20,7 +23,7 @@ class Metric:
         per_item: Values per test item (NaN where one could not be scored), or None for a metric of the whole set alone.
         n: Items that were scored.
         n_failed: Items that could not be scored.
-        scale: Unit or range, such as ``mm`` or ``0-1``.
+        scale: Unit or range, such as ``mm``, ``0-1`` or `YES_OR_NO`.
         signature: Implementation, variant and sizes.
         interval: 95 % interval by resampling clusters; None where they are too few (`mm_eval.intervals.FEWEST_CLUSTERS`).
         aggregate: How the value follows from the items; a key of `AGGREGATES`.
@@ -108,7 +111,7 @@ def corpus_metric(
     there = [cluster for cluster, ok in zip(clusters, fine, strict=True) if ok]
     count, _ = members(there)
     interval = cluster_interval(lambda weights: AGGREGATES[aggregate](weights, scored), there)
-    if interval and scale == "0-1" and aggregate == "mean" and value in (0, 1):
+    if interval and scale == YES_OR_NO and aggregate == "mean" and value in (0, 1):
         interval = unanimous_interval(value, count)
     signed = f"{signature}|n:{n}|clusters:{count}"
     return Metric(value, items, n, failed, scale, signed, interval, aggregate, kept, count)

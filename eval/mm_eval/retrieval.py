@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mm_eval.metric import Metric, item_metric
+from mm_eval.metric import YES_OR_NO, Metric, item_metric
 
 _ALWAYS = 10
 
@@ -42,7 +42,7 @@ def retrieval_metrics(
     """Recall at k (large k only where a gallery is larger), median and mean rank, with intervals over clusters; the signature tells the gallery's size and chance."""
     sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean|chance of the mean rank:{(sizes + 1).mean() / 2:g}"
     ks = tuple(k for k in ks if k <= _ALWAYS or k < sizes.max())
-    metrics = {f"recall@{k}": item_metric((found <= k).astype(float), clusters, "0-1", f"R@{k}|{sign}") for k in ks}
+    metrics = {f"recall@{k}": item_metric((found <= k).astype(float), clusters, YES_OR_NO, f"R@{k}|{sign}") for k in ks}
     metrics["median_rank"] = item_metric(found, clusters, "rank", f"medR|{sign}", statistic="median")
     metrics["mean_rank"] = item_metric(found, clusters, "rank", f"meanR|{sign}")
     return metrics

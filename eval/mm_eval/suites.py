@@ -13,7 +13,7 @@ from mm_data.tasks import Answer
 from mm_eval.answers import TestItem, systems_of, texts_of
 from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED_WITHIN
 from mm_eval.classification import accuracy, top_k
-from mm_eval.metric import Metric, item_metric
+from mm_eval.metric import YES_OR_NO, Metric, item_metric
 from mm_eval.narrative import narrative_map, narrative_map_ranked
 from mm_eval.scores import SPLIT, relative_l2, spearman_correlation
 from mm_eval.tables import Column
@@ -176,7 +176,7 @@ def _counts(items: Sequence[TestItem], system: str, row: Row) -> Row:
 def unread(items: Sequence[TestItem], system: str, row: Row) -> Row:
     """Share of answers that could not be read wholly."""
     values = [float(bool(answer.unread)) for answer in _answers(items, system)]
-    return {"unread": item_metric(values, _clusters(items), "0-1", "unread|any part of the answer")}
+    return {"unread": item_metric(values, _clusters(items), YES_OR_NO, "unread|any part of the answer")}
 
 
 def unread_parts(items: Sequence[TestItem]) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from mm_data.tasks import Answer
 from mm_eval.answers import TestItem, systems_of, texts_of
 from mm_eval.expertaf.inputs import Inputs, Table
-from mm_eval.metric import item_metric
+from mm_eval.metric import YES_OR_NO, item_metric
 from mm_eval.text import BertModel, coco_suite, modern_suite, release_suite
 
 CEILING, FLOOR = "expert's remark (ceiling)", "empty commentary (floor)"
@@ -21,14 +21,16 @@ def commentary_table(inputs: Inputs, items: Sequence[TestItem], bert: BertModel 
     if inputs.truth is not None:
         sign = "every named error was injected, at least one"
         for name, candidates in texts.items():
-            table[name]["error_named"] = item_metric(_errors_named(inputs, candidates), inputs.clusters, "0-1", sign)
+            table[name]["error_named"] = item_metric(
+                _errors_named(inputs, candidates), inputs.clusters, YES_OR_NO, sign
+            )
     suites = (coco_suite(texts, references, inputs.clusters), modern_suite(texts, references, inputs.clusters, bert))
     for suite in suites:
         for name, row in suite.rows.items():
             table[name] |= row
     if inputs.truth is not None:
         named = _errors_named(inputs, references)
-        table[CEILING] = {"error_named": item_metric(named, inputs.clusters, "0-1", "the expert's own remark")}
+        table[CEILING] = {"error_named": item_metric(named, inputs.clusters, YES_OR_NO, "the expert's own remark")}
     return table, list(dict.fromkeys(note for suite in suites for note in suite.notes))
 
 

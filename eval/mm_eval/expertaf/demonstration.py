@@ -8,7 +8,7 @@ import numpy as np
 from mm_data.records import CoachingTuple
 from mm_eval.baselines import derangement
 from mm_eval.expertaf.inputs import Inputs, Table
-from mm_eval.metric import item_metric
+from mm_eval.metric import YES_OR_NO, item_metric
 from mm_eval.pose import POSE_ERRORS, sequence_error
 from mm_eval.retrieval import ranks, retrieval_metrics
 
@@ -100,7 +100,7 @@ def pose_table(inputs: Inputs, rng: np.random.Generator) -> Table:
     table["ours"]["malformed"] = item_metric(
         [float(not _well_formed(inputs, index, t)) for index, t in enumerate(inputs.tuples)],
         inputs.clusters,
-        "0-1",
+        YES_OR_NO,
         "sequences that do not decode to the frames asked for",
     )
     return table

@@ -54,6 +54,7 @@ def evaluate(inputs: Inputs, bert: BertModel | None = None, seed: int = 0) -> tu
         "notes": notes + release_notes,
         "items": len(inputs.tuples),
         "takes": len({t.learner.take_uid for t in inputs.tuples}),
+        "different_remarks": len({prediction["commentary"] for prediction in inputs.predictions}),
         "participants": sorted({t.learner.participant for t in inputs.tuples}),
     }, items
 

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from mm_eval.answers import TestItem
 from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import COACH_SCORE, HIGHEST_RATING, PREFERENCE
-from mm_eval.metric import Metric, corpus_metric, item_metric
+from mm_eval.metric import YES_OR_NO, Metric, corpus_metric, item_metric
 
 MOST_FAILED = 0.02
 """Share of judgements that may fail before a headline is withheld."""
@@ -107,7 +107,7 @@ def _preferences(groups: list[list[Judgement]], clusters: list[str], sign: str) 
     told = f"wins:{wins}, ties:{len(outcomes) - wins - losses}, losses:{losses}|sign test p:{p_value:.4g}"
     return {
         "net_win": item_metric(net, clusters, "-1-1", f"net win, both orders|{told}|{sign}"),
-        "order_agreement": item_metric(agreed, clusters, "0-1", f"both orders say the same|{sign}"),
+        "order_agreement": item_metric(agreed, clusters, YES_OR_NO, f"both orders say the same|{sign}"),
     }
 
 

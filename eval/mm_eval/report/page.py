@@ -15,6 +15,7 @@ from mm_data.files import write_atomically
 from mm_data.skeleton import BONES
 from mm_data.video import VideoError, middle_times, read_frames
 from mm_eval.expertaf.table import detail_tables
+from mm_eval.report.headline import facts, headline, millimetres
 from mm_eval.tables import to_html
 
 _THUMBNAILS = 5
@@ -49,7 +50,8 @@ def write_report(
     template = Template(files("mm_eval.report").joinpath("template.html").read_text())
     page = template.substitute(
         banner=_banner(evaluation),
-        headline=_headline(evaluation["summary"]),
+        headline=headline(evaluation),
+        facts=facts(evaluation, training),
         curves="".join(curves),
         tables="".join(to_html(table) for table in detail_tables(evaluation)),
         notes="".join(f"<p class='note'>{html.escape(note)}</p>" for note in evaluation["notes"]),
@@ -73,43 +75,11 @@ def _banner(evaluation: dict[str, Any]) -> str:
     return "".join(f"<p class='warning'>{html.escape(text)}</p>" for text in warnings)
 
 
-def _headline(summary: dict[str, Any]) -> str:
-    """Three statements with the row that each must beat."""
-
-    def tile(title: str, value: str, against: str) -> str:
-        return f"<div class='tile'><h3>{title}</h3><div class='big'>{value}</div><div class='against'>{against}</div></div>"
-
-    tiles = []
-    if "commentary/error_named" in summary:
-        tiles.append(
-            tile("Names the learner's error", f"{summary['commentary/error_named']:.0%}", f"of clips; the same texts shuffled: {summary['commentary/error_named_shuffled']:.0%}")
-        )  # fmt: skip
-    if "retrieval/median_rank" in summary:
-        tiles.append(
-            tile(
-                "Finds the expert clip in five tries",
-                f"{summary['retrieval/recall@5_within_activity']:.0%}",
-                f"among {summary['retrieval/gallery_size']:.0f} of the same activity; chance: {summary['retrieval/chance@5_within_activity']:.0%}",
-            )
-        )
-    if "pose/pa_mpjpe_mm" in summary:
-        tiles.append(
-            tile(
-                "Corrected pose is off by",
-                _millimetres(summary["pose/pa_mpjpe_mm"]),
-                f"random expert {summary['pose/pa_mpjpe_random_expert_mm']:.0f}, mean pose {summary['pose/pa_mpjpe_mean_pose_mm']:.0f}, "
-                f"tokenizer's floor {_millimetres(summary['pose/pa_mpjpe_tokenizer_floor_mm'])}",
-            )
-        )
-    return "".join(tiles)
-
-
-def _millimetres(value: float | None) -> str:
-    return "no pose" if value is None else f"{value:.0f} mm"
-
-
 def _curve(title: str, folder: Path) -> str:
-    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    state = folder / "trainer_state.json"
+    if not state.is_file():
+        raise FileNotFoundError(f"{state} is not there: training has not finished. Run the recipe again to go on, or leave this folder out.")  # fmt: skip
+    history = json.loads(state.read_text())["log_history"]
     points = [(entry["step"], float(entry["loss"])) for entry in history if "loss" in entry]
     if len(points) < 2:
         return ""
@@ -168,5 +138,5 @@ def _card(index: int, e: dict[str, Any]) -> str:
   <div class="remarks"><p><b>Expert said</b> {html.escape(e["expert_remark"])}</p><p><b>Coach says</b> {html.escape(e["our_remark"])}</p>{verdict}</div>
   <div class="strips"><div><h4>Retrieved expert clip: {html.escape(found)}</h4>{_strip(e["retrieved"], "exo")}</div></div>
   <div class="skeletons"><canvas data-example="{index}" width="880" height="250"></canvas>
-  <p class="note">Generated pose: {_millimetres(e["pa_mpjpe_mm"])} from the expert's; the learner's own: {e["learner_pa_mpjpe_mm"]:.0f} mm (PA-MPJPE).</p></div>
+  <p class="note">Generated pose: {millimetres(e["pa_mpjpe_mm"])} from the expert's; the learner's own: {e["learner_pa_mpjpe_mm"]:.0f} mm (PA-MPJPE).</p></div>
 </article>"""

@@ -98,7 +98,7 @@ def to_html(table: ScoreTable) -> str:
     notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in _notes(table))
     return (
         f"<h2>{html.escape(table.title)}</h2><p class='note'>{html.escape(f'{table.lead} {table.about_intervals}'.strip())}</p>"
-        f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+        f"<div class='scroll'><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>{notes}"
         + (_html_published(table.published) if table.published else "")
     )
 
@@ -106,6 +106,7 @@ def to_html(table: ScoreTable) -> str:
 def to_page(tables: list[ScoreTable]) -> str:
     """Tables as a page of their own."""
     style = (
+        ".scroll{overflow-x:auto}"
         "body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2rem auto;padding:0 1rem;color:#1c2430}"
         "table{border-collapse:collapse;width:100%}th,td{padding:6px 10px;text-align:right;border-bottom:1px solid #e3e7ee;white-space:nowrap}"
         "th:first-child{text-align:left;white-space:normal;font-weight:500}tr.ours{font-weight:650;background:#eef4ff}"
@@ -183,7 +184,7 @@ def _html_published(published: Published) -> str:
     )
     return (
         f"<p class='note'>Published, different data ({html.escape(published.source)}):</p>"
-        f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<div class='scroll'><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
