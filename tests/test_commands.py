@@ -75,6 +75,33 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert done.value.code == 0 and capsys.readouterr().out == f"mm-coach {version('mm-coach')}\n"
 
 
+def test_doctor_names_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mm_adapter.cli import doctor
+
+    assert doctor._extra("serve", "serving")[2] == ""
+    there = doctor._is_installed
+    monkeypatch.setattr(
+        doctor, "_is_installed", lambda package: package not in ("pebble", "mediapipe") and there(package)
+    )
+    assert doctor._extra("serve", "serving") == (
+        "extra serve",
+        "lacks pebble",
+        "for serving: pip install 'mm-coach[serve]'",
+    )
+    assert doctor._extra("pose", "poses") == (
+        "extra pose",
+        "lacks mediapipe",
+        "for poses: pip install 'mm-coach[pose]'",
+    )
+    wanted = {
+        name
+        for line in doctor.requires("mm-coach") or []
+        if "extra ==" in line
+        for name in [line.split("extra ==")[1].strip(" '\"")]
+    }
+    assert set(doctor.EXTRAS) <= wanted
+
+
 def raised(action: object, *arguments: object) -> BaseException:
     with pytest.raises(BaseException) as caught:
         action(*arguments)  # type: ignore[operator]

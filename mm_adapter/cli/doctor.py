@@ -4,10 +4,12 @@ import argparse
 import os
 import shutil
 import subprocess
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from packaging.requirements import Requirement
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,6 +22,15 @@ from mm_data.video import torchcodec_loads
 MIN_FREE_GIB = 5
 Check = tuple[str, str, str]
 """What was looked at, what was found, how to mend it (empty when nothing is missing)."""
+EXTRAS = {
+    "metrics": "BLEU, METEOR, CIDEr and agreement of raters",
+    "llm": "judges, labels and annotations by a language model",
+    "review": "the page for reviewing tuples",
+    "serve": "mm-coach serve",
+    "pose": "poses found in videos",
+    "miniature": "synthetic videos",
+}
+"""Optional parts of the package and what they are for."""
 
 
 def _packages() -> list[Check]:
@@ -29,6 +40,29 @@ def _packages() -> list[Check]:
         mend = f"pip install 'mm-coach[{extras.get(name, 'train')}]'" if found == "not installed" else ""
         checks.append((name, found, mend))
     return checks
+
+
+def _extra(name: str, purpose: str) -> Check:
+    """Whether everything is installed that an extra asks for."""
+    asked = [Requirement(line) for line in requires("mm-coach") or []]
+    wanted = [
+        requirement.name
+        for requirement in asked
+        if requirement.marker is not None
+        and requirement.marker.evaluate({"extra": name})
+        and not requirement.marker.evaluate({"extra": ""})
+    ]
+    lacking = [package for package in wanted if not _is_installed(package)]
+    if not lacking:
+        return (f"extra {name}", f"installed: {purpose}", "")
+    return (f"extra {name}", f"lacks {', '.join(lacking)}", f"for {purpose}: pip install 'mm-coach[{name}]'")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def _devices() -> Check:
@@ -88,7 +122,9 @@ def _disk(folder: Path) -> Check:
 def run(args: argparse.Namespace) -> int:
     """Prints the table; exits with 1 when something that training needs is missing."""
     optional = {"vLLM", "Java", "deepspeed", "bitsandbytes", "embedded language model", "torchcodec"}
-    checks = [*_packages(), _devices(), _java(), _vllm(), _torchcodec(), _embedded_model(), _disk(args.folder)]
+    extras = [_extra(name, purpose) for name, purpose in EXTRAS.items()]
+    optional |= {what for what, _, _ in extras}
+    checks = [*_packages(), *extras, _devices(), _java(), _vllm(), _torchcodec(), _embedded_model(), _disk(args.folder)]
     table = Table(title="mm-coach doctor", title_justify="left")
     for heading in ("what", "found", "to mend"):
         table.add_column(heading, overflow="fold")
