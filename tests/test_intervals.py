@@ -103,6 +103,12 @@ def test_a_share_of_all_or_nothing_is_not_certain() -> None:
         assert item_metric([1.0] * 12, names(12), scale, "x").interval == (1.0, 1.0)
 
 
+def test_a_value_lies_in_its_interval() -> None:
+    """A statistic that is largest for everybody together: a bootstrap sample always lacks somebody."""
+    interval = cluster_interval(lambda weights: (weights > 0).sum(1).astype(float), names(30))
+    assert interval is not None and interval[0] < 30 and interval[1] == 30
+
+
 def test_samples_without_a_value_are_left_out() -> None:
     """A sample of one person over and over has no rank correlation."""
     rows = np.array([[1.0, 2], [2, 1], [3, 4], [4, 3], [5, 5]])

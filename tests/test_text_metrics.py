@@ -290,3 +290,31 @@ def test_text_lists_must_match() -> None:
         coco_suite({"ours": CANDIDATES[:5]}, REFERENCES, CLUSTERS)
     with pytest.raises(ValueError, match=r"Item 2 has no true text \(1 of 6 have none\)"):
         modern_suite({"ours": CANDIDATES}, [*REFERENCES[:2], " ", *REFERENCES[3:]], CLUSTERS)
+
+
+@pytest.mark.parametrize("prefix", ["", "The learner should "])
+def test_the_releases_bleu_is_nltks_in_every_sample(prefix: str) -> None:
+    """Smoothed orders, empty texts and a corpus without any match included; its value lies inside its interval."""
+    from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
+
+    rng = np.random.default_rng(0)
+    words = "bend your knees more and keep the back straight while you jump".split()
+    truth = [" ".join(rng.choice(words, 6)) for _ in range(12)]
+    systems = {
+        "some": [" ".join(rng.choice(words, 7)) for _ in range(12)],
+        "rare": ["zzz " * 5 + words[i % 3] for i in range(12)],
+        "silent": [""] * 12,
+        "exact": truth,
+    }
+    rows = release_suite(systems, truth, [str(i) for i in range(12)], prefix=prefix).rows
+    smooth = SmoothingFunction().method4
+    for name, texts in systems.items():
+        metric = rows[name]["bleu4"]
+        split = [[(prefix + text).split()] for text in truth], [(prefix + text).split() for text in texts]
+        assert metric.value == pytest.approx(float(corpus_bleu(*split, smoothing_function=smooth)), abs=1e-12)  # type: ignore[arg-type]
+        assert metric.interval is not None and metric.interval[0] <= metric.value <= metric.interval[1]
+        drawn = [3, 3, 7, 0, 11, 3]
+        weights = np.bincount(drawn, minlength=12)[None].astype(float)
+        sample = [split[0][i] for i in drawn], [split[1][i] for i in drawn]
+        of_sample = float(AGGREGATES["nltk_bleu"](weights, metric.statistics)[0])
+        assert of_sample == pytest.approx(float(corpus_bleu(*sample, smoothing_function=smooth)), abs=1e-12)  # type: ignore[arg-type]

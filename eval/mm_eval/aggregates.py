@@ -63,6 +63,19 @@ def sacrebleu(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.where(nothing, 0.0, score)
 
 
+def nltk_bleu(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """BLEU-4 as NLTK computes it with its smoothing method 4 (k = 5), which scales with the corpus's length; rows as for `bleu`."""
+    sums = weights @ rows
+    correct, guessed = sums[:, :BLEU_ORDERS], sums[:, BLEU_ORDERS : 2 * BLEU_ORDERS]
+    length, true_length = sums[:, -2], sums[:, -1]
+    missing = (correct == 0) & (length > 1)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        smoothed = np.where(missing, np.log(length)[:, None] / (5 * 2.0 ** missing.cumsum(1)), correct)
+        penalty = np.where(length > true_length, 1.0, np.exp(1 - true_length / length))
+        score = penalty * np.exp(np.log(smoothed / guessed).mean(1))
+    return np.where((correct[:, 0] == 0) | (length == 0), 0.0, score)
+
+
 def meteor(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """METEOR 1.5 (English, its tuned parameters) from the 23 statistics that its Java program prints for a segment."""
     whole = (rows[:, [21, 22]] == rows[:, [0, 1]]).all(1) & (rows[:, 20] == 1)  # a perfect segment is not a fragment
@@ -138,6 +151,7 @@ AGGREGATES: dict[str, Aggregate] = {
     "mean": mean,
     "median": median,
     "sacrebleu": sacrebleu,
+    "nltk_bleu": nltk_bleu,
     "meteor": meteor,
     "spearman": spearman,
     "f_score": f_score,

@@ -53,8 +53,8 @@ def cluster_interval(statistic: Statistic, clusters: Sequence[str], seed: int = 
     drawn = statistic(resampling_weights(clusters, seed=seed))
     drawn = drawn[np.isfinite(drawn)]
     left_out = statistic((~np.eye(count, dtype=bool))[:, member].astype(float))
-    bounds = np.quantile(drawn, _quantiles(value, drawn, left_out[np.isfinite(left_out)], count))
-    return float(bounds[0]), float(bounds[1])
+    low, high = np.quantile(drawn, _quantiles(value, drawn, left_out[np.isfinite(left_out)], count))
+    return float(min(low, value)), float(max(high, value))  # no sample may reach a value that needs everybody
 
 
 def _quantiles(value: float, drawn: np.ndarray, left_out: np.ndarray, count: int) -> np.ndarray:
