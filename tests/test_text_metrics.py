@@ -1,6 +1,7 @@
 """Text metrics against published vectors, odd texts, and what is taken off a text first."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 import mm_eval.text
 from mm_eval.aggregates import AGGREGATES
 from mm_eval.metric import Metric
-from mm_eval.text import PREFIX, Suite, clean, coco_suite, modern_suite, release_suite
+from mm_eval.text import PREFIX, Suite, clean, coco_suite, java, modern_suite, release_suite
 
 REFERENCES = [
     "The player keeps the head up and bends the knees, but releases the ball too early.",
@@ -76,9 +77,9 @@ def test_coco_vectors(coco: Suite, name: str, value: float, per_item: list[float
 
 @needs_java
 def test_ptb_tokens() -> None:
-    from mm_eval.text.coco import _ptb
+    from mm_eval.text.java import ptb_tokens
 
-    assert list(_ptb([REFERENCES[1], REFERENCES[4], CANDIDATES[3]])) == [
+    assert list(ptb_tokens([REFERENCES[1], REFERENCES[4], CANDIDATES[3]])) == [
         "the climber 's arms are fully extended which wastes energy keep the elbows slightly bent",
         "she does n't look at the basket before the layup so the shot is off-target",
         "the shooter 's hand should be at a 90-degree angle and he should use one hand",
@@ -131,9 +132,9 @@ def test_meteor_equals_its_own_program() -> None:
         ("There is a place in the city centre, Alimentum, that is not family-friendly.",
          "Alimentum is located in the city centre. It is not family-friendly.", 0.424851),
     ]  # fmt: skip
-    from mm_eval.text.coco import _meteor_statistics
+    from mm_eval.text.java import meteor_statistics
 
-    rows = np.array([_meteor_statistics(candidate, [true]) for true, candidate, _ in pairs])
+    rows = np.array([meteor_statistics(candidate, [true]) for true, candidate, _ in pairs])
     assert AGGREGATES["meteor"](np.eye(3), rows) == pytest.approx([value for *_, value in pairs], abs=1e-6)
 
 
@@ -298,7 +299,7 @@ def test_the_releases_bleu_is_nltks_in_every_sample(prefix: str) -> None:
     from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 
     rng = np.random.default_rng(0)
-    words = "bend your knees more and keep the back straight while you jump".split()
+    words = ["bend", "your", "knees", "more", "and", "keep", "the", "back", "straight", "while", "you", "jump"]
     truth = [" ".join(rng.choice(words, 6)) for _ in range(12)]
     systems = {
         "some": [" ".join(rng.choice(words, 7)) for _ in range(12)],
@@ -318,3 +319,49 @@ def test_the_releases_bleu_is_nltks_in_every_sample(prefix: str) -> None:
         sample = [split[0][i] for i in drawn], [split[1][i] for i in drawn]
         of_sample = float(AGGREGATES["nltk_bleu"](weights, metric.statistics)[0])
         assert of_sample == pytest.approx(float(corpus_bleu(*sample, smoothing_function=smooth)), abs=1e-12)  # type: ignore[arg-type]
+
+
+@needs_java
+def test_other_java_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
+    java._meteor.cache_clear()
+    metrics = coco_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS).rows["ours"]
+    assert metrics["meteor"].value == pytest.approx(0.346150, abs=1e-6)  # no decimal commas
+    assert os.environ["JAVA_TOOL_OPTIONS"] == "-Duser.language=de -Duser.country=DE"
+    java._meteor.cache_clear()
+
+
+@needs_java
+@pytest.mark.parametrize(
+    ("folder", "reason"),
+    [
+        ("py path", "METEOR's Java program cannot run from a path with a blank, which"),
+        ("path", "METEOR's Java program ended with status 1: Error: Unable to access jarfile meteor-1.5.jar"),
+    ],
+)
+def test_meteor_alone_is_not_computed_where_its_program_dies(
+    folder: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / folder / "meteor").mkdir(parents=True)
+    real = java._folder
+    monkeypatch.setattr(java, "_folder", lambda part: tmp_path / folder / part if part == "meteor" else real(part))
+    java._meteor.cache_clear()
+    suite = coco_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS)
+    java._meteor.cache_clear()
+    assert [note for note in suite.notes if note.startswith(f"METEOR: not computed: {reason}")] == suite.notes
+    assert set(suite.rows["ours"]) == {"bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"}
+
+
+@needs_java
+def test_meteors_answer_has_to_have_all_its_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Short:
+        def readline(self) -> str:
+            return "1.0 2.0 3.0\n"
+
+    java._meteor.cache_clear()
+    program = java._meteor(os.getpid())
+    monkeypatch.setattr(program.process, "stdout", Short())
+    with pytest.raises(java.NotComputed, match=r"answered '1\.0 2\.0 3\.0"):
+        program.statistics("a", ["a"])
+    program.process.kill()
+    java._meteor.cache_clear()
