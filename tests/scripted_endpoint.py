@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Script = Callable[[str, int], tuple[int, Any]]
-"""(what the user's turn says, how often it was asked before) to (status, body); a string is the answer's content."""
+"""(what the user's turn says, how often it was asked before) to (status, body); a string is the answer's content, bytes are the whole body."""
 
 
 def answer(content: str, finish_reason: str = "stop", refusal: str | None = None) -> dict[str, Any]:
@@ -52,7 +52,11 @@ class ScriptedEndpoint:
                 status, content = script(question, before)
                 with lock:
                     endpoint.in_flight -= 1
-                payload = json.dumps(answer(content) if isinstance(content, str) else content).encode()
+                payload = (
+                    content
+                    if isinstance(content, bytes)
+                    else json.dumps(answer(content) if isinstance(content, str) else content).encode()
+                )
                 try:
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")

@@ -13,13 +13,22 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mm_data.completion_replies import (
+    FILTERED,
+    NOT_JSON,
+    REFUSED,
+    SERVER_ERROR,
+    TRUNCATED,
+    WRONG_CONTENT,
+    is_web_page,
+    read_reply,
+)
+from mm_data.completion_settings import Settings
 from mm_data.jsonl import append_record, read_records
 from mm_data.prompts import Messages
 
-REFUSED, FILTERED, TRUNCATED = "refused", "content filter", "truncated"
-NOT_JSON, WRONG_CONTENT = "not JSON", "wrong content"
 REJECTED = "request rejected"
-RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE = "rate limited", "server error", "timed out", "unreachable"
+RATE_LIMITED, TIMED_OUT, UNREACHABLE = "rate limited", "timed out", "unreachable"
 UNANSWERED = frozenset({RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE, REJECTED})
 """Failures of the endpoint, its limits or its settings rather than of the answer: the next run asks again."""
 
@@ -103,6 +112,7 @@ class Completion:
         served_model: What the endpoint says it is.
         fingerprint: Of the endpoint's system, where it tells.
         finish_reason: Why the answer ended.
+        adapted: What the endpoint does not take and the request therefore lacked or named otherwise, such as ``temperature``.
         seconds: From the question to the answer.
     """
 
@@ -116,6 +126,7 @@ class Completion:
     served_model: str | None = None
     fingerprint: str | None = None
     finish_reason: str | None = None
+    adapted: Sequence[str] = ()
     seconds: float = 0.0
 
 
@@ -237,10 +248,15 @@ def complete(
         Item id to its completion, failures included, in the order of the requests.
 
     Raises:
-        EndpointError: Wrong key, unknown model, many requests in a row that the endpoint could not answer, or the budget is
-            spent.
+        EndpointError: Wrong key, unknown model, an address of web pages, many requests in a row that the endpoint could not
+            answer, all requests of a run rejected, or the budget is spent.
         ModuleNotFoundError: The ``llm`` extra is not installed.
+        ValueError: Two requests have one item id.
     """
+    if repeated := [item for item, count in Counter(r.item_id for r in requests).items() if count > 1]:
+        raise ValueError(
+            f"{len(repeated)} item ids are asked about twice, such as {repeated[0]!r}; ids have to be unique."
+        )
     answers = read_completions(log)
     keys = {request.item_id: request_key(endpoint, request) for request in requests}
     # Equal questions are asked once: commentators repeat themselves.
@@ -280,23 +296,23 @@ async def _run(endpoint: Endpoint, waiting: Iterator[Request], record: Callable[
         import openai
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("Asking a language model needs the extra: pip install 'mm-coach[llm]'.") from error
-    troubles = 0
+    asked = rejected = troubles = 0
+    last: Completion | None = None
+    settings = Settings()
 
     async with openai.AsyncOpenAI(
         base_url=endpoint.base_url, api_key=endpoint.api_key, timeout=endpoint.timeout, max_retries=endpoint.retries
     ) as client:
 
         async def work() -> None:
-            nonlocal troubles
+            nonlocal asked, rejected, troubles, last
             for request in waiting:
-                completion = await _ask(client, endpoint, request)
+                completion = await _ask(client, endpoint, settings, request)
                 record(request, completion)
+                asked, rejected, last = asked + 1, rejected + (completion.failure == REJECTED), completion
                 troubles = troubles + 1 if completion.failure in UNANSWERED else 0
                 if troubles >= _PATIENCE:
-                    raise EndpointError(
-                        f"{endpoint.base_url}: {troubles} requests in a row failed, the last one: {completion.failure} "
-                        f"({completion.detail}). Check the server and run the same command again; finished answers are kept."
-                    )
+                    raise EndpointError(_unusable(endpoint, f"{troubles} requests in a row", completion))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -304,16 +320,25 @@ async def _run(endpoint: Endpoint, waiting: Iterator[Request], record: Callable[
                     group.create_task(work())
         except ExceptionGroup as group:
             raise group.exceptions[0] from None  # the first failure ends the others; one message is enough
+    if last is not None and rejected == asked:  # asking again changes nothing
+        raise EndpointError(_unusable(endpoint, f"all {asked} requests" if asked > 1 else "the only request", last))
 
 
-async def _ask(client: Any, endpoint: Endpoint, request: Request) -> Completion:
+def _unusable(endpoint: Endpoint, what: str, last: Completion) -> str:
+    return (
+        f"{endpoint.base_url}: {what} failed, the last one: {last.failure} ({last.detail}). "
+        "Check the server and run the same command again; finished answers are kept."
+    )
+
+
+async def _ask(client: Any, endpoint: Endpoint, settings: Settings, request: Request) -> Completion:
     """Asks until an answer is good, or the attempts are used up."""
     begun = time.monotonic()
-    completion = await _ask_once(client, endpoint, request, attempt=0)
+    completion = await _ask_once(client, endpoint, settings, request, attempt=0)
     for attempt in range(1, endpoint.answer_attempts):
         if completion.failure not in (REFUSED, FILTERED, TRUNCATED, NOT_JSON, WRONG_CONTENT):
             break
-        earlier, completion = completion, await _ask_once(client, endpoint, request, attempt)
+        earlier, completion = completion, await _ask_once(client, endpoint, settings, request, attempt)
         completion = replace(
             completion,
             prompt_tokens=earlier.prompt_tokens + completion.prompt_tokens,
@@ -322,7 +347,7 @@ async def _ask(client: Any, endpoint: Endpoint, request: Request) -> Completion:
     return replace(completion, seconds=round(time.monotonic() - begun, 3))
 
 
-async def _ask_once(client: Any, endpoint: Endpoint, request: Request, attempt: int) -> Completion:
+async def _ask_once(client: Any, endpoint: Endpoint, settings: Settings, request: Request, attempt: int) -> Completion:
     import openai
 
     def failed(failure: str, error: Exception) -> Completion:
@@ -332,55 +357,42 @@ async def _ask_once(client: Any, endpoint: Endpoint, request: Request, attempt: 
     if attempt:
         parameters["seed"] = int(parameters.get("seed", 0)) + attempt
         parameters["temperature"] = max(0.3, float(parameters.get("temperature", 0.0)))
-    form = {"name": request.schema.name, "schema": request.schema.json_schema, "strict": True}
-    try:
-        response = await client.chat.completions.create(
-            model=endpoint.model,
-            messages=request.messages,
-            response_format={"type": "json_schema", "json_schema": form},
-            **parameters,
-        )
-    except openai.APITimeoutError as error:
-        return failed(TIMED_OUT, error)
-    except openai.APIConnectionError as error:
-        return failed(UNREACHABLE, error)
-    except openai.RateLimitError as error:
-        return failed(RATE_LIMITED, error)
-    except (openai.AuthenticationError, openai.NotFoundError) as error:
-        raise EndpointError(
-            f"{endpoint.base_url} refuses model {endpoint.model!r}: {error}. Check the address (it usually ends in /v1), the model's name and the key."
-        ) from error
-    except openai.InternalServerError as error:
-        return failed(SERVER_ERROR, error)
-    except openai.APIStatusError as error:
-        return failed(REJECTED, error)
-    except (openai.APIError, json.JSONDecodeError) as error:
-        return failed(SERVER_ERROR, error)
-    return _sorted(request, response)
+    while True:
+        adapted = settings.adapted
+        body = settings.request(request.messages, request.schema.name, request.schema.json_schema, parameters)
+        try:
+            response = await client.chat.completions.with_raw_response.create(model=endpoint.model, **body)
+        except openai.APITimeoutError as error:
+            return failed(TIMED_OUT, error)
+        except openai.APIConnectionError as error:
+            return failed(UNREACHABLE, error)
+        except openai.RateLimitError as error:
+            return failed(RATE_LIMITED, error)
+        except (openai.AuthenticationError, openai.NotFoundError) as error:
+            raise EndpointError(
+                f"{endpoint.base_url} refuses model {endpoint.model!r}: {error}. Check the address (it usually ends in /v1), the model's name and the key."
+            ) from error
+        except openai.InternalServerError as error:
+            return failed(SERVER_ERROR, error)
+        except openai.APIStatusError as error:
+            if settings.adapted != adapted or settings.adapt(str(error), body):
+                continue  # another request has just found out, or this one has
+            return failed(REJECTED, error)
+        except (openai.APIError, ValueError) as error:
+            return failed(SERVER_ERROR, error)
+        return _checked(endpoint, request, response.http_response.content, adapted)
 
 
-def _sorted(request: Request, response: Any) -> Completion:
-    """A response as content or a class of failure."""
-    if not getattr(response, "choices", None):
-        return Completion(request.item_id, None, SERVER_ERROR, "the response has no choices", "")
-    choice, usage = response.choices[0], response.usage
-    raw = choice.message.content or ""
-    tokens = (usage.prompt_tokens or 0, usage.completion_tokens or 0) if usage else (0, 0)
+def _checked(endpoint: Endpoint, request: Request, body: bytes, adapted: Sequence[str]) -> Completion:
+    """A response as content that has the right form, or as a class of failure.
 
-    def outcome(content: dict[str, Any] | None, failure: str | None, detail: str) -> Completion:
-        answered_by = (getattr(response, "model", None), getattr(response, "system_fingerprint", None))
-        return Completion(request.item_id, content, failure, detail, raw, *tokens, *answered_by, choice.finish_reason)
-
-    refusal = getattr(choice.message, "refusal", None)
-    if refusal:
-        return outcome(None, REFUSED, refusal)
-    if choice.finish_reason == "content_filter":
-        return outcome(None, FILTERED, "stopped by a content filter")
-    if choice.finish_reason == "length":
-        return outcome(None, TRUNCATED, f"the answer was cut off after {tokens[1]} tokens")
-    try:
-        content = json.loads(raw)
-    except json.JSONDecodeError as error:
-        return outcome(None, NOT_JSON, str(error))
-    problem = request.schema.problem(content)
-    return outcome(None, WRONG_CONTENT, problem) if problem else outcome(content, None, "")
+    Raises:
+        EndpointError: The address gives web pages.
+    """
+    if is_web_page(body):
+        raise EndpointError(f"{endpoint.base_url} answers with a web page. The address of an API usually ends in /v1.")
+    reply = read_reply(body)
+    completion = Completion(request.item_id, adapted=adapted, **vars(reply))
+    if reply.content is not None and (problem := request.schema.problem(reply.content)):
+        return replace(completion, content=None, failure=WRONG_CONTENT, detail=problem)
+    return completion
