@@ -409,3 +409,22 @@ def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
     with pytest.raises(FileNotFoundError, match="train a pose tokenizer"):
         load_tokenizer(tmp_path / "nothing")
+
+
+def test_a_tokenizer_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = save_tokenizer(PoseTokenizer(SMALL), tmp_path)
+
+    def full_disk(state: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("mm_tokenizers.storage.save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save_tokenizer(PoseTokenizer(replace(SMALL, num_tokens=5)), tmp_path)
+    assert fingerprint(load_tokenizer(tmp_path)) == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_clip_without_frames_gets_a_true_sentence() -> None:
+    with pytest.raises(ValueError, match="has no frame of poses"):
+        sample_frames(np.zeros((0, 17, 4)), 4)

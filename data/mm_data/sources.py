@@ -150,20 +150,20 @@ def load_pose_file(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
         ValueError: The file is of another kind, malformed, or cannot be a person in metres.
     """
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; {_ACCEPTED}")
+        raise ValueError(f"{path}: this is a folder; {_ACCEPTED}")
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; {_ACCEPTED}")
+        raise FileNotFoundError(f"{path}: the file does not exist; {_ACCEPTED}")
     mine: Counter[str] = Counter()
     with path.open("rb") as file:
         start = file.read(64)
     if not start:
-        raise ValueError(f"{path} is empty; {_ACCEPTED}")
+        raise ValueError(f"{path}: the file is empty; {_ACCEPTED}")
     if start.startswith((b"\x93NUMPY", b"PK")):
         poses = load_own_poses(path)
     elif start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"[")):
         poses = load_poses(path, notes=mine)
     else:
-        raise ValueError(f"{path} is no pose file; {_ACCEPTED}")
+        raise ValueError(f"{path}: this is no pose file; {_ACCEPTED}")
     lost: Counter[str] = Counter()
     poses = check_poses(mask_lost(poses, lost), str(path), lost)
     if notes is not None:

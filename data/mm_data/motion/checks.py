@@ -41,6 +41,7 @@ _MAX_TRUNK = 0.9
 _SHORTEST, _LONGEST = 1 / 3, 2.0  # of a limb, times its median over the sequence
 _SIZES = (0.5, 2.0)
 _MAX_LOST = 0.5
+_FAR = 1000.0  # metres from the origin
 _SAVE_METRES = "Save the poses in metres."
 _UPRIGHT = 0.1  # metres that shoulders are above hips
 _ALONG = 0.8  # share of the trunk's length that lies along an axis
@@ -101,12 +102,13 @@ def check_poses(
         A copy with NaN and flag 0 where a joint is absent.
 
     Raises:
-        ValueError: Another unit, or more than half of the joints or frames are lost.
+        ValueError: Another unit, joints far from the origin, or more than half of the joints or frames are lost.
     """
     visible = poses[..., 3] > 0
     if not visible.any() and any(notes[what] for what in (AT_ORIGIN, SHARED, COLLAPSED)):
         raise ValueError(f"{where}: every joint of every frame is at (0, 0, 0) or at one point with another: no pose was found.")  # fmt: skip
     _check_size(poses, where, unit, remedy)
+    _check_places(poses, where)
     lengths = _limb_lengths(poses)
     usual = _usual_lengths(lengths)
     resized = _resized(lengths, usual)
@@ -216,6 +218,15 @@ def _check_size(poses: np.ndarray, where: str, unit: str | float, remedy: str) -
     raise ValueError(
         f"{where}: legs are {leg:.3g} m long if the unit is {unit if isinstance(unit, str) else f'{unit:g} m'}; people's are {_LEG[0]} to {_LEG[1]} m. {advice} {remedy}"
     )
+
+
+def _check_places(poses: np.ndarray, where: str) -> None:
+    far = np.where(poses[..., 3:] > 0, np.abs(poses[..., :3]), 0.0)
+    if far.max(initial=0.0) > _FAR:
+        frame, joint, _ = np.unravel_index(far.argmax(), far.shape)
+        raise ValueError(
+            f"{where}: frame {frame}, joint {joint} is {far.max():.3g} m from the origin, more than {_FAR:.0f}; move the poses nearer, or take the joint as absent (NaN)."
+        )
 
 
 def _part(joint: int) -> str:
