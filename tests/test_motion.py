@@ -328,13 +328,14 @@ def test_motion_keeps_its_length_and_gaps_do_not_spread(fps: float, tmp_path: Pa
     assert manifest["funnel"][0]["noted"]["frames whose joints all coincide, taken as absent"] == int(zeros.sum())
 
 
-def test_a_whole_frame_time_does_not_draw_on_the_next_frame(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fps", [120.0, 1 / 0.0083333])
+def test_a_whole_frame_time_does_not_draw_on_the_next_frame(fps: float, tmp_path: Path) -> None:
     """Frames 0, 4, 8 of 120 a second are kept; the absent frames between them are nobody's neighbours."""
     array = standing(401, 22)
     array[1::4] = np.nan
     (tmp_path / "source").mkdir()
     np.save(tmp_path / "source" / "a.npy", array)
-    import_motion(tmp_path / "source", tmp_path / "out", ImportOptions("humanml3d", fps=120.0), Silent())
+    import_motion(tmp_path / "source", tmp_path / "out", ImportOptions("humanml3d", fps=fps), Silent())
     poses = np.load(tmp_path / "out" / "poses" / "a.npy")
     assert len(poses) == 101 and (poses[:, JOINT_INDEX["left-hip"], 3] == 1).all()
     with pytest.raises(ValueError, match="fps is nan"):

@@ -30,6 +30,7 @@ from mm_data.tuple_store import POSES, SPLITS, read_manifest, read_tuples
 
 MANIFEST = "poses.json"
 _FPS = (1.0, 1000.0)
+_ROUNDING = 2e-4  # of a frame rate; 29.97 is 1e-3 from 30
 _SCALE = (1e-6, 1e3)  # metres per unit
 _ENDINGS = {"bvh": (".bvh",)} | dict.fromkeys(FORMATS, (".npy", ".npz"))
 
@@ -307,8 +308,9 @@ def _resample(poses: np.ndarray, fps: float) -> np.ndarray:
     """To 30 fps by linear interpolation; a joint is visible where it is in both neighbouring frames."""
     if abs(fps - FPS) < 0.01:
         return poses
-    # Frame times that are whole numbers but for rounding must not draw on the next frame, which may be absent.
-    times = np.round(np.arange(int((len(poses) - 1) * FPS / fps + 1e-6) + 1) * fps / FPS, 6)
+    # BVH files round the time of a frame (0.0083333 s), and 120.0005 fps would draw on next frames that may be absent.
+    fps = round(fps) if abs(fps - round(fps)) < _ROUNDING * fps else fps
+    times = np.arange(int((len(poses) - 1) * FPS / fps + 1e-6) + 1) * fps / FPS
     before = np.minimum(times.astype(int), len(poses) - 1)
     after = np.minimum(before + 1, len(poses) - 1)
     share = (times - before)[:, None, None]
