@@ -112,6 +112,12 @@ def array(values: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def archive(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+    return buffer.getvalue()
+
+
 @pytest.fixture(scope="module")
 def poses(tiny: Path) -> np.ndarray:
     """Two seconds of a take."""
@@ -197,13 +203,19 @@ def test_what_the_engine_is_asked(client: TestClient, front: Front, engine: Scri
         ({"exo": "GOOD", "pose": "COMPLEX"}, {}, "The poses: holds values of type complex128"),
         ({"exo": "GOOD", "pose": "OBJECTS"}, {}, "The poses: holds Python objects"),
         ({"exo": "GOOD", "pose": b"[1, 2"}, {}, "The poses: not valid JSON"),
+        ({"exo": "GOOD", "pose": "MILLIMETRES"}, {}, "The poses: legs are"),
+        ({"exo": "GOOD", "pose": "Y_UP"}, {}, "so z is not up"),
+        ({"exo": "GOOD", "pose": "ZEROS"}, {}, "The poses: every joint of every frame is at (0, 0, 0)"),
+        ({"exo": "GOOD", "pose": "TWO"}, {}, "The poses: holds 2 arrays"),
+        ({"exo": "GOOD", "pose": b"x,y,z"}, {}, "The poses: this is no pose file"),
+        ({"exo": "GOOD"}, {"start": "1", "stop": "1.01"}, "less than a frame"),
         ({"pose": "SHORT"}, {}, "Give the learner's video"),
         ({"exo": "GOOD", "song": b"la"}, {}, "Unknown or repeated 'song'"),
         ({"exo": "HUGE"}, {}, "at most 1,000,000 are taken"),
     ],
 )
 def test_bad_uploads_get_a_sentence_and_the_server_lives(
-    client: TestClient, files: dict[str, Any], fields: dict[str, str], message: str
+    client: TestClient, files: dict[str, Any], fields: dict[str, str], message: str, poses: np.ndarray
 ) -> None:
     nan = np.full((60, 17, 4), np.nan)
     nan[..., 3] = 1
@@ -217,15 +229,32 @@ def test_bad_uploads_get_a_sentence_and_the_server_lives(
         "HUGE": lambda: bytes(2 * 10**6),
         "NAN": lambda: array(nan),
         "SHAPE": lambda: array(np.zeros((60, 16, 3))),
-        "LONG": lambda: array(np.zeros((120, 17, 3))),
+        "LONG": lambda: array(np.concatenate([poses, poses])),
+        "MILLIMETRES": lambda: array(poses[..., :3] * 1000),
+        "Y_UP": lambda: array(poses[..., [0, 2, 1]]),
+        "ZEROS": lambda: array(np.zeros((60, 17, 3))),
+        "TWO": lambda: archive(a=poses, b=poses),
         "FAR": lambda: array(far),
         "COMPLEX": lambda: array(np.zeros((60, 17, 3), complex)),
-        "SHORT": lambda: array(np.zeros((3, 17, 3))),
+        "SHORT": lambda: array(poses[30:33]),
         "OBJECTS": lambda: array(np.array([{"a": 1}], dtype=object)),
     }
     sent = {name: (name, made[what]() if isinstance(what, str) else what) for name, what in files.items()}
     assert message in error_of(client.post("/v1/clips", files=sent, data=fields))
     assert client.get("/health").status_code == 200
+
+
+def test_poses_may_come_as_npz_and_lack_joints(client: TestClient, poses: np.ndarray) -> None:
+    lacking, shown = poses.copy(), int((poses[:, 9, 3] > 0).sum())
+    lacking[:, 9, :3] = 0.0
+    whole = client.post("/v1/clips", files={"exo": ("exo", video()), "pose": ("a.npy", array(poses))}).json()
+    packed = client.post("/v1/clips", files={"exo": ("exo", video()), "pose": ("a.npz", archive(a=poses))}).json()
+    less = client.post("/v1/clips", files={"exo": ("exo", video()), "pose": ("a.npy", array(lacking))}).json()
+    assert packed["joints"] == whole["joints"]
+    assert (
+        f"{shown} joints at (0, 0, 0), taken as absent." in less["notes"]
+        and less["joints"][0][9] != whole["joints"][0][9]
+    )
 
 
 def test_file_names_are_no_paths(client: TestClient) -> None:

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_coach import launch
+from tiny_coach import Silent, launch
 
 from mm_data.egoexo4d import load_poses, read_release
+from mm_data.motion.pose_folder import import_dataset
 from mm_data.own_data import load_own_poses, read_own_data
 from mm_data.tuple_store import read_manifest, read_tuples
 from mm_data.validate import validate
@@ -80,6 +83,88 @@ def test_validate_checks_own_data_too(folder: Path) -> None:
     assert (
         result.coverage[-1]["videos"] == 48 and result.coverage[-1]["learners"] + result.coverage[-1]["experts"] == 48
     )
+
+
+def with_poses(folder: Path, out: Path, change: Callable[[np.ndarray], np.ndarray], share: float = 1.0) -> Path:
+    """The folder with other poses, for a share of the takes."""
+    (out / "poses").mkdir(parents=True)
+    (out / "videos").symlink_to(folder / "videos")
+    for name in ("takes.csv", "remarks.csv"):
+        shutil.copy(folder / name, out / name)
+    files = sorted((folder / "poses").glob("*.npy"))
+    for number, path in enumerate(files):
+        poses = np.load(path)
+        np.save(out / "poses" / path.name, change(poses) if number < share * len(files) else poses)
+    return out
+
+
+def scaled(factor: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda poses: poses * np.array([factor, factor, factor, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "message"),
+    [
+        (scaled(1000), "pose files", r"legs are \d+ m long if the unit is m; .*would fit if it were mm"),
+        (scaled(100), "pose files", r"would fit if it were cm"),
+        (lambda poses: poses[..., [0, 2, 1, 3]], "axes of poses", r"from them along \+y, so z is not up"),
+        (lambda poses: poses * np.array([1, 1, -1, 1]), "axes of poses", r"along -z, so z is not up"),
+        (lambda poses: poses[..., :3] * 0, "pose files", "no pose was found"),
+    ],
+)
+def test_poses_of_another_kind_are_not_ready(
+    folder: Path, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], check: str, message: str
+) -> None:
+    own = with_poses(folder, tmp_path / "own", change)
+    result = validate(own, all_poses=True)
+    assert not result.usable
+    assert re.search(message, next(c.found for c in result.checks if c.what == check))
+    with pytest.raises(ValueError, match=message):
+        import_dataset(own, tmp_path / "out", Silent())
+
+
+def test_a_few_takes_of_another_kind_are_left_out(folder: Path, tmp_path: Path) -> None:
+    own = with_poses(folder, tmp_path / "own", scaled(1000), share=0.25)
+    assert validate(own, all_poses=True).usable
+    funnel = import_dataset(own, tmp_path / "out", Silent())["funnel"][0]
+    assert funnel["dropped"] == {"unreadable poses": 12} and funnel["kept"] == 35  # one take more is on neither side
+
+
+def test_joints_at_zero_are_counted_and_absent(folder: Path, tmp_path: Path) -> None:
+    def without_wrists(poses: np.ndarray) -> np.ndarray:
+        poses[:, 9:11, :3], poses[:, 9:11, 3] = 0.0, 1.0
+        return poses
+
+    own = with_poses(folder, tmp_path / "own", without_wrists)
+    read_pose = next(check for check in validate(own, all_poses=True).checks if check.what == "pose files")
+    assert "joints at (0, 0, 0), taken as absent" in read_pose.found
+    manifest = import_dataset(own, tmp_path / "out", Silent())
+    poses = np.load(tmp_path / "out" / "poses" / f"{manifest['sequences'][0]['name']}.npy")
+    assert (poses[:, 9:11, 3] == 0).all() and np.isnan(poses[:, 9:11, :3]).all()
+
+
+def test_poses_at_25_fps_are_noticed(folder: Path, tmp_path: Path) -> None:
+    own = with_poses(folder, tmp_path / "own", lambda poses: poses[: len(poses) * 25 // 30])
+    check = next(check for check in validate(own, all_poses=True).checks if check.what == "poses and videos")
+    assert check.status == "warning" and "48 of 48 takes whose poses end before their video" in check.found
+    assert re.search(
+        r"\d+ frames, \d\.\d s at 30 fps; the video is \d\.\d s long, as it would be at 2[45]\.\d fps", check.found
+    )
+    funnel = import_dataset(own, tmp_path / "out", Silent())["funnel"][0]
+    assert funnel["noted"]["takes whose poses end before their video: another frame rate?"] == 47
+    again = import_dataset(own, tmp_path / "out", Silent())["funnel"][0]
+    assert again == funnel, "what was read before is noted again"
+
+
+def test_own_poses_may_be_npz(folder: Path, tmp_path: Path) -> None:
+    own = with_poses(folder, tmp_path / "own", lambda poses: poses)
+    path = sorted((own / "poses").glob("*.npy"))[0]
+    poses = np.load(path)
+    path.unlink()
+    np.savez(path.with_suffix(".npz"), poses)
+    source = read_own_data(own)
+    assert len(source.pose_files) == 48
+    np.testing.assert_array_equal(load_own_poses(source.pose_files[path.stem])[..., 3], poses[..., 3])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from tiny_coach import launch
 
+from mm_adapter.cli import main as mm_coach
 from mm_tokenizers import (
     PoseTokenizer,
     PoseTokenizerConfig,
@@ -409,3 +410,40 @@ def test_weights_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
     with pytest.raises(FileNotFoundError, match="train a pose tokenizer"):
         load_tokenizer(tmp_path / "nothing")
+
+
+def test_a_tokenizer_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = save_tokenizer(PoseTokenizer(SMALL), tmp_path)
+
+    def full_disk(state: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("mm_tokenizers.storage.save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        save_tokenizer(PoseTokenizer(replace(SMALL, num_tokens=5)), tmp_path)
+    assert fingerprint(load_tokenizer(tmp_path)) == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_clip_without_frames_gets_a_true_sentence() -> None:
+    with pytest.raises(ValueError, match="has no frame of poses"):
+        sample_frames(np.zeros((0, 17, 4)), 4)
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [(1000.0, "would fit if it were mm"), (0.0, "no pose was found"), (float("nan"), "has both hips")],
+)
+def test_encoding_a_file_checks_its_poses(
+    factor: float, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_tokenizer(PoseTokenizer(SMALL), tmp_path / "tokenizer")
+    body = np.random.default_rng(0).uniform(-0.05, 0.05, (5, 17, 3))
+    body[:, :, 2] += np.array([1.6] * 5 + [1.4] * 2 + [1.1] * 2 + [0.9] * 4 + [0.5] * 2 + [0.1] * 2)
+    np.save(tmp_path / "poses.npy", body * factor)
+    command = ["tokenizer", "encode", str(tmp_path / "poses.npy"), str(tmp_path / "tokenizer"), str(tmp_path / "c.npz")]
+    assert mm_coach(command) == 2 and message in capsys.readouterr().err
+    np.savez(tmp_path / "poses.npz", body)
+    assert mm_coach([*command[:2], str(tmp_path / "poses.npz"), *command[3:]]) == 0
+    assert np.load(tmp_path / "c.npz")["codes"].shape == (5, 4)

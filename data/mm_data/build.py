@@ -126,6 +126,8 @@ def build_tuples(
         )
     funnels["read poses"].check()
     report.line(f"read the poses of {len(signatures)} takes")
+    for what, count in funnels["read poses"].noted.items():
+        report.line(f"{count:,} {what} (such as in {funnels['read poses'].examples[what][0]})")
     remarks = []
     for remark in source.remarks:
         if remark.take_uid in signatures:

@@ -117,7 +117,7 @@ def find_object(text: str) -> dict[str, Any]:
     if len(fenced) == 1:
         text = fenced[0].strip()
     objects, position = [], text.find("{")
-    if text[:1] == "[" and position > 0:
+    if text[:1] == "[" and isinstance(_decode(text, 0)[0], list):
         raise TypeError("the answer is a list, not an object")
     while position >= 0:
         value, end = _decode(text, position)
@@ -128,7 +128,7 @@ def find_object(text: str) -> dict[str, Any]:
     return objects[0]
 
 
-def _decode(text: str, position: int) -> tuple[dict[str, Any], int]:
+def _decode(text: str, position: int) -> tuple[Any, int]:
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is no JSON number")
 

@@ -5,7 +5,7 @@
     FOLDER/takes.csv      video, participant, task, skill [, activity, split, ego_video]
     FOLDER/remarks.csv    video, time, text [, commentator]
     FOLDER/videos/*.mp4   named in the ``video`` column (and ``ego_video``, where there is one)
-    FOLDER/poses/*.npy    optional: <video without .mp4, / as __>.npy, [T, 17, 3] or [T, 17, 4], metres, z up, 30 fps
+    FOLDER/poses/*.npy    optional: <video without .mp4, / as __>.npy (or .npz), [T, 17, 3] or [T, 17, 4], metres, z up, 30 fps
 
 Both tables may be JSON lines (``takes.jsonl``, ``remarks.jsonl``) with the same names instead.
 """
@@ -19,10 +19,12 @@ from mm_data.funnel import Funnel
 from mm_data.hashing import uniform
 from mm_data.motion.joint_maps import FORMATS, array_to_coco
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Remark, Source, Take
-from mm_data.safe_load import join_inside, load_array
+from mm_data.safe_load import join_inside, load_archive, load_array
 from mm_data.tables import read_table
 from mm_data.video import VideoError, read_duration
 
+POSE_ENDINGS = (".npz", ".npy")
+"""What poses of one's own may end in; the last one that is there is read."""
 _TEST_SHARE = 0.2
 _SPLITS = {"train": "train", "test": "val", "val": "val"}
 
@@ -56,9 +58,9 @@ def read_own_data(root: Path, max_drop_rate: float = 0.5) -> Source:
             raise ValueError(f"{where}: video {row['video']!r} is listed twice; every video is one take.")
         takes[take.take_uid] = take
         take_funnel.keep()
-        poses = root / "poses" / f"{take.take_uid}.npy"
-        if poses.is_file():
-            pose_files[take.take_uid] = poses
+        for ending in POSE_ENDINGS:
+            if (poses := root / "poses" / f"{take.take_uid}{ending}").is_file():
+                pose_files[take.take_uid] = poses
     take_funnel.check()
 
     remark_funnel = Funnel("read remarks", max_drop_rate)
@@ -85,13 +87,29 @@ def read_own_data(root: Path, max_drop_rate: float = 0.5) -> Source:
 def load_own_poses(path: Path) -> np.ndarray:
     """Reads ``[T, 17, 3]`` or ``[T, 17, 4]`` as ``[T, 17, 4]`` with NaN and flag 0 where a joint is absent.
 
+    What the coordinates say about a person is for `mm_data.sources.load_pose_file` to check.
+
+    Args:
+        path: An ``.npy`` file, or an ``.npz`` file with one array.
+
     Raises:
-        ValueError: Another shape or type, or a visible joint that is not finite.
+        ValueError: Another shape or type, several arrays, or a visible joint that is not finite.
     """
-    values = load_array(path)
+    with path.open("rb") as file:
+        is_archive = file.read(2) == b"PK"
+    values = _only_array(path) if is_archive else load_array(path)
     if values.dtype.kind not in "fiu":
         raise ValueError(f"{path}: holds values of type {values.dtype}; poses are real numbers.")
     return array_to_coco(values.astype(np.float64), FORMATS["coco17"], str(path))
+
+
+def _only_array(path: Path) -> np.ndarray:
+    arrays = load_archive(path)
+    if len(arrays) != 1:
+        raise ValueError(
+            f"{path}: holds {len(arrays)} arrays ({', '.join(arrays) or 'none'}); an .npz of poses holds one array [T, 17, 3 or 4]."
+        )
+    return next(iter(arrays.values()))
 
 
 def _rows(root: Path, name: str, required: tuple[str, ...]) -> list[tuple[str, dict[str, Any]]]:

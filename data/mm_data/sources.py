@@ -4,17 +4,23 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mm_data.egoexo4d import load_poses, read_release
 from mm_data.funnel import Funnel
 from mm_data.jsonl import append_record, read_records
+from mm_data.motion.checks import check_poses, check_upright, mask_lost, trunk
 from mm_data.own_data import is_own_data, load_own_poses, read_own_data
 from mm_data.parallel import parallel_map
 from mm_data.records import FPS, Source, Take
 from mm_data.skeleton import absent_poses
 
+_ACCEPTED = "poses are an .npy or .npz file with one array [T, 17, 3 or 4] in metres, z up, 30 fps, or an Ego-Exo4D body pose file (.json)."
+ENDS_EARLY = "takes whose poses end before their video: another frame rate?"
+_CHECKS = 1  # goes up when other poses pass, so that what was read before is read again
+_EARLY, _EARLY_SECONDS = 0.05, 0.2  # share and seconds of a video that poses may lack at its end
 _SLACK = 2.0  # seconds that poses may run past a take's end before another frame rate is suspected
 
 
@@ -54,37 +60,43 @@ def cache_poses(
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "finished.jsonl"
     wanted = {uid: pose_signature(source.pose_files.get(uid)) for uid in uids}
-    notes_of = {
-        record["take"]: record["notes"]
+    done = {
+        record["take"]: record
         for record in read_records(log)[0]
-        if record["file"] == wanted.get(record["take"]) and (folder / f"{record['take']}.npy").is_file()
+        if record["file"] == wanted.get(record["take"])
+        and record.get("checks") == _CHECKS
+        and (folder / f"{record['take']}.npy").is_file()
     }
     if not allow_absent:
-        notes_of = {uid: notes for uid, notes in notes_of.items() if uid in source.pose_files}
+        done = {uid: record for uid, record in done.items() if uid in source.pose_files}
     jobs = [
         (source.takes[uid], source.pose_files.get(uid), folder / f"{uid}.npy", allow_absent)
         for uid in uids
-        if uid not in notes_of
+        if uid not in done
     ]
     problems = {}
-    progress(len(notes_of))
-    for job, (problem, detail, notes) in zip(jobs, parallel_map(_cache, jobs, workers), strict=True):
+    progress(len(done))
+    for job, (problem, detail, seen) in zip(jobs, parallel_map(_cache, jobs, workers), strict=True):
         uid = job[0].take_uid
         if problem:
             problems[uid] = problem, detail
         else:
-            append_record(log, {"take": uid, "file": wanted[uid], "notes": notes})
-            notes_of[uid] = notes
-        progress(len(notes_of) + len(problems))
+            done[uid] = {"take": uid, "file": wanted[uid], "checks": _CHECKS, **seen}
+            append_record(log, done[uid])
+        progress(len(done) + len(problems))
     for uid in uids:
         if uid in problems:
             problem, detail = problems[uid]
             funnel.drop(problem, f"{uid} {detail}".strip())
             continue
         funnel.keep()
-        for what, count in notes_of[uid].items():
+        for what, count in done[uid]["notes"].items():
             funnel.note(what, uid, count)
-    return {uid: wanted[uid] for uid in uids if uid in notes_of}
+        if done[uid]["early"]:
+            funnel.note(ENDS_EARLY, f"{uid} ({done[uid]['early']})")
+    trunks = [np.array(done[uid]["trunk"]) for uid in uids if uid in done and done[uid]["trunk"]]
+    check_upright(trunks, str(source.root))
+    return {uid: wanted[uid] for uid in uids if uid in done}
 
 
 def pose_signature(path: Path | None) -> str:
@@ -95,32 +107,84 @@ def pose_signature(path: Path | None) -> str:
     return f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}"
 
 
-def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, Counter[str]]:
-    """Problem (or None), its detail, and notes."""
+def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, dict[str, Any]]:
+    """Problem (or None), its detail, and what was seen: notes, trunk (None without one), and what an early end is like."""
     take, source, target, allow_absent = job
     notes: Counter[str] = Counter()
     if source is None and not allow_absent:
-        return "no body poses", "", notes
+        return "no body poses", "", {}
     length = round(take.duration * FPS)
     try:
         poses = absent_poses(length) if source is None else load_pose_file(source, notes)
     except ValueError as error:
-        return "unreadable poses", str(error), notes
+        return "unreadable poses", str(error), {}
     if len(poses) > (take.duration + _SLACK) * FPS:
-        return "poses run past the take: another frame rate?", f"({len(poses)} frames, {take.duration:.1f} s)", notes
+        return "poses run past the take: another frame rate?", f"({len(poses)} frames, {take.duration:.1f} s)", {}
+    direction = trunk(poses)
+    seen = {
+        "notes": notes,
+        "trunk": direction.tolist() if np.isfinite(direction).all() else None,
+        "early": ends_early(len(poses), take.duration),
+    }
     # Poses may end long before the take does; a comment about what comes later must not find them.
     poses = np.concatenate([poses, absent_poses(max(0, length - len(poses)))])
     partial = target.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
         np.save(file, poses.astype(np.float32))
     os.replace(partial, target)
-    return None, "", notes
+    return None, "", seen
 
 
 def load_pose_file(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
-    """Poses ``[T, 17, 4]`` of one take from Ego-Exo4D's JSON or a NumPy array; ``notes`` counts irregularities.
+    """Poses ``[T, 17, 4]`` of one take from Ego-Exo4D's JSON or a NumPy file, as `mm_data.motion.checks` lets them pass.
+
+    What kind of file it is, is read off its first bytes. The axis that points up is left to `check_upright`, because only
+    many sequences, or the one that somebody asks about, can say.
+
+    Args:
+        path: The file.
+        notes: Receives counts of irregularities that were read without losing the file.
 
     Raises:
-        ValueError: The file is malformed.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is of another kind, malformed, or cannot be a person in metres.
     """
-    return load_own_poses(path) if path.suffix == ".npy" else load_poses(path, notes=notes)
+    if path.is_dir():
+        raise ValueError(f"{path}: this is a folder; {_ACCEPTED}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: the file does not exist; {_ACCEPTED}")
+    mine: Counter[str] = Counter()
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start:
+        raise ValueError(f"{path}: the file is empty; {_ACCEPTED}")
+    if start.startswith((b"\x93NUMPY", b"PK")):
+        poses = load_own_poses(path)
+    elif start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"[")):
+        poses = load_poses(path, notes=mine)
+    else:
+        raise ValueError(f"{path}: this is no pose file; {_ACCEPTED}")
+    lost: Counter[str] = Counter()
+    poses = check_poses(mask_lost(poses, lost), str(path), lost)
+    if notes is not None:
+        notes.update(mine + lost)
+    return poses
+
+
+def load_clip_poses(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
+    """Poses ``[T, 17, 4]`` of a single clip, as `load_pose_file`, standing upright.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As `load_pose_file`, or the person stands along another axis than z.
+    """
+    poses = load_pose_file(path, notes)
+    check_upright([trunk(poses)], str(path))
+    return poses
+
+
+def ends_early(frames: int, duration: float) -> str | None:
+    """What there is to say about poses that end well before their video: both lengths, and the frame rate that would fit."""
+    if frames >= (1 - _EARLY) * duration * FPS or duration - frames / FPS < _EARLY_SECONDS:
+        return None
+    return f"{frames} frames, {frames / FPS:.1f} s at {FPS} fps; the video is {duration:.1f} s long, as it would be at {frames / duration:.1f} fps"

@@ -9,10 +9,11 @@ from typing import Any
 from mm_data.egoexo4d import read_release
 from mm_data.egoexo4d.download import BENCHMARKS, LICENCE, PART_GB, fetch_command
 from mm_data.egoexo4d.takes import ANNOTATED_SPLITS, read_captures, read_participants, rows_of
+from mm_data.motion.checks import check_upright, trunk
 from mm_data.own_data import is_own_data, read_own_data
-from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Source, Take
+from mm_data.records import EXPERT_SKILLS, FPS, LEARNER_SKILLS, Source, Take
 from mm_data.safe_load import read_json
-from mm_data.sources import load_pose_file
+from mm_data.sources import ENDS_EARLY, ends_early, load_pose_file
 
 OK, WARNING, MISSING, BROKEN = "ok", "warning", "missing", "broken"
 _RELEASE_TAKES = 5035  # takes of release v2, which the sizes of its parts are for
@@ -192,14 +193,19 @@ def _reference(what: str, unknown: list[str], total: int) -> Check:
 
 
 def _check_poses(source: Source, all_poses: bool, result: Validation) -> None:
-    files = sorted(source.pose_files.values())
+    files = sorted(source.pose_files.items(), key=lambda item: item[1])
     chosen = files if all_poses else files[:: max(1, len(files) // _POSE_SAMPLE)]
-    problems, notes, frames = [], Counter(), 0
-    for path in chosen:
+    problems, notes, frames, trunks, early = [], Counter(), 0, [], []
+    for uid, path in chosen:
         try:
-            frames += len(load_pose_file(path, notes))
+            poses = load_pose_file(path, notes)
         except ValueError as error:
             problems.append(str(error))
+            continue
+        frames += len(poses)
+        trunks.append(trunk(poses))
+        if detail := ends_early(len(poses), source.takes[uid].duration):
+            early.append(f"{uid}: {detail}")
     found = f"{len(chosen) - len(problems)} of {len(chosen)} read, {frames:,} frames" + "".join(
         f"; {count:,} {what}" for what, count in notes.most_common() if count
     )
@@ -207,13 +213,19 @@ def _check_poses(source: Source, all_poses: bool, result: Validation) -> None:
         result.checks.append(
             Check(
                 "pose files",
-                WARNING,
+                BROKEN if len(problems) > 0.5 * len(chosen) else WARNING,
                 f"{found}; unreadable: {problems[0]}",
-                "those takes are dropped; download them again",
+                "those takes are dropped; mend the files, or download them again",
             )
         )
     else:
         result.checks.append(Check("pose files", OK if files else WARNING, found if files else "none"))
+    if early:
+        result.checks.append(Check("poses and videos", WARNING, f"{len(early)} of {len(chosen)} {ENDS_EARLY}: {early[0]}", f"bring the poses to {FPS} fps if so"))  # fmt: skip
+    try:
+        check_upright(trunks, str(source.root))
+    except ValueError as error:
+        result.checks.append(Check("axes of poses", BROKEN, str(error), "turn the poses so that z points up"))
 
 
 def _cover(source: Source, result: Validation) -> None:

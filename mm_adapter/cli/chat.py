@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,10 +32,11 @@ from mm_adapter.internvideo2 import build_encoder
 from mm_data.expertaf_task import ASK_COMMENTARY
 from mm_data.features import FeatureStore
 from mm_data.motion.bvh_writer import write_bvh
+from mm_data.motion.checks import describe
 from mm_data.motion.drawing import LEARNER as LEARNER_COLOUR
 from mm_data.motion.drawing import SHOWN, draw
 from mm_data.records import FPS
-from mm_data.sources import load_pose_file
+from mm_data.sources import load_clip_poses
 from mm_data.video import VideoError
 from mm_data.video_cut import cut_video
 from mm_tokenizers.codes import PoseCodeStore
@@ -153,7 +155,11 @@ def _nobody(clip_id: str, out: Path) -> None:
 def _poses(args: argparse.Namespace, stretch: Stretch, console: Console) -> np.ndarray:
     """Raw poses ``[n, 17, 4]`` of the stretch."""
     if args.pose is not None:
-        return stretch.poses_of(load_pose_file(args.pose), str(args.pose))
+        notes: Counter[str] = Counter()
+        poses = load_clip_poses(args.pose, notes)
+        for sentence in describe(notes):
+            console.print(f"[yellow]{sentence}.[/yellow]")
+        return stretch.poses_of(poses, str(args.pose))
     if args.pose_model is None:
         raise ValueError(
             "Give the learner's poses (--pose FILE), or a model that finds them (--pose-model pose_landmarker_full.task)."

@@ -159,12 +159,22 @@ def _add_tokenizer(commands: argparse._SubParsersAction) -> None:
         required=True,
         help="bvh, coco17, wholebody, humanml3d, smpl, mediapipe, or dataset (what `data build` reads)",
     )
-    motion.add_argument("--unit", choices=("m", "cm", "mm", "inch"), help="of lengths; by default m")
+    motion.add_argument(
+        "--unit",
+        choices=("m", "cm", "mm", "inch", "cmu"),
+        help="unit of lengths, by default m; cmu is that of CMU's BVH files, 5.644 cm",
+    )
+    motion.add_argument("--scale", type=float, help="metres per unit, for a unit without a name")
     motion.add_argument(
         "--up", choices=("z", "y", "y-down"), help="axis that points up; by default the format's convention"
     )
     motion.add_argument("--fps", type=float, help="frame rate of arrays; by default the format's convention")
     motion.add_argument("--joint-map", type=Path, help="YAML of COCO joint: BVH joint, for rigs with unusual names")
+    motion.add_argument("--person", help="regular expression; its first group in a file's path is the performer")
+    motion.add_argument("--people", type=Path, help="table (.csv or .jsonl) of file and person")
+    motion.add_argument(
+        "--split-by", choices=("person", "sequence"), help="what stays on one side; sequence for motion of one person"
+    )
     motion.add_argument("--test-share", type=float, help="share of the performers kept for testing; by default 0.1")
     motion.add_argument("--workers", type=int, default=2, help="processes that read a data set")
     motion.set_defaults(run="mm_adapter.cli.tokenizer:run_import_motion")

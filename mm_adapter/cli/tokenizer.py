@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from rich.table import Table
 from mm_adapter.cli.console import ConsoleReport
 from mm_data.clip_list import pose_stretches
 from mm_data.files import write_atomically
+from mm_data.motion.checks import describe
+from mm_data.motion.people import describe_people, read_people
 from mm_data.motion.pose_folder import ImportOptions, import_dataset, import_motion, is_synthetic, pose_files
 from mm_data.safe_load import load_archive
-from mm_data.sources import load_pose_file
+from mm_data.sources import load_clip_poses
 from mm_eval.intervals import interval_text
 from mm_eval.pose_tokenizer import evaluate_tokenizer, read_motions, write_page
 from mm_tokenizers import (
@@ -36,25 +39,29 @@ def run_import_motion(args: argparse.Namespace) -> None:
     """Converts motion to a folder of poses."""
     report = ConsoleReport()
     if args.format == "dataset":
-        given = [name for name in ("unit", "up", "fps", "joint_map", "test_share") if getattr(args, name) is not None]
-        if given:
-            raise ValueError(f"A data set says its own unit, axes, rate and split; leave out {', '.join(given)}.")
+        foreign = [name for name in _OF_FOREIGN_MOTION if getattr(args, name) is not None]
+        if foreign:
+            raise ValueError(f"A data set says its own unit, axes, rate and people; leave out {', '.join(foreign)}.")
         manifest = import_dataset(args.source, args.out, report, args.workers)
     else:
-        options = ImportOptions(
-            args.format,
-            args.unit or "m",
-            args.up,
-            args.fps,
-            _read_joint_map(args.joint_map) if args.joint_map else None,
-            0.1 if args.test_share is None else args.test_share,
-        )
-        manifest = import_motion(args.source, args.out, options, report)
+        chosen = {name: value for name in _OF_FOREIGN_MOTION if (value := getattr(args, name)) is not None}
+        if args.joint_map:
+            chosen["joint_map"] = _read_joint_map(args.joint_map)
+        if args.people:
+            chosen["people"] = read_people(args.people)
+        manifest = import_motion(args.source, args.out, ImportOptions(args.format, **chosen), report)
     for stage in manifest["funnel"]:
         for reason, count in stage["dropped"].items():
             print(f"left out {count}: {reason} (such as {stage['examples'][reason][0]})")
+        for what, count in stage["noted"].items():
+            print(f"{count:,} {what} (such as in {stage['examples'][what][0]})")
+    for line in describe_people(manifest):
+        print(line)
     frames = {split: [s["frames"] for s in manifest["sequences"] if s["split"] == split] for split in ("train", "test")}
     print(f"{args.out}: " + ", ".join(f"{len(n)} {split} sequences of {sum(n)} frames" for split, n in frames.items()))
+
+
+_OF_FOREIGN_MOTION = ("unit", "scale", "up", "fps", "joint_map", "person", "people", "split_by", "test_share")
 
 
 def _read_joint_map(path: Path) -> Any:
@@ -86,14 +93,11 @@ def run_encode(args: argparse.Namespace) -> None:
 
 def _encode_file(source: Path, tokenizer: PoseTokenizer, out: Path) -> None:
     _check_ending(out, ".npz")
-    if source.suffix not in (".npy", ".json"):
-        raise ValueError(
-            f"{source}: give a tuple folder, a .npy of poses, or one of Ego-Exo4D's body pose files (.json)."
-        )
-    poses = load_pose_file(source)
+    notes: Counter[str] = Counter()
+    poses = load_clip_poses(source, notes)
+    for sentence in describe(notes):
+        print(f"{source}: {sentence}")
     usable = np.flatnonzero(has_hips(poses))
-    if not len(usable):
-        raise ValueError(f"{source}: none of its {len(poses)} frames has both hips.")
     canonical = canonical_poses(poses[usable])
     codes = numpy_codec(tokenizer)[0](canonical)
     np.savez(out, codes=codes, frames=usable, visible=canonical[..., 3] > 0, tokenizer=fingerprint(tokenizer))

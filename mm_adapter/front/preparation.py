@@ -2,6 +2,7 @@
 
 import io
 import resource
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from mm_adapter.chat.estimator import estimate_poses
 from mm_adapter.chat.learner import LEARNER, Stretch, learner_codes
 from mm_adapter.feature_extraction import load_clip
 from mm_adapter.front.coach import ExportedCoach
+from mm_data.motion.checks import describe
 from mm_data.records import VideoClip
-from mm_data.sources import load_pose_file
+from mm_data.sources import load_clip_poses
 
 MEMORY_GIB = 4
 """Address space of a decoding process beyond what its models take."""
@@ -93,7 +95,9 @@ def _prepare(
     given = next(iter(sorted(folder.glob("pose.*"))), None)
     codes = joints = None
     if given is not None:
-        poses = stretch.poses_of(load_pose_file(given), "The pose file")
+        lost: Counter[str] = Counter()
+        poses = stretch.poses_of(load_clip_poses(given, lost), "The pose file")
+        notes += [f"{sentence}." for sentence in describe(lost)]
     elif coach.config.pose_form == "none":
         poses = None
     elif pose_model is not None:

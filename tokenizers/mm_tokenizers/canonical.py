@@ -49,9 +49,13 @@ def sample_frames(poses: np.ndarray, num_frames: int) -> np.ndarray:
     """Frame indices ``round(linspace(0, n - 1, num_frames))`` as in ExpertAF, moved to the nearest frame that has hips.
 
     Raises:
-        ValueError: No frame of the clip has both hips.
+        ValueError: The clip has no frame, or none with both hips.
     """
     usable = np.flatnonzero(has_hips(poses))
+    if len(poses) == 0:
+        raise ValueError(
+            "The clip has no frame of poses: it is shorter than a frame, or lies after the end of the poses."
+        )
     if len(usable) == 0:
         raise ValueError(f"None of the clip's {len(poses)} frames has both hips.")
     wanted = np.round(np.linspace(0, len(poses) - 1, num_frames)).astype(int)

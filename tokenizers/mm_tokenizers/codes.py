@@ -83,11 +83,13 @@ class PoseCodeStore:
     def save(self, folder: Path) -> None:
         """Writes ``codes.npy`` and ``codes.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "codes.partial.npy", self._codes)
-        os.replace(folder / "codes.partial.npy", folder / "codes.npy")
+        partial = folder / f"codes.{os.getpid()}.partial.npy"
+        np.save(partial, self._codes)
+        os.replace(partial, folder / "codes.npy")
         index = {"tokenizer": self.tokenizer_fingerprint, "clips": list(self._rows)}
-        (folder / "codes.partial").write_text(json.dumps(index))
-        os.replace(folder / "codes.partial", folder / "codes.json")
+        partial = folder / f"codes.{os.getpid()}.partial"
+        partial.write_text(json.dumps(index))
+        os.replace(partial, folder / "codes.json")
 
     @classmethod
     def load(cls, folder: Path) -> "PoseCodeStore":

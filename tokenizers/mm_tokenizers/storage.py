@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,10 +15,18 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
 def save_tokenizer(tokenizer: PoseTokenizer, folder: Path) -> str:
-    """Writes ``config.json`` and ``model.safetensors``; returns the fingerprint."""
+    """Writes ``config.json`` and ``model.safetensors``, each whole or not at all; returns the fingerprint."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(json.dumps(asdict(tokenizer.architecture), indent=2))
-    save_file({name: value.contiguous() for name, value in tokenizer.state_dict().items()}, folder / WEIGHTS_FILE)
+    partial = {name: folder / f"{name}.{os.getpid()}.partial" for name in (CONFIG_FILE, WEIGHTS_FILE)}
+    try:
+        partial[CONFIG_FILE].write_text(json.dumps(asdict(tokenizer.architecture), indent=2))
+        weights = {name: value.contiguous() for name, value in tokenizer.state_dict().items()}
+        save_file(weights, partial[WEIGHTS_FILE])
+        for name, path in partial.items():
+            os.replace(path, folder / name)
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
     return fingerprint(tokenizer)
 
 

@@ -102,13 +102,15 @@ def array_to_coco(array: np.ndarray, form: JointFormat, where: str) -> np.ndarra
         where: File, for the error.
 
     Raises:
-        ValueError: Another shape, or a visible joint that is not finite.
+        ValueError: Another shape, no frame, or a visible joint that is not finite.
     """
-    if array.ndim != 3 or array.shape[1] != form.joints or array.shape[2] not in (3, 4) or not len(array):
+    if array.ndim != 3 or array.shape[1] != form.joints or array.shape[2] not in (3, 4):
         hint = " This looks like HumanML3D's feature vectors; give its joint positions (new_joints)." if array.shape[-1:] == (263,) else ""  # fmt: skip
         raise ValueError(
             f"{where}: shape {array.shape}; expected [T, {form.joints}, 3] or [T, {form.joints}, 4].{hint}"
         )
+    if not len(array):
+        raise ValueError(f"{where}: holds no frame (shape {array.shape}).")
     finite = np.isfinite(array[..., :3]).all(axis=2)
     flags = array[..., 3] if array.shape[2] == 4 else finite.astype(float)
     visible = flags > form.min_visibility

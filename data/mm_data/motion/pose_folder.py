@@ -18,22 +18,20 @@ import numpy as np
 from mm_data.build import Report
 from mm_data.files import write_atomically
 from mm_data.funnel import Funnel
-from mm_data.hashing import uniform
 from mm_data.motion.bvh import read_bvh
+from mm_data.motion.checks import UNITS, check_poses, check_upright, mask_lost, trunk
 from mm_data.motion.joint_maps import FORMATS, JointFormat, array_to_coco, match_bvh_joints, to_z_up
+from mm_data.motion.people import choose_test_people, person_of
 from mm_data.pairing import split_by_participant
 from mm_data.records import FPS
 from mm_data.safe_load import is_path_component, load_archive, load_array
-from mm_data.skeleton import JOINT_INDEX
 from mm_data.sources import cache_poses, read_source
 from mm_data.tuple_store import POSES, SPLITS, read_manifest, read_tuples
 
 MANIFEST = "poses.json"
 _FPS = (1.0, 1000.0)
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
-_LEG = (0.4, 1.4)  # plausible hip-to-ankle lengths in metres, from toddlers to the tallest people
-_UPRIGHT = 0.1  # metres that shoulders are above hips; lying and hanging sequences may be fewer than half
-_SIDES = ("left", "right")
+_ROUNDING = 2e-4  # of a frame rate; 29.97 is 1e-3 from 30
+_SCALE = (1e-6, 1e3)  # metres per unit
 _ENDINGS = {"bvh": (".bvh",)} | dict.fromkeys(FORMATS, (".npy", ".npz"))
 
 
@@ -43,19 +41,27 @@ class ImportOptions:
 
     Attributes:
         format: ``bvh`` or a key of `mm_data.motion.joint_maps.FORMATS`.
-        unit: Key of `UNITS`.
+        unit: Key of `mm_data.motion.checks.UNITS`.
+        scale: Metres per unit, for units without a name; goes with the unit ``m``.
         up: Axis that points up, or None for the format's convention (BVH: y).
         fps: Frame rate of arrays, or None for the format's convention. BVH files say theirs.
         joint_map: COCO joint to BVH joint, for rigs with unusual names.
-        test_share: Share of the performers whose motion is kept for testing.
+        person: Regular expression whose first group, or whose match, in a file's path is the performer.
+        people: Path below the source, or its last part, to performer; of every file.
+        split_by: ``person``, or ``sequence`` where everything is one person's.
+        test_share: Share of the performers whose motion is kept for testing; 0 keeps none.
         max_drop_rate: Share of files that may be unusable.
     """
 
     format: str
     unit: str = "m"
+    scale: float | None = None
     up: str | None = None
     fps: float | None = None
     joint_map: dict[str, str] | None = None
+    person: str | None = None
+    people: dict[str, str] | None = None
+    split_by: str = "person"
     test_share: float = 0.1
     max_drop_rate: float = 0.5
 
@@ -64,6 +70,12 @@ class ImportOptions:
         for name, value, known in (("format", self.format, _ENDINGS), ("unit", self.unit, UNITS)):
             if value not in known:
                 raise ValueError(f"Unknown {name} {value!r}; choose from {', '.join(known)}.")
+        if self.scale is not None and (self.unit != "m" or not _SCALE[0] <= self.scale <= _SCALE[1]):
+            raise ValueError(f"The scale is {self.scale} metres per unit; give a number from {_SCALE[0]} to {_SCALE[1]}, and no unit beside it.")  # fmt: skip
+        if not 0.0 <= self.test_share < 1.0:
+            raise ValueError(f"The test share is {self.test_share}; it has to be from 0 to below 1.")
+        if self.split_by not in ("person", "sequence"):
+            raise ValueError(f"Unknown way to split {self.split_by!r}; choose from person, sequence.")
         if self.fps is not None and not _FPS[0] <= self.fps <= _FPS[1]:
             raise ValueError(f"fps is {self.fps}; it has to be from {_FPS[0]} to {_FPS[1]}.")
         if self.joint_map is not None and not (
@@ -80,13 +92,14 @@ class ImportOptions:
 def import_motion(root: Path, out: Path, options: ImportOptions, report: Report) -> dict[str, Any]:
     """Converts every motion file below a folder; returns the manifest.
 
-    The first folder below ``root`` is the performer (``01/01_05.bvh``), or the file itself where there are no folders; a
-    performer is on one side of the split. Folders named ``train`` and ``test`` are taken at their word.
+    A performer is on one side of the split; `mm_data.motion.people.person_of` says who that is. Folders named ``train`` and
+    ``test`` are taken at their word.
 
     Raises:
         FileNotFoundError: No file of the format.
-        ValueError: Too many files are unusable.
+        ValueError: Too many files are unusable, half of the sequences do not stand upright, or ``out`` and ``root`` overlap.
     """
+    _check_apart(root, out)
     endings = _ENDINGS[options.format]
     files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.suffix.lower() in endings)
     root = root.parent if root.is_file() else root
@@ -94,25 +107,32 @@ def import_motion(root: Path, out: Path, options: ImportOptions, report: Report)
         raise FileNotFoundError(f"{root} holds no {' or '.join(_ENDINGS[options.format])} file.")
     funnel = Funnel("read motion", options.max_drop_rate)
     (out / MANIFEST).unlink(missing_ok=True)
-    sequences: list[dict[str, Any]] = []
+    sequences: list[_Sequence] = []
     with report.progress("reading motion", len(files)) as progress:
         for done, path in enumerate(files, start=1):
             sequences += _import_file(root, path, out, options, funnel)
             progress(done)
-    names = Counter(entry["name"] for entry in sequences)
+    names = Counter(sequence.name for sequence in sequences)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise ValueError(
             f"{root}: {len(twice)} sequences would have the same name, such as {twice[0]}; rename their files."
         )
     funnel.check()
-    upright = float(np.median([entry.pop("upright") for entry in sequences]))
-    if not upright > _UPRIGHT:
+    up = options.up or ("y" if options.format == "bvh" else FORMATS[options.format].up)
+    check_upright((sequence.trunk for sequence in sequences), str(root), up, "Set --up.")
+    splits, people = _split(sequences, options)
+    entries = [{"name": s.name, "split": splits[s.name], "frames": s.frames} for s in sequences]
+    return _finish(out, {"source": str(root.resolve()), **asdict(options)}, entries, funnel, people=people)
+
+
+def _check_apart(root: Path, out: Path) -> None:
+    """Refuses to write where motion is read, or to read where poses are written."""
+    source, target = root.resolve(), out.resolve()
+    if target == source or source in target.parents or target / POSES in (source, *source.parents):
         raise ValueError(
-            f"{root}: in half of the sequences the shoulders are {upright:.2f} m above the hips or less, so up is not "
-            f"{options.up or 'the format' + chr(39) + 's convention'}. Set --up."
+            f"Poses of {root} cannot be written to {out}: the next import would read them as motion. Give a folder outside."
         )
-    return _finish(out, {"source": str(root.resolve()), **asdict(options)}, sequences, funnel)
 
 
 def import_dataset(root: Path, out: Path, report: Report, workers: int = 1) -> dict[str, Any]:
@@ -122,8 +142,9 @@ def import_dataset(root: Path, out: Path, report: Report, workers: int = 1) -> d
 
     Raises:
         FileNotFoundError: A file of the data set is missing.
-        ValueError: A file is malformed, or too much had to be dropped.
+        ValueError: A file is malformed, too much had to be dropped, or ``out`` and ``root`` overlap.
     """
+    _check_apart(root, out)
     source = read_source(root)
     funnel = Funnel("read motion", 0.5)
     (out / MANIFEST).unlink(missing_ok=True)
@@ -169,55 +190,84 @@ def is_synthetic(folder: Path) -> bool:
 
 
 def _finish(
-    out: Path, request: dict[str, Any], sequences: list[dict[str, Any]], funnel: Funnel, synthetic: bool = False
+    out: Path,
+    request: dict[str, Any],
+    sequences: list[dict[str, Any]],
+    funnel: Funnel,
+    synthetic: bool = False,
+    people: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     manifest = {"request": request, "synthetic": synthetic, "sequences": sequences, "funnel": [funnel.summary()]}
+    if people is not None:
+        manifest["people"] = people
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
     return manifest
 
 
-def _import_file(root: Path, path: Path, out: Path, options: ImportOptions, funnel: Funnel) -> list[dict[str, Any]]:
-    """Writes the sequences of one file; returns their entries in the manifest."""
+@dataclass(frozen=True)
+class _Sequence:
+    """A sequence that was written; ``given`` is the split that its folder names, ``trunk`` is in the file's axes."""
+
+    name: str
+    frames: int
+    person: str
+    how: str
+    given: str | None
+    trunk: np.ndarray
+
+
+def _import_file(root: Path, path: Path, out: Path, options: ImportOptions, funnel: Funnel) -> list[_Sequence]:
+    """Writes the sequences of one file."""
     relative = path.relative_to(root).with_suffix("").parts
+    notes: Counter[str] = Counter()
     try:
-        found = list(_read(path, options))
-        bad_keys = [key for key, _ in found if key and not is_path_component(key)]
+        motions = list(_read(path, options, notes))
+        bad_keys = [key for key, _, _ in motions if key and not is_path_component(key)]
         if bad_keys:
             raise ValueError(f"{path}: array name {bad_keys[0]!r} cannot become a file name.")
     except ValueError as error:
         funnel.drop("cannot be used", str(error))
         return []
     funnel.keep()
+    for what, count in notes.items():
+        funnel.note(what, str(path), count)
     (out / POSES).mkdir(parents=True, exist_ok=True)
-    entries = []
-    for key, poses in found:
+    sequences = []
+    for key, poses, direction in motions:
         name = "__".join([*relative, *([key] if key else [])])
         np.save(out / POSES / f"{name}.npy", poses.astype(np.float32))
-        shoulders, hips = (
-            poses[:, [JOINT_INDEX[f"{side}-{part}"] for side in _SIDES], 2] for part in ("shoulder", "hip")
+        given = next((split for split in SPLITS if split == relative[0]), None)
+        below = relative[1:] if given else relative
+        person, how = person_of(
+            "/".join(below) or relative[0], key, options.format, options.person, options.people, str(path)
         )
-        upright = float(np.nanmedian(shoulders - hips)) if np.isfinite(shoulders - hips).any() else float("inf")
-        entries.append({"name": name, "split": _split(relative, options), "frames": len(poses), "upright": upright})
-    return entries
+        sequences.append(_Sequence(name, len(poses), person, how, given, direction))
+    return sequences
 
 
-def _split(relative: tuple[str, ...], options: ImportOptions) -> str:
-    if relative[0] in SPLITS:
-        return relative[0]
-    performer = relative[0]
-    if options.format == "humanml3d" and len(relative) == 1:
-        performer = performer.removeprefix("M")  # M000123 is the mirrored 000123
-    return "test" if uniform(performer) < options.test_share else "train"
+def _split(sequences: list[_Sequence], options: ImportOptions) -> tuple[dict[str, str], dict[str, Any]]:
+    """Split of every sequence, and what there is to say about the people on both sides."""
+    free = [sequence for sequence in sequences if sequence.given is None]
+    unit = {s.name: s.name if options.split_by == "sequence" else s.person for s in free}
+    test = choose_test_people(set(unit.values()), options.test_share)
+    splits = {s.name: s.given or ("test" if unit[s.name] in test else "train") for s in sequences}
+    sides = {side: {s.person for s in sequences if splits[s.name] == side} for side in ("train", "test")}
+    return splits, {
+        "split_by": options.split_by,
+        "known_by": dict(Counter(how for _, how in {(s.person, s.how) for s in sequences})),
+        **{side: len(persons) for side, persons in sides.items()},
+        "on_both_sides": sorted(sides["train"] & sides["test"]),
+    }
 
 
-def _read(path: Path, options: ImportOptions) -> Iterator[tuple[str, np.ndarray]]:
-    """(key inside the file, poses ``[T, 17, 4]``) of every sequence of a file."""
+def _read(path: Path, options: ImportOptions, notes: Counter[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(key inside the file, poses ``[T, 17, 4]``, trunk in the file's axes) of every sequence of a file."""
     if options.format == "bvh":
         motion = read_bvh(path)
         chosen = match_bvh_joints(motion.names, options.joint_map or {}, str(path))
         source = {ours: motion.names.index(theirs) for ours, theirs in chosen.items()}
         form = JointFormat(len(motion.names), source, up="y", fps=motion.fps)
-        yield "", _normalise(array_to_coco(motion.positions, form, str(path)), options, form, str(path))
+        yield "", *_normalise(array_to_coco(motion.positions, form, str(path)), options, form, str(path), notes)
         return
     form = FORMATS[options.format]
     for key, array in _arrays(path):
@@ -225,7 +275,7 @@ def _read(path: Path, options: ImportOptions) -> Iterator[tuple[str, np.ndarray]
         if not np.issubdtype(array.dtype, np.number):
             raise ValueError(f"{where}: holds {array.dtype}, not numbers.")
         poses = array_to_coco(array.astype(np.float64), form, where)
-        yield key, _normalise(poses, options, form, where)
+        yield key, *_normalise(poses, options, form, where, notes)
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -239,26 +289,28 @@ def _arrays(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     yield from (motions if len(motions) > 1 else {"": next(iter(motions.values()))}).items()
 
 
-def _normalise(poses: np.ndarray, options: ImportOptions, form: JointFormat, where: str) -> np.ndarray:
-    """To metres, z up, 30 fps; refuses bodies of impossible size, which have another unit."""
-    poses[..., :3] = to_z_up(poses[..., :3], options.up or form.up) * UNITS[options.unit]
-    hips, knees = (poses[:, [JOINT_INDEX[f"{side}-{part}"] for side in _SIDES], :3] for part in ("hip", "knee"))
-    thighs = np.linalg.norm(hips - knees, axis=-1)
-    if not np.isfinite(thighs).any():
-        raise ValueError(f"{where}: no frame has a hip and its knee, so the motion cannot be used.")
-    leg = 2 * float(np.nanmedian(thighs))
-    if not _LEG[0] <= leg <= _LEG[1]:
-        raise ValueError(
-            f"{where}: legs are {leg:.3g} m long if the unit is {options.unit}; people's are {_LEG[0]} to {_LEG[1]} m. Set --unit."
-        )
-    return _resample(poses, options.fps or form.fps)
+def _normalise(
+    poses: np.ndarray, options: ImportOptions, form: JointFormat, where: str, notes: Counter[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """To metres, z up, 30 fps, by `mm_data.motion.checks`; and the trunk in the file's axes."""
+    lost: Counter[str] = Counter()
+    poses = mask_lost(poses, lost, form.source)
+    direction = poses[..., :3] * (UNITS[options.unit] if options.scale is None else options.scale)
+    poses[..., :3] = to_z_up(direction, options.up or form.up)
+    unit, remedy = (options.unit, "Set --unit.") if options.scale is None else (options.scale, "Set --scale.")
+    poses = check_poses(poses, where, lost, unit, remedy)
+    notes.update(lost)
+    in_file = np.where(poses[..., 3:] > 0, direction, np.nan)
+    return _resample(poses, options.fps or form.fps), trunk(in_file)
 
 
 def _resample(poses: np.ndarray, fps: float) -> np.ndarray:
     """To 30 fps by linear interpolation; a joint is visible where it is in both neighbouring frames."""
     if abs(fps - FPS) < 0.01:
         return poses
-    times = np.arange(int((len(poses) - 1) * FPS / fps) + 1) * fps / FPS
+    # BVH files round the time of a frame (0.0083333 s), and 120.0005 fps would draw on next frames that may be absent.
+    fps = round(fps) if abs(fps - round(fps)) < _ROUNDING * fps else fps
+    times = np.arange(int((len(poses) - 1) * FPS / fps + 1e-6) + 1) * fps / FPS
     before = np.minimum(times.astype(int), len(poses) - 1)
     after = np.minimum(before + 1, len(poses) - 1)
     share = (times - before)[:, None, None]
