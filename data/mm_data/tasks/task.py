@@ -81,8 +81,8 @@ class ScoreSlot:
 
     Attributes:
         before: The answer up to it, without a space at its end.
-        values: Continuation to the score that it states, each with what ends the number, so that "7" is not the beginning of
-            "7.5"; several may state the same score.
+        values: Continuation to the score that it states, each with what ends the number: none may be the beginning of another,
+            as "7." is of "7.5 points".
         last: Whether the answer ends there, which then ends the number too.
     """
 
