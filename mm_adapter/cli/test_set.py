@@ -30,7 +30,7 @@ from mm_data.hashing import sha256_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
 from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
-from mm_eval.answers import OURS, TestItem, read_answers
+from mm_eval.answers import OURS, TestItem, read_about, read_answers
 from mm_eval.expertaf import Inputs, collect_examples, evaluate
 from mm_eval.text import BertModel
 from mm_tokenizers import PoseTokenizer
@@ -98,12 +98,14 @@ class Predicted:
         pose_tokenizer: Decodes their codes; None for joints.
         dtype: Of the weights.
         shows_poses: Whether the system generates poses at all.
+        notes: What a reader of its table has to know.
     """
 
     records: list[dict[str, Any]]
     pose_tokenizer: PoseTokenizer | None = None
     dtype: torch.dtype | None = torch.float32
     shows_poses: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def coach_predictions(
@@ -218,7 +220,9 @@ def zero_shot_predictions(test: TestSet, folder: Path) -> Predicted:
             f"{folder} has no answer on {missing[0]} ({len(missing)} of {len(test.tuples)}); ask about the same test set, or give the same --max-tuples."
         )
     records = [{"tuple_id": t.tuple_id, "commentary": texts[t.tuple_id]} for t in test.tuples]
-    return Predicted(records, dtype=None, shows_poses=False)
+    inputs, remarks = read_about(folder)
+    told = [f"Inputs beside the clip: {'; '.join(inputs)}."] if inputs else []
+    return Predicted(records, dtype=None, shows_poses=False, notes=(*told, *remarks))
 
 
 def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) -> Evaluation:
@@ -246,6 +250,7 @@ def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) ->
         videos=source,
     )
     result, items = evaluate(inputs, bert)
+    result["notes"] += predicted.notes
     seen = {t.learner.participant for t in test.training} | {t.expert.participant for t in test.training}
     result |= {
         "synthetic_data": bool(manifest["synthetic"]),
