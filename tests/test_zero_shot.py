@@ -185,7 +185,9 @@ def test_classes_to_choose_from_are_those_of_training_and_test(tmp_path: Path, c
         assert ask(tmp_path / "run", tmp_path / "out", server.url, *flags) == 0
         text = server.bodies[0]["messages"][1]["content"][-1]["text"]
     assert "Actions to choose from: curl, lunge, plank, squat\n" in text, "of all items, however many are asked about"
-    assert read_about(tmp_path / "out") == (["classes: 4 to choose from"], [])
+    inputs, said = read_about(tmp_path / "out")
+    assert inputs == ["classes: 4 to choose from"] and len(said) == 1
+    assert said[0].startswith("Test participants unknown, 0 of 1 takes and 1 of 1 clips also in training."), "one video"
     (tmp_path / "run" / TRAINING).unlink()
     with ScriptedEndpoint(lambda question, before: (200, reply)).running() as server:
         assert ask(tmp_path / "run", tmp_path / "alone", server.url, *flags) == 0

@@ -7,7 +7,8 @@ import shutil
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.files import write_atomically
-from mm_eval.answers import TRAINING, evenly_spaced, read_answers, write_about, write_answers
+from mm_data.overlap import overlap
+from mm_eval.answers import TRAINING, evenly_spaced, material_of, read_answers, write_about, write_answers
 from mm_eval.zero_shot import RECORD, Told, ask, classes_of, estimate_asking, instruction
 from mm_eval.zero_shot.asking import COT_AFA, Frames
 
@@ -52,6 +53,9 @@ def run_zero_shot(args: argparse.Namespace) -> None:
     write_answers(args.out, asked.items)
     alone = args.suite == COT_AFA and not trained
     notes = [f"classes to choose from are those of the run alone: it has no {TRAINING}"] if alone else []
+    if training:
+        shared = overlap(material_of(training), material_of(items)).sentence()
+        notes.append(f"{shared} (Training: that of the run, which baselines answer with.)")
     write_about(args.out, inputs, notes)
     if trained:
         shutil.copyfile(args.run_folder / TRAINING, args.out / TRAINING)

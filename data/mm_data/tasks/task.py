@@ -28,6 +28,7 @@ class TaskItem:
         references: Their texts, as a coach should answer; several where several were written.
         facts: What else the task's format needs (JSON-ready).
         has_poses: Whether the folder holds its poses.
+        person: Who is seen, where the data set says so.
     """
 
     item_id: str
@@ -39,6 +40,7 @@ class TaskItem:
     references: list[str]
     facts: dict[str, Any] = field(default_factory=dict)
     has_poses: bool = False
+    person: str | None = None
 
     @property
     def part(self) -> dict[str, Any]:
