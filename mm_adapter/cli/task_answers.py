@@ -13,7 +13,7 @@ from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.task_folders import switches
-from mm_adapter.distributed import launched_processes
+from mm_adapter.distributed import launch_name, launched_processes
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.task_answers import answer_items, read_answer
 from mm_adapter.joints import JointStore
@@ -69,7 +69,7 @@ def run_answer(args: argparse.Namespace) -> None:
     check_same_run(args.out, record, _SETTINGS)
     write_run_record(args.out, record)
     state = launched_processes()
-    records = SharedRecords(args.out, RECORDS, state.process_index, state.num_processes)
+    records = SharedRecords(args.out, RECORDS, state.process_index, state.num_processes, launch_name())
     with stage_progress(quiet=not state.is_main_process) as progress:
         answer_items(
             Coach(opened.model, opened.processor, codes, store), form, items, records,
