@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
+from uuid import uuid4
 
 import torch
 from accelerate import PartialState
@@ -32,6 +33,14 @@ def launched_processes() -> PartialState:
     Without being told, accelerate takes several processes on a CPU for single ones.
     """
     return PartialState(cpu=not torch.cuda.is_available())
+
+
+def launch_name() -> str:
+    """A name that the processes of one launch agree on and that no other launch has. Collective: every process asks at the same time.
+
+    Ids of launchers and of their processes repeat from one container to the next, so the main process draws one.
+    """
+    return agreed(lambda: uuid4().hex)
 
 
 def refuse_data_parallel(n_gpu: int) -> None:

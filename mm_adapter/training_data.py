@@ -8,8 +8,10 @@ from typing import Any
 from mm_adapter.arguments import CoachArguments, ExpertafArguments, TaskArguments
 from mm_adapter.assembly import open_poses
 from mm_adapter.configuration import VIEWS
+from mm_adapter.run_directory import read_run_record
 from mm_adapter.sources import SampleSource, TaskSource, hold_out, tuple_sources, without_rejected
 from mm_data.features import FeatureManifest, FeatureStore
+from mm_data.overlap import Material, material_of_items, material_of_tuples
 from mm_data.tasks import Task
 from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
 from mm_data.tasks.known import find_task, task_options
@@ -157,6 +159,43 @@ def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> T
             [MIXED_FORMAT],
         )
     return data
+
+
+def trained_on(record: dict[str, Any]) -> tuple[Material, list[str]]:
+    """Everything that a coach was trained on: its folder, all parts of its mixture, preferences, and the coach that it began with.
+
+    Args:
+        record: The coach's ``run_config.json``.
+
+    Returns:
+        What the folders' training splits hold, and the folders that could not be read.
+    """
+    settings, preferences = record.get("coach", {}), record.get("preferences", {})
+    first = [(name, limit) for key, limit in _FOLDERS for name in [settings.get(key)] if name]
+    folders = [(Path(name), settings.get(limit)) for name, limit in first]
+    folders += [(_Part.parse(text).folder, None) for text in settings.get("mix") or []]
+    folders += [(Path(preferences["tuples"]), None)] if preferences.get("tuples") else []
+    material, unread = Material(), [] if folders else ["a run without a record of its data"]
+    for folder, limit in folders:
+        try:
+            material |= _training_split(folder, limit)
+        except (OSError, ValueError) as error:
+            unread.append(f"{folder} ({type(error).__name__})")
+    if earlier := settings.get("start_from"):
+        begun = read_run_record(Path(earlier))
+        more, lacking = trained_on(begun) if begun else (Material(), [f"{earlier} (no record)"])
+        material, unread = material | more, unread + [name for name in lacking if name not in unread]
+    return material, unread
+
+
+_FOLDERS = (("tuples", "max_train_tuples"), ("items", "max_train_items"))
+"""Settings of a recipe that name its folder and how much of it is used."""
+
+
+def _training_split(folder: Path, limit: int | None) -> Material:
+    if is_task_folder(folder):
+        return material_of_items(read_task_manifest(folder)["task"], read_items(folder, "train")[:limit])
+    return material_of_tuples(read_tuples(folder, "train")[:limit])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from mm_adapter.cli import main
 from mm_data.tasks import Answer
 from mm_eval.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
 from mm_eval.answers import ClipFile, TestItem, write_answers
-from mm_eval.human.packs import balanced_blocks
+from mm_eval.human.packs import balanced_blocks, check_positions
 from mm_eval.human.ratings import import_answers
 from mm_eval.human.statistics import agreement_of, analyse, bradley_terry, pair_outcomes
 
@@ -77,6 +77,26 @@ def test_blocks_are_balanced(raters: int, per_item: int, items: int) -> None:
     met = Counter(pair for block in blocks for pair in combinations(block, 2))
     pairs = [met[pair] for pair in combinations(range(raters), 2)]
     assert max(pairs) - min(pairs) <= 1
+
+
+@pytest.mark.parametrize("questions", [1, 2, 3, 7, 8, 9, 20, 60, 61, 100])
+def test_attention_checks_stand_all_over_a_pack(questions: int) -> None:
+    positions = check_positions(questions)
+    assert positions == sorted(set(positions)) and 0 <= positions[0] <= positions[-1] <= questions
+    assert len(positions) == max(1, round(questions / 8))
+    gaps = np.diff([-positions[0], *positions, 2 * questions - positions[-1]])
+    assert max(gaps) - min(gaps) <= 2, "as far from the ends as half of what lies between two"
+    if questions == 60:
+        assert positions == [3, 11, 18, 26, 33, 41, 48, 56]
+
+
+def test_a_pack_of_one_question_has_a_check(tmp_path: Path) -> None:
+    out = pack(tmp_path, "--raters", "1", "--per-item", "1", count=1)
+    entries = list(json.loads((out / "key.json").read_text())["questions"].values())
+    assert [bool(entry["expected"]) for entry in entries] == [True, False]
+    out = pack(tmp_path / "none", "--raters", "2", "--per-item", "1", count=1)
+    questions = json.loads((out / "key.json").read_text())["questions"]
+    assert len(questions) == 2 and len({name[:2] for name in questions}) == 1, "nobody gets a check alone"
 
 
 def write_run(folder: Path, count: int, clip: ClipFile | None = None) -> Path:

@@ -217,7 +217,14 @@ def test_narrative_map_ranked_by_confidence() -> None:
 def test_temporal_f() -> None:
     true = TimedFeedback((1.0, 5.0, 9.0), ("lower", "faster", "good"))
     assert matches(true, TimedFeedback((1.4, 6.5, 8.6), ("a", "b", "c"))) == [(0, 0), (2, 2)]  # 1.5 s away is too far
-    assert matches(true, TimedFeedback((1.4,), (" ",))) == []
+    assert matches(true, TimedFeedback((1.4,), ("",))) == []
+    for blank in (" ", "\n", "\t "):
+        assert matches(true, TimedFeedback((1.4,), (blank,))) == [(0, 0)], (
+            "the official evaluator takes blanks for words"
+        )
+    shares = [temporal_f([TimedFeedback((1.4,), (text,))], [true], ["x"]).value for text in ("", " ")]
+    # All three remarks and the one answer are walked; only a match with something said counts.
+    assert shares[1] == pytest.approx(2 * (1 / 3) * 1 / (1 / 3 + 1)) and shares[0] < shares[1]
     assert matches(TimedFeedback((1.0, 1.2), ("a", "b")), TimedFeedback((1.1,), ("x",))) == [(0, 0)]  # used once
     predicted = TimedFeedback((1.4, 6.5, 8.6, 20.0), ("a", "b", "c", "d"))
     found = temporal_f([predicted, None], [true, true], ["x", "y"])

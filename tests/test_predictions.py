@@ -11,6 +11,7 @@ from tiny_coach import TinyCoach, launch, perturb
 
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.distributed import launch_name
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.sampling import AnswerGrammar, GumbelNoise, Sampling
 from mm_data.shared_records import SharedRecords, join_all
@@ -68,7 +69,7 @@ def test_an_answer_is_words_or_one_pose_sequence() -> None:
 
 def test_records_of_several_processes_become_one_file(tmp_path: Path) -> None:
     items = [f"t{i}" for i in range(7)]
-    first, second = (SharedRecords(tmp_path, "x", rank, 2) for rank in range(2))
+    first, second = (SharedRecords(tmp_path, "x", rank, 2, "launch") for rank in range(2))
     assert sorted(first.mine(items) + second.mine(items)) == items
     for records in (second, first):
         for item in records.mine(items)[:3]:
@@ -83,6 +84,22 @@ def test_records_of_several_processes_become_one_file(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     assert [line["tuple_id"] for line in lines] == items and [line["value"] for line in lines] == [*range(7)]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".joined", ".lock", "x.jsonl"]
+
+
+def test_a_second_launch_goes_on_whatever_its_processes_are_called(tmp_path: Path) -> None:
+    """Launchers of containers have one pid, again and again; every launch has one process that scores."""
+    items = ["a", "b", "c"]
+    for name in ("first", "second", "third"):
+        processes = [SharedRecords(tmp_path, "x", rank, 2, name) for rank in range(2)]
+        there = processes[0].read()
+        for process in processes:
+            for item in process.mine(items):
+                if item not in there:
+                    process.append(item, {})
+        assert [join_all([process], items) for process in processes] == [True, False], name
+    assert launch_name() != launch_name(), "no two launches are called alike"
+    with pytest.raises(ValueError, match=r"2 processes share .*x; give the name of their launch"):
+        SharedRecords(tmp_path, "x", 0, 2)
 
 
 # --- commands --------------------------------------------------------------------------------------------------------

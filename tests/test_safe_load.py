@@ -120,6 +120,22 @@ def test_score_tables_with_and_without_header(tmp_path: Path) -> None:
     skating.write_text("100 30.1 28.5\n101 25.0 27.5\n")
     assert read_score_table(gymnastics) == {"Ball_001": {"Difficulty": 7.1, "Execution": 8.2, "Total": 15.3}}
     assert read_score_table(skating) == {"100": {"TES": 30.1, "PCS": 28.5}, "101": {"TES": 25.0, "PCS": 27.5}}
+    skating.write_text("\ufeff7 30.1 28.5 1\n9 25 27.5 0\n")
+    assert read_score_table(skating) == {
+        "7": {"TES": 30.1, "PCS": 28.5, "deductions": 1.0},
+        "9": {"TES": 25.0, "PCS": 27.5, "deductions": 0.0},
+    }, "as its authors publish it"
+    for broken in (
+        "7 30.1 28.5 1\n9 25 27.5\n",
+        "7 30.1 28.5\n9 25 27.5 0\n",
+        "7 30.1\n",
+        "7 1 2 3 4\n",
+        "7 30.1 28.5\n9 nan 1\n",
+    ):
+        skating.write_text(broken)
+        with pytest.raises(ValueError, match=r":[12]: expected a name and numbers for TES, PCS"):
+            read_score_table(skating)
+    assert read_score_table(gymnastics, ("a", "b", "c"))["Ball_001"].keys() == {"Difficulty", "Execution", "Total"}
     skating.write_text("100 30.1 28.5\n100 25.0 27.5\n")
     with pytest.raises(ValueError, match=r"fisv\.txt:2: 100 is listed twice"):
         read_score_table(skating)

@@ -81,6 +81,42 @@ def item(**facts) -> TaskItem:
         ("the first dive", NO_SCORE),
         ("² and ½", NO_SCORE),
         ("", NO_SCORE),
+        ("Her score is 84.5.", 84.5),
+        ("The score that she received from the judges was 84.5.", 84.5),
+        ("It would score 84.5 points.", 84.5),
+        ("I'd give this dive a score of 84.5", 84.5),
+        ("The judges awarded her an impressive 84.5", 84.5),
+        ("She deserves an 84.5 mark", 84.5),
+        ("84.5", 84.5),
+        ("Final score: 84.5/105", 84.5),
+        ("With a total of sixty-point five, it is good", 60.5),
+        ("He needs 90 points to win and scores 84.5 points", 84.5),
+        ("They lead by 12 points; this dive earns 76.5", 76.5),
+        ("On March 12 at 10:30 she scores 70.5 points", 70.5),
+        ("Placed 4th of 8 in round 3, he scored 70.5", 70.5),
+        ("1 of the best dives, 85.5 points", 85.5),
+        ("reversed two and a half with pike", NO_SCORE),
+        ("one of the top six", NO_SCORE),
+        ("it gets her into the top 18", NO_SCORE),
+        ("he scores well in round 3", NO_SCORE),
+        ("third after 2 of 3 dives", NO_SCORE),
+        ("5 of 7 judges liked it", NO_SCORE),
+        ("on 12 March 2016, at 10:30", NO_SCORE),
+        ("2016-08-12", NO_SCORE),
+        ("she is 20.5 points ahead", NO_SCORE),
+        ("another 20 points behind the leader", NO_SCORE),
+        ("he could score 80", NO_SCORE),
+        ("he needs 80 points", NO_SCORE),
+        ("that will not score 80", NO_SCORE),
+        ("a 100 point dive", NO_SCORE),
+        ("the highest score so far is 46", NO_SCORE),
+        ("over 80 points", RANGE),
+        ("80 points or more", NO_SCORE),
+        ("scores of 8.5, 8 and 8.5", SEVERAL),
+        ("scores 8.5, 9 and 9.5, a total of 81", 81.0),
+        ("score minus 5", OUTSIDE),
+        ("The score is minus five.", OUTSIDE),
+        ("scores negative 5", OUTSIDE),
     ],
 )
 def test_scores_in_free_text(text: str, wanted: float | str) -> None:
@@ -91,6 +127,9 @@ def test_scores_in_free_text(text: str, wanted: float | str) -> None:
 
 def test_out_of_ten_is_a_score_where_ten_is_the_end() -> None:
     assert read_score("nine out of ten", 0, 10).score == 9 and read_score("Score: 7.5/10", 0, 10).score == 7.5
+    assert read_score("Score: 8 of 10", 0, 10).score == 8
+    for share in ("8 of 10 repetitions are clean", "8 out of 10 attempts", "8 of 10 are clean"):
+        assert read_score(share, 0, 10).score is None, "a share is no score"
 
 
 def test_every_score_survives_digits_and_words() -> None:
@@ -146,6 +185,36 @@ def test_what_is_taught_is_read_back() -> None:
         answer = cot.parse(text)
         assert (answer.label, answer.verdict, answer.unread) == ("squat jump", verdict, None)
         assert answer.findings == [f"step {c.step}" for c in chain if c.solution]
+
+
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("Step 1: the knees cave in. Solution:", [ChainStep(1, "the knees cave in.", "")]),
+        ("Step 1: the knees cave in. Solution", [ChainStep(1, "the knees cave in.", "")]),
+        (
+            "Step 1: the knees cave in. **Solution:** push them out.",
+            [ChainStep(1, "the knees cave in.", "push them out.")],
+        ),
+        (
+            "Step 2: high. solution : sit lower. Step 3: fine.",
+            [ChainStep(2, "high.", "sit lower."), ChainStep(3, "fine.", "")],
+        ),
+        ("Step 1: high → Solutions: sit lower", [ChainStep(1, "high", "sit lower")]),
+        (
+            "Step 1: low. Resolution: the video is blurred.",
+            [ChainStep(1, "low. Resolution: the video is blurred.", "")],
+        ),
+        ("Step 1: a good solution is found.", [ChainStep(1, "a good solution is found.", "")]),
+        ("Step 1: fine. Solution: None.", [ChainStep(1, "fine.", "")]),
+        ("Step 1: Observed outcome: high. Solution: Solution: sit.", [ChainStep(1, "high.", "Solution: sit.")]),
+    ],
+)
+def test_links_of_a_chain_and_where_it_is_cut_off(text: str, links: list[ChainStep]) -> None:
+    assert read_chain(text) == links
+    answer = CotAfaFormat({"steps": STEPS}, CotAfaOptions()).parse(f"The squat action is bad. {text}")
+    assert answer.findings == [f"step {link.step}" for link in links if link.solution]
+    assert answer.unread == (["cut off before a solution"] if re.search(r"Solution:?$", text) else None)
 
 
 def test_sections_come_in_any_order_and_dress() -> None:
@@ -219,6 +288,29 @@ def test_verdicts_and_their_negations() -> None:
         ("The lighting is good. The squat action is bad.", "non-standard"),
         ("It is not done to standard.", "non-standard"),
         ("It was performed up to standard.", "standard"),
+        ("The squat is not performed correctly. It is good to lower the hips.", "non-standard"),
+        ("It is good that she warms up. The squat is bad.", "non-standard"),
+        ("The squat action is very bad.", "non-standard"),
+        ("It isn't good.", "non-standard"),
+        ("It isn\u2019t good.", "non-standard"),
+        ("It's not very good.", "non-standard"),
+        ("The action isn't bad.", "standard"),
+        ("It is not non-standard.", "standard"),
+        ("It is not only good but excellent.", "standard"),
+        ("The form is far from perfect.", "non-standard"),
+        ("The squat was executed poorly.", "non-standard"),
+        ("The squat is being done correctly.", "standard"),
+        ("The action is classified as 'good'.", "standard"),
+        ('The action is "**bad**".', "non-standard"),
+        ("This is not a good execution.", "non-standard"),
+        ("The action does not meet the standard.", "non-standard"),
+        ("The action meets the standard.", "standard"),
+        ("If the action is good, keep it. It is bad.", "non-standard"),
+        ("It is good to lower the hips.", None),
+        ("Whether the action is good depends.", None),
+        ("Is the action good?", None),
+        ("The action could be better, and would be good.", None),
+        ("It is neither good nor bad.", None),
     ):
         assert cot.parse(text).verdict == verdict, text
     counted = cot.parse("It is bad because the knees cave in. You should push them out. As a result it hurts.").counts
@@ -294,7 +386,19 @@ def test_the_slot_of_a_score() -> None:
     assert before("It earns Sixty-point five points.".replace("Sixty-", "Sixty ")) == "It earns", "in words too"
     assert before("A dive.") == "A dive. The score is" and before("") == "The score is"
     values = nae.score_slot("A dive.").values
-    assert values["45.5 points"] == values["45.5."] == 45.5 and len(values) == 2 * len(NAE_KNOWLEDGE["scores"])
+    assert values == {f"{score:g} points": score for score in NAE_KNOWLEDGE["scores"]}
+    for text, after, last in (
+        ("It scores 60 points.", " points", False),
+        ("It scores 60. Good", ". Good", False),
+        ("It scores 60.", ".", True),
+        ("It scores 60.0", "", True),
+        ("Score: sixty/105", "/105", False),
+    ):
+        slot = nae.score_slot(text)
+        assert (slot.values[f"45.5{after}"], slot.last) == (45.5, last), text
+    assert before("It turns 90 degrees and scores 9 points") == "It turns 90 degrees and scores", (
+        "9 does not stand in 90"
+    )
     desc = DescCoachFormat({**DESC_KNOWLEDGE, "scores": [2.0, 22 / 3]}, DescCoachOptions())
     for text in ("Overall: fine\nScore: 4", "Overall: fine\n**Final score**: 4\nmore", "Overall: fine"):
         assert desc.score_slot(text) == ScoreSlot("Overall: fine\nScore:", {"2": 2.0, "7.33": 22 / 3}, last=True), text

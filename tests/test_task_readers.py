@@ -71,6 +71,9 @@ def test_a_dive_is_read_with_numpy_keys_and_five_texts(dives: Path) -> None:
 def test_codes_of_a_dive_become_actions() -> None:
     codes = {"armstand": 1, "rotation_type": 2, "ss_no": 5, "tw_no": 3, "position": 2}
     assert dive_actions(codes) == ["armstand", "backward", "2.5 somersaults", "1.5 twists", "pike"]
+    for name, value in (("rotation_type", -1), ("position", -1), ("rotation_type", 4), ("ss_no", -1), ("tw_no", 1.5)):
+        with pytest.raises(IndexError, match=f"{name} {value}"):
+            dive_actions({**codes, name: value})
 
 
 @pytest.mark.parametrize("scratch", ["dives"], indirect=True)
@@ -174,6 +177,26 @@ def test_a_sheet_without_headers_and_texts_in_latin1(scratch: Path) -> None:
     assert found["explanations that are not UTF-8, read as Latin-1"] == 1
     marked_bad = rows[1][5] in (1, "1")
     assert found.get("explanations that contradict the sheet's mark", 0) == (not marked_bad)
+
+
+@pytest.mark.parametrize("scratch", ["gym"], indirect=True)
+def test_a_mark_between_0_and_1_is_none(scratch: Path) -> None:
+    """Rounding would make a verdict of it."""
+    before = {item.item_id: item.truth.verdict for item in read_cot_afa(scratch).items}
+    book = openpyxl.load_workbook(scratch / SHEET)
+    sheet = book.worksheets[0]
+    rows = [row for row in sheet.iter_rows(min_row=2) if str(row[0].value) in before]
+    odd = [0.5, 1.9, -0.7, "0.9", 2, "inf", "nan", None]
+    for row, mark in zip(rows, odd, strict=False):
+        row[5].value = mark  # type: ignore[assignment]
+    for row, mark in zip(rows[8:], ["1.0", 0.0], strict=False):
+        row[5].value = mark  # type: ignore[assignment]
+    book.save(scratch / SHEET)
+    data = read_cot_afa(scratch)
+    after = {item.item_id: item.truth.verdict for item in data.items}
+    assert before.keys() - after.keys() == {str(row[0].value) for row in rows[:8]}
+    assert notes(data)["a mark that is neither 0 nor 1"] == 1 + len(odd)
+    assert after[str(rows[8][0].value)] == "non-standard" and after[str(rows[9][0].value)] == "standard"
 
 
 @pytest.mark.parametrize("scratch", ["gym"], indirect=True)

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from mm_adapter.cli import main
 from mm_data.records import FPS
 from mm_data.tasks import Answer
 from mm_data.tuple_store import read_tuples
-from mm_eval.answers import ClipFile, TestItem, read_answers, write_answers
+from mm_eval.answers import TRAINING, ClipFile, TestItem, read_about, read_answers, write_answers
+from mm_eval.runs import open_run
 
 
 def run_of(folder: Path, videos: list[ClipFile], **truth: Any) -> Path:
@@ -65,7 +68,7 @@ def test_answers_of_a_task_with_classes_and_scores(
     reply = {"text": "Fine.", "label": "squat", "verdict": "standard"}
     with ScriptedEndpoint(lambda question, before: (200, json.dumps(reply))).running() as server:
         assert ask(run, tmp_path / "out", server.url, "--suite", "cot-afa") == 0
-        assert "Actions to choose from: squat" in server.bodies[0]["messages"][1]["content"][-1]["text"]
+        assert "Actions to choose from: squat\n" in server.bodies[0]["messages"][1]["content"][-1]["text"]
         assert ask(run, tmp_path / "desc", server.url, "--suite", "desccoach") == 2  # no score in these replies
     assert read_answers(tmp_path / "out")[1].answers["ours"] == Answer("Fine.", label="squat", verdict="standard")
     assert "2 of 2 answers failed (2 wrong content), more than --max-failed 0.02" in capsys.readouterr().err
@@ -117,9 +120,93 @@ def test_it_is_a_row_of_expertafs_table(tiny: Path, tmp_path: Path, capsys: pyte
     )
     assert main(["eval", f"zero-shot={out}", "--out", str(tmp_path / "table")]) == 0
     text = (tmp_path / "table" / "table.md").read_text()
+    assert "Inputs beside the clip: activity: told." in text
     assert "| zero-shot |" in text and "Synthetic data." in text and "R@5" not in text.split("Published")[0]
     assert main(["report", str(out), str(tmp_path / "report")]) == 0
     assert "Commentary" in (tmp_path / "report" / "index.html").read_text()
     write_answers(tmp_path / "vlm", read_answers(tmp_path / "vlm")[:-1])
     assert main([*command[:-1], str(tmp_path / "other"), "--features", str(tiny / "features")]) == 2
     assert "ask about the same test set" in capsys.readouterr().err
+
+
+DIVE = ["inward", "2.5 somersaults", "pike"]
+
+
+def nae_run(folder: Path, clip: ClipFile) -> Path:
+    truth = Answer("An inward dive with 2.5 somersaults in pike, 60 points.", 60.0, actions=DIVE)
+    other = replace(truth, actions=["armstand", "reverse", "1 twists", "free position"], score=70.0)
+    items = [
+        TestItem("dive 1", "1", "inward dive", truth, {}, {"exo": clip}),
+        TestItem("dive 2", "2", "reverse dive", other, {}, {"exo": clip}),
+    ]
+    write_answers(folder, items)
+    return folder
+
+
+def test_nae_is_told_none_of_the_truths_actions_unless_asked_for(
+    tmp_path: Path, clip: ClipFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = nae_run(tmp_path / "run", clip)
+    reply = json.dumps({"text": "A dive, 60 points.", "actions": ["inward"], "score": 60.0})
+    flags = ("--suite", "nae", "--frames", "1")
+    with ScriptedEndpoint(lambda question, before: (200, reply)).running() as server:
+        assert ask(run, tmp_path / "out", server.url, *flags) == 0
+        questions = [json.dumps([m["content"] for m in body["messages"]]) for body in server.bodies]
+        for item in read_answers(run):
+            words = {word for action in item.truth.actions or [] for word in (action, *action.split()) if len(word) > 2}
+            assert not [word for word in words if any(word in question for question in questions)]
+            assert not any(item.category in question for question in questions)
+        assert ask(run, tmp_path / "told", server.url, *flags, "--tell-category") == 0
+        assert "The event: reverse dive." in json.dumps(server.bodies)
+        assert ask(run, tmp_path / "bad", server.url, "--suite", "cot-afa", "--tell-category") == 2
+    assert "cot-afa has no category to tell" in capsys.readouterr().err
+    for folder, said in (("out", "category: not told"), ("told", "category: told (a hint at the truth)")):
+        assert read_about(tmp_path / folder) == ([said], [])
+        assert json.loads((tmp_path / folder / "zero_shot.json").read_text())["inputs"] == [said]
+        opened = open_run(str(tmp_path / folder), "nae")
+        ours = opened.tables["answers"]["ours"]
+        assert ours and all(metric.signature.endswith(f"|inputs:{said}") for metric in ours.values())
+        assert f"Inputs beside the clip: {said}." in opened.notes
+
+
+def test_classes_to_choose_from_are_those_of_training_and_test(tmp_path: Path, clip: ClipFile) -> None:
+    """A list of what is asked about alone would tell what is not the answer."""
+
+    def item(name: str, label: str, **further: Any) -> TestItem:
+        truth = Answer("Good.", label=label, verdict="standard")
+        return TestItem(name, name, label, truth, further.get("answers", {}), {"exo": clip})
+
+    ranked = {"ours": Answer("Good.", label="squat", ranking={"squat": -1.0, "plank": -2.0, "lunge": -3.0})}
+    write_answers(tmp_path / "run", [item("a", "squat", answers=ranked), item("b", "curl")])
+    write_answers(tmp_path / "run", [item("c", "lunge"), item("d", "squat")], TRAINING)
+    reply = json.dumps({"text": "Fine.", "label": "plank", "verdict": "standard"})
+    with ScriptedEndpoint(lambda question, before: (200, reply)).running() as server:
+        flags = ("--suite", "cot-afa", "--frames", "1", "--max-items", "1")
+        assert ask(tmp_path / "run", tmp_path / "out", server.url, *flags) == 0
+        text = server.bodies[0]["messages"][1]["content"][-1]["text"]
+    assert "Actions to choose from: curl, lunge, plank, squat\n" in text, "of all items, however many are asked about"
+    inputs, said = read_about(tmp_path / "out")
+    assert inputs == ["classes: 4 to choose from"] and len(said) == 1
+    assert said[0].startswith("Test participants unknown, 0 of 1 takes and 1 of 1 clips also in training."), "one video"
+    (tmp_path / "run" / TRAINING).unlink()
+    with ScriptedEndpoint(lambda question, before: (200, reply)).running() as server:
+        assert ask(tmp_path / "run", tmp_path / "alone", server.url, *flags) == 0
+    assert read_about(tmp_path / "alone")[1] == [
+        "classes to choose from are those of the run alone: it has no training.jsonl"
+    ]
+
+
+def test_no_instruction_names_a_truth_it_was_not_told(tmp_path: Path, clip: ClipFile) -> None:
+    """Everything that an item knows about its truth is a secret word; no prompt of any task may hold it."""
+    truth = Answer("secrettext", 7.125, "secretlabel", "standard", ["secretaction"], ["secretfinding"])
+    items = [TestItem("a", "secrettake", "Soccer", truth, {}, {"exo": clip}, references=["secretreference"])]
+    write_answers(tmp_path / "run", items)
+    write_answers(tmp_path / "run", [TestItem("b", "t", "Soccer", replace(truth, label="other"))], TRAINING)
+    with ScriptedEndpoint(lambda question, before: (200, "{}")).running() as server:
+        for suite in ("expertaf", "desccoach", "nae", "cot-afa"):
+            ask(tmp_path / "run", tmp_path / suite, server.url, "--suite", suite, "--frames", "1", "--max-failed", "1")
+        bodies = [json.dumps(body["messages"]) for body in server.bodies]
+    assert len(bodies) >= 4
+    for body in bodies:
+        assert "7.125" not in body and not set(re.findall(r"secret\w+", body)) - {"secretlabel"}
+        assert "secretlabel" not in body or "other" in body

@@ -1,36 +1,46 @@
 """Score tables and clip features of long-term action quality assessment: Rhythmic Gymnastics, Fis-V, LOGO."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from mm_data.safe_load import load_plain_pickle
 
-FIS_V_COLUMNS = ("TES", "PCS")
+FIS_V_COLUMNS = ("TES", "PCS", "deductions")
+"""As its authors publish them; copies of others end after the second."""
 
 
-def read_score_table(path: Path, columns: tuple[str, ...] = FIS_V_COLUMNS) -> dict[str, dict[str, float]]:
-    """Reads ``train.txt`` or ``test.txt`` of Rhythmic Gymnastics (tabs, header) or Fis-V (spaces, no header).
+def read_score_table(path: Path, columns: tuple[str, ...] | None = None) -> dict[str, dict[str, float]]:
+    """Reads ``train.txt`` or ``test.txt`` of Rhythmic Gymnastics (tabs, header) or Fis-V (spaces, no header, with deductions or without).
 
     Whether the first line is a header is told by its scores not being numbers: skipping it blindly, as published loaders
     do, eats Fis-V's first sample.
 
     Args:
         path: The table.
-        columns: Names of the scores where the file has no header.
+        columns: Names of the scores where the file has no header; Fis-V's where none are given.
 
     Returns:
         Clip name to its scores in native units.
 
     Raises:
         FileNotFoundError: The file is missing.
-        ValueError: A line has another number of columns, a score is not a number, or a name occurs twice.
+        ValueError: A line has another number of columns than the names, or than the first line; a score is not a number; a name occurs
+            twice.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: a table of scores was expected there.")
-    lines = [(number, line.split()) for number, line in enumerate(path.read_text().splitlines(), 1) if line.strip()]
+    lines = [
+        (number, line.split())
+        for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1)
+        if line.strip()
+    ]
     if lines and not _is_number(lines[0][1][-1]):
         columns = tuple(lines.pop(0)[1][1:])
+    if columns is None:
+        width = len(lines[0][1]) - 1 if lines else 0
+        columns = FIS_V_COLUMNS[:width] if width in (2, 3) else FIS_V_COLUMNS
     scores: dict[str, dict[str, float]] = {}
     for number, (name, *values) in lines:
         if len(values) != len(columns) or not all(map(_is_number, values)):
@@ -43,10 +53,9 @@ def read_score_table(path: Path, columns: tuple[str, ...] = FIS_V_COLUMNS) -> di
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def read_logo_scores(annotations: Path, keys: Path) -> dict[tuple[str, int], float]:

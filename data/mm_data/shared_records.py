@@ -1,7 +1,6 @@
 """Records of a list of items that one or several processes write as they come, and that a later run completes."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,16 @@ class SharedRecords:
         name: Of the file.
         rank: This process, which does every ``world_size``-th item.
         world_size: Processes.
+        launch: Name of their launch, the same for all of them and another one each time (`mm_adapter.distributed.launch_name`).
+
+    Raises:
+        ValueError: Several processes without a name of their launch.
     """
 
-    def __init__(self, folder: Path, name: str, rank: int = 0, world_size: int = 1) -> None:
-        self.folder, self.name, self.rank, self.world_size = folder, name, rank, world_size
+    def __init__(self, folder: Path, name: str, rank: int = 0, world_size: int = 1, launch: str = "") -> None:
+        if world_size > 1 and not launch:
+            raise ValueError(f"{world_size} processes share {folder / name}; give the name of their launch.")
+        self.folder, self.name, self.rank, self.world_size, self.launch = folder, name, rank, world_size, launch
 
     def read(self) -> dict[str, dict[str, Any]]:
         """What any process has written so far, by item; another process may be joining the parts meanwhile."""
@@ -81,7 +86,7 @@ def join_all(files: Sequence[SharedRecords], items: Sequence[str]) -> bool:
         for file in files:
             if file.parts():
                 file.join(items)
-        launch, noted = str(os.getppid()), folder / ".joined"  # processes of a launch have one parent
+        launch, noted = files[0].launch, folder / ".joined"
         if not alone and noted.is_file() and noted.read_text() == launch:
             return False
         write_atomically(noted, launch)

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from mm_data.files import write_atomically
 from mm_data.jsonl import read_records
+from mm_data.overlap import Material
 from mm_data.tasks import Answer
 
 Item = TypeVar("Item")
@@ -59,6 +60,7 @@ class TestItem:
         nearest: Kind of similarity to the training item that is nearest by it.
         synthetic: Whether the item is made up.
         references: All true texts, where there are several.
+        person: Who is seen, where that is known.
     """
 
     __test__ = False  # no tests, whatever pytest thinks of the name
@@ -72,6 +74,7 @@ class TestItem:
     nearest: dict[str, str] = field(default_factory=dict)
     synthetic: bool = False
     references: list[str] = field(default_factory=list)
+    person: str | None = None
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "TestItem":
@@ -163,6 +166,22 @@ def evenly_spaced(items: Sequence[Item], most: int | None) -> list[Item]:
     if most is None or most >= len(items):
         return list(items)
     return [items[index * len(items) // most] for index in range(most)]
+
+
+def material_of(items: Sequence[TestItem]) -> Material:
+    """People, takes and clips of test or training items, to be counted on both sides."""
+    return Material(
+        frozenset(item.person for item in items if item.person is not None),
+        frozenset(item.cluster for item in items),
+        frozenset(map(_stretch, items)),
+        frozenset(_stretch(item) for item in items if item.person is None),
+    )
+
+
+def _stretch(item: TestItem) -> tuple[str, float, float]:
+    """The item's stretch of its first view; without a video it is a recording of its own."""
+    clip = next(iter(item.clips.values()), ClipFile(item.item_id, 0.0, 1.0))
+    return clip.video, clip.start, clip.stop
 
 
 def write_about(folder: Path, inputs: Sequence[str], notes: Sequence[str]) -> None:

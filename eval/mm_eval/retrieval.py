@@ -11,24 +11,26 @@ def ranks(scores: np.ndarray, positives: np.ndarray, candidates: np.ndarray) -> 
     """Rank of each query's positive, 1 is best; ties share their mean rank.
 
     Args:
-        scores: ``[Q, G]``, higher is better.
+        scores: ``[Q, G]``, higher is better. A candidate without a finite one comes after all others.
         positives: Column of the positive, ``[Q]``.
         candidates: ``[Q, G]`` boolean, which columns belong to the query's gallery.
 
+    Returns:
+        ``[Q]``, NaN where the positive itself has no finite score: such a query failed.
+
     Raises:
-        ValueError: A positive is not in its own gallery, or a score inside a gallery is not finite.
+        ValueError: A positive is not in its own gallery.
     """
     rows = np.arange(len(scores))
     if not candidates[rows, positives].all():
         raise ValueError(
             f"Query {int(np.flatnonzero(~candidates[rows, positives])[0])}: its positive is not in its gallery."
         )
-    if not np.isfinite(scores[candidates]).all():
-        raise ValueError("A score inside a gallery is not finite.")
+    known = candidates & np.isfinite(scores)
     own = scores[rows, positives][:, None]
-    above = (candidates & (scores > own)).sum(1)
-    equal = (candidates & (scores == own)).sum(1) - 1
-    return 1 + above + equal / 2
+    above = (known & (scores > own)).sum(1)
+    equal = (known & (scores == own)).sum(1) - 1
+    return np.where(known[rows, positives], 1 + above + equal / 2, np.nan)
 
 
 def chance_recall(sizes: np.ndarray, k: int) -> float:
@@ -39,10 +41,14 @@ def chance_recall(sizes: np.ndarray, k: int) -> float:
 def retrieval_metrics(
     found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10, 50)
 ) -> dict[str, Metric]:
-    """Recall at k (large k only where a gallery is larger), median and mean rank, with intervals over clusters; the signature tells the gallery's size and chance."""
+    """Recall at k (large k only where a gallery is larger), median and mean rank, with intervals over clusters.
+
+    The signature tells the gallery's size and chance. Queries whose rank is NaN count as failed.
+    """
     sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean|chance of the mean rank:{(sizes + 1).mean() / 2:g}"
     ks = tuple(k for k in ks if k <= _ALWAYS or k < sizes.max())
-    metrics = {f"recall@{k}": item_metric((found <= k).astype(float), clusters, YES_OR_NO, f"R@{k}|{sign}") for k in ks}
+    hits = {k: np.where(np.isnan(found), np.nan, found <= k) for k in ks}
+    metrics = {f"recall@{k}": item_metric(hits[k], clusters, YES_OR_NO, f"R@{k}|{sign}") for k in ks}
     metrics["median_rank"] = item_metric(found, clusters, "rank", f"medR|{sign}", statistic="median")
     metrics["mean_rank"] = item_metric(found, clusters, "rank", f"meanR|{sign}")
     return metrics

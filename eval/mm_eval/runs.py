@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from mm_data.files import write_atomically
-from mm_eval.answers import EXPECTED, FILE, OURS, TRAINING, TestItem, read_about, read_answers, systems_of
+from mm_data.overlap import overlap
+from mm_eval.answers import (
+    ABOUT,
+    EXPECTED,
+    FILE,
+    OURS,
+    TRAINING,
+    TestItem,
+    material_of,
+    read_about,
+    read_answers,
+    systems_of,
+)
 from mm_eval.baselines import unseen_categories, with_baselines
 from mm_eval.comparison import Comparison, ItemTests, compare, holm, item_tests, measured_alike
 from mm_eval.expertaf.table import COLUMNS as EXPERTAF_COLUMNS
@@ -317,6 +329,8 @@ def _scored(
     if training and (note := unseen_categories(items, training)):
         notes.append(note)
     inputs, remarks = read_about(folder)
+    if training and not (folder / ABOUT).is_file():
+        remarks = [f"{overlap(material_of(training), material_of(items)).sentence()} (Training: {TRAINING}.)"]
     for system in (OURS, EXPECTED):
         rows[system] = {
             name: replace(

@@ -23,7 +23,8 @@ def matches(walked: TimedFeedback, searched: TimedFeedback, tolerance: float = T
     """Pairs (index walked, index searched) as the official evaluator finds them.
 
     It walks one side in order; the nearest moment of the other side is a match if it is near enough, comes after the last match and
-    is not silent. Nearest alone is tried, so this is not the largest possible matching.
+    is not silent: of all texts only the empty one is, blanks are none. Nearest alone is tried, so this is not the largest possible
+    matching.
     """
     found: list[tuple[int, int]] = []
     if not searched.times:
@@ -31,7 +32,7 @@ def matches(walked: TimedFeedback, searched: TimedFeedback, tolerance: float = T
     times, last = np.asarray(searched.times), -1
     for index, time in enumerate(walked.times):
         nearest = int(np.abs(times - time).argmin())
-        if abs(times[nearest] - time) < tolerance / 2 and nearest > last and searched.texts[nearest].strip():
+        if abs(times[nearest] - time) < tolerance / 2 and nearest > last and searched.texts[nearest] != "":
             found.append((index, nearest))
             last = nearest
     return found

@@ -108,6 +108,12 @@ def _add_zero_shot(commands: argparse._SubParsersAction) -> None:
     asks.add_argument("--image-size", type=int, default=448, help="pixels of the longer side at most")
     asks.add_argument("--views", nargs="+", choices=("exo", "ego"), default=["exo", "ego"])
     asks.add_argument("--max-items", type=int, help="an evenly spaced subset of the items")
+    asks.add_argument(
+        "--tell-category",
+        action="store_true",
+        help="nae: name the kind of performance, which is one of the actions that the answer should name (a hint at the truth; "
+        "signatures say so)",
+    )
     asks.add_argument("--max-failed", type=float, default=0.02, help="share of answers that may fail")
     add_endpoint(asks)
     asks.set_defaults(run="mm_adapter.cli.zero_shot:run_zero_shot")

@@ -124,16 +124,19 @@ def _print_ranking(records: list[dict[str, Any]]) -> None:
     clips = sorted({clip for record in records for clip in record["scores"]})
     column = {clip: index for index, clip in enumerate(clips)}
     positives = np.array([column[record["positive"]] for record in records])
-    table = Table(title=f"{len(records)} queries", title_justify="left")
+    failed = sum(not np.isfinite(record["scores"][record["positive"]]) for record in records)
+    lacking = f", {failed} of them failed: the right clip has no score" if failed else ""
+    table = Table(title=f"{len(records)} queries{lacking}", title_justify="left")
     for heading in ("score", *(f"R@{k}" for k in CUTS), "median rank"):
         table.add_column(heading, justify="left" if heading == "score" else "right")
     for name, title in (("pmi", "mean log-likelihood − prior"), ("scores", "mean log-likelihood")):
         scores = np.full((len(records), len(clips)), -np.inf)
+        candidates = np.zeros(scores.shape, bool)
         for row, record in enumerate(records):
             for clip, value in record[name].items():
-                scores[row, column[clip]] = value
-        candidates = np.isfinite(scores)
+                scores[row, column[clip]], candidates[row, column[clip]] = value, True
         found = ranks(scores, positives, candidates)
+        found = found[np.isfinite(found)]
         table.add_row(title, *(f"{np.mean(found <= k):.3f}" for k in CUTS), f"{np.median(found):.1f}")
     sizes = candidates.sum(1)
     chance = [f"{chance_recall(sizes, k):.3f}" for k in CUTS]

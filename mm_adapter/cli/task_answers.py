@@ -13,15 +13,17 @@ from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.task_folders import switches
-from mm_adapter.distributed import launched_processes
+from mm_adapter.distributed import launch_name, launched_processes
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.task_answers import answer_items, read_answer
 from mm_adapter.joints import JointStore
 from mm_adapter.manifest import COMPLETE
 from mm_adapter.run_directory import check_same_run, run_record, write_run_record
+from mm_adapter.training_data import trained_on
 from mm_data.clip_list import pose_stretches
 from mm_data.features import FeatureStore, pooled_features
 from mm_data.hashing import sha256_of
+from mm_data.overlap import Material, material_of_items, overlap
 from mm_data.shared_records import SharedRecords, join_all
 from mm_data.tasks import Answer, TaskFormat, TaskItem
 from mm_data.tasks.folder import read_items, read_task_manifest
@@ -67,7 +69,7 @@ def run_answer(args: argparse.Namespace) -> None:
     check_same_run(args.out, record, _SETTINGS)
     write_run_record(args.out, record)
     state = launched_processes()
-    records = SharedRecords(args.out, RECORDS, state.process_index, state.num_processes)
+    records = SharedRecords(args.out, RECORDS, state.process_index, state.num_processes, launch_name())
     with stage_progress(quiet=not state.is_main_process) as progress:
         answer_items(
             Coach(opened.model, opened.processor, codes, store), form, items, records,
@@ -82,6 +84,8 @@ def run_answer(args: argparse.Namespace) -> None:
     left_out = sum(item.clip.clip_id in rejected for item in test)
     notes += [f"{left_out} test items left out: feature extraction rejected their clips"] if left_out else []
     notes += [] if trained is not None else [f"the coach was never trained on {task.name}"]
+    shared = overlap(*_sides(task.name, opened.run_config, items))
+    notes.insert(0, shared.sentence())
     for note in notes:
         print(note)
     about = Path(manifest["videos"]), bool(manifest["synthetic"])
@@ -92,6 +96,12 @@ def run_answer(args: argparse.Namespace) -> None:
     unread = sum(bool(item.answers[OURS].unread) for item in answers)
     print(f"{args.out}: {len(answers)} answers, {unread} of them not wholly readable; {'; '.join(form.inputs)}")
     print(f"mm-coach eval {args.out} --suite {task.name}")
+
+
+def _sides(task: str, record: dict[str, Any], items: Sequence[TaskItem]) -> tuple[Material, Material, list[str]]:
+    """What the coach was trained on, what it is asked about, and what of the former could not be read."""
+    trained, unread = trained_on(record)
+    return trained, material_of_items(task, items), unread
 
 
 def _inputs(args: argparse.Namespace, opened: PretrainedCoach) -> tuple[FeatureStore | None, Any]:
@@ -136,7 +146,16 @@ def _as_test_item(
         view: ClipFile(str(videos / path), item.clip.start, item.clip.stop) for view, path in item.clip.videos.items()
     }
     return TestItem(
-        item.item_id, item.cluster, item.category, truth, answers, clips, nearest, synthetic, references=item.references
+        item.item_id,
+        item.cluster,
+        item.category,
+        truth,
+        answers,
+        clips,
+        nearest,
+        synthetic,
+        item.references,
+        item.person,
     )
 
 

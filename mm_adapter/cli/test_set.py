@@ -23,14 +23,16 @@ from mm_adapter.joints import JointStore
 from mm_adapter.manifest import COMPLETE
 from mm_adapter.run_directory import check_same_run, read_run_record, run_record, write_run_record
 from mm_adapter.sources import without_rejected
+from mm_adapter.training_data import trained_on
 from mm_data.clip_list import stretches_of
 from mm_data.expertaf_task import shows_poses
 from mm_data.features import FeatureStore, pooled_features
 from mm_data.hashing import sha256_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
+from mm_data.overlap import Material, material_of_tuples, overlap
 from mm_data.records import Clip, CoachingTuple
 from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
-from mm_eval.answers import OURS, TestItem, read_answers
+from mm_eval.answers import OURS, TestItem, read_about, read_answers
 from mm_eval.expertaf import Inputs, collect_examples, evaluate
 from mm_eval.text import BertModel
 from mm_tokenizers import PoseTokenizer
@@ -98,12 +100,18 @@ class Predicted:
         pose_tokenizer: Decodes their codes; None for joints.
         dtype: Of the weights.
         shows_poses: Whether the system generates poses at all.
+        notes: What a reader of its table has to know.
+        trained: Everything that it was trained on, all parts of a mixture together; None for the test set's own training split.
+        unread: What it was trained on and could not be read.
     """
 
     records: list[dict[str, Any]]
     pose_tokenizer: PoseTokenizer | None = None
     dtype: torch.dtype | None = torch.float32
     shows_poses: bool = True
+    notes: tuple[str, ...] = ()
+    trained: Material | None = None
+    unread: tuple[str, ...] = ()
 
 
 def coach_predictions(
@@ -120,7 +128,7 @@ def coach_predictions(
         progress: See `predict`.
     """
     opened, coach = open_coach(test, folder)
-    shows = coach if can_demonstrate(opened) else None
+    shows, other = coach if can_demonstrate(opened) else None, opened
     if demonstrator is not None:
         other, shows = open_coach(test, demonstrator)
         if not can_demonstrate(other):
@@ -139,7 +147,17 @@ def coach_predictions(
     functions = Functions(coach, shows, rank, remarks, privileged)
     if not predict(functions, test.tuples, test.gallery, test.training, out, progress):
         return None
-    return Predicted(read_predictions(out, test.tuples), opened.pose_tokenizer, coach.model.dtype)
+    trained, unread = trained_on(opened.run_config)
+    if demonstrator is not None:
+        further, lacking = trained_on(other.run_config)
+        trained, unread = trained | further, unread + lacking
+    return Predicted(
+        read_predictions(out, test.tuples),
+        opened.pose_tokenizer,
+        coach.model.dtype,
+        trained=trained,
+        unread=tuple(unread),
+    )
 
 
 def begin_predictions(out: Path, **functions: dict[str, Any]) -> None:
@@ -218,7 +236,9 @@ def zero_shot_predictions(test: TestSet, folder: Path) -> Predicted:
             f"{folder} has no answer on {missing[0]} ({len(missing)} of {len(test.tuples)}); ask about the same test set, or give the same --max-tuples."
         )
     records = [{"tuple_id": t.tuple_id, "commentary": texts[t.tuple_id]} for t in test.tuples]
-    return Predicted(records, dtype=None, shows_poses=False)
+    inputs, remarks = read_about(folder)
+    told = [f"Inputs beside the clip: {'; '.join(inputs)}."] if inputs else []
+    return Predicted(records, dtype=None, shows_poses=False, notes=(*told, *remarks))
 
 
 def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) -> Evaluation:
@@ -246,11 +266,14 @@ def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) ->
         videos=source,
     )
     result, items = evaluate(inputs, bert)
-    seen = {t.learner.participant for t in test.training} | {t.expert.participant for t in test.training}
+    result["notes"] += predicted.notes
+    trained = material_of_tuples(test.training) if predicted.trained is None else predicted.trained
+    shared = overlap(trained, material_of_tuples(test.tuples), predicted.unread)
     result |= {
         "synthetic_data": bool(manifest["synthetic"]),
         "video_encoder": test.features.manifest.encoder if test.features else None,
-        "participants_also_in_training": sorted(seen & set(result["participants"])),
+        "participants_also_in_training": shared.people,
+        "also_in_training": shared.to_json(),
         "gallery": "expert clips of the same activity" if test.gallery.within_activity else "all expert clips",
         "dtype": str(predicted.dtype),
     }

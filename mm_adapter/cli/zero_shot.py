@@ -7,9 +7,10 @@ import shutil
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.files import write_atomically
-from mm_eval.answers import TRAINING, evenly_spaced, read_answers, write_answers
-from mm_eval.zero_shot import RECORD, ask, estimate_asking, instruction
-from mm_eval.zero_shot.asking import Frames
+from mm_data.overlap import overlap
+from mm_eval.answers import TRAINING, evenly_spaced, material_of, read_answers, write_about, write_answers
+from mm_eval.zero_shot import RECORD, Told, ask, classes_of, estimate_asking, instruction
+from mm_eval.zero_shot.asking import COT_AFA, Frames
 
 _ANSWER_TOKENS = 400
 
@@ -18,13 +19,18 @@ def run_zero_shot(args: argparse.Namespace) -> None:
     """Asks about every item of a run's test set and writes the answers as a run of its own.
 
     Raises:
-        ValueError: More answers failed than allowed; those that did not are kept.
+        ValueError: More answers failed than allowed; those that did not are kept. Or the task does not take --tell-category.
     """
-    items = evenly_spaced(read_answers(args.run_folder), args.max_items)
+    everything = read_answers(args.run_folder)
+    items = evenly_spaced(everything, args.max_items)
+    trained = (args.run_folder / TRAINING).is_file()
+    training = read_answers(args.run_folder, TRAINING) if trained else []
+    told = Told(classes_of(everything, training), args.tell_category)
+    inputs = told.inputs(args.suite)
     frames = Frames(args.frames, args.image_size, tuple(args.views))
     endpoint = endpoint_of(args, _ANSWER_TOKENS)
     if args.estimate or args.max_cost is not None:
-        expected = estimate_asking(items, args.suite, endpoint, frames, args.out)
+        expected = estimate_asking(items, args.suite, endpoint, frames, told, args.out)
         print_estimate(args, expected)
         if args.estimate:
             return
@@ -34,17 +40,24 @@ def run_zero_shot(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     with stage_progress() as progress:
         asked = ask(
-            items, args.suite, endpoint, frames, args.out, lambda done: progress("answers", done, len(items)), budget
-        )
+            items, args.suite, endpoint, frames, told, args.out,
+            lambda done: progress("answers", done, len(items)), budget,
+        )  # fmt: skip
     failed = sum(asked.failures.values())
-    told = ", ".join(f"{count} {name}" for name, count in sorted(asked.failures.items())) or "none"
+    reasons = ", ".join(f"{count} {name}" for name, count in sorted(asked.failures.items())) or "none"
     if failed > args.max_failed * len(items):
         raise ValueError(
-            f"{failed} of {len(items)} answers failed ({told}), more than --max-failed {args.max_failed:g} allows. The others are kept; "
+            f"{failed} of {len(items)} answers failed ({reasons}), more than --max-failed {args.max_failed:g} allows. The others are kept; "
             "run again to ask what the endpoint could not answer."
         )
     write_answers(args.out, asked.items)
-    if (args.run_folder / TRAINING).is_file():
+    alone = args.suite == COT_AFA and not trained
+    notes = [f"classes to choose from are those of the run alone: it has no {TRAINING}"] if alone else []
+    if training:
+        shared = overlap(material_of(training), material_of(items)).sentence()
+        notes.append(f"{shared} (Training: that of the run, which baselines answer with.)")
+    write_about(args.out, inputs, notes)
+    if trained:
         shutil.copyfile(args.run_folder / TRAINING, args.out / TRAINING)
     prompt = instruction(args.suite)
     record = {
@@ -54,10 +67,11 @@ def run_zero_shot(args: argparse.Namespace) -> None:
         "parameters": dict(endpoint.parameters),
         "frames": vars(frames),
         "prompt": {prompt.name: prompt.digest},
+        "inputs": inputs,
         "failures": asked.failures,
     }
     write_atomically(args.out / RECORD, json.dumps(record, indent=1))
-    print(f"{args.out}: {len(items)} answers, failed: {told}")
+    print(f"{args.out}: {len(items)} answers, failed: {reasons}; {'; '.join(inputs)}")
     if args.suite == "expertaf":
         print(f"score them: mm-coach evaluate {args.out} TUPLES CODES EVALUATION --features FEATURES")
     else:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mm_adapter.distributed import launched_processes
+from mm_adapter.distributed import launch_name, launched_processes
 from mm_adapter.inference.generation import Answers
 from mm_adapter.inference.retrieval import Gallery, Ranker, candidate_priors
 from mm_adapter.inference.sampling import GREEDY, Sampling
@@ -75,7 +75,8 @@ def predict(
         ValueError: Poses or ranks are asked for after remarks that are neither given nor generated.
     """
     state = launched_processes()
-    files = {name: SharedRecords(out, name, state.process_index, state.num_processes) for name in FUNCTIONS}
+    share = (state.process_index, state.num_processes, launch_name())
+    files = {name: SharedRecords(out, name, *share) for name in FUNCTIONS}
     done = []
     if functions.comment:
         done.append("commentary")

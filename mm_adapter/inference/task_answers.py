@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -66,14 +67,19 @@ def rank_choice(coach: Coach, form: TaskFormat, item: TaskItem) -> dict[str, flo
 
 
 def confidence(coach: Coach, prompt: list[Message], text: str, item_id: str) -> float | None:
-    """Mean log-probability per token of an answer; None for an empty one."""
+    """Mean log-probability per token of an answer and its end, without which it would be any answer that begins so; None for an empty one."""
     if not text:
         return None
-    return float(score(coach, coach.prompt(prompt, item_id), [text]).mean[0])
+    ids = coach.processor.tokenizer.encode(text, add_special_tokens=False) + coach.processor.end_of_turn_ids
+    return float(score(coach, coach.prompt(prompt, item_id), [ids]).mean[0])
 
 
 def expected_score(coach: Coach, form: TaskFormat, prompt: list[Message], text: str, item_id: str) -> float | None:
-    """Mean of the scores that could stand in an answer, weighted by how likely the coach holds them; None without scores."""
+    """Mean of the scores that could stand in an answer, weighted by how likely the coach holds them; None without scores.
+
+    Raises:
+        ValueError: A candidate is the beginning of another one, which would count it twice.
+    """
     slot = form.score_slot(text)
     if slot is None:
         return None
@@ -89,8 +95,20 @@ def expected_score(coach: Coach, form: TaskFormat, prompt: list[Message], text: 
     followers = [
         tokenizer.encode(space + t, add_special_tokens=False) + (end if slot.last else []) for t in slot.values
     ]
+    _refuse_beginnings(followers, list(slot.values), item_id)
     likely = score(coach, prefix, followers).total.softmax(0)
     return float(likely @ torch.tensor(list(slot.values.values()), dtype=likely.dtype))
+
+
+def _refuse_beginnings(candidates: Sequence[Sequence[int]], texts: Sequence[str], item_id: str) -> None:
+    """Raises ``ValueError`` where a candidate is the beginning of another: whatever is likely after it would count for both."""
+    ordered = sorted(zip(map(tuple, candidates), texts, strict=True))  # a beginning comes right before what it begins
+    for (first, text), (second, other) in pairwise(ordered):
+        if second[: len(first)] == first:
+            raise ValueError(
+                f"{item_id}: {text!r} is a beginning of {other!r}, so its score would count twice; let the format's score_slot "
+                "give every candidate what ends its number, or say that the answer ends there (last=True)."
+            )
 
 
 def read_answer(form: TaskFormat, record: Mapping[str, Any]) -> Answer:

@@ -17,7 +17,7 @@ ASK_CLASS = "Which action is this?"
 ASK = "Is it done to standard? Explain step by step what happens and how to mend it."
 ASK_SHORT = "Which action is this, and is it done to standard?"
 STEPS = ("predicted", "retrieved", "ground-truth", "none")
-NO_ACTION = "no known action"
+NO_ACTION, CUT_OFF = "no known action", "cut off before a solution"
 RETRIEVED = 3
 """Actions whose steps are shown where they are retrieved."""
 
@@ -68,6 +68,14 @@ def explanation(action: str, verdict: str, chain: Sequence[ChainStep]) -> str:
     return " ".join(lines)
 
 
+_ARROWS = " -–—→"
+_SOLUTION = re.compile(r"(?<!\w)solutions?\s*(?::|\s[-–—→](?=\s|$)|→)|(?<=[.!?;→])\s*solutions?\s*$", re.I)
+"""Heading of a solution, also one behind which the text is cut off; "resolution:" is none."""
+
+_NOTHING = re.compile(r"(?:none|nothing|n/a|not? (?:needed|necessary|required|applicable|correction.*)|-)?\W*", re.I)
+"""A solution that says that there is none."""
+
+
 def read_chain(text: str) -> list[ChainStep]:
     """The links of an explanation that numbers its steps; empty for one that does not."""
     plain = re.sub(r"[*_`#>]+", "", text)
@@ -75,10 +83,12 @@ def read_chain(text: str) -> list[ChainStep]:
     for part in re.split(r"(?=\bstep\s+\d+\s*[:.)\-–—])", plain, flags=re.I)[1:]:
         head = re.match(r"step\s+(\d+)\s*[:.)\-–—]+\s*", part, re.I)
         assert head is not None
-        outcome, _, solution = re.sub(r"\s+", " ", part[head.end() :]).partition("olution:")
-        outcome = outcome[:-1] if solution else outcome  # the capital, or small, s
-        outcome = re.sub(r"^(?:observed\s+)?outcome:\s*", "", outcome.strip(" -→\n"), flags=re.I)
-        found.append(ChainStep(int(head[1][:6]), outcome.strip(" -→"), solution.strip(" -→")))
+        outcome, *rest = _SOLUTION.split(re.sub(r"\s+", " ", part[head.end() :]).strip(), maxsplit=1)
+        outcome = re.sub(r"^(?:observed\s+)?outcome:\s*", "", outcome.strip(_ARROWS), flags=re.I)
+        solution = rest[0].strip(_ARROWS) if rest else ""
+        found.append(
+            ChainStep(int(head[1][:6]), outcome.strip(_ARROWS), "" if _NOTHING.fullmatch(solution) else solution)
+        )
     return found
 
 
@@ -147,6 +157,7 @@ class CotAfaFormat:
         named = named_actions(text.split(".")[0], self._labels) or named_actions(text, self._labels)
         label = named[0] if named else None
         unread = [what for what, value in (("no verdict", verdict), (NO_ACTION, label)) if value is None]
+        unread += [CUT_OFF] if re.search(r"(?<!\w)solutions?\W*$", text, re.I) and chain else []
         lower = text.lower()
         return Answer(
             text=text,

@@ -157,21 +157,50 @@ def _item(root: Path, name: str, action: str, verdict: str, caption: str | None,
     return TaskItem(name, split, name, action, clip, truth, [text])
 
 
-_VERDICT = re.compile(
-    r"\b(?:is|was)\s+(not\s+)?(?:done\s+|performed\s+|executed\s+)?(not\s+)?(?:up\s+)?(to standard|non-?\s?standard|standard|good|bad)\b"
+_NOT = r"(?:not(?! only)|never|no longer|hardly|scarcely|barely|far from|anything but|by no means)"
+_DEGREE = (
+    r"(?:not only|very|really|quite|pretty|so|too|that|rather|fairly|generally|overall|mostly|clearly|"
+    r"still|also|all|entirely|fully|completely|at all|particularly|especially|just|simply)"
 )
+_DONE = (
+    r"(?:being\s+)?(?:done|performed|executed|carried out|demonstrated|completed|(?:classified|label+ed|"
+    r"considered|judged|rated|deemed|marked)(?:\s+(?:as|to be))?)"
+)
+_GOOD = r"(?:good|great|excellent|perfect|correct(?:ly)?|proper(?:ly)?|well|(?:up )?to (?:the )?standard|standard)"
+_BAD = (
+    r"(?:bad(?:ly)?|poor(?:ly)?|terribl[ey]|wrong(?:ly)?|incorrect(?:ly)?|improper(?:ly)?|"
+    r"non-?\s?standard|sub-?standard|below (?:the )?standard)"
+)
+_MODIFIERS = rf"((?:\s+(?:{_NOT}|{_DEGREE}|{_DONE}|in (?:a|an)))*)"
+_VERDICT = re.compile(
+    rf"\b(?:is|was|looks|seems|(?:has|have) been){_MODIFIERS}\s+(?:(?P<good>{_GOOD})|(?P<bad>{_BAD}))\b"
+    r"(?!\s+(?:to|that|if|when|for|idea|or)\b|\s*[?])"
+    rf"|\b(?:is|was){_MODIFIERS}\s+an?{_MODIFIERS}\s+(?:(?P<good_one>{_GOOD})|(?P<bad_one>{_BAD}))"
+    r"\s+(?:action|exercise|example|execution|performance|repetition|attempt|demonstration|form|one)\b"
+    rf"|(?P<meets>\b(?:does|did)?(?:\s+{_NOT})?\s*(?:meets?|met|(?:fails?|failed) to meet)\s+(?:the\s+)?standards?\b)"
+)
+"""A predicate: what is, how it is not, and a word of praise or blame that is no advice ("it is good to")."""
+
+_UNDECIDED = re.compile(r"\b(?:if|whether|unless|once|neither|would|could|should|might)\b[^,;:]*$")
+"""Before a predicate that nobody states."""
 
 
 def stated_verdict(text: str) -> str | None:
-    """The verdict that an explanation states, in the published texts' words or in the paper's; None without one.
+    """The verdict that an explanation states, in the published texts' words, the paper's or plain ones; None without one.
 
-    Sentences about the action count first, and the first of them decides: what follows is about its parts.
+    Sentences about the action count first, and the first of them decides: what follows is about its parts. Every "not" turns the
+    verdict round.
     """
-    sentences = re.split(r"(?<=[.!?])\s+", text.lower())
+    plain = re.sub(r"(?<=[a-z])n't\b", " not", re.sub(r"[\u2018\u2019]", "'", text.lower()))
+    plain = re.sub(r"\b(it|this|that|form)'s\b", r"\1 is", plain)
+    plain = re.sub(r"(?<!\w)['\"\u201c*_`]+|['\"\u201d*_`]+(?!\w)", "", plain)
+    sentences = re.split(r"(?<=[.!?])\s+", plain)
     for sentence in [*(s for s in sentences if re.search(r"\b(?:action|exercise)\b", s)), *sentences]:
-        if match := _VERDICT.search(sentence):
-            good = match[3] in ("good", "standard", "to standard")
-            return STANDARD if good != bool(match[1] or match[2]) else NON_STANDARD
+        for match in _VERDICT.finditer(sentence):
+            if not _UNDECIDED.search(sentence[: match.start()]):
+                good = bool(match["good"] or match["good_one"] or match["meets"])
+                turns = len(re.findall(rf"\b(?:{_NOT}|fails?|failed)\b", match[0]))
+                return STANDARD if good != bool(turns % 2) else NON_STANDARD
     return None
 
 
@@ -203,11 +232,12 @@ def _text(cell: Any) -> str:
 
 
 def _mark(cell: Any) -> Any:
-    """0 and 1 come as numbers, as texts and as floats."""
+    """0 and 1 come as numbers, as texts and as floats; everything else, such as 0.5, stays what it is."""
     try:
-        return int(float(cell))
+        value = float(cell)
     except (TypeError, ValueError):
         return cell
+    return int(value) if value in (0, 1) else cell
 
 
 def _first_class(rows: list[tuple[str, str, Any]], classes: Sequence[str]) -> int:

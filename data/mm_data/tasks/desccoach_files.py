@@ -40,6 +40,8 @@ HIGHEST = 10.0
 def read_desccoach(root: Path) -> TaskData:
     """Reads both splits, which are Ego-Exo4D's own: its val split is the test split.
 
+    The release splits by take. Test items of people who are in training too are counted, and stay.
+
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: A file is malformed, or more than half of the instances cannot be used.
@@ -112,7 +114,8 @@ def _item(
         },
     }
     clip = VideoClip(f"{take.take_uid}:{start:g}-{stop:g}", {"ego": take.ego_video, "exo": take.exo_video}, start, stop)
-    return TaskItem(request, split, take.take_uid, take.task or take.activity, clip, truth, [summary], facts)
+    category = take.task or take.activity
+    return TaskItem(request, split, take.take_uid, category, clip, truth, [summary], facts, person=take.participant)
 
 
 def _points(rows: Any, fields: tuple[str, ...], request: str, funnel: Funnel) -> dict[str, dict[str, str]]:

@@ -10,7 +10,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mm_data.funnel import Funnel
 from mm_data.jsonl import read_records
 from mm_data.motion.pose_folder import MANIFEST as POSE_MANIFEST
 from mm_data.motion.pose_folder import is_synthetic
+from mm_data.overlap import material_of_items, overlap
 from mm_data.records import FPS, VideoClip
 from mm_data.safe_load import is_path_component, load_array
 from mm_data.skeleton import JOINT_INDEX
@@ -64,6 +65,7 @@ def build_task_folder(
             other items.
     """
     data = task.read(root)
+    data.funnels.append(shared_sides(task.name, data.items))
     out.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(json.dumps([asdict(item) for item in data.items]).encode()).hexdigest()
     derived = [name for name in DERIVED if (out / name).exists()]
@@ -90,6 +92,25 @@ def build_task_folder(
         write_atomically(out / f"{split}.jsonl", "".join(lines))
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
     return manifest
+
+
+def shared_sides(task: str, items: Sequence[TaskItem]) -> Funnel:
+    """Notes test items of people, takes and clips that training has too, which stay: the split is the data set's own.
+
+    Args:
+        task: Name of the task.
+        items: Of both splits.
+    """
+    trained = material_of_items(task, [item for item in items if item.split == "train"])
+    funnel = Funnel("compare the splits", 1.0)
+    for item in items:
+        if item.split == "test":
+            funnel.keep()
+            shared = overlap(trained, material_of_items(task, [item]))
+            for what, found in (("people", shared.people), ("takes", shared.takes), ("clips", shared.clips)):
+                if found:
+                    funnel.note(f"test items of {what} that are in training too", item.item_id)
+    return funnel
 
 
 def _with_poses(

@@ -104,21 +104,30 @@ class NaeFormat:
         return Answer(text=text, score=reading.score, actions=actions or None, unread=unread or None)
 
     def score_slot(self, text: str) -> ScoreSlot:
-        """The narrative up to its score; where it has none, a sentence that asks for one is begun."""
-        spread = quantiles(self.scores, MAX_CANDIDATES)
-        before = before_score(text, self.parse(text).score)
-        return ScoreSlot(before, {f"{value:g}{end}": value for value in spread for end in (" points", ".")})
+        """The narrative up to its score and the word behind it; where it has none, a sentence that states one is begun.
+
+        Every candidate goes on as the narrative does. A full stop alone would not end a number: "90." is a beginning of "90.5".
+        """
+        before, after = around_score(text, self.parse(text).score)
+        values = {f"{value:g}{after}": value for value in quantiles(self.scores, MAX_CANDIDATES)}
+        return ScoreSlot(before, values, last=not re.search(r"\w", after))
 
 
-def before_score(text: str, score: float | None) -> str:
-    """A text up to where this score stands last, in digits or words; all of it and a new sentence where it does not."""
+def around_score(text: str, score: float | None) -> tuple[str, str]:
+    """A text up to where this score stands last, in digits or words, and what follows it up to its next word or its end.
+
+    Where it does not stand anywhere: all of the text with a new sentence, and what that sentence goes on with.
+    """
     if score is not None:
         words = re.escape(in_words(score)).replace("\\-", "[- ]").replace("\\ ", " ")
-        digits = rf"(?<![\d.]){re.escape(f'{score:g}')}0*(?![\d.]*\d)(?!\s*(?:somersault|twist))"
-        found = list(re.finditer(rf"{digits}|\b{words}\b", text, re.I))
-        if found:
-            return text[: found[-1].start()].rstrip()
-    return f"{text.rstrip()} The score is".lstrip()
+        shortest = f"{score:g}"
+        digits = rf"(?<![\d.]){re.escape(shortest)}{'0*' if '.' in shortest else '(?:[.]0+)?'}"
+        matches = re.finditer(rf"{digits}(?![\d.]*\d)(?!\s*(?:somersault|twist))|\b{words}\b", text, re.I)
+        if last := list(matches)[-1:]:
+            following = re.match(r"\W*\w*", text[last[0].end() :].rstrip())
+            assert following is not None
+            return text[: last[0].start()].rstrip(), following[0]
+    return f"{text.rstrip()} The score is".lstrip(), " points"
 
 
 def quantiles(scores: Sequence[float], most: int) -> list[float]:

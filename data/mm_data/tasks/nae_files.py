@@ -47,7 +47,17 @@ _GYM_FILES = ("gym99_train_element_v1.1.txt", "gym99_val_element.txt")
 
 
 def dive_actions(codes: Mapping[str, Any]) -> list[str]:
-    """Names of what MTL-AQA's codes of one dive say; ``ss_no`` and ``tw_no`` count halves."""
+    """Names of what MTL-AQA's codes of one dive say; ``ss_no`` and ``tw_no`` count halves.
+
+    Raises:
+        IndexError: A code stands for nothing.
+        KeyError: One is missing.
+    """
+    for name, known in (
+        ("rotation_type", range(len(ROTATIONS))), ("position", range(len(POSITIONS))), ("ss_no", range(10)), ("tw_no", range(10)),
+    ):  # fmt: skip
+        if codes[name] not in known:
+            raise IndexError(f"{name} {codes[name]}")
     actions = ["armstand"] if codes["armstand"] else []
     actions.append(ROTATIONS[codes["rotation_type"]])
     for count, what in ((codes["ss_no"], "somersaults"), (codes["tw_no"], "twists")):

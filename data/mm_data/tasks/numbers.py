@@ -14,14 +14,72 @@ NO_SCORE, SEVERAL, RANGE, OTHER_SCALE, OUTSIDE = (
 )  # fmt: skip
 
 _NUMBER = r"\d+(?:\.\d+)?"
-_CUE = re.compile(r"\b(?:scor\w*|points?|total\w*|mark(?:s|ed)?|award\w*|earn\w*|receiv\w*|rat(?:ed|ing|es?))\b")
+_VERB = (
+    r"(?:scor(?:es?|ed|ing)|award(?:s|ed)?|earn(?:s|ed)?|receiv(?:es?|ed)|gets|gains?|gained|gives?|gave|"
+    r"given|rate[sd]?|grades?|graded|marked)"
+)
+_NOUN = r"(?:scores?|points|total|sum|marks?|ratings?|grades?)"
+_FILLER = (
+    r"(?:of|is|was|be|at|as|a|an|the|this|that|it|its|him|his|her|them|their|final|total|overall|score|"
+    r"mark|rating|points|just|only|about|around|approximately|exactly|with|for|now|stands|comes|to|equals|"
+    r"[:=,(\"'~-])"
+)
+_CUE = re.compile(
+    rf"(?:\b(?:final|total|overall)\s+)?\b(?:{_VERB}|{_NOUN})\b(?:\s*{_FILLER}(?![a-z]))*(?:\s+an?\s+[a-z-]+)?\s*$"
+    rf"|(?:\b(?:final|total|overall)\s+)?\b{_NOUN}\b(?:\s+[a-z'-]+){{0,8}}(?:\s+(?:is|was|equals)|"
+    rf"\s*[:=])\s*(?:an?\s*)?$"
+)
+"""What makes the number after it a score: a verb or noun with words between that say nothing, or a noun and then "is"."""
+
+_UNIT = re.compile(
+    r"^\s*-?\s*(?:points|pts?|marks|(?:point|mark)(?!\s*-?\w))\b"
+    r"(?!\s+(?:plus|or (?:more|so|less|better)|behind|ahead|clear|adrift|short|off|more|less|fewer|better|"
+    r"worse|higher|lower|lead|margin|advantage|deduct\w*|penalty|to (?:go|spare|catch|make|get)|"
+    r"from (?:the|first|second|third|\d)))"
+)
+"""Its unit behind it, where that is no distance to somebody else's."""
+
+_FORECAST = re.compile(
+    r"(?:(?:\b(?:will|won't|could|might|may|can|should|gonna|if|not|never)|'ll|n't)\s+(?:\w+\s+){0,3}|"
+    r"\bto\s+(?:get|have|score|make|reach|take)?\s*)$"
+)
+"""What stands shortly before a score that nobody has given."""
+
+_INFLECTED = re.compile(r"(?:scor|award|earn|receiv|get|gain|give|rate|grade|mark)(?:e?s|e?d|ing)\b(?! of)|gave|given")
+_OTHERS_SCORE = re.compile(
+    r"\b(?:high|highest|best|lowest|leading|winning|previous|average|maximum|possible|target)\s*$"
+)
+_DISTANCE = re.compile(
+    r"\b(?:need(?:s|ed)?|requir(?:es?|ed)|wants?|by|another|extra|further|lead(?:s|ing)?|los(?:es?|t|ing)|"
+    r"dropp?(?:s|ed|ing)?|deduct\w*|take[sn]? off|took off|within|cost(?:s|ing)?)"
+    r"(?:\s+(?:of|at|least|about|around|only|just|a|an|the|him|her|them|it|more|than|some))*\s*$"
+)
+"""What makes a number of points a difference or an aim instead of a score."""
+
+_BOUND = re.compile(r"\b(?:over|under|above|below|at least|at most|more than|less than|up to|nearly|almost)\s*$")
 _FINAL = re.compile(r"\b(?:final|total|overall)\b")
-_OTHER = re.compile(r"\b(?:difficulty|dd|degree|attempt|round|number)(?:\s*(?:of|is|was|:|=|,))*\s*$")
+_IN_ALL = re.compile(r"^\s*(?:points?|pts?|marks)?\s*(?:in total|in all|overall|altogether)\b")
+_OTHER = re.compile(
+    r"\b(?:difficulty|dd|degree|tariff|attempt|round|number|rank(?:s|ed)?|position|aged?)(?:\s*(?:of|is|"
+    r"was|:|=|,))*\s*$"
+    r"|\b(?:no\.?|top|place[sd]?|lane|heat|group|step|day|dive|minute|second|hour|year)\s*$"
+)
 """What stands directly before a number that is something else."""
 
-_COUNTED = re.compile(
-    r"^\s*(?:-\s*)?(?:somersaults?|twists?|turns?|rotations?|saltos?|met(?:re|er)s?|m\b|seconds?|s\b|judges?|dives?|rounds?|steps?|degrees?|%|percent|st\b|nd\b|rd\b|th\b)"
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|march|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
 )
+_COUNTED = re.compile(
+    r"^\s*(?:-\s*)?(?:somersaults?|twists?|turns?|rotations?|saltos?|met(?:re|er)s?|m\b|cm\b|feet\b|"
+    r"seconds?|minutes?|hours?|days?|years?|s\b|[ap]\.?m\b|o'clock|judges?|dives?|divers?|rounds?|steps?|"
+    r"times|after the other|of the|attempts?|repetitions?|reps?\b|place\b|degrees?|%|percent|st\b|nd\b|"
+    r"rd\b|th\b|'s\b"
+    rf"|{_MONTH}\b(?!\s+(?:be|have|not)\b)|:\d)"
+)
+_DATE = re.compile(rf"\d{{1,4}}([/.-])\d{{1,2}}\1\d{{1,4}}|\b{_MONTH}\s+\d{{1,2}}\b(?!\.\d)|\d:\d\d(?:[:.]\d+)?")
+_NOTHING_ELSE = re.compile(r"(?:.*:)?\W*", re.S)
+"""Before a number that is a text of its own, or stands alone behind a colon."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +96,7 @@ def in_digits(text: str) -> str:
     text = re.sub(r"[\u2010-\u2015\u2212]", "-", text)
     text = re.sub(r"(?<=[a-z])\s*-\s*(?=[a-z])", "-", text)
     text = re.sub(r"-and-a-half\b", " and a half", text)
+    text = re.sub(r"-point\b", " point", text)
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text)
     text = re.sub(r"\bpoint (?:oh|o)\b", "point zero", text)
     text = alpha2digit(re.sub(r"\s+", " ", text), "en", threshold=0)
@@ -50,59 +109,95 @@ def in_digits(text: str) -> str:
 def read_score(text: str, lowest: float, highest: float) -> Reading:
     """The score that a text states.
 
-    Numbers that count something else (somersaults, difficulty, metres) are passed over. "N out of M" is a score where M is the
-    scale's end and otherwise one on another scale, which is never converted.
+    A number is a score where a word says so: "scores", "awarded", "a total of" before it or "points" behind it, where it is "N out of
+    M" with M the scale's end, and where the text is nothing but a number or ends in one behind a colon. Ranks, rounds, dates, times,
+    margins and what is counted (somersaults, metres, attempts) are passed over. "N out of M" with another M is a score on another
+    scale, which is never converted.
 
     Args:
         text: An answer.
         lowest: Least score of the scale.
         highest: Its end.
     """
-    plain = in_digits(text)
-    found: list[tuple[float, bool, bool]] = []  # value, with a word for scores beside it, called final
-    problem = None
-    spans = list(re.finditer(rf"(?<![\w.])({_NUMBER})(?![\w]|\.\d)", plain))
-    taken = {second.start() for first, second in pairwise(spans) if _joined(plain, first, second)}
-    for index, match in enumerate(spans):
-        if match.start() in taken:
-            continue
-        before, after = plain[: match.start()], plain[match.end() :]
-        sentence = re.split(r"(?<=[a-z)])[.;!?]\s", before)[-1]
-        if _COUNTED.match(after) or _OTHER.search(sentence) or re.search(r"\bpoint $", before):
-            continue
-        following = spans[index + 1] if index + 1 < len(spans) else None
-        how = _joined(plain, match, following) if following else None
-        if how == "range":
-            problem = RANGE
-            continue
-        if how == "scale" and following is not None:
-            if float(following[1]) != highest:
-                problem = problem or OTHER_SCALE
-                continue
-            after = plain[following.end() :]
-        near = sentence[-60:] + " " + re.split(r"[.;!?]\s", after)[0][:25]
-        cued = how == "scale" or bool(_CUE.search(near))
-        sign = -1 if re.search(r"(?:^|\s)-$", before) else 1
-        found.append((sign * float(match[1]), cued, bool(_FINAL.search(near))))
-    for wanted in ((True, True), (True, None), (None, None)):
-        values = {v for v, cued, final in found if wanted[0] in (None, cued) and wanted[1] in (None, final)}
+    plain = _DATE.sub(" date ", in_digits(text))
+    stated, problem = _stated(plain, highest)
+    for scores in ([score for score in stated if score.final], stated):
+        values = {score.value for score in scores}
         if len(values) > 1:
             return Reading(None, SEVERAL)
         if values:
-            if problem == RANGE and not wanted[0]:
-                break
             value = values.pop()
             return Reading(value) if lowest <= value <= highest else Reading(None, OUTSIDE)
     return Reading(None, problem or NO_SCORE)
 
 
+@dataclass(frozen=True)
+class _Stated:
+    """A number that a text calls a score; ``final`` where it calls it so."""
+
+    value: float
+    final: bool
+
+
+def _stated(plain: str, highest: float) -> tuple[list[_Stated], str | None]:
+    """Scores of a text in digits, and the last reason why a number that might be one is none."""
+    stated, problem = [], None
+    spans = list(re.finditer(rf"(?<![\w.])({_NUMBER})(?![\w]|\.\d)", plain))
+    taken = {second.start() for first, second in pairwise(spans) if _joined(plain, first, second)}
+    listed = False  # whether the number before this one is a score and only a comma stands between
+    for index, match in enumerate(spans):
+        before, after = plain[: match.start()], plain[match.end() :]
+        sentence = re.split(r"(?<=[a-z)])[.;!?]\s", before)[-1]
+        following = spans[index + 1] if index + 1 < len(spans) else None
+        continues, listed = listed, False
+        if match.start() in taken or _COUNTED.match(after) or _OTHER.search(sentence) or sentence.endswith("point "):
+            continue
+        how = _joined(plain, match, following) if following else None
+        if how == "range":
+            problem = RANGE
+            continue
+        scale = bool(following) and how in ("out of", "of")
+        if scale and following is not None:
+            after = plain[following.end() :]
+            if _COUNTED.match(after):
+                continue
+            if float(following[1]) != highest:
+                problem = problem or OTHER_SCALE
+                continue
+        sign = re.search(r"(?:^|\s)(?:-|minus\s+|negative\s+)$", sentence)
+        sentence = sentence[: sign.start()] if sign else sentence
+        bound = _BOUND.search(sentence)
+        cue = _CUE.search(sentence[: bound.start()] if bound else sentence)
+        unit = _UNIT.match(after) and not _DISTANCE.search(sentence) and not _FORECAST.search(sentence)
+        if cue and (
+            (not _INFLECTED.match(cue[0]) and _FORECAST.search(sentence[: cue.start()]))
+            or _OTHERS_SCORE.search(sentence[: cue.start()])
+        ):
+            cue = unit = None
+        alone = _NOTHING_ELSE.fullmatch(before) and not re.search(r"\w", after)
+        if not (cue or unit or continues or how == "out of" or alone):
+            continue
+        if bound:
+            problem = RANGE
+            continue
+        final = bool(cue and _FINAL.search(cue[0])) or bool(_IN_ALL.match(after))
+        stated.append(_Stated((-1 if sign else 1) * float(match[1]), final))
+        listed = following is not None and bool(
+            re.fullmatch(r"\s*(?:,|and|,\s*and|/)?\s*", plain[match.end() : following.start()])
+        )
+    return stated, problem
+
+
 def _joined(text: str, first: re.Match[str], second: re.Match[str]) -> str | None:
-    """Whether two numbers form one expression: ``range`` or ``scale``."""
+    """Whether two numbers form one expression: ``range``, ``out of`` (a scale's end) or ``of`` (a scale's end, or a share)."""
     between = text[first.end() : second.start()]
     if re.fullmatch(r"\s*(?:-|to|or|and)\s*", between):
         word = between.strip()
         return "range" if word != "and" or re.search(r"\bbetween\s*$", text[: first.start()]) else None
-    return "scale" if re.fullmatch(r"\s*(?:out of|/|of)\s*(?:a possible\s*)?", between) else None
+    scale = re.fullmatch(r"\s*(out of|/|of)\s*(?:a possible\s*)?", between)
+    if scale is None:
+        return None
+    return "of" if scale[1] == "of" else "out of"
 
 
 def in_words(value: float) -> str:

@@ -28,6 +28,7 @@ class TaskItem:
         references: Their texts, as a coach should answer; several where several were written.
         facts: What else the task's format needs (JSON-ready).
         has_poses: Whether the folder holds its poses.
+        person: Who is seen, where the data set says so.
     """
 
     item_id: str
@@ -39,6 +40,7 @@ class TaskItem:
     references: list[str]
     facts: dict[str, Any] = field(default_factory=dict)
     has_poses: bool = False
+    person: str | None = None
 
     @property
     def part(self) -> dict[str, Any]:
@@ -81,8 +83,8 @@ class ScoreSlot:
 
     Attributes:
         before: The answer up to it, without a space at its end.
-        values: Continuation to the score that it states, each with what ends the number, so that "7" is not the beginning of
-            "7.5"; several may state the same score.
+        values: Continuation to the score that it states, each with what ends the number: none may be the beginning of another,
+            as "7." is of "7.5 points".
         last: Whether the answer ends there, which then ends the number too.
     """
 

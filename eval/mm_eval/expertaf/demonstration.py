@@ -18,7 +18,7 @@ _DECODED = "pa_mpjpe_decoded_truth"
 
 
 def retrieval_table(inputs: Inputs, rng: np.random.Generator) -> tuple[Table, np.ndarray]:
-    """Ranks of the paired expert clip, and the galleries' sizes."""
+    """Ranks of the paired expert clip, and the galleries' sizes. A clip that cannot be compared comes last; a pair that cannot has failed."""
     clips = sorted({clip for p in inputs.predictions for clip in p["scores"]})
     column = {clip: i for i, clip in enumerate(clips)}
     shape = (len(inputs.predictions), len(clips))
@@ -29,12 +29,12 @@ def retrieval_table(inputs: Inputs, rng: np.random.Generator) -> tuple[Table, np
             candidates[row, column[clip]] = True
             likelihood[row, column[clip]], scores[row, column[clip]] = score, prediction["pmi"][clip]
     positives = np.array([column[p["positive"]] for p in inputs.predictions])
-    popularity = np.where(candidates, scores, np.nan)
+    popularity = np.where(candidates & np.isfinite(scores), scores, np.nan)
     systems = {
         "ours": scores,
         "ours without the prior (raw likelihood)": likelihood,
         "shuffled within activity": scores[derangement(inputs.activities, rng)],
-        "constant (mean score of each clip)": np.broadcast_to(np.nanmean(popularity, axis=0), shape),
+        "constant (mean score of each clip)": np.broadcast_to(_mean_known(popularity), shape),
         "pose nearest neighbour (ceiling)": -np.array(
             [
                 [
@@ -54,6 +54,13 @@ def retrieval_table(inputs: Inputs, rng: np.random.Generator) -> tuple[Table, np
     return {
         name: retrieval_metrics(ranks(s, positives, candidates), sizes, inputs.clusters) for name, s in systems.items()
     }, sizes
+
+
+def _mean_known(scores: np.ndarray) -> np.ndarray:
+    """Mean of each column's finite scores, NaN where it has none."""
+    known = np.isfinite(scores)
+    counts = known.sum(0)
+    return np.where(counts > 0, np.where(known, scores, 0.0).sum(0) / np.maximum(counts, 1), np.nan)
 
 
 def pose_table(inputs: Inputs, rng: np.random.Generator) -> Table:
@@ -122,4 +129,4 @@ def _well_formed(inputs: Inputs, index: int, t: CoachingTuple) -> bool:
 
 def _mean_pose(clips: np.ndarray) -> np.ndarray:
     weight = clips[..., 3:].sum(0)
-    return (clips[..., :3] * clips[..., 3:]).sum(0) / np.maximum(weight, 1e-6)
+    return np.where(clips[..., 3:] > 0, clips[..., :3] * clips[..., 3:], 0.0).sum(0) / np.maximum(weight, 1e-6)

@@ -27,12 +27,22 @@ def collect_examples(inputs: Inputs, clips: dict[str, Clip], videos: Path, count
     return [_example(inputs, index, clips, videos) for index in chosen]
 
 
+def _rounded(poses: np.ndarray) -> list[Any]:
+    """Poses for JSON; what is not shown lies at the origin, and its flag says so."""
+    return np.round(np.nan_to_num(poses), 3).tolist()
+
+
+def _known(value: float) -> float | None:
+    """A number for JSON, which has no NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
 def _example(inputs: Inputs, index: int, clips: dict[str, Clip], videos: Path) -> dict[str, Any]:
     t, prediction = inputs.tuples[index], inputs.predictions[index]
     assert inputs.generated is not None
     gallery = list(prediction["pmi"])
     scores = np.array([[prediction["pmi"][clip] for clip in gallery]])
-    retrieved = gallery[int(scores.argmax())]
+    retrieved = gallery[int(np.where(np.isfinite(scores), scores, -np.inf).argmax())]
     truth, generated = inputs.poses[t.expert.clip_id], inputs.generated[index]
     example: dict[str, Any] = {
         "tuple_id": t.tuple_id,
@@ -44,14 +54,16 @@ def _example(inputs: Inputs, index: int, clips: dict[str, Clip], videos: Path) -
         "expert": _clip(t.expert, videos),
         "retrieved": _clip(clips[retrieved], videos),
         "retrieved_is_positive": retrieved == prediction["positive"],
-        "rank": float(ranks(scores, np.array([gallery.index(prediction["positive"])]), np.ones(scores.shape, bool))[0]),
+        "rank": _known(
+            ranks(scores, np.array([gallery.index(prediction["positive"])]), np.ones(scores.shape, bool))[0]
+        ),
         "gallery_size": len(gallery),
-        "pa_mpjpe_mm": None if generated is None else sequence_error(generated, truth),
-        "learner_pa_mpjpe_mm": sequence_error(inputs.poses[t.learner.clip_id], truth),
+        "pa_mpjpe_mm": None if generated is None else _known(sequence_error(generated, truth)),
+        "learner_pa_mpjpe_mm": _known(sequence_error(inputs.poses[t.learner.clip_id], truth)),
         "poses": {
-            "learner": np.round(inputs.poses[t.learner.clip_id], 3).tolist(),
-            "generated": None if generated is None else np.round(generated, 3).tolist(),
-            "expert": np.round(truth, 3).tolist(),
+            "learner": _rounded(inputs.poses[t.learner.clip_id]),
+            "generated": None if generated is None else _rounded(generated),
+            "expert": _rounded(truth),
         },
     }
     if inputs.truth is not None:

@@ -66,7 +66,7 @@ class Inputs:
 
     def test_items(self) -> list[TestItem]:
         """The tuples with the system's commentary and their nearest training tuples."""
-        flat = {clip: (poses[..., :3] * poses[..., 3:]).ravel() for clip, poses in self.poses.items()}
+        flat = {clip: np.where(poses[..., 3:] > 0, poses[..., :3], 0.0).ravel() for clip, poses in self.poses.items()}
         nearest = {"pose": self.nearest_training(flat)}
         if self.video is not None:
             nearest["video"] = self.nearest_training(self.video)

@@ -137,7 +137,7 @@ def comparison_table(systems: Sequence[System], published: Sequence[str] | None 
             cells = cells_of(records, dict.fromkeys(records, "ours"))
         cells |= {("judge", name): metric for name, metric in (system.judged or {}).items()}
         rows.append(Row(system.name, cells, extra=system.cost, note=system.note))
-    lead, chance = "No row has been run.", {}
+    lead, chance, footnotes = "No row has been run.", {}, [*footnotes, *_shared(systems)]
     if done:
         owner, records = next(((s, r) for s, r in done if {"retrieval", "pose"} <= set(r)), done[0])
         first = owner.result or {}
@@ -161,16 +161,26 @@ def detail_tables(result: dict[str, Any]) -> list[ScoreTable]:
         rows = [Row(row, cells_of(records, {name: row}), row != "ours") for row in records[name]]
         of_chance = {key: metric for key, metric in chance.items() if key[0] == name}
         rows += [Row("chance", of_chance, True)] if of_chance else []
-        tables.append(ScoreTable(title, _lead(result), columns, tuple(rows)))
+        tables.append(ScoreTable(title, _lead(result, alone=True), columns, tuple(rows)))
     return tables
 
 
-def _lead(result: dict[str, Any]) -> str:
+def _lead(result: dict[str, Any], alone: bool = False) -> str:
     synthetic = "Synthetic data. " if result["synthetic_data"] else ""
     gallery = ""
     if "retrieval/gallery_size" in result["summary"]:
         gallery = f" Gallery: {result['gallery']}, {result['summary']['retrieval/gallery_size']:.0f} clips."
-    return f"{synthetic}{result['items']} test tuples of {result['takes']} takes by {len(result['participants'])} people.{gallery}"
+    shared = f" {result['also_in_training']['sentence']}" if alone and "also_in_training" in result else ""
+    return f"{synthetic}{result['items']} test tuples of {result['takes']} takes by {len(result['participants'])} people.{gallery}{shared}"
+
+
+def _shared(systems: Sequence[System]) -> list[str]:
+    """What the systems' training shares with the test set, each sentence once."""
+    named: dict[str, list[str]] = {}
+    for system in systems:
+        if system.result is not None and "also_in_training" in system.result:
+            named.setdefault(system.result["also_in_training"]["sentence"], []).append(system.name)
+    return [f"{', '.join(names)}: {sentence}" for sentence, names in named.items()]
 
 
 def _chance(result: dict[str, Any]) -> dict[tuple[str, str], Metric]:

@@ -108,7 +108,7 @@ def make_pack(
     for rater in range(1, design.raters + 1):
         mine = [items[index] for index in rng.permutation(len(items)) if rater - 1 in assigned[index]]
         asked = [_question(item, systems, rater, clips.get(item.item_id, {}), rng) for item in mine]
-        for position in range(len(asked) // 2, 0, -_CHECK_EVERY):
+        for position in reversed(check_positions(len(asked))):
             asked.insert(position, _check(design.kind, len(systems), rater, rng))
         for question, entry in asked:
             number = f"r{rater}q{sum(q.rater == rater for q in questions) + 1}"
@@ -127,6 +127,15 @@ def make_pack(
     record["questions"] = {number: asdict(entry) for number, entry in key.items()}
     write_atomically(out / KEY, json.dumps(record, indent=1))
     return len(questions)
+
+
+def check_positions(questions: int) -> list[int]:
+    """Numbers of the questions that an attention check comes before, spread over the pack: one in eight, and one in every pack.
+
+    Questions are cut into as many stretches of equal length as there are checks, with a check in the middle of each.
+    """
+    checks = max(1, round(questions / _CHECK_EVERY)) if questions else 0
+    return [(2 * check + 1) * questions // (2 * checks) for check in range(checks)]
 
 
 def balanced_blocks(items: int, raters: int, per_item: int, rng: np.random.Generator) -> list[tuple[int, ...]]:

@@ -129,6 +129,8 @@ def _card(index: int, e: dict[str, Any]) -> str:
     found = (
         "the expert clip it was paired with"
         if e["retrieved_is_positive"]
+        else "the paired clip has no score"
+        if e["rank"] is None
         else f"paired clip is at rank {e['rank']:g} of {e['gallery_size']}"
     )
     return f"""
@@ -138,5 +140,5 @@ def _card(index: int, e: dict[str, Any]) -> str:
   <div class="remarks"><p><b>Expert said</b> {html.escape(e["expert_remark"])}</p><p><b>Coach says</b> {html.escape(e["our_remark"])}</p>{verdict}</div>
   <div class="strips"><div><h4>Retrieved expert clip: {html.escape(found)}</h4>{_strip(e["retrieved"], "exo")}</div></div>
   <div class="skeletons"><canvas data-example="{index}" width="880" height="250"></canvas>
-  <p class="note">Generated pose: {millimetres(e["pa_mpjpe_mm"])} from the expert's; the learner's own: {e["learner_pa_mpjpe_mm"]:.0f} mm (PA-MPJPE).</p></div>
+  <p class="note">Generated pose: {millimetres(e["pa_mpjpe_mm"])} from the expert's; the learner's own: {millimetres(e["learner_pa_mpjpe_mm"])} (PA-MPJPE).</p></div>
 </article>"""

@@ -16,6 +16,8 @@ from mm_data.prompts import Prompt, load_prompt
 from mm_data.tasks import Answer
 from mm_eval.answers import OURS, TestItem
 
+NAE, COT_AFA = "nae", "cot-afa"
+_PROMPTS = {"expertaf": "expertaf-1", "desccoach": "desccoach-1", NAE: "nae-2", COT_AFA: "cot-afa-1"}
 LOG, RECORD = "zero_shot_answers.jsonl", "zero_shot.json"
 _CHUNK = 32  # items whose frames are in memory at a time
 
@@ -44,6 +46,42 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What an instruction says beside the frames.
+
+    Attributes:
+        classes: Names to choose the action from.
+        category: Name the item's category in NAE, which is one of the truth's actions: a hint at the answer, for comparison alone.
+    """
+
+    classes: tuple[str, ...] = ()
+    category: bool = False
+
+    def inputs(self, suite: str) -> list[str]:
+        """The same in words, for signatures.
+
+        Raises:
+            ValueError: The task has no such switch, or no classes to choose from.
+        """
+        if self.category and suite != NAE:
+            raise ValueError(f"{suite} has no category to tell; only {NAE} has this switch.")
+        if suite == COT_AFA:
+            if not self.classes:
+                raise ValueError("No item of the run names a class; an action has to be chosen from some.")
+            return [f"classes: {len(self.classes)} to choose from"]
+        if suite == NAE:
+            return ["category: told (a hint at the truth)" if self.category else "category: not told"]
+        return ["task: told" if suite == "desccoach" else "activity: told"]
+
+
+def classes_of(items: Sequence[TestItem], training: Sequence[TestItem]) -> tuple[str, ...]:
+    """All classes that a run knows: of its test and training items, and those that its answers rank."""
+    classes = {item.truth.label for item in (*items, *training)} - {None}
+    classes |= {name for item in items for answer in item.answers.values() for name in answer.ranking or ()}
+    return tuple(sorted(name for name in classes if name is not None))
+
+
+@dataclass(frozen=True)
 class Asked:
     """Items with the model's answers, and how many it did not give, by class of failure."""
 
@@ -53,7 +91,7 @@ class Asked:
 
 def instruction(suite: str) -> Prompt:
     """Of a task."""
-    return load_prompt("mm_eval.zero_shot", f"{suite}-1")
+    return load_prompt("mm_eval.zero_shot", _PROMPTS[suite])
 
 
 def ask(
@@ -61,6 +99,7 @@ def ask(
     suite: str,
     endpoint: Endpoint,
     frames: Frames,
+    told: Told,
     out: Path,
     progress: Callable[[int], None] = lambda done: None,
     budget: Budget | None = None,
@@ -76,7 +115,7 @@ def ask(
     failures: dict[str, int] = {}
     for chunk in _chunks(items):
         done = len(answered)
-        requests = list(_requests(chunk, items, suite, frames))
+        requests = list(_requests(chunk, suite, frames, told))
         found = complete(endpoint, requests, out / LOG, lambda count, done=done: progress(done + count), budget)
         for item in chunk:
             completion = found[item.item_id]
@@ -86,11 +125,13 @@ def ask(
     return Asked(answered, failures)
 
 
-def estimate_asking(items: Sequence[TestItem], suite: str, endpoint: Endpoint, frames: Frames, out: Path) -> Estimate:
+def estimate_asking(
+    items: Sequence[TestItem], suite: str, endpoint: Endpoint, frames: Frames, told: Told, out: Path
+) -> Estimate:
     """What is left to ask; videos are read, because frames are part of what is asked."""
     total = Estimate(0, 0, 0, 0)
     for chunk in _chunks(items):
-        part = estimate(endpoint, _requests(chunk, items, suite, frames), out / LOG)
+        part = estimate(endpoint, _requests(chunk, suite, frames, told), out / LOG)
         total = Estimate(*(a + b for a, b in zip(vars(total).values(), vars(part).values(), strict=True)))
     return total
 
@@ -99,13 +140,17 @@ def _chunks(items: Sequence[TestItem]) -> Iterator[Sequence[TestItem]]:
     return (items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK))
 
 
-def _requests(chunk: Sequence[TestItem], items: Sequence[TestItem], suite: str, frames: Frames) -> Iterator[Request]:
-    labels = sorted({item.truth.label for item in items if item.truth.label})
-    prompt, schema = instruction(suite), _schema(suite, labels)
+def _requests(chunk: Sequence[TestItem], suite: str, frames: Frames, told: Told) -> Iterator[Request]:
+    prompt, schema = instruction(suite), _schema(suite, told.classes)
     about = {"suite": suite, "prompt": prompt.name, "prompt_sha256": prompt.digest, **vars(frames)}
+    about["inputs"] = told.inputs(suite)
     for item in chunk:
-        told = {"category": item.category, "labels": ", ".join(labels)}
-        system, user = prompt.messages(told, told)
+        filled = {"labels": ", ".join(told.classes)}
+        if suite == NAE:
+            filled["told"] = f"The event: {item.category}. " if told.category else ""
+        else:
+            filled["category"] = item.category
+        system, user = prompt.messages(filled, filled)
         content = [*_pictures(item, frames), {"type": "text", "text": user["content"]}]
         yield Request(item.item_id, [system, {"role": "user", "content": content}], schema, about=about)
 
@@ -119,10 +164,10 @@ def _pictures(item: TestItem, frames: Frames) -> Iterator[dict[str, Any]]:
         yield from clip_pictures(Path(clip.video), clip.start, clip.stop, frames.count, frames.size)
 
 
-def _schema(suite: str, labels: list[str]) -> Schema:
+def _schema(suite: str, labels: Sequence[str]) -> Schema:
     fields = dict(_FIELDS[suite])
     if "label" in fields:
-        fields["label"] = {"type": "string", "enum": labels}
+        fields["label"] = {"type": "string", "enum": list(labels)}
     kinds = {"string": str, "number": (int, float), "array": list}
 
     def problem(content: Any) -> str | None:
