@@ -8,23 +8,29 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_coach import TinyCoach, perturb
+from tiny_coach import FRAMES, TinyCoach, perturb
 from transformers import AutoModelForCausalLM as AnyCausalLM
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaModel, MistralConfig, Qwen2Config
 
 from mm_adapter import checkpoint as checkpoints
+from mm_adapter.arguments import CoachArguments
+from mm_adapter.assembly import build_coach
 from mm_adapter.base_models import (
+    LORA_TARGETS,
     load_language_model,
     public_name,
     recorded_name,
     text_config,
     weights_fingerprint,
+    word_embeddings,
 )
 from mm_adapter.checkpoint import PretrainedCoach, copy_for_everybody
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.contrastive import Matcher, MatcherConfig, save_matcher
 from mm_adapter.export import export_coach
-from mm_adapter.manifest import problems
+from mm_adapter.manifest import problems, seal
 from mm_adapter.public_names import without_places
+from mm_data.features import FeatureStore
 
 
 def save(coach: TinyCoach, folder: Path, base: str, run: dict[str, Any] | None = None) -> Path:
@@ -234,6 +240,58 @@ def test_commands_take_a_coach_from_the_hub(
     assert asked == ["someone/coach"] * 3
     again = ["evaluate", str(folder), str(tiny / "tuples"), str(tiny / "pose_codes"), str(tmp_path / "evaluate"), *rest]
     assert mm_coach(again) == 0 and "is there already" in capsys.readouterr().out, "the same coach under another name"
+
+
+@pytest.mark.parametrize("mode", ["lora", "mappers"])
+def test_training_starts_from_a_coach_on_the_hub(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    earlier = TinyCoach(tiny, mode, lora_targets=LORA_TARGETS)
+    folder = save(earlier, tmp_path / "hub", "gone")  # the recipe says where the base is
+    monkeypatch.setattr(checkpoints, "snapshot_download", lambda name, revision=None: str(folder))
+    args = CoachArguments(
+        language_model=str(tiny / "language_model"),
+        start_from="someone/coach",
+        lora_r=4,
+        lora_alpha=8,
+        pose_frames=FRAMES,
+    )
+    model, _ = build_coach(args, earlier.pose_tokenizer, earlier.features.manifest, ["ego", "exo"], torch.float32)  # type: ignore[union-attr]
+    assert model.config.base_model == str(tiny / "language_model")
+    trained = {n: p for n, p in earlier.model.named_parameters() if p.requires_grad}
+    assert trained and all(torch.equal(p, model.get_parameter(name)) for name, p in trained.items())
+    other = tmp_path / "other"
+    shutil.copytree(tiny / "language_model", other)
+    state = load_file(other / "model.safetensors")
+    save_file({k: v + 1e-3 for k, v in state.items()}, other / "model.safetensors", {"format": "pt"})
+    args.language_model = str(other)
+    with pytest.raises(
+        ValueError, match=r"someone/coach was trained on a language model with weights .{12}, .*other has .{12}"
+    ):
+        build_coach(args, earlier.pose_tokenizer, earlier.features.manifest, ["ego", "exo"], torch.float32)  # type: ignore[union-attr]
+
+
+def test_a_matcher_finds_its_words_too(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base, features = tiny / "language_model", FeatureStore(tiny / "features").manifest
+    width, print_ = word_embeddings(str(base)).shape[1], weights_fingerprint(str(base))
+    torch.manual_seed(0)
+    matcher = Matcher(
+        MatcherConfig(features.width, features.views, width, 8, features.made_by, "runs/language_model", print_)
+    )
+    save_matcher(matcher, tmp_path / "run" / "coach")
+    seal(tmp_path / "run" / "coach")
+    inputs = [str(tmp_path / "run" / "coach"), str(tiny / "tuples"), str(tiny / "pose_codes")]
+    rest = ["--features", str(tiny / "features"), "--max-tuples", "2"]
+    assert mm_coach(["evaluate", *inputs, str(tmp_path / "a"), *rest]) == 2
+    assert "give --base-model FOLDER" in capsys.readouterr().err
+    assert mm_coach(["evaluate", *inputs, str(tmp_path / "a"), *rest, "--base-model", str(base)]) == 0
+    shutil.copytree(base, tmp_path / "run" / "language_model")
+    assert mm_coach(["evaluate", *inputs, str(tmp_path / "b"), *rest]) == 0
+    shown = [json.loads((tmp_path / name / "metrics.json").read_text())["summary"] for name in ("a", "b")]
+    assert shown[0] == shown[1]
 
 
 def test_what_is_uploaded_names_no_places(coach: TinyCoach, tiny: Path, tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ import torch
 from tiny_coach import FRAMES, TinyCoach, perturb
 
 from mm_adapter import base_models
+from mm_adapter import checkpoint as checkpoints
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.cli import prepare
+from mm_data.miniature.dives import write_dives
+from mm_data.tasks.nae import NaeFormat
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, load_tokenizer, save_tokenizer
 
 Shown = pytest.CaptureFixture[str]
@@ -63,11 +66,15 @@ def other_tuples(tiny: Path, folder: Path) -> Path:
 
 
 def other_codes(tiny: Path, folder: Path) -> Path:
-    """Codes of the same tokenizer, one of them another."""
-    shutil.copytree(tiny / "pose_codes", folder)
-    codes = np.load(folder / "codes.npy")
-    codes[0, 0, 0] = (codes[0, 0, 0] + 1) % 4
-    np.save(folder / "codes.npy", codes)
+    return other_codes_of(tiny / "pose_codes", folder)
+
+
+def other_codes_of(codes: Path, folder: Path) -> Path:
+    """Codes of the same tokenizer and clips, some of them others."""
+    shutil.copytree(codes, folder)
+    changed = np.load(folder / "codes.npy")
+    changed[:, 0, 0] = (changed[:, 0, 0] + 1) % 4
+    np.save(folder / "codes.npy", changed)
     return folder
 
 
@@ -243,3 +250,34 @@ def test_a_miniature_is_one_task_size_and_seed(task: str, tmp_path: Path, capsys
     foreign.mkdir()
     (foreign / "notes.txt").write_text("mine")
     assert "is not empty" in retold(foreign, ["miniature", str(foreign), "--task", task, "--no-videos"], capsys)
+
+
+def test_answers_go_on_with_the_same_items_and_poses_alone(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Shown
+) -> None:
+    monkeypatch.setattr(NaeFormat, "max_new_tokens", 8)
+    coach, out = TinyCoach(tiny, video=False), tmp_path / "answers"
+    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
+    write_dives(tmp_path / "release", 32, seed=0, workers=1, videos=False)
+    poses, tokenizer = tmp_path / "release" / "poses", tiny / "pose_tokenizer" / "tokenizer"
+    items = tmp_path / "items"
+    assert mm_coach(["task", "read", "nae", str(tmp_path / "release"), str(items), "--poses", str(poses)]) == 0
+    encode = ["tokenizer", "encode", str(items), str(tokenizer), str(items / "pose_codes"), "--frames", str(FRAMES)]
+    assert mm_coach(encode) == 0
+    asked = []
+
+    def fetch(name: str, revision: str | None = None) -> str:
+        asked.append(name)
+        return str(tmp_path / "coach")
+
+    monkeypatch.setattr(checkpoints, "snapshot_download", fetch)
+    command = ["answer", "someone/coach", str(items), str(out), "--max-items", "2"]
+    assert mm_coach(command) == 0 and asked == ["someone/coach"]
+    assert mm_coach([*command[:1], str(tmp_path / "coach"), *command[2:]]) == 0, "the same coach"
+    other = ["--codes", str(other_codes_of(items / "pose_codes", tmp_path / "codes"))]
+    assert "poses was '" in retold(out, [*command, *other], capsys)
+    assert "items was 2, is 3" in retold(out, [*command[:-1], "3"], capsys)
+    for split in ("train", "test"):
+        path = items / f"{split}.jsonl"
+        path.write_text(path.read_text().replace("points", "marks"))
+    assert "content was '" in retold(out, command, capsys)
