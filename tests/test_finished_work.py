@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -281,3 +283,49 @@ def test_answers_go_on_with_the_same_items_and_poses_alone(
         path = items / f"{split}.jsonl"
         path.write_text(path.read_text().replace("points", "marks"))
     assert "content was '" in retold(out, command, capsys)
+
+
+def test_a_tables_row_is_of_its_settings_and_its_coach(
+    saved: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that is there is shown again only for the same settings, the same flags and the coach that was evaluated."""
+    config = {
+        "tuples": str(tiny / "tuples"),
+        "pose_codes": str(tiny / "pose_codes"),
+        "features": str(tiny / "features"),
+    }
+    (tmp_path / "preset.yaml").write_text(json.dumps({**config, "max_steps": 2}))
+    rows = tmp_path / "rows.yaml"
+    rows.write_text("- {row: mine, train: --lora_r 4}")
+    trained = []
+
+    run = subprocess.run
+
+    def train(command: list[str], **options: Any) -> Any:
+        if command[0] != "accelerate":
+            return run(command, **options)
+        folder = Path(command[command.index("--output_dir") + 1])
+        trained.append(command[-2:])
+        shutil.copytree(saved / "one", folder / "coach")
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": [{"train_runtime": 60.0}]}))
+        return None
+
+    monkeypatch.setattr("mm_adapter.cli.table.subprocess.run", train)
+    out = tmp_path / "out"
+    command = ["table", "expertaf", str(out), "--config", str(tmp_path / "preset.yaml"), "--variants", str(rows)]
+    command += ["--max-tuples", "2"]
+
+    def note(*options: str) -> str:
+        mm_coach([*command, *options])
+        return str(json.loads((out / "table.json").read_text())[0]["note"])
+
+    assert mm_coach(command) == 0 and mm_coach(command) == 0
+    assert trained == [["--lora_r", "4"]]
+    assert "was trained with other settings" in note("--set", "max_steps=3")
+    rows.write_text("- {row: mine, train: --lora_r 8}")
+    assert "was trained with other settings" in note()
+    rows.write_text("- {row: mine, train: --lora_r 4}")
+    shutil.rmtree(out / "mine" / "training" / "coach")
+    shutil.copytree(saved / "two", out / "mine" / "training" / "coach")
+    assert "its evaluation is of another coach or other inputs" in note()
+    assert mm_coach([*command, "--collect"]) == 0, "collecting takes what is there"
