@@ -178,7 +178,7 @@ def test_pooled_features_are_one_token_per_view() -> None:
     from mm_adapter.serving.vllm_model import ServedCoach
 
     mappers = torch.nn.ModuleDict({view: FeatureMapper(32, 16) for view in ("ego", "exo")})
-    config = SimpleNamespace(video_tokens=1, video_width=32, views=["ego", "exo"])
+    config = SimpleNamespace(video_tokens=1, video_width=32, shown_views=["ego", "exo"])
     pooled = torch.randn(2, 32)
     stand_in: Any = SimpleNamespace(
         encoder=lambda frames, grid: {"pooled": pooled},
@@ -188,7 +188,7 @@ def test_pooled_features_are_one_token_per_view() -> None:
     )
     frames = torch.zeros(2, 3, 4, 8, 8, dtype=torch.uint8)
     embedded = ServedCoach.embed_multimodal(stand_in, frames=frames, view=torch.tensor([0, 1]))
-    for view, one, features in zip(config.views, embedded, pooled, strict=True):
+    for view, one, features in zip(config.shown_views, embedded, pooled, strict=True):
         assert one.shape == (1, 16)
         torch.testing.assert_close(one, mappers[view](features.half().float()[None, None])[0])
 
