@@ -283,7 +283,7 @@ def test_untrimmed_answers_are_named_where_the_template_keeps_blanks(coach: Tiny
             {"role": "user", "content": [{"type": "text", "text": "?"}]},
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},
         ],
-        [1],
+        (1,),
     )
     coach.processor.tokenizer.chat_template = template.replace("| trim", "").replace("|trim", "")
     with pytest.raises(
