@@ -1,6 +1,5 @@
 """From arguments to the parts of a run: data sets, language model, coach."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from peft import LoraConfig
 from transformers import AutoTokenizer, TrainingArguments
 
 from mm_adapter.arguments import CoachArguments
-from mm_adapter.base_models import load_language_model, native_dtype, weights_fingerprint
-from mm_adapter.checkpoint import add_lora, load_trainable
+from mm_adapter.base_models import load_language_model, native_dtype, recorded_name, weights_fingerprint
+from mm_adapter.checkpoint import add_lora, coach_folder, load_trainable, read_config
 from mm_adapter.configuration import CoachConfig
 from mm_adapter.joints import JointStore
 from mm_adapter.modeling import CoachForConditionalGeneration
@@ -84,7 +83,7 @@ def coach_config(
     """The model's configuration from its parts."""
     return CoachConfig(
         text_config=text,
-        base_model=args.language_model,
+        base_model=recorded_name(args.language_model),
         quantization=args.quantization,
         mode=args.mode,
         first_pose_id=first_id,
@@ -130,9 +129,15 @@ def build_coach(
     model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
     model.initialise_new_parts()
     if args.start_from:
-        begun = json.loads((Path(args.start_from) / "coach_config.json").read_text())["mode"]
-        if begun not in ("mappers", args.mode):
-            raise ValueError(f"{args.start_from} was trained in mode {begun}; only that mode can go on from it.")
-        load_trainable(Path(args.start_from), model, new_parts_only=begun != args.mode)
+        earlier = coach_folder(args.start_from)
+        begun = read_config(earlier)
+        if begun.mode not in ("mappers", args.mode):
+            raise ValueError(f"{args.start_from} was trained in mode {begun.mode}; only that mode can go on from it.")
+        if begun.base_model_fingerprint != config.base_model_fingerprint:
+            raise ValueError(
+                f"{args.start_from} was trained on a language model with weights {begun.base_model_fingerprint[:12]}, "
+                f"{args.language_model} has {config.base_model_fingerprint[:12]}; give the original as --language_model."
+            )
+        load_trainable(earlier, model, new_parts_only=begun.mode != args.mode)
     set_trainable(model, args.mode)
     return model, processor

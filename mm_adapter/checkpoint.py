@@ -22,12 +22,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mm_adapter.base_models import load_language_model, weights_fingerprint
+from mm_adapter.base_models import find_base_model, load_language_model
 from mm_adapter.configuration import CoachConfig
 from mm_adapter.distributed import whole_parameter
-from mm_adapter.manifest import COMPLETE, problems, read_manifest, seal, unseal
+from mm_adapter.manifest import COMPLETE, EXPORT_RECORD, is_for_loaders, problems, read_manifest, seal, unseal
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
+from mm_adapter.public_names import without_base_places, without_places
+from mm_data.safe_load import read_json
 from mm_tokenizers import PoseTokenizer, fingerprint, load_tokenizer, save_tokenizer
 
 _LM = "language_model."
@@ -97,7 +99,7 @@ def write_coach(
         written["adapter/adapter_model.safetensors"] = weights
     elif tuned:
         model.language_model.save_pretrained(folder / "language_model", state_dict=tuned)
-        for file in sorted((folder / "language_model").glob("*.safetensors")):
+        for file in _visible(folder / "language_model"):
             written[f"language_model/{file.name}"] = {name: tuned[name] for name in safe_open(file, "pt").keys()}  # noqa: SIM118
         if lost := set(tuned) - {name for file in written.values() for name in file}:
             raise RuntimeError(
@@ -203,20 +205,26 @@ def load_trainable(folder: Path, model: CoachForConditionalGeneration, new_parts
     model.load_state_dict(state, strict=False)
     if new_parts_only:
         return
-    if (folder / "adapter").is_dir():
+    if (folder / "adapter" / "adapter_config.json").is_file():
         weights = load_file(folder / "adapter" / "adapter_model.safetensors")
         result = set_peft_model_state_dict(model.language_model, weights, adapter_name="default")
         lost = [key for key in result.missing_keys if "lora_" in key] + list(result.unexpected_keys)
         if lost:
             raise ValueError(f"{folder / 'adapter'}: these adapter weights do not match the model: {lost[:8]}")
-    missing = dict(model.language_model.named_parameters()).keys() if (folder / "language_model").is_dir() else set()
-    for file in sorted((folder / "language_model").glob("*.safetensors")):
+    full = folder / "language_model"
+    missing = dict(model.language_model.named_parameters()).keys() if (full / "config.json").is_file() else set()
+    for file in _visible(full):
         weights = load_file(file)
         if unknown := model.language_model.load_state_dict(weights, strict=False).unexpected_keys:
             raise ValueError(f"{file}: these weights do not match the model: {unknown[:8]}")
         missing = missing - weights.keys()
     if missing:
-        raise ValueError(f"{folder / 'language_model'}: {len(missing)} weights are missing, such as {min(missing)}.")
+        raise ValueError(f"{full}: {len(missing)} weights are missing, such as {min(missing)}.")
+
+
+def _visible(folder: Path) -> list[Path]:
+    """A folder's weights, without what a desktop leaves beside each file (``._model.safetensors``)."""
+    return sorted(path for path in folder.glob("*.safetensors") if is_for_loaders(path.name))
 
 
 def add_lora(language_model: PreTrainedModel, config: LoraConfig) -> None:
@@ -226,6 +234,43 @@ def add_lora(language_model: PreTrainedModel, config: LoraConfig) -> None:
     for name, parameter in language_model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
+
+
+def coach_folder(name: str | Path, revision: str | None = None) -> Path:
+    """The folder that a coach's name stands for, fetched from the Hugging Face Hub where it is none.
+
+    Raises:
+        FileNotFoundError: It is neither.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return Path(snapshot_download(str(name), revision=revision))
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        raise FileNotFoundError(f"{name} is neither a folder nor a coach on the Hugging Face Hub.") from error
+
+
+def read_config(folder: Path) -> CoachConfig:
+    """Configuration of a coach on disk.
+
+    Raises:
+        FileNotFoundError: The folder holds none.
+        ValueError: It is damaged.
+    """
+    hint = "the folder holds no coach; point to a run's coach/ or checkpoint-N folder."
+    return CoachConfig(**read_json(folder / "coach_config.json", hint))
+
+
+def copy_for_everybody(folder: Path, public: Path) -> None:
+    """Copies a coach with names in the place of local paths, sealed anew; it opens where its base model is."""
+    private = shutil.ignore_patterns(*_TRAINING_STATE, "training_args.bin", COMPLETE, ".*")
+    shutil.copytree(folder, public, ignore=private)
+    for path in public.rglob("*.json"):
+        content = read_json(path, "")
+        public_content = without_places(content) if path.name == "run_config.json" else without_base_places(content)
+        if public_content != content:
+            path.write_text(json.dumps(public_content, indent=2))
+    seal(public, **{key: value for key, value in read_manifest(folder).items() if key == "step"})
 
 
 @dataclass(frozen=True)
@@ -256,6 +301,7 @@ class PretrainedCoach:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         revision: str | None = None,
+        base_model: str | Path | None = None,
     ) -> "PretrainedCoach":
         """Opens a coach.
 
@@ -264,44 +310,38 @@ class PretrainedCoach:
             device: Where to put it.
             dtype: Type of the language model's weights.
             revision: Branch, tag or commit on the Hub.
+            base_model: Folder or name on the Hub of the language model that it was trained on; by default
+                `base_models.find_base_model` looks for it.
 
         Raises:
-            FileNotFoundError: The folder is not a complete coach, or its base model is gone.
+            FileNotFoundError: The folder is not a complete coach, or its base model is not here.
             ValueError: Files were changed since they were written, the base model is another one than in training, or the
                 pose tokenizer is not the one that the coach was trained with.
         """
-        folder = Path(name)
-        if not folder.is_dir():
-            try:
-                folder = Path(snapshot_download(str(name), revision=revision))
-            except (HFValidationError, HfHubHTTPError, OSError) as error:
-                raise FileNotFoundError(f"{name} is neither a folder nor a coach on the Hugging Face Hub.") from error
+        folder = coach_folder(name, revision)
         if changed := problems(folder, everything=False):
             raise ValueError(f"{folder} is damaged: {'; '.join(changed)}. Use another checkpoint.")
-        config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+        if (folder / EXPORT_RECORD).is_file():
+            raise ValueError(f"{folder} is an export; give the coach that it was made of, or serve it.")
+        config = read_config(folder)
         pose_tokenizer = load_tokenizer(folder / "pose_tokenizer")
         if fingerprint(pose_tokenizer) != config.pose_tokenizer:
             raise ValueError(
                 f"{folder / 'pose_tokenizer'} was replaced: fingerprint {fingerprint(pose_tokenizer)[:12]}, the coach was trained with {config.pose_tokenizer[:12]}."
             )
         full = folder / "language_model"
-        if full.is_dir():
+        if (full / "config.json").is_file():
             language_model = load_language_model(str(full), dtype)
         else:
-            found = weights_fingerprint(config.base_model)
-            if found != config.base_model_fingerprint:
-                raise ValueError(
-                    f"{folder} was trained on {config.base_model} with weights {config.base_model_fingerprint[:12]}, but the weights "
-                    f"there now are {found[:12]}. Put the original back; an adapter is useless on another model."
-                )
-            language_model = load_language_model(config.base_model, dtype, config.quantization)
-        if (folder / "adapter").is_dir():
+            base = find_base_model(config.base_model, config.base_model_fingerprint, folder, base_model)
+            language_model = load_language_model(base, dtype, config.quantization)
+        if (folder / "adapter" / "adapter_config.json").is_file():
             add_lora(language_model, LoraConfig.from_pretrained(folder / "adapter"))  # type: ignore[arg-type]
         model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
         load_trainable(folder, model)
         model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
         processor = CoachProcessor.load(folder, config.clip_format)
-        run_config = json.loads((folder / "run_config.json").read_text())
+        run_config = read_json(folder / "run_config.json", "the folder is not a whole coach.")
         return cls(model.eval().requires_grad_(False), processor, pose_tokenizer, run_config)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -323,7 +363,14 @@ class PretrainedCoach:
 
 
 def upload_coach(folder: Path, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
-    """Uploads a coach's folder to the Hugging Face Hub, creating the repository where needed; returns its address."""
+    """Uploads a coach's folder to the Hugging Face Hub, without local paths and creating the repository where needed.
+
+    Returns:
+        Its address.
+    """
     api = HfApi(token=token)
     api.create_repo(repo_id, private=private, exist_ok=True)
-    return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload coach"))
+    with TemporaryDirectory() as place:
+        public = Path(place) / "coach"
+        copy_for_everybody(folder, public)
+        return str(api.upload_folder(repo_id=repo_id, folder_path=public, commit_message="Upload coach"))

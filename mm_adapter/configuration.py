@@ -127,6 +127,11 @@ class CoachConfig(PretrainedConfig):
         )
 
     @property
+    def shown_views(self) -> list[str]:
+        """Views that the coach sees video of: none for a pose-only coach, whatever views its data have."""
+        return self.views if self.video_tokens else []
+
+    @property
     def num_predictable(self) -> int:
         """Ids that the coach can predict: words and pose tokens."""
         return self.first_pose_id + self.num_pose_codes + 2

@@ -36,7 +36,8 @@ class MatcherConfig:
         word_width: Width of the word embeddings.
         width: Of the common space.
         video_encoder: Name and hash of the encoder whose features it was trained on.
-        language_model: Whose word embeddings it reads.
+        language_model: Whose word embeddings it reads: a folder, or a name on the Hub.
+        language_model_fingerprint: Of its weights (`base_models.weights_fingerprint`).
     """
 
     video_width: int
@@ -45,6 +46,7 @@ class MatcherConfig:
     width: int
     video_encoder: str
     language_model: str
+    language_model_fingerprint: str
 
 
 class Matcher(nn.Module):

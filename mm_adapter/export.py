@@ -10,7 +10,7 @@
     EXPORT/coach_config.json           what clips look like and what the coach was built on
     EXPORT/export.json                 source, versions, and the proof: largest difference of log-probabilities
     EXPORT/README.md                   model card
-    EXPORT/complete.json               hashes of all of it, written last
+    EXPORT/complete.json               hashes of all that loaders read, written last
 
 Input and output rows of pose tokens differ, so the exported model is untied whatever the base was.
 """
@@ -29,23 +29,24 @@ from huggingface_hub import save_torch_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from mm_adapter.base_models import LLAMA, public_name, refuse_other_architecture
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.configuration import VIEWS, CoachConfig
+from mm_adapter.export_tokenizer import prove_prompts, write_tokenizer
 from mm_adapter.internvideo2 import InternVideo2, InternVideo2Config, encoder_hash
-from mm_adapter.manifest import COMPLETE, problems, read_manifest, seal, unseal
+from mm_adapter.manifest import EXPORT_RECORD, added, problems, seal, unseal
 from mm_adapter.mappers import FeatureMapper
-from mm_adapter.model_card import model_card, public_name
+from mm_adapter.model_card import model_card
 from mm_adapter.packed_attention import PACKED_SDPA
-from mm_adapter.processing import CoachProcessor
 from mm_adapter.run_directory import run_record
-from mm_data.expertaf_task import SYSTEM, commentary_prompt, demonstration_prompt
+from mm_data.expertaf_task import commentary_prompt, demonstration_prompt
 from mm_data.files import write_atomically
 from mm_tokenizers import save_tokenizer
 
 LAYOUTS = ("coach", "llama")
-RECORD = "export.json"
+RECORD = EXPORT_RECORD
 ARCHITECTURE = "MMCoachForConditionalGeneration"
 NUM_PLACEHOLDERS = len(VIEWS)
 VIDEO_PROCESSOR = "MMCoachVideoProcessor"
@@ -58,23 +59,6 @@ QUANTIZED_BOUND = 0.05
 DIVERGENCE_BOUND = 0.02
 """Mean Kullback-Leibler divergence, in nats, that an export in 16 bits may show: rounding moves unlikely tokens by whole
 nats, in the coach as in its export, and hardly what either says. A layer whose adapter is lost moves it by 0.2."""
-
-# Content parts to text, before the base model's own template: media stands where its part stands, and a text part begins a
-# new line after whatever came before it, as in training.
-_CONTENT_PARTS = (
-    "{%- set flat = namespace(messages=[]) -%}"
-    "{%- if messages[0]['role'] != 'system' -%}"
-    "{%- set flat.messages = [{'role': 'system', 'content': 'SYSTEM'}] -%}{%- endif -%}"
-    "{%- for message in messages -%}{%- set joined = namespace(text='') -%}"
-    "{%- if message['content'] is string -%}{%- set joined.text = message['content'] -%}{%- else -%}"
-    "{%- for part in message['content'] -%}"
-    "{%- if part['type'] == 'text' -%}"
-    "{%- set joined.text = joined.text + ('\\n' if not loop.first else '') + part['text'] -%}"
-    "{%- else -%}MEDIA{%- endif -%}"
-    "{%- endfor -%}{%- endif -%}"
-    "{%- set flat.messages = flat.messages + [{'role': message['role'], 'content': joined.text}] -%}"
-    "{%- endfor -%}{%- set messages = flat.messages -%}"
-)
 
 
 def export_coach(
@@ -103,6 +87,7 @@ def export_coach(
         raise ValueError(f"Unknown layout {layout!r}; choose {' or '.join(LAYOUTS)}.")
     if config.pose_form == "text":
         raise ValueError("A coach that writes poses as text has no pose tokens to bake; it cannot be exported.")
+    refuse_other_architecture(config.text_config, config.base_model)
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; give a new folder.")
     if encoder is not None:
@@ -113,9 +98,14 @@ def export_coach(
     _write_llama(coach, out, layout, dtype)
     _write_video(coach, out, encoder)
     _write_configs(coach, out, layout, dtype, encoder)
-    _write_tokenizer(coach.processor, out, layout)
+    write_tokenizer(coach.processor, out, layout)
     save_tokenizer(coach.pose_tokenizer, out / "pose_tokenizer")
     proof = prove(coach, out, dtype)
+    try:
+        prove_prompts(coach.processor, out, layout)
+    except ValueError:
+        shutil.rmtree(out)
+        raise
     source = {name: getattr(config, name) for name in ("base_model_fingerprint", "mode", "quantization")}
     source |= {
         "base_model": public_name(config.base_model),
@@ -203,7 +193,7 @@ def _write_configs(
     text.tie_word_embeddings = False
     if hasattr(text, "quantization_config"):
         del text.quantization_config  # the merged weights are dense
-    text.architectures, text.dtype, text.use_cache = ["LlamaForCausalLM"], dtype, True
+    text.architectures, text.dtype, text.use_cache = [LLAMA], dtype, True
     # Engines that know nothing of coaches keep unknown entries; the grammar reads this one.
     text.pose_vocabulary = {
         "first_id": config.first_pose_id,
@@ -232,27 +222,6 @@ def _write_configs(
     (out / "generation_config.json").write_text(json.dumps(generation, indent=1))
 
 
-def _write_tokenizer(processor: CoachProcessor, out: Path, layout: str) -> None:
-    """Pose tokens become ordinary ones, which decoding shows; plain Llama has no rows for video placeholders."""
-    processor.save(out)
-    content = json.loads((out / "tokenizer.json").read_text())
-    first = processor.vocabulary.first_id
-    last = first + processor.vocabulary.size
-    for token in content["added_tokens"]:
-        if first <= token["id"] < last:
-            token["special"] = False
-    if layout == "llama":
-        content["added_tokens"] = [token for token in content["added_tokens"] if token["id"] < last]
-    (out / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False))
-    tokenizer = AutoTokenizer.from_pretrained(out)
-    media = "{%- set joined.text = joined.text + '<|ego_video|>' -%}"
-    if layout == "llama":
-        media = "{{- raise_exception('This coach is served without video: give pose tokens as text.') -}}"
-    parts = _CONTENT_PARTS.replace("SYSTEM", SYSTEM).replace("MEDIA", media)
-    tokenizer.chat_template = parts + str(processor.tokenizer.chat_template)
-    tokenizer.save_pretrained(out)
-
-
 def as_trained_on(encoder: InternVideo2, name: str, config: CoachConfig) -> InternVideo2:
     """The encoder in the type of weights that the coach's features were made with.
 
@@ -260,11 +229,11 @@ def as_trained_on(encoder: InternVideo2, name: str, config: CoachConfig) -> Inte
         ValueError: In none of them is it the coach's encoder.
     """
     for dtype in ENCODER_DTYPES:
-        if f"{name} {encoder_hash(encoder.to(dtype))}" == config.video_encoder:
-            return encoder
+        if f"{name} {encoder_hash(encoder, dtype)}" == config.video_encoder:
+            return encoder.to(dtype)
     wanted, digest = config.video_encoder.rsplit(" ", 1) if config.video_encoder else ("no encoder", "")
     raise ValueError(
-        f"The coach was trained on features of {wanted} ({digest[:12]}); {name} is another encoder, or has other weights, frames or image size ({encoder_hash(encoder.float())[:12]} in float32)."
+        f"The coach was trained on features of {wanted} ({digest[:12]}); {name} is another encoder, or has other weights, frames or image size ({encoder_hash(encoder, torch.float32)[:12]} in float32)."
     )
 
 
@@ -297,7 +266,7 @@ def open_mappers(folder: Path) -> dict[str, FeatureMapper]:
     if not path.is_file():
         return {}
     state, mappers = load_file(path), {}
-    for view in config.views:
+    for view in config.shown_views:
         mapper = FeatureMapper(config.video_width, config.text_config.hidden_size)
         prefix = f"{view}_mapper."
         mapper.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
@@ -318,18 +287,18 @@ def open_encoder(folder: Path) -> tuple[InternVideo2, dict[str, Any]] | None:
 
 
 def check_export(folder: Path) -> None:
-    """Makes sure that every file of an export is as it was written, and that nothing was added.
+    """Makes sure that every file of an export that a loader might read is as it was written, and that none was added.
 
     Raises:
         FileNotFoundError: The folder is no complete export.
-        ValueError: Files were changed; lists them.
+        ValueError: Files were changed or added; lists them.
     """
-    found = problems(folder, everything=True)
-    known = {*read_manifest(folder)["files"], COMPLETE}
-    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    found += [f"{name} was added" for name in sorted(set(files) - known)]
-    if found:
+    if found := problems(folder, everything=True):
         raise ValueError(f"{folder} was changed after it was exported: {'; '.join(found)}. Export it again.")
+    if foreign := added(folder):
+        raise ValueError(
+            f"{folder} holds files that the export did not write and engines might read: {', '.join(f'{name} was added' for name in foreign)}. Delete them."
+        )
 
 
 @torch.inference_mode()
@@ -353,10 +322,9 @@ def prove(coach: PretrainedCoach, out: Path, dtype: torch.dtype) -> dict[str, An
             encoded = coach.processor.encode_prompt(messages, lambda _, poses=poses: poses, f"proof {clip}")
             answer = coach.processor.answer_ids(codes[clip - 1])
             ids = torch.tensor([encoded.input_ids + answer], device=coach.model.device)
-            shown = config.video_tokens > 0
             features = {
                 view: torch.randn(1, config.video_tokens, config.video_width, generator=generator).to(ids.device)
-                for view in (config.views if shown else [])
+                for view in config.shown_views
             }
             given = {f"{view}_features": features.get(view) for view in VIEWS}
             ours = coach.model(input_ids=ids, **given).logits[0].float().log_softmax(-1)

@@ -13,7 +13,7 @@ from transformers import TrainingArguments
 
 from mm_adapter.arguments import CoachArguments
 from mm_adapter.assembly import build_coach, open_pose_tokenizer, resolve_dtype
-from mm_adapter.checkpoint import check_same_coach, copy_coach, last_complete_checkpoint, upload_coach
+from mm_adapter.checkpoint import check_same_coach, coach_folder, copy_coach, last_complete_checkpoint, upload_coach
 from mm_adapter.dataset import CoachCollator, CoachDataset
 from mm_adapter.distributed import agreed
 from mm_adapter.monitoring import SampleAnswers
@@ -93,7 +93,7 @@ def fine_tune(
     )
 
     # --- train -----------------------------------------------------------------------------------------------------
-    earlier = read_run_record(Path(args.start_from)) if args.start_from else {}
+    earlier = read_run_record(coach_folder(args.start_from)) if args.start_from else {}
     record = settings_of(args, training) | {
         "tasks": {**earlier.get("tasks", {}), **data.tasks},
         "formats": list(dict.fromkeys([*(earlier.get("formats") or []), *data.formats])),

@@ -1,31 +1,52 @@
 """``complete.json``: every file of a checkpoint with its size and hash, written last. Without it a folder is no checkpoint."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mm_data.files import write_atomically
 from mm_data.hashing import sha256_of
 
-COMPLETE = "complete.json"
+COMPLETE, EXPORT_RECORD = "complete.json", "export.json"
 _ALWAYS_HASHED = 256 * 2**20
 """Files up to this size are hashed whenever a coach is opened; larger ones by `mm-coach checkpoint verify`."""
+_DROPPINGS = frozenset({"Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r", "__MACOSX", "__pycache__"})
+"""Files and folders that operating systems leave behind and that have no leading dot."""
+_READ_BY_PEOPLE = frozenset({".md", ".rst", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".mp4", ".html"})
+_LICENCES = ("LICENSE", "LICENCE", "NOTICE", "COPYING", "USE_POLICY")
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
+def is_for_loaders(name: str) -> bool:
+    """Whether a loader might read a file of a coach or an export.
+
+    What the Hub, git and desktops put into folders (hidden files, thumbnails) and what is for people (a card, pictures, a
+    licence) may come, change and go.
+
+    Args:
+        name: Path inside the folder.
+    """
+    path = PurePosixPath(name)
+    if any(part.startswith(".") or part in _DROPPINGS for part in path.parts):
+        return False
+    licence = path.name.upper().startswith(_LICENCES) and path.suffix.lower() in ("", ".txt")
+    return not licence and path.suffix.lower() not in _READ_BY_PEOPLE
+
+
+def _files(folder: Path) -> list[str]:
+    """Names of the files that a seal speaks of."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != COMPLETE and is_for_loaders(name))
 
 
 def seal(folder: Path, **facts: Any) -> None:
     """Marks a folder complete.
 
     Args:
-        folder: Everything in it is listed.
+        folder: Everything in it that a loader might read is listed.
         **facts: Kept beside the list, such as the step.
     """
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        for path in _files(folder)
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in _files(folder)
     }
     write_atomically(folder / COMPLETE, json.dumps({**facts, "files": files}, indent=1))
 
@@ -40,39 +61,76 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The folder is not complete.
+        ValueError: The manifest is damaged.
     """
     path = folder / COMPLETE
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder} is not a complete coach ({COMPLETE} is missing); point to a run's coach/ or checkpoint-N folder."
         )
-    return json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text())
+        files = [(entry["bytes"], entry["sha256"]) for entry in content["files"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); use another checkpoint, or write this one again.") from error
+    if not files:
+        raise ValueError(f"{path} lists no file, so {folder} holds nothing; use another checkpoint.")
+    return content
+
+
+def identity(folder: Path) -> str:
+    """Hash of a complete folder's manifest: the same for the same content, and for no other.
+
+    Raises:
+        FileNotFoundError: The folder is not complete.
+        ValueError: The manifest is damaged.
+    """
+    read_manifest(folder)
+    return sha256_of(folder / COMPLETE)
+
+
+def added(folder: Path) -> list[str]:
+    """Names of the files that a loader might read and that the manifest does not list."""
+    return sorted(set(_files(folder)) - read_manifest(folder)["files"].keys())
 
 
 def problems(folder: Path, everything: bool) -> list[str]:
-    """What differs from the manifest: lost, cut or changed files.
+    """What differs from the manifest: lost, cut, changed or unreadable files that a loader might read.
 
     Args:
         folder: A sealed folder.
         everything: Also hash large files.
     """
-    found = []
-    for name, was in read_manifest(folder)["files"].items():
-        path = folder / name
+    try:
+        listed = read_manifest(folder)["files"]
+    except ValueError as error:
+        return [str(error)]
+    found = (_problem(folder, name, was, everything) for name, was in listed.items() if is_for_loaders(name))
+    return [problem for problem in found if problem is not None]
+
+
+def _problem(folder: Path, name: str, was: dict[str, Any], everything: bool) -> str | None:
+    path = folder / name
+    try:
         if not path.is_file():
-            found.append(f"{name} is missing")
-        elif path.stat().st_size != was["bytes"]:
-            found.append(f"{name} has {path.stat().st_size} bytes, {was['bytes']} were written")
-        elif (everything or was["bytes"] <= _ALWAYS_HASHED) and sha256_of(path) != was["sha256"]:
-            found.append(f"{name} was changed after it was written")
-    return found
+            return f"{name} is missing"
+        if (size := path.stat().st_size) != was["bytes"]:
+            return f"{name} has {size} bytes, {was['bytes']} were written"
+        if (everything or size <= _ALWAYS_HASHED) and sha256_of(path) != was["sha256"]:
+            return f"{name} was changed after it was written"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+    return None
 
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder holds what was written, by size."""
     if not (folder / COMPLETE).is_file():
         return False
-    files = read_manifest(folder)["files"]
+    try:
+        files = {name: was for name, was in read_manifest(folder)["files"].items() if is_for_loaders(name)}
+    except ValueError:
+        return False
     return all(
         (folder / name).is_file() and (folder / name).stat().st_size == was["bytes"] for name, was in files.items()
     )

@@ -1,15 +1,10 @@
 """What an exported coach says about itself."""
 
-from pathlib import Path
 from typing import Any
 
+from mm_adapter.base_models import public_name
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
-
-
-def public_name(base_model: str) -> str:
-    """Name on the Hub, or the last part of a local path: where somebody keeps their files is nobody's business."""
-    return Path(base_model).name if Path(base_model).is_dir() else base_model
 
 
 def model_card(coach: PretrainedCoach, layout: str, proof: dict[str, Any]) -> str:

@@ -20,6 +20,9 @@ from mm_adapter.loss import supervised_cross_entropy, token_statistics
 from mm_adapter.mappers import FeatureMapper, PoseEmbedding, match_embeddings
 from mm_adapter.packed_attention import PACKED_SDPA
 
+_FLATTENED = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+"""How transformers' `DataCollatorWithFlattening` tells where samples begin; `packed_attention` takes their lengths."""
+
 
 @dataclass
 class CoachOutput(ModelOutput):
@@ -60,7 +63,7 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.language_model = language_model
         self.pose_embedding = PoseEmbedding(codebook, hidden, config.pose_input)
         self.pose_head = nn.Linear(hidden, config.num_pose_codes + 2, bias=False)
-        shown = config.views if config.video_tokens else []
+        shown = config.shown_views
         self.ego_mapper = FeatureMapper(config.video_width, hidden) if "ego" in shown else None
         self.exo_mapper = FeatureMapper(config.video_width, hidden) if "exo" in shown else None
 
@@ -178,7 +181,8 @@ class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 row without padding begin, as in transformers' `DataCollatorWithFlattening`; they do not see each other.
         """
         if "cu_seq_lens_q" in kwargs and self.language_model.config._attn_implementation == PACKED_SDPA:
-            kwargs = {"sample_lengths": kwargs["cu_seq_lens_q"].diff().tolist()}
+            lengths = kwargs["cu_seq_lens_q"].diff().tolist()
+            kwargs = {**{k: v for k, v in kwargs.items() if k not in _FLATTENED}, "sample_lengths": lengths}
         if inputs_embeds is None:
             assert input_ids is not None
             inputs_embeds = self.embed(input_ids, ego_features, exo_features)

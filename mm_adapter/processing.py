@@ -16,6 +16,8 @@ from mm_tokenizers.coordinates import poses_to_text
 EGO_TOKEN, EXO_TOKEN = "<|ego_video|>", "<|exo_video|>"
 VIDEO_TOKENS = {"ego": EGO_TOKEN, "exo": EXO_TOKEN}
 IGNORE = -100
+_DEFAULT_TEMPLATE = "default"
+"""What transformers calls the template of a conversation without tools."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class CoachProcessor:
         clip: What a clip looks like.
 
     Raises:
-        ValueError: The tokenizer has no chat template, is not a fast one, or already knows some of the tokens.
+        ValueError: The tokenizer has no chat template, or several and none by default; is not a fast one; or already knows
+            some of the tokens.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, clip: ClipFormat) -> None:
@@ -51,6 +54,14 @@ class CoachProcessor:
             raise ValueError(
                 f"{tokenizer.name_or_path}: needs a fast tokenizer with a chat template; use an instruction-tuned model."
             )
+        if isinstance(tokenizer.chat_template, dict):
+            # The one that `apply_chat_template` takes becomes the only one, here and in all that is saved.
+            if _DEFAULT_TEMPLATE not in tokenizer.chat_template:
+                raise ValueError(
+                    f"{tokenizer.name_or_path}: has the chat templates {', '.join(sorted(tokenizer.chat_template))} and none that is named "
+                    f"{_DEFAULT_TEMPLATE}; give that name to the one to be used, in the model's tokenizer files."
+                )
+            tokenizer.chat_template = tokenizer.chat_template[_DEFAULT_TEMPLATE]
         self.tokenizer = tokenizer
         self.clip = clip
         shape = clip.num_codes, clip.tokens_per_frame, clip.frames
@@ -179,9 +190,13 @@ class CoachProcessor:
     def encode_prompt(self, messages: list[Message], poses: Callable[[str], np.ndarray], sample_id: str) -> Encoded:
         """Tokenizes a prompt that ends where the assistant's answer begins."""
         plain, clips = self.render(messages, poses)
-        text = self._template(plain, add_generation_prompt=True)
+        text = self.rendered_prompt(plain)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
         return Encoded(sample_id, ids, [IGNORE] * len(ids), clips)
+
+    def rendered_prompt(self, messages: list[dict[str, str]]) -> str:
+        """Plain messages in the chat template, up to where the assistant's answer begins."""
+        return self._template(messages, add_generation_prompt=True)
 
     def _template(self, messages: list[dict[str, str]], **kwargs: Any) -> str:
         return self.tokenizer.apply_chat_template(messages, tokenize=False, **kwargs)  # type: ignore[return-value]
@@ -189,7 +204,13 @@ class CoachProcessor:
     def _answer_span(self, messages: list[dict[str, str]], turn: int, text: str, sample_id: str) -> tuple[int, int]:
         """Characters of an assistant turn's content and end-of-turn token in the rendered text."""
         before = self._template(messages[:turn], add_generation_prompt=True)
-        content = messages[turn]["content"].strip()
+        whole = messages[turn]["content"]
+        content = whole.strip()
+        if whole != content and text.startswith(before + whole):
+            raise ValueError(
+                f"Sample {sample_id}: the answer of turn {turn} begins or ends with blanks, {whole[:20]!r} ... {whole[-20:]!r}, and the "
+                "chat template keeps them; take them away from the text."
+            )
         if not text.startswith(before + content):
             raise ValueError(
                 f"Sample {sample_id}: the chat template does not render turn {turn} after its own generation prompt; use another template."

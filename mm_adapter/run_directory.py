@@ -3,7 +3,7 @@
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,9 +39,11 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str:
     """Commit of this source tree, with ``+changes`` where files differ from it, or ``unknown`` for a wheel."""
-    root = Path(__file__).resolve().parent
+    source = Path(__file__).resolve()
+    git = ["git", "-C", str(source.parent)]
     try:
-        git = ["git", "-C", str(root)]
+        # An installed package may lie inside somebody else's repository, which does not track it.
+        subprocess.run([*git, "ls-files", "--error-unmatch", str(source)], capture_output=True, check=True)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         dirty = subprocess.run(
             [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
@@ -71,16 +73,16 @@ def check_same_run(folder: Path, record: dict[str, Any], parts: Sequence[str]) -
     begun = read_run_record(folder)
     if not begun:
         return
-    changed = [
-        f"{key} was {begun.get(part, {}).get(key)!r}, is {value!r}"
-        for part in parts
-        for key, value in record[part].items()
-        if begun.get(part, {}).get(key) != value
-    ]
+    changed = [line for part in parts for line in differences(begun.get(part, {}), record[part])]
     if changed:
         raise ValueError(
             f"{folder} was begun with other settings: {'; '.join(changed)}. Give another output folder, or delete this one."
         )
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What two descriptions of how something was made disagree on, as "name was old, is new"."""
+    return [f"{key} was {before.get(key)!r}, is {value!r}" for key, value in now.items() if before.get(key) != value]
 
 
 def read_run_record(folder: Path) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl.scripts.utils import TrlParser
 
 from mm_adapter.arguments import ExpertafArguments
-from mm_adapter.base_models import word_embeddings
+from mm_adapter.base_models import recorded_name, weights_fingerprint, word_embeddings
 from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, save_matcher
 from mm_adapter.distributed import refuse_data_parallel
 from mm_adapter.dry_run import dry_run, guessed_samples
@@ -88,7 +88,8 @@ def train_matcher(args: ExpertafArguments, training: TrainingArguments) -> None:
             word_width=embeddings.shape[1],
             width=512,
             video_encoder=video.made_by,
-            language_model=args.language_model,
+            language_model=recorded_name(args.language_model),
+            language_model_fingerprint=weights_fingerprint(args.language_model),
         )
     )
     main_process = training.process_index == 0

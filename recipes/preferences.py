@@ -41,6 +41,10 @@ class PreferenceArguments:
     tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
     pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
     features: str | None = field(default=None, metadata={"help": "Feature store, unless the coach is pose-only."})
+    base_model: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub name of the coach's language model, where it is not where training had it."},
+    )
 
 
 @dataclass
@@ -60,9 +64,10 @@ def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
     )  # fmt: skip
     run = Path(str(training.output_dir))
     pairs = read_pairs(Path(args.pairs), read_tuples(Path(args.tuples), "train"))
-    reference = PretrainedCoach.from_pretrained(args.coach, "cpu", dtype)
+    reference = PretrainedCoach.from_pretrained(args.coach, "cpu", dtype, base_model=args.base_model)
     config = reference.model.config
-    policy = PretrainedCoach.from_pretrained(args.coach, "cpu", torch.float32 if config.mode == "full" else dtype)
+    precision = torch.float32 if config.mode == "full" else dtype
+    policy = PretrainedCoach.from_pretrained(args.coach, "cpu", precision, base_model=args.base_model)
     if config.pose_form == "text":
         poses = JointStore.read(Path(args.tuples), config.pose_frames)
     else:

@@ -4,6 +4,7 @@ import dataclasses
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -270,3 +271,44 @@ def test_foreign_features_and_codes_are_refused(coach: TinyCoach) -> None:
     coach.model.config.video_tokens, coach.features = 0, None
     with pytest.raises(ValueError, match="made by another pose tokenizer"):
         as_coach(coach)
+
+
+@pytest.mark.parametrize("answer", [" Bend the knees.", "Bend the knees. ", "\nBend the knees.\n"])
+def test_untrimmed_answers_are_named_where_the_template_keeps_blanks(coach: TinyCoach, answer: str) -> None:
+    """What is wrong is the text, not the template."""
+    template = str(coach.processor.tokenizer.chat_template)
+    conversation = Conversation(
+        "sample 7",
+        [
+            {"role": "user", "content": [{"type": "text", "text": "?"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": answer}]},
+        ],
+        (1,),
+    )
+    coach.processor.tokenizer.chat_template = template.replace("| trim", "").replace("|trim", "")
+    with pytest.raises(
+        ValueError, match=r"Sample sample 7: the answer of turn 1 begins or ends with blanks, '.*keeps them"
+    ):
+        coach.processor.encode(conversation, coach.codes.__getitem__)
+    trimming = coach.processor.tokenizer.chat_template.replace("['content']", "['content'] | trim")
+    coach.processor.tokenizer.chat_template = trimming.replace(".content", ".content | trim")
+    encoded = coach.processor.encode(conversation, coach.codes.__getitem__)
+    supervised = [token for token, label in zip(encoded.input_ids, encoded.labels, strict=True) if label >= 0]
+    assert coach.processor.tokenizer.decode(supervised[:-1]) == "Bend the knees."
+
+
+@torch.no_grad()
+def test_packed_batches_pass_on_what_else_was_asked(coach: TinyCoach, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = collated(coach, [dataset(coach, ["commentary"])[0]], "packed")
+    seen = {}
+    decoder = coach.model.language_model.get_decoder()
+    run = decoder.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        seen.update(kwargs)
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(decoder, "forward", forward)
+    coach.model(**batch, output_hidden_states=True)
+    assert seen["output_hidden_states"] is True and seen["sample_lengths"] == [batch["input_ids"].shape[1]]
+    assert not {"cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k"} & seen.keys()

@@ -1,6 +1,7 @@
 """Exports: the coach's log-probabilities, its prompts through the chat template, proof, card and hashes."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mm_adapter import export
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.export import QUANTIZED_BOUND, as_trained_on, check_export, export_coach, open_encoder, open_llama
+from mm_adapter.export import (
+    QUANTIZED_BOUND,
+    as_trained_on,
+    check_export,
+    export_coach,
+    open_encoder,
+    open_llama,
+    open_mappers,
+)
 from mm_adapter.internvideo2 import build_encoder, encoder_hash
 from mm_adapter.processing import CoachProcessor
-from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, commentary_prompt, demonstration_prompt
+from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM, commentary_prompt, demonstration_prompt
 
 
 def pretrained(coach: TinyCoach) -> PretrainedCoach:
@@ -192,3 +201,101 @@ def test_the_command_refuses_a_folder_in_use(
     assert "log-probabilities differ by at most" in capsys.readouterr().out
     assert mm_coach(["export", str(tmp_path / "coach"), str(tmp_path / "out")]) == 2
     assert "is not empty" in capsys.readouterr().err
+
+
+# --- several chat templates ------------------------------------------------------------------------------------------
+
+
+def with_templates(tiny: Path, folder: Path, templates: dict[str, str]) -> Path:
+    """The inputs of a tiny coach whose tokenizer has these named templates, as a list in its configuration."""
+    for part in ("tuples", "features", "pose_tokenizer", "pose_codes"):
+        (folder / part).symlink_to(tiny / part)
+    shutil.copytree(tiny / "language_model", folder / "language_model")
+    (folder / "language_model" / "chat_template.jinja").unlink(missing_ok=True)
+    path = folder / "language_model" / "tokenizer_config.json"
+    named = [{"name": name, "template": template} for name, template in templates.items()]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": named}))
+    assert AutoTokenizer.from_pretrained(folder / "language_model").chat_template == templates
+    return folder
+
+
+def template_of(tiny: Path) -> str:
+    return str(AutoTokenizer.from_pretrained(tiny / "language_model").chat_template)
+
+
+@pytest.mark.parametrize("others", [["tool_use"], ["a", "rag", "tool_use"], []])
+@pytest.mark.parametrize("layout", ["coach", "llama"])
+def test_of_several_templates_the_default_one_is_exported(
+    tiny: Path, tmp_path: Path, layout: str, others: list[str]
+) -> None:
+    template = template_of(tiny)
+    named = {**dict.fromkeys(others, "{{ 'another' }}"), "default": template}
+    coach = TinyCoach(with_templates(tiny, tmp_path, named))
+    export_coach(pretrained(coach), tmp_path / "export", layout)
+    exported = AutoTokenizer.from_pretrained(tmp_path / "export")
+    assert isinstance(exported.chat_template, str) and exported.chat_template.endswith(template)
+    assert not (tmp_path / "export" / "additional_chat_templates").exists()
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "hi"}]
+    plain = AutoTokenizer.from_pretrained(tiny / "language_model")
+    expected = plain.apply_chat_template(messages, tokenize=False)
+    assert exported.apply_chat_template(messages, tokenize=False) == expected
+    assert exported.apply_chat_template(messages[1:], tokenize=False) == expected
+    pretrained(coach).save_pretrained(tmp_path / "coach")
+    assert PretrainedCoach.from_pretrained(tmp_path / "coach").processor.tokenizer.chat_template == template
+
+
+def test_templates_without_a_default_are_refused_when_training_begins(tiny: Path, tmp_path: Path) -> None:
+    folder = with_templates(tiny, tmp_path, {"tool_use": template_of(tiny), "chat": template_of(tiny)})
+    with pytest.raises(ValueError, match="has the chat templates chat, tool_use and none that is named default"):
+        TinyCoach(folder)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ messages[0]['content'] }}", "{{ '{\\'default\\'' }}", "{{ raise_exception('no') }}"]
+)
+def test_an_export_that_renders_other_prompts_is_not_left_behind(
+    coach: TinyCoach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    write = export.write_tokenizer
+
+    def wrong(processor: CoachProcessor, out: Path, layout: str) -> None:
+        write(processor, out, layout)
+        (out / "chat_template.jinja").write_text(template)
+
+    monkeypatch.setattr(export, "write_tokenizer", wrong)
+    with pytest.raises(ValueError, match=r"exported chat template (renders another prompt|cannot render)"):
+        export_coach(pretrained(coach), tmp_path / "export", "coach")
+    assert not (tmp_path / "export").exists()
+
+
+# --- poses alone, and other types ------------------------------------------------------------------------------------
+
+
+def test_a_pose_only_coach_has_no_views_in_any_layout(tiny: Path, tmp_path: Path) -> None:
+    coach = TinyCoach(tiny, video=False)
+    assert coach.model.config.views == ["ego", "exo"] and coach.model.config.shown_views == []
+    for layout in ("coach", "llama"):
+        export_coach(pretrained(coach), tmp_path / layout, layout)
+        assert open_mappers(tmp_path / layout) == {} and not (tmp_path / layout / "video").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_encoder_is_found_in_the_type_of_the_features(coach: TinyCoach, tmp_path: Path, dtype: torch.dtype) -> None:
+    """As `features extract --dtype` runs it; what was tried before must not round what is tried next."""
+    made, name = build_encoder("tiny", None, dtype=dtype)
+    coach.model.config.video_encoder = f"{name} {encoder_hash(made)}"
+    found = as_trained_on(build_encoder("tiny", None)[0], name, coach.model.config)
+    assert {value.dtype for value in found.parameters()} == {dtype}
+    for key, value in made.state_dict().items():
+        assert torch.equal(found.state_dict()[key], value), key
+    export_coach(pretrained(coach), tmp_path / "export", "coach", build_encoder("tiny", None))
+    again = open_encoder(tmp_path / "export")
+    assert again is not None and encoder_hash(again[0]) == encoder_hash(made)
+
+
+def test_a_foreign_encoder_is_left_as_it_was(coach: TinyCoach) -> None:
+    encoder, name = build_encoder("tiny", None, seed=1)
+    before = encoder_hash(encoder)
+    with pytest.raises(ValueError, match="is another encoder"):
+        as_trained_on(encoder, name, coach.model.config)
+    assert encoder_hash(encoder) == before

@@ -153,7 +153,7 @@ def test_the_matcher_learns_what_belongs_together(coach: TinyCoach, tmp_path: Pa
     inputs = MatcherInputs(tuples, coach.features, coach.processor.tokenizer, embeddings)
     video = coach.features.manifest
     torch.manual_seed(0)
-    matcher = Matcher(MatcherConfig(video.width, tuple(video.views), embeddings.shape[1], 64, "e", "l"))
+    matcher = Matcher(MatcherConfig(video.width, tuple(video.views), embeddings.shape[1], 64, "e", "l", "f"))
     batch = inputs.collate(range(len(tuples)))
     optimizer = torch.optim.Adam(matcher.parameters(), 3e-3)
     for _ in range(300):

@@ -14,17 +14,20 @@ import numpy as np
 import pytest
 import torch
 from engine_fixtures import ENVIRONMENT, LIMIT, Served, Server, embeds, in_transformers, text, video
-from tiny_coach import launch
+from tiny_coach import TinyCoach, launch, perturb
 
+from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli.test_set import TestSet
-from mm_adapter.export import ARCHITECTURE
+from mm_adapter.export import ARCHITECTURE, export_coach
 from mm_adapter.front.engine import MODEL
 from mm_adapter.inference.engine import PromptEmbeddings
+from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.predict import read_predictions
 from mm_adapter.inference.retrieval import rank_by_demonstration
 from mm_adapter.mappers import FeatureMapper
 from mm_adapter.serving import plugin
 from mm_data.expertaf_task import ASK_COMMENTARY, commentary_prompt
+from mm_data.shared_records import SharedRecords
 from mm_tokenizers import PoseVocabulary
 
 pytest.importorskip("vllm")
@@ -51,6 +54,30 @@ def test_generate_answers_as_transformers_does(
         ours = rank_by_demonstration(served.asked, t.learner.clip_id, remark, pool)
         theirs = torch.tensor([record["scores"][clip] for clip in pool])
         torch.testing.assert_close(theirs, ours, atol=1e-3, rtol=0)
+
+
+def test_a_coach_that_sees_poses_alone_runs_in_its_own_layout(
+    served: Served, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its configuration names views all the same; its export has no file of mappers."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    coach = TinyCoach(served.coach.folder, video=False)
+    perturb(coach)
+    opened = PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
+    export_coach(opened, tmp_path / "export", "coach")
+    asked = Coach(coach.model, coach.processor, coach.codes, None)
+    inputs = [str(tmp_path / "export"), str(tiny / "tuples"), str(tiny / "pose_codes"), str(tmp_path / "out")]
+    flags = ["--functions", "commentary", "demonstration", "--max-tuples", "3", "--backend", "vllm"]
+    launch("mm-coach", "generate", *inputs, *flags, f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}")
+    test = TestSet.open(tiny / "tuples", tiny / "pose_codes", None, within_activity=True, limit=3)
+    said = {r["tuple_id"]: r["text"] for r in SharedRecords(tmp_path / "out", "commentary").read().values()}
+    shown = {r["tuple_id"]: r["pose_codes"] for r in SharedRecords(tmp_path / "out", "demonstration").read().values()}
+    learners = [t.learner.clip_id for t in test.tuples]
+    remarks = list(asked.comment(learners))
+    assert [said[t.tuple_id] for t in test.tuples] == remarks
+    poses = list(asked.demonstrate(learners, remarks))
+    np.testing.assert_array_equal([shown[t.tuple_id] for t in test.tuples], poses)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -151,7 +178,7 @@ def test_pooled_features_are_one_token_per_view() -> None:
     from mm_adapter.serving.vllm_model import ServedCoach
 
     mappers = torch.nn.ModuleDict({view: FeatureMapper(32, 16) for view in ("ego", "exo")})
-    config = SimpleNamespace(video_tokens=1, video_width=32, views=["ego", "exo"])
+    config = SimpleNamespace(video_tokens=1, video_width=32, shown_views=["ego", "exo"])
     pooled = torch.randn(2, 32)
     stand_in: Any = SimpleNamespace(
         encoder=lambda frames, grid: {"pooled": pooled},
@@ -161,7 +188,7 @@ def test_pooled_features_are_one_token_per_view() -> None:
     )
     frames = torch.zeros(2, 3, 4, 8, 8, dtype=torch.uint8)
     embedded = ServedCoach.embed_multimodal(stand_in, frames=frames, view=torch.tensor([0, 1]))
-    for view, one, features in zip(config.views, embedded, pooled, strict=True):
+    for view, one, features in zip(config.shown_views, embedded, pooled, strict=True):
         assert one.shape == (1, 16)
         torch.testing.assert_close(one, mappers[view](features.half().float()[None, None])[0])
 

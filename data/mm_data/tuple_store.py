@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from mm_data.build_report import write_build_report
 from mm_data.files import write_atomically
 from mm_data.funnel import Funnel
+from mm_data.hashing import hash_of, sha256_of
 from mm_data.records import Clip, CoachingTuple
 
 MANIFEST, GALLERY, POSES, LABELS = "manifest.json", "gallery.parquet", "poses", "labels.jsonl"
@@ -172,6 +173,13 @@ def clips_of_folder(folder: Path) -> dict[str, Clip]:
     """Every distinct clip of a folder by clip id: learners, experts and the gallery."""
     tuples = [item for split in SPLITS for item in read_tuples(folder, split)]
     return clips_of(tuples) | {clip.clip_id: clip for clip, _ in read_gallery(folder)}
+
+
+def tuples_hash(folder: Path) -> str:
+    """Hash of a folder's tuples and gallery, and of the request that they were built for but for where the data set lies."""
+    request = {key: value for key, value in read_manifest(folder)["request"].items() if key != "source"}
+    names = [f"{split}.parquet" for split in SPLITS] + [GALLERY]
+    return hash_of([request, *(sha256_of(folder / name) for name in names if (folder / name).is_file())])
 
 
 def find_tuple(folder: Path, tuple_id: str) -> CoachingTuple:

@@ -85,7 +85,18 @@ def run_chat(args: argparse.Namespace) -> None:
 def _at_server(args: argparse.Namespace, console: Console) -> Conversation:
     from mm_adapter.chat.remote import KEY, RemoteCoach  # the `serve` extra
 
-    own = ("pose_model", "encoder", "weights", "frames", "image_size", "gallery", "codes", "features", "activity")
+    own = (
+        "base_model",
+        "pose_model",
+        "encoder",
+        "weights",
+        "frames",
+        "image_size",
+        "gallery",
+        "codes",
+        "features",
+        "activity",
+    )
     if given := [f"--{name.replace('_', '-')}" for name in own if getattr(args, name) is not None]:
         raise ValueError(f"{', '.join(given)}: the server has its own; give them to `mm-coach serve`.")
     remote = RemoteCoach(args.coach, os.environ.get(KEY, ""))
@@ -111,7 +122,7 @@ def _videos(args: argparse.Namespace) -> dict[str, Path]:
 
 def _here(args: argparse.Namespace, scratch: Path, console: Console) -> Conversation:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device))
+    opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device), base_model=args.base_model)
     config = opened.model.config
     if config.pose_form == "text":
         raise ValueError(f"{args.coach} writes poses as text; chat needs a coach with pose tokens.")

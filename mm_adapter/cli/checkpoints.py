@@ -1,7 +1,6 @@
 """Commands that look at a coach on disk."""
 
 import argparse
-import json
 import math
 from pathlib import Path
 
@@ -9,21 +8,16 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 
-from mm_adapter.base_models import weights_fingerprint
-from mm_adapter.checkpoint import weight_problem
-from mm_adapter.configuration import CoachConfig
+from mm_adapter.base_models import find_base_model
+from mm_adapter.checkpoint import read_config, weight_problem
 from mm_adapter.export import RECORD, check_export
 from mm_adapter.manifest import problems, read_manifest
-
-
-def _config(folder: Path) -> CoachConfig:
-    return CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+from mm_adapter.run_directory import read_run_record
 
 
 def run_inspect(args: argparse.Namespace) -> None:
     """Prints what a checkpoint is and holds, from its headers alone."""
-    manifest, config = read_manifest(args.folder), _config(args.folder)
-    run = json.loads((args.folder / "run_config.json").read_text())
+    manifest, config, run = read_manifest(args.folder), read_config(args.folder), read_run_record(args.folder)
     facts = {
         "step": manifest.get("step", "unknown"),
         "mode": config.mode + (f", {config.quantization}" if config.quantization else ""),
@@ -65,20 +59,27 @@ def run_verify(args: argparse.Namespace) -> int:
         print(f"{args.folder}: every file is as it was exported.")
         return 0
     found = problems(args.folder, everything=True)
-    config = _config(args.folder)
-    for file in sorted(args.folder.rglob("*.safetensors")):
-        if file.parent.name == "pose_tokenizer" or file.name.startswith("optimizer"):
+    config = read_config(args.folder)
+    for file in map(args.folder.joinpath, read_manifest(args.folder)["files"]):
+        if file.suffix != ".safetensors" or file.parent.name == "pose_tokenizer" or file.name.startswith("optimizer"):
             continue
+        if not file.is_file() or any(problem.startswith(f"{file.relative_to(args.folder)} ") for problem in found):
+            continue  # its values mean nothing
         with safe_open(file, "pt") as tensors:
             wrong = [weight_problem(key, tensors.get_tensor(key)) for key in tensors.keys()]  # noqa: SIM118
         found += [f"{file.relative_to(args.folder)}: {problem}" for problem in wrong if problem]
     note = ""
     if config.mode != "full":
         try:
-            if weights_fingerprint(config.base_model) != config.base_model_fingerprint:
-                found.append(f"{config.base_model} is another model than the coach was trained on")
-        except (FileNotFoundError, OSError):
-            note = f" The base model {config.base_model} is not here and was not checked."
+            find_base_model(config.base_model, config.base_model_fingerprint, args.folder, args.base_model)
+        except FileNotFoundError:
+            if args.base_model is not None:
+                raise
+            note = (
+                f" The base model {config.base_model} is not here and was not checked; --base-model says where it is."
+            )
+        except ValueError as error:
+            found.append(str(error))
     for problem in found:
         print(problem)
     print(f"{args.folder}: {len(found)} problems.{note}")

@@ -3,7 +3,15 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli.flags import add_bert, add_encoder, add_gallery, add_sampling, add_test_set, add_vllm
+from mm_adapter.cli.flags import (
+    add_base_model,
+    add_bert,
+    add_encoder,
+    add_gallery,
+    add_sampling,
+    add_test_set,
+    add_vllm,
+)
 
 _PREDICTIONS = "folder with one .jsonl per function"
 
@@ -23,6 +31,7 @@ def _add_checkpoint(commands: argparse._SubParsersAction) -> None:
         "verify", help="check hashes, weights and the base model; exit status 1 if something is wrong"
     )
     verify.add_argument("folder", type=Path, help="a coach, a checkpoint or an export")
+    add_base_model(verify)
     verify.set_defaults(run="mm_adapter.cli.checkpoints:run_verify")
 
 
@@ -30,6 +39,7 @@ def _add_export(commands: argparse._SubParsersAction) -> None:
     export = commands.add_parser("export", help="a coach as a checkpoint that engines load, with proof and model card")
     export.add_argument("coach", help="a run's coach/ or checkpoint-N folder, or a name on the Hub")
     export.add_argument("out", type=Path, help="new folder")
+    add_base_model(export)
     export.add_argument(
         "--layout",
         choices=("coach", "llama"),
@@ -48,6 +58,7 @@ def _add_chat(commands: argparse._SubParsersAction) -> None:
     chat.add_argument(
         "coach", help="a run's coach/ or checkpoint-N folder, a name on the Hub, or the address of `mm-coach serve`"
     )
+    add_base_model(chat)
     chat.add_argument("--exo", type=Path, help="video from outside")
     chat.add_argument("--ego", type=Path, help="video from the learner's eyes")
     chat.add_argument("--start", type=float, default=0.0, help="first second of the clip")
@@ -76,7 +87,7 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     )
     add_test_set(
         score,
-        "a run's coach/ or checkpoint-N folder, a folder of zero-shot answers, or the word nearest-neighbour (of video features)",
+        "a run's coach/ or checkpoint-N folder, a name on the Hub, a folder of zero-shot answers, or the word nearest-neighbour (of video features)",
         "folder of predictions and scores",
     )
     score.add_argument("--demonstrator", type=Path, help="another coach for retrieval and poses")
@@ -90,7 +101,11 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
         "generate",
         help="answers of a coach on the test split, item by item; resumes; several processes: accelerate launch -m mm_adapter.cli",
     )
-    add_test_set(generate, "a run's coach/ or checkpoint-N folder; an export for --backend vllm", _PREDICTIONS)
+    add_test_set(
+        generate,
+        "a run's coach/ or checkpoint-N folder, or a name on the Hub; an export for --backend vllm",
+        _PREDICTIONS,
+    )
     _add_remarks(generate)
     generate.add_argument(
         "--functions",
@@ -106,7 +121,7 @@ def _add_evaluation(commands: argparse._SubParsersAction) -> None:
     retrieve = commands.add_parser(
         "retrieve", help="rank the gallery by likelihood for every test tuple; as `generate`"
     )
-    add_test_set(retrieve, "a run's coach/ or checkpoint-N folder", _PREDICTIONS)
+    add_test_set(retrieve, "a run's coach/ or checkpoint-N folder, or a name on the Hub", _PREDICTIONS)
     _add_remarks(retrieve)
     retrieve.set_defaults(run="mm_adapter.cli.predictions:run_retrieve")
 

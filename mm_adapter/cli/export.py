@@ -14,7 +14,7 @@ def run_export(args: argparse.Namespace) -> None:
     """Merges, writes and proves."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = native_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
-    coach = PretrainedCoach.from_pretrained(args.coach, device, dtype)
+    coach = PretrainedCoach.from_pretrained(args.coach, device, dtype, base_model=args.base_model)
     encoder = None
     if args.encoder:
         encoder = build_encoder(args.encoder, args.weights, args.frames, args.image_size)

@@ -16,6 +16,16 @@ def add_encoder(parser: argparse.ArgumentParser, default: str | None = None, pur
     parser.add_argument("--image-size", type=int, help="pixels along one side, a multiple of 14; by default 224")
 
 
+def add_base_model(parser: argparse.ArgumentParser) -> None:
+    """Where the language model of a coach is."""
+    parser.add_argument(
+        "--base-model",
+        type=str,
+        metavar="FOLDER",
+        help="language model that the coach was trained on (a folder, or a name on the Hub), where it is not where training had it",
+    )
+
+
 def add_gallery(parser: argparse.ArgumentParser) -> None:
     """Experts among whom a demonstration is looked for."""
     parser.add_argument("--gallery", type=Path, help="tuple folder whose experts are searched for a demonstration")
@@ -31,6 +41,7 @@ def add_test_set(parser: argparse.ArgumentParser, coach: str, out: str) -> None:
     parser.add_argument("codes", type=Path, help="pose codes of the tuples")
     parser.add_argument("out", type=Path, help=out)
     parser.add_argument("--features", type=Path, help="feature store, unless the coach is pose-only")
+    add_base_model(parser)
     parser.add_argument(
         "--gallery", choices=("activity", "all"), default="activity", help="which expert clips are ranked"
     )

@@ -5,25 +5,29 @@ import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from mm_adapter.checkpoint import coach_folder
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.test_set import GENERATED, TRANSFORMERS, TestSet, begin_predictions, can_demonstrate, open_coach
 from mm_adapter.distributed import launched_processes
-from mm_adapter.inference.generation import Answers
+from mm_adapter.inference.generation import Answers, Coach
 from mm_adapter.inference.predict import Functions, predict
 from mm_adapter.inference.retrieval import Ranker, rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import Sampling
-from mm_adapter.manifest import COMPLETE
+from mm_adapter.manifest import identity
 from mm_adapter.run_directory import read_run_record
 from mm_data.hashing import sha256_of
 from mm_data.jsonl import read_records
 from mm_data.shared_records import SharedRecords
 from mm_eval.retrieval import chance_recall, ranks
+
+if TYPE_CHECKING:
+    from mm_adapter.inference.engine import EngineCoach
 
 VLLM = "vllm"
 CUTS = (1, 5, 10, 50)
@@ -31,9 +35,9 @@ CUTS = (1, 5, 10, 50)
 
 def run_generate(args: argparse.Namespace) -> None:
     """Comments, demonstrates and ranks, as asked."""
-    test = _open(args)
+    args.coach, test = coach_folder(args.coach), _open(args)
     if args.backend != VLLM:
-        opened, coach = open_coach(test, args.coach)
+        opened, coach = open_coach(test, args.coach, args.base_model)
         shows = coach if can_demonstrate(opened) else None
         _generate(args, test, coach, shows, partial(rank_by_demonstration if shows else rank_by_remark, coach))
         return
@@ -46,7 +50,7 @@ def run_generate(args: argparse.Namespace) -> None:
 
 
 def _generate(
-    args: argparse.Namespace, test: TestSet, coach: Answers, shows: Answers | None, rank: Ranker | None
+    args: argparse.Namespace, test: TestSet, coach: "Coach | EngineCoach", shows: Answers | None, rank: Ranker | None
 ) -> None:
     for function, able in (("demonstration", shows), ("retrieval", rank)):
         if function in args.functions and able is None:
@@ -59,19 +63,19 @@ def _generate(
         _remarks(args),
         sampling=Sampling(args.temperature, args.top_p, args.top_k, args.seed),
     )
-    if _predict(args, test, functions, args.functions, args.backend):
+    if _predict(args, test, functions, args.functions, args.backend, coach.features is not None):
         print(f"{args.out}: {', '.join(f'{name}.jsonl' for name in args.functions)}; {len(test.tuples)} tuples")
 
 
 def run_retrieve(args: argparse.Namespace) -> None:
     """Ranks and prints how well."""
-    test = _open(args)
+    args.coach, test = coach_folder(args.coach), _open(args)
     remarks = _remarks(args)
-    opened, coach = open_coach(test, args.coach)
+    opened, coach = open_coach(test, args.coach, args.base_model)
     rank = partial(rank_by_demonstration if can_demonstrate(opened) else rank_by_remark, coach)
     functions = Functions(None if remarks else coach, None, rank, remarks)
     asked = ["retrieval"] if remarks else ["commentary", "retrieval"]
-    if _predict(args, test, functions, asked, TRANSFORMERS):
+    if _predict(args, test, functions, asked, TRANSFORMERS, coach.features is not None):
         records = SharedRecords(args.out, "retrieval").read()
         _print_ranking([records[t.tuple_id] for t in test.tuples])
 
@@ -98,11 +102,18 @@ def _remarks(args: argparse.Namespace) -> dict[str, str] | None:
     return {record["tuple_id"]: record["text"] for record in records}
 
 
-def _predict(args: argparse.Namespace, test: TestSet, functions: Functions, asked: Sequence[str], backend: str) -> bool:
+def _predict(
+    args: argparse.Namespace,
+    test: TestSet,
+    functions: Functions,
+    asked: Sequence[str],
+    backend: str,
+    sees_video: bool,
+) -> bool:
     given: Path | None = args.remarks
     if given is not None and given.resolve() == (args.out / "commentary.jsonl").resolve():
         given = None
-    common = {"coach": sha256_of(args.coach / COMPLETE), "backend": backend}
+    common = {"coach": identity(args.coach), "backend": backend}
     made_by = read_run_record(args.out).get("commentary", common)  # as generated before, or now by this coach
     others = {"remarks_of": made_by["coach"]} if made_by["coach"] != common["coach"] else {}
     remarks = {"remarks": sha256_of(given) if given else GENERATED, **({} if given else others)}
@@ -112,7 +123,7 @@ def _predict(args: argparse.Namespace, test: TestSet, functions: Functions, aske
         "demonstration": {**common, **drawn, **remarks},
         "retrieval": {**common, **remarks, "gallery": test.gallery.digest},
     }
-    begin_predictions(args.out, **{name: settings[name] for name in asked})
+    begin_predictions(args.out, inputs=test.inputs_seen(sees_video), **{name: settings[name] for name in asked})
     with stage_progress(quiet=not launched_processes().is_main_process) as progress:
         finished = predict(functions, test.tuples, test.gallery, test.training, args.out, progress)
     if not finished:

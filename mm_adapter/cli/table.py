@@ -16,8 +16,9 @@ from rich.markdown import Markdown
 
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.cli.checkpoints import tensor_sizes
-from mm_adapter.manifest import is_complete
+from mm_adapter.manifest import is_complete, read_manifest
 from mm_data.files import write_atomically
+from mm_data.safe_load import read_json
 from mm_eval.expertaf.table import System, comparison_table
 from mm_eval.tables import RENDERERS, to_markdown
 
@@ -105,10 +106,14 @@ class TableRun:
             inputs["features"] = None
         if variant.experts is not None:
             inputs |= self._inputs_with_experts(variant.experts)
-        if not is_complete(folder / "coach"):
-            settings = folder / "settings.yaml"
+        settings = folder / "settings.yaml"
+        wanted = f"# with the flags: {flags}\n{yaml.safe_dump({**self.base, **inputs})}"
+        if is_complete(folder / "coach"):
+            if not self.args.collect and (not settings.is_file() or settings.read_text() != wanted):
+                raise NotRun(f"{folder} was trained with other settings; give the same ones, or delete it")
+        else:
             folder.mkdir(parents=True, exist_ok=True)
-            settings.write_text(yaml.safe_dump({**self.base, **inputs}))
+            settings.write_text(wanted)
             command = ["accelerate", "launch", "--config_file", str(self.args.launch)]
             command += ["--num_cpu_threads_per_process", str(self.args.threads)] if self.args.threads else []
             command += [str(RECIPES / "expertaf.py"), "--config", str(settings), "--output_dir", str(folder)]
@@ -131,11 +136,12 @@ class TableRun:
             raise NotRun("its clips have no features; give the flags of their extraction as --extract")
         else:
             steps.append(["features", "extract", str(tuples), features, *shlex.split(self.args.extract)])
-        if not (folder / "done").is_file():
-            for step in steps:
+        done, made_by = folder / "done", json.dumps(steps)
+        if not done.is_file() or done.read_text() != made_by:
+            for step in steps:  # each leaves alone what it made, and refuses what others made
                 if mm_coach(step):
                     raise NotRun(f"`mm-coach {' '.join(step[:2])}` failed")
-            (folder / "done").touch()
+            write_atomically(done, made_by)
         return {"tuples": str(tuples), "pose_codes": codes, "features": features}
 
     def _evaluate(self, out: Path, coach: Path, options: list[str]) -> float:
@@ -148,18 +154,24 @@ class TableRun:
             if mm_coach(command):
                 raise NotRun("its evaluation failed")
             write_atomically(record, json.dumps({"command": command, "seconds": time.time() - begun}))
-        done = json.loads(record.read_text())
+        done = read_json(record, f"nobody knows what {out} was made by; delete it.")
         if done["command"] != command:
             raise ValueError(
                 f"{out} was made by `mm-coach {' '.join(done['command'])}`; delete it, or give the same settings, because all "
                 "rows of a table have to be scored on the same test set."
             )
+        if not self.args.collect and mm_coach(command):
+            raise NotRun("its evaluation is of another coach or other inputs; delete it")
         return done["seconds"]
 
 
 def _parameters(folder: Path) -> int:
     """Trained parameters of a coach on disk."""
-    files = [path for path in folder.rglob("*.safetensors") if path.parent.name != "pose_tokenizer"]
+    files = [
+        folder / name
+        for name in read_manifest(folder)["files"]
+        if name.endswith(".safetensors") and not name.startswith("pose_tokenizer/")
+    ]
     return sum(sum(tensor_sizes(path)) for path in files)
 
 

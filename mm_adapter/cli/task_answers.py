@@ -10,19 +10,19 @@ import numpy as np
 import torch
 
 from mm_adapter.base_models import native_dtype
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.checkpoint import PretrainedCoach, coach_folder
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.task_folders import switches
 from mm_adapter.distributed import launch_name, launched_processes
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.task_answers import answer_items, read_answer
 from mm_adapter.joints import JointStore
-from mm_adapter.manifest import COMPLETE
+from mm_adapter.manifest import identity
 from mm_adapter.run_directory import check_same_run, run_record, write_run_record
 from mm_adapter.training_data import trained_on
 from mm_data.clip_list import pose_stretches
 from mm_data.features import FeatureStore, pooled_features
-from mm_data.hashing import sha256_of
+from mm_data.hashing import hash_of
 from mm_data.overlap import Material, material_of_items, overlap
 from mm_data.shared_records import SharedRecords, join_all
 from mm_data.tasks import Answer, TaskFormat, TaskItem
@@ -48,10 +48,10 @@ _SETTINGS = ("coach", "task", "options", "items", "features")
 
 def run_answer(args: argparse.Namespace) -> None:
     """Answers (resuming) and writes what `mm-coach eval` reads."""
-    manifest = read_task_manifest(args.items)
+    args.coach, manifest = coach_folder(args.coach), read_task_manifest(args.items)
     task = find_task(manifest["found_by"])
     device = torch.device(launched_processes().device or "cpu")
-    opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device))
+    opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device), base_model=args.base_model)
     trained = opened.run_config.get("tasks", {}).get(task.name)
     options = task_options(task, {**(trained or {}), **switches(args.set)})
     form = task.format(manifest["knowledge"], options)
@@ -60,11 +60,11 @@ def run_answer(args: argparse.Namespace) -> None:
     test = read_items(args.items, "test")
     items = evenly_spaced([item for item in test if item.clip.clip_id not in rejected], args.max_items)
     record = run_record(
-        coach={"sha256": sha256_of(args.coach / COMPLETE)},
+        coach={"coach": identity(args.coach)},
         task={"name": task.name},
         options=asdict(options),
-        items={"of": [item.item_id for item in items]},
-        features={"by": store.manifest.made_by if store else None},
+        items={"items": len(items), "content": hash_of([manifest["knowledge"], *map(asdict, items)])},
+        features={"features": hash_of(asdict(store.manifest)) if store else None, "poses": _poses_hash(codes)},
     )
     check_same_run(args.out, record, _SETTINGS)
     write_run_record(args.out, record)
@@ -102,6 +102,11 @@ def _sides(task: str, record: dict[str, Any], items: Sequence[TaskItem]) -> tupl
     """What the coach was trained on, what it is asked about, and what of the former could not be read."""
     trained, unread = trained_on(record)
     return trained, material_of_items(task, items), unread
+
+
+def _poses_hash(codes: Any) -> str | None:
+    """Of what a coach sees of poses; joints are read from the items' own files."""
+    return codes.digest if isinstance(codes, PoseCodeStore) else None
 
 
 def _inputs(args: argparse.Namespace, opened: PretrainedCoach) -> tuple[FeatureStore | None, Any]:

@@ -1,6 +1,6 @@
 """A test split with everything that predicting and scoring need; coaches and nearest neighbours go the same way."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ import torch
 from scipy.interpolate import interp1d
 from transformers import AutoTokenizer
 
-from mm_adapter.base_models import native_dtype, word_embeddings
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.base_models import find_base_model, native_dtype, word_embeddings
+from mm_adapter.checkpoint import PretrainedCoach, read_config
 from mm_adapter.contrastive import MatcherInputs, load_matcher
 from mm_adapter.distributed import launched_processes
 from mm_adapter.inference.generation import Coach
@@ -20,18 +20,18 @@ from mm_adapter.inference.predict import Functions, Progress, decode_codes, pred
 from mm_adapter.inference.retrieval import Gallery, rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import GREEDY
 from mm_adapter.joints import JointStore
-from mm_adapter.manifest import COMPLETE
+from mm_adapter.manifest import identity
 from mm_adapter.run_directory import check_same_run, read_run_record, run_record, write_run_record
 from mm_adapter.sources import without_rejected
 from mm_adapter.training_data import trained_on
 from mm_data.clip_list import stretches_of
 from mm_data.expertaf_task import shows_poses
 from mm_data.features import FeatureStore, pooled_features
-from mm_data.hashing import sha256_of
+from mm_data.hashing import hash_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.overlap import Material, material_of_tuples, overlap
 from mm_data.records import Clip, CoachingTuple
-from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
+from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples, tuples_hash
 from mm_eval.answers import OURS, TestItem, read_about, read_answers
 from mm_eval.expertaf import Inputs, collect_examples, evaluate
 from mm_eval.text import BertModel
@@ -57,6 +57,7 @@ class TestSet:
         codes: Pose codes.
         features: Video features, or None.
         joints: Poses at the frames of the codes.
+        inputs: Hash of the tuple folder's content, of the codes and of the features (None without), whatever part is asked about.
         unusable: Test tuples that are left out because extraction rejected their clips.
     """
 
@@ -70,6 +71,7 @@ class TestSet:
     codes: PoseCodeStore
     features: FeatureStore | None
     joints: JointStore
+    inputs: dict[str, str | None]
     unusable: int
 
     @classmethod
@@ -88,7 +90,16 @@ class TestSet:
         opened = PoseCodeStore.load(codes)
         gallery = Gallery.of(test, further, within_activity)
         joints = JointStore(stretches_of(clips, folder), opened.frames)
-        return cls(folder, test, training, gallery, clips, opened, store, joints, unusable)
+        inputs = {
+            "tuples": tuples_hash(folder),
+            "codes": opened.digest,
+            "features": hash_of(asdict(store.manifest)) if store else None,
+        }
+        return cls(folder, test, training, gallery, clips, opened, store, joints, inputs, unusable)
+
+    def inputs_seen(self, video: bool) -> dict[str, str | None]:
+        """The inputs that decide what a system answers; features alone for one that sees video."""
+        return self.inputs if video else {**self.inputs, "features": None}
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,13 @@ class Predicted:
 
 
 def coach_predictions(
-    test: TestSet, folder: Path, demonstrator: Path | None, privileged: bool, out: Path, progress: Progress
+    test: TestSet,
+    folder: Path,
+    demonstrator: Path | None,
+    privileged: bool,
+    out: Path,
+    progress: Progress,
+    base_model: str | None = None,
 ) -> Predicted | None:
     """A coach's predictions, resuming from ``out``; None while other processes are still at theirs.
 
@@ -126,20 +143,25 @@ def coach_predictions(
         privileged: Show the expert's clip or remark too (ExpertAF's full-sup).
         out: Where predictions are kept.
         progress: See `predict`.
+        base_model: Where the coach's language model is, if not where training had it; also the demonstrator's, if they
+            share it.
     """
-    opened, coach = open_coach(test, folder)
+    opened, coach = open_coach(test, folder, base_model)
     shows, other = coach if can_demonstrate(opened) else None, opened
     if demonstrator is not None:
-        other, shows = open_coach(test, demonstrator)
+        shared = read_config(demonstrator).base_model_fingerprint == opened.model.config.base_model_fingerprint
+        other, shows = open_coach(test, demonstrator, base_model if shared else None)
         if not can_demonstrate(other):
             raise ValueError(f"{demonstrator} was not trained to demonstrate.")
     rank = partial(rank_by_demonstration, shows) if shows else partial(rank_by_remark, coach)
     remarks = {t.tuple_id: t.summary for t in test.tuples} if privileged else None
-    mine = sha256_of(folder / COMPLETE)
-    shows_from = sha256_of(demonstrator / COMPLETE) if demonstrator else mine
+    mine = identity(folder)
+    shows_from = identity(demonstrator) if demonstrator else mine
     asked = {"remarks": "expert" if privileged else GENERATED, "backend": TRANSFORMERS}
+    sees_video = coach.features is not None or (shows is not None and shows.features is not None)
     begin_predictions(
         out,
+        inputs=test.inputs_seen(sees_video),
         commentary={"coach": mine, "privileged": privileged, "backend": TRANSFORMERS, "sampling": vars(GREEDY)},
         demonstration={"coach": shows_from, "sampling": vars(GREEDY), **asked},
         retrieval={"coach": shows_from, "gallery": test.gallery.digest, **asked},
@@ -176,10 +198,10 @@ def begin_predictions(out: Path, **functions: dict[str, Any]) -> None:
         write_run_record(out, read_run_record(out) | record)
 
 
-def open_coach(test: TestSet, folder: Path) -> tuple[PretrainedCoach, Coach]:
-    """A coach, and the same with the inputs that it was trained on."""
+def open_coach(test: TestSet, folder: Path, base_model: str | None) -> tuple[PretrainedCoach, Coach]:
+    """A coach, and the same with the inputs that it was trained on; ``base_model`` as in `PretrainedCoach`."""
     device = torch.device(launched_processes().device or "cpu")
-    opened = PretrainedCoach.from_pretrained(folder, device, native_dtype(device))
+    opened = PretrainedCoach.from_pretrained(folder, device, native_dtype(device), base_model=base_model)
     config = opened.model.config
     text = config.pose_form == "text"
     poses = JointStore(stretches_of(test.clips, test.folder), config.pose_frames) if text else test.codes
@@ -191,8 +213,8 @@ def can_demonstrate(coach: PretrainedCoach) -> bool:
     return shows_poses(coach.formats)
 
 
-def neighbour_predictions(test: TestSet, coach: Path) -> Predicted:
-    """Predictions by nearest neighbours, of plain features or of a trained matcher.
+def neighbour_predictions(test: TestSet, coach: Path, base_model: str | None = None) -> Predicted:
+    """Predictions by nearest neighbours, of plain features or of a trained matcher; ``base_model`` as for a coach.
 
     Raises:
         ValueError: No features, or features of another encoder than the matcher's.
@@ -206,7 +228,8 @@ def neighbour_predictions(test: TestSet, coach: Path) -> Predicted:
         matcher, video = load_matcher(coach), test.features.manifest
         if video.made_by != matcher.architecture.video_encoder:
             raise ValueError(f"The feature store was made by {video.encoder}, the matcher was trained on others.")
-        name = matcher.architecture.language_model
+        recorded = matcher.architecture
+        name = find_base_model(recorded.language_model, recorded.language_model_fingerprint, coach, base_model)
         embeddings = word_embeddings(name)
         inputs = MatcherInputs(test.training, test.features, AutoTokenizer.from_pretrained(name), embeddings)
         space = matched_space(matcher, clips, inputs)

@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.cli.console import ConsoleReport
-from mm_data.clip_list import pose_stretches
+from mm_data.clip_list import PoseStretch, pose_stretches
 from mm_data.files import write_atomically
 from mm_data.motion.checks import describe
 from mm_data.motion.people import describe_people, read_people
@@ -32,6 +33,7 @@ from mm_tokenizers import (
     save_tokenizer,
 )
 from mm_tokenizers.canonical import has_hips
+from mm_tokenizers.codes import poses_hash
 from mm_tokenizers.pct_checkpoint import load_pct_checkpoint, save_pct_checkpoint
 
 
@@ -72,7 +74,11 @@ def _read_joint_map(path: Path) -> Any:
 
 
 def run_encode(args: argparse.Namespace) -> None:
-    """Tokenizes poses; a store of the same tokenizer and clips is left as it is."""
+    """Tokenizes poses; a store of the same tokenizer, clips and poses is left as it is, and gets clips that are new.
+
+    Raises:
+        ValueError: The store was made with another tokenizer or number of frames, or of other poses.
+    """
     if args.source.is_file():
         _encode_file(args.source, _load(args.tokenizer), args.out)
         return
@@ -80,15 +86,32 @@ def run_encode(args: argparse.Namespace) -> None:
     tokenizer = _load(args.tokenizer)
     if (args.out / "codes.json").is_file():
         store = PoseCodeStore.load(args.out)
-        made_by = (store.tokenizer_fingerprint, store.frames)
-        if made_by == (fingerprint(tokenizer), args.frames) and not store.missing(clips):
+        _check_same_codes(args.out, store, fingerprint(tokenizer), args.frames, clips)
+        if not store.missing(clips):
             print(f"{args.out} is up to date: {len(clips)} clips")
             return
-
     if not clips:
         raise ValueError(f"{args.source}: none of its clips has poses.")
     PoseCodeStore.encode(tokenizer, clips, lambda clip: clips[clip].read(), args.frames).save(args.out)
     print(f"{args.out}: {len(clips)} clips of {args.frames} frames")
+
+
+def _check_same_codes(
+    out: Path, store: PoseCodeStore, tokenizer: str, frames: int, clips: Mapping[str, PoseStretch]
+) -> None:
+    differ = []
+    if store.tokenizer_fingerprint != tokenizer:
+        differ.append(f"tokenizer was {store.tokenizer_fingerprint[:16]}, is {tokenizer[:16]}")
+    if store.frames != frames:
+        differ.append(f"frames was {store.frames}, is {frames}")
+    changed = [clip for clip in clips if clip in store and store.poses.get(clip) != poses_hash(clips[clip].read())]
+    if changed:
+        differ.append(f"{len(changed)} of {len(clips)} clips have other poses than their codes, such as {changed[0]}")
+    elsewhere = [clip for clip in store if clip not in clips]
+    if elsewhere:
+        differ.append(f"{len(elsewhere)} of its {len(store)} clips are not in the source, such as {elsewhere[0]}")
+    if differ:
+        raise ValueError(f"{out} holds other codes: {'; '.join(differ)}. Give another folder, or delete this one.")
 
 
 def _encode_file(source: Path, tokenizer: PoseTokenizer, out: Path) -> None:

@@ -265,10 +265,17 @@ class InternVideo2(nn.Module):
         )
 
 
-def encoder_hash(encoder: InternVideo2) -> str:
-    """SHA-256 over configuration and weights, in the type they are used in."""
+def encoder_hash(encoder: InternVideo2, dtype: torch.dtype | None = None) -> str:
+    """SHA-256 over configuration and weights, in the type they are used in.
+
+    Args:
+        encoder: Not changed.
+        dtype: As if the weights were of this type; by default their own.
+    """
     digest = hashlib.sha256(json.dumps(asdict(encoder.config), sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):
+        if dtype is not None and value.is_floating_point():  # as `Module.to` does
+            value = value.to(dtype)
         digest.update(f"{name} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

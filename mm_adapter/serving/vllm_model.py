@@ -100,14 +100,14 @@ class ViewItems(ModalityDataItems[list[Any], Any]):
     def _passthrough(self) -> dict[str, Tensor]:  # vLLM asks twice
         if not self.data:
             return {}
-        if self.whole_clips and len(self.data) % len(self.config.views):
+        if self.whole_clips and len(self.data) % len(self.config.shown_views):
             raise ValueError(
-                f"{len(self.data)} videos; this coach's clips have {len(self.config.views)} each: {' and '.join(self.config.views)}."
+                f"{len(self.data)} videos; this coach's clips have {len(self.config.shown_views)} each: {' and '.join(self.config.shown_views)}."
             )
         prepared = [self._prepare(item) for item in self.data]
         if len({item.ndim for item in prepared}) > 1:
             raise ValueError("Give all videos of a request as videos, or all as features.")
-        views = torch.arange(len(prepared)) % len(self.config.views)
+        views = torch.arange(len(prepared)) % len(self.config.shown_views)
         return {"features" if prepared[0].ndim == 2 else "frames": torch.stack(prepared), "view": views}
 
     def _prepare(self, item: Any) -> Tensor:
@@ -174,7 +174,7 @@ class CoachInfo(BaseProcessingInfo):
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         """Every view of a few clips."""
-        return {"video": MAX_CLIPS * len(self.get_hf_config().views)}
+        return {"video": MAX_CLIPS * len(self.get_hf_config().shown_views)}
 
     def get_mm_max_tokens_per_item(self, seq_len: int, mm_counts: Mapping[str, int]) -> Mapping[str, int]:
         """V."""
@@ -210,7 +210,7 @@ class CoachMultiModalProcessor(BaseMultiModalProcessor[CoachInfo]):
 
     def _get_mm_hashes(self, inputs: Any) -> Any:
         """The same video in another view is another item, for vLLM's caches too."""
-        views = self.info.get_hf_config().views
+        views = self.info.get_hf_config().shown_views
         hashes = super()._get_mm_hashes(inputs)
         return {
             name: [f"{value}-{views[turn % len(views)]}" for turn, value in enumerate(values)]
@@ -227,7 +227,7 @@ class CoachMultiModalProcessor(BaseMultiModalProcessor[CoachInfo]):
         ids = {"ego": config.ego_id, "exo": config.exo_id}
 
         def tokens(turn: int) -> list[int]:
-            return [ids[config.views[turn % len(config.views)]]] * config.video_tokens
+            return [ids[config.shown_views[turn % len(config.shown_views)]]] * config.video_tokens
 
         return [PromptReplacement(modality="video", target=[config.ego_id], replacement=tokens)]
 
@@ -266,7 +266,7 @@ class ServedCoach(nn.Module, SupportsMultiModal):
         check_export(self.folder)
         with self._mark_tower_model(vllm_config, "video"):
             self.mappers = nn.ModuleDict(
-                {view: FeatureMapper(config.video_width, config.text_config.hidden_size) for view in config.views}
+                {view: FeatureMapper(config.video_width, config.text_config.hidden_size) for view in config.shown_views}
             )
             opened = open_encoder(self.folder)
             self.encoder, self.read = opened if opened else (None, {})
@@ -292,7 +292,7 @@ class ServedCoach(nn.Module, SupportsMultiModal):
             features = self.encoder(normalise(frames), self.read["grid"])[self.read["output"]]
             shape = len(frames), self.config.video_tokens, self.config.video_width
             features = features.view(shape).half()  # as a feature store keeps them
-        names = [self.config.views[int(view)] for view in views]  # type: ignore[attr-defined]
+        names = [self.config.shown_views[int(view)] for view in views]  # type: ignore[attr-defined]
         weight = next(self.mappers.parameters())
         return [self.mappers[name](one[None].to(weight.dtype))[0] for name, one in zip(names, features, strict=True)]
 
@@ -321,7 +321,7 @@ class ServedCoach(nn.Module, SupportsMultiModal):
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
         """Llama's weights as vLLM shards them; mappers whole on every rank."""
         loaded = AutoWeightsLoader(self).load_weights(weights, mapper=self.hf_to_vllm_mapper)
-        state = load_file(self.folder / "video" / "mappers.safetensors")
-        state = {name.replace("_mapper.", ".", 1): value for name, value in state.items()}
-        self.mappers.load_state_dict(state)
+        if self.mappers:  # a pose-only coach has none, and its export no file of them
+            state = load_file(self.folder / "video" / "mappers.safetensors")
+            self.mappers.load_state_dict({name.replace("_mapper.", ".", 1): value for name, value in state.items()})
         return loaded | {name for name, _ in self.named_parameters() if name.startswith(("mappers.", "encoder."))}

@@ -1,5 +1,6 @@
 """Pose codes of clips, computed once with a frozen tokenizer and tied to it by its fingerprint."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -36,19 +37,28 @@ def numpy_codec(
     return encode, decode
 
 
+def poses_hash(poses: np.ndarray) -> str:
+    """Hash of a clip's raw poses ``[n, 17, 4]``."""
+    return hashlib.sha256(np.ascontiguousarray(poses, np.float32).tobytes()).hexdigest()
+
+
 class PoseCodeStore:
     """Codes ``[T, M]`` per clip.
 
     Attributes:
         tokenizer_fingerprint: Of the tokenizer that made the codes.
         frames: T.
+        poses: Hash of the raw poses that each clip's codes were made of, by clip.
     """
 
-    def __init__(self, codes: np.ndarray, clip_ids: list[str], tokenizer_fingerprint: str) -> None:
+    def __init__(
+        self, codes: np.ndarray, clip_ids: list[str], tokenizer_fingerprint: str, poses: dict[str, str] | None = None
+    ) -> None:
         self._codes = codes
         self._rows = {clip: row for row, clip in enumerate(clip_ids)}
         self.tokenizer_fingerprint = tokenizer_fingerprint
         self.frames = codes.shape[1]
+        self.poses = poses or {}
 
     @classmethod
     def encode(
@@ -70,15 +80,16 @@ class PoseCodeStore:
             ValueError: A clip has no frame that can be made canonical; names it.
         """
         clip_ids = list(clips)
-        sampled = []
+        sampled, made_of = [], {}
         for clip in clip_ids:
             raw = poses(clip)
+            made_of[clip] = poses_hash(raw)
             try:
                 sampled.append(canonical_poses(raw[sample_frames(raw, frames)]))
             except ValueError as error:
                 raise ValueError(f"Clip {clip}: {error} Leave its tuple out, or give the take poses.") from error
         codes = numpy_codec(tokenizer)[0](np.concatenate(sampled))
-        return cls(codes.reshape(len(clip_ids), frames, -1), clip_ids, fingerprint(tokenizer))
+        return cls(codes.reshape(len(clip_ids), frames, -1), clip_ids, fingerprint(tokenizer), made_of)
 
     def save(self, folder: Path) -> None:
         """Writes ``codes.npy`` and ``codes.json``."""
@@ -86,7 +97,7 @@ class PoseCodeStore:
         partial = folder / f"codes.{os.getpid()}.partial.npy"
         np.save(partial, self._codes)
         os.replace(partial, folder / "codes.npy")
-        index = {"tokenizer": self.tokenizer_fingerprint, "clips": list(self._rows)}
+        index = {"tokenizer": self.tokenizer_fingerprint, "clips": list(self._rows), "poses": self.poses}
         partial = folder / f"codes.{os.getpid()}.partial"
         partial.write_text(json.dumps(index))
         os.replace(partial, folder / "codes.json")
@@ -101,7 +112,14 @@ class PoseCodeStore:
         if not (folder / "codes.json").is_file():
             raise FileNotFoundError(f"{folder} holds no pose codes; make them with `mm-coach tokenizer encode`.")
         index = json.loads((folder / "codes.json").read_text())
-        return cls(np.load(folder / "codes.npy"), index["clips"], index["tokenizer"])
+        return cls(np.load(folder / "codes.npy"), index["clips"], index["tokenizer"], index.get("poses"))
+
+    @property
+    def digest(self) -> str:
+        """Hash of the codes, their clips and their tokenizer."""
+        digest = hashlib.sha256(json.dumps([self.tokenizer_fingerprint, list(self._rows)]).encode())
+        digest.update(np.ascontiguousarray(self._codes, np.int32).tobytes())
+        return digest.hexdigest()
 
     def missing(self, clips: Iterable[str]) -> list[str]:
         """The clips that the store does not hold."""
