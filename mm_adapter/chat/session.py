@@ -41,11 +41,11 @@ class Demonstration:
 
     Attributes:
         codes: Corrected poses ``[T, M]``.
-        ranking: Expert clips and their mean log-likelihoods minus priors, best first; empty without a gallery.
+        remark: What they correct.
     """
 
     codes: np.ndarray
-    ranking: list[tuple[str, float]]
+    remark: str
 
 
 class ChatSession:
@@ -84,14 +84,24 @@ class ChatSession:
         self.messages = [*messages, _answer({"type": "text", "text": "".join(pieces).strip()})]
 
     def show(self) -> Demonstration:
-        """Corrected poses after the conversation so far, and experts who do it so."""
+        """Corrected poses after the conversation so far."""
         remark = self._last_remark()
         messages = [*self.messages, self._question(ASK_DEMONSTRATION)]
         codes = self.coach.demonstrate_after(messages, self.clip)
         name = f"demonstration {len(messages)}"
         self.poses.own[name] = codes
         self.messages = [*messages, _answer({"type": "pose", "clip_id": name})]
-        return Demonstration(codes, self.experts.search(self.clip, remark) if self.experts else [])
+        return Demonstration(codes, remark)
+
+    def find_experts(self, shown: Demonstration) -> list[tuple[str, float]]:
+        """Expert clips who do what was shown, and their mean log-likelihoods minus priors, best first.
+
+        Raises:
+            ValueError: There is no gallery.
+        """
+        if self.experts is None:
+            raise ValueError("There is no gallery in which experts could be looked for.")
+        return self.experts.search(self.clip, shown.remark)
 
     def _last_remark(self) -> str:
         answers = [m["content"][0] for m in self.messages if m["role"] == "assistant"]

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from rich.console import Console
 from rich.table import Table
 
-from mm_adapter.cli.console import ConsoleReport
+from mm_adapter.cli.console import ConsoleReport, plain_console
 from mm_data.clip_list import pose_stretches
 from mm_data.files import write_atomically
 from mm_data.motion.pose_folder import ImportOptions, import_dataset, import_motion, is_synthetic, pose_files
@@ -173,7 +172,7 @@ def _with_flags(joints: np.ndarray, visible: np.ndarray | np.bool) -> np.ndarray
 
 
 def _print_summary(result: dict) -> None:
-    console = Console()
+    console = plain_console()
     if result["synthetic_data"]:
         console.print("Synthetic data: these numbers say nothing about people.")
     table = Table(
