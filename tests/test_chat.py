@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,7 @@ from mm_adapter.cli.console import ConsoleReport, plain_console, stage_progress
 from mm_adapter.cli.quiet import held_back, without_warnings
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.retrieval import candidate_priors
+from mm_adapter.inference.sampling import WordsOnly
 from mm_adapter.monitoring import SampleAnswers
 from mm_data.expertaf_task import ASK_COMMENTARY, demonstration_prompt
 from mm_tokenizers import numpy_codec
@@ -68,6 +70,36 @@ def test_a_conversation_is_what_training_saw(coach: TinyCoach) -> None:
         and len(rendered) == 7
         and rendered[-1]["content"] == answer.strip()
     )
+
+
+def test_a_reader_that_leaves_ends_the_generation(coach: TinyCoach, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it leaves: the thread has ended then, long before the limit, and the next answer is the same as ever."""
+    session, _ = session_of(coach, coach.test[0].learner.clip_id)
+    limit, steps = 2000, 0
+    stream, never = Coach.stream, [coach.model.config.first_pose_id]
+    monkeypatch.setattr(type(coach.processor), "end_of_turn_ids", never)  # so that an answer is as long as it may be
+    monkeypatch.setattr(Coach, "stream", lambda *arguments: stream(*arguments, max_new_tokens=limit))
+    mask = WordsOnly.__call__
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal steps
+        steps += 1
+        return mask(*arguments)
+
+    monkeypatch.setattr(WordsOnly, "__call__", counted)
+    before = threading.active_count()
+    first = []
+    for leave in ("close", "throw"):
+        answer = session.ask()
+        first.append(next(answer))
+        if leave == "close":
+            answer.close()
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                answer.throw(KeyboardInterrupt)
+        assert threading.active_count() == before and 0 < steps < limit / 2
+        assert len(session.messages) == 1, "a broken answer is no part of the conversation"
+    assert first[0] == first[1]
 
 
 def test_a_demonstration_needs_a_remark(coach: TinyCoach) -> None:

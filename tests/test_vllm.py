@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from engine_fixtures import ENVIRONMENT, LIMIT, Served, Server, embeds, in_transformers, text, video
+from engine_fixtures import LIMIT, Served, Server, embeds, in_transformers, text, video
 from tiny_coach import launch
 
 from mm_adapter.cli.test_set import TestSet
@@ -30,12 +30,8 @@ from mm_tokenizers import PoseVocabulary
 pytest.importorskip("vllm")
 
 
-def test_generate_answers_as_transformers_does(
-    served: Served, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_generate_answers_as_transformers_does(served: Served, tiny: Path, tmp_path: Path) -> None:
     """All three functions, through the command."""
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
     inputs = [str(tiny / part) for part in ("tuples", "pose_codes")]
     flags = ["--features", str(tiny / "features"), "--max-tuples", "4", "--backend", "vllm"]
     vllm = f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}"

@@ -1,7 +1,7 @@
 """A coach behind `mm-coach serve`, asked over HTTP; stands where a local one does."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -57,7 +57,7 @@ class RemoteCoach:
         files = {name: (path.name, path.read_bytes()) for name, path in paths.items()}
         return self._ask("POST", "/v1/clips", data=times, files=files).json()
 
-    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Iterator[str]:
+    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Generator[str]:
         """Words, piece by piece; see `Coach.stream`."""
         body = {**self._body(messages, sampling, "words"), "stream": True}
         try:

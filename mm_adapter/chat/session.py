@@ -1,7 +1,8 @@
 """A conversation about one clip: remarks, follow-up questions, a demonstration and an expert who does it right."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +19,7 @@ _SHOW = re.compile(r"\s*(please |can you |could you )*(show|demonstrate)\b", re.
 class Answering(Protocol):
     """What answers: `Coach`, or a server that has one."""
 
-    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Iterator[str]:
+    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Generator[str]:
         """Words, piece by piece."""
         ...
 
@@ -74,13 +75,14 @@ class ChatSession:
         """Whether a question asks for a demonstration; the first one never does, as there is nothing to correct yet."""
         return len(self.messages) > 1 and bool(_SHOW.match(question))
 
-    def ask(self, question: str = ASK_COMMENTARY) -> Iterator[str]:
-        """Answers in words, piece by piece."""
+    def ask(self, question: str = ASK_COMMENTARY) -> Generator[str]:
+        """Answers in words, piece by piece; a reader that leaves ends the answer, which then is no part of the conversation."""
         messages = [*self.messages, self._question(question)]
         pieces = []
-        for piece in self.coach.stream(messages, f"{self.clip}, turn {len(messages)}", self.sampling):
-            pieces.append(piece)
-            yield piece
+        with closing(self.coach.stream(messages, f"{self.clip}, turn {len(messages)}", self.sampling)) as stream:
+            for piece in stream:
+                pieces.append(piece)
+                yield piece
         self.messages = [*messages, _answer({"type": "text", "text": "".join(pieces).strip()})]
 
     def show(self) -> Demonstration:
