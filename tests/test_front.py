@@ -82,10 +82,15 @@ def test_what_the_engine_is_asked(client: TestClient, front: Front, engine: Scri
 @pytest.mark.parametrize(
     ("files", "fields", "message"),
     [
-        ({"exo": b"not a video"}, {}, "The exo video: cannot be opened"),
-        ({"exo": b""}, {}, "The exo video: cannot be opened"),
-        ({"exo": "CUT"}, {}, "The exo video: cannot be opened"),
+        (
+            {"exo": b"not a video"},
+            {},
+            "The exo video: cannot be opened: it is damaged or no video; export it again as an mp4.",
+        ),
+        ({"exo": b""}, {}, "The exo video: cannot be opened: it is damaged or no video; export it again as an mp4."),
+        ({"exo": "CUT"}, {}, "The exo video: cannot be opened: it is damaged or no video; export it again as an mp4."),
         ({"exo": b"ffconcat version 1.0\nfile '/etc/passwd'\n"}, {}, "The exo video: cannot be opened"),
+        ({"exo": b"\x89PNG\r\n\x1a\n" + bytes(50)}, {}, "The exo video: cannot be opened: it is damaged or no video"),
         ({"exo": "HOURS"}, {}, "7200 s are more than 60 s"),
         ({"exo": "WIDE"}, {}, "16000 × 16 pixels; at most"),
         ({"exo": "GOOD"}, {}, "needs poses and the server finds none"),
@@ -291,6 +296,12 @@ def test_what_serve_refuses(
     assert "complete" in capsys.readouterr().err
 
 
+def in_view(page: Any, selector: str) -> bool:
+    """Whether an element is on the screen as it is scrolled now."""
+    inside = "e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.bottom <= window.innerHeight + 1; }"
+    return page.eval_on_selector(selector, inside)
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium (apt-get install chromium)")
 def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray, tmp_path: Path) -> None:
     """Send a clip, ask, see the correction; then another clip begins anew."""
@@ -308,7 +319,7 @@ def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray
         time.sleep(0.01)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page()
+        page = browser.new_page(viewport={"width": 390, "height": 700})
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/")
@@ -317,7 +328,15 @@ def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray
         page.wait_for_selector("main:not([hidden])")
         page.click("#send")
         page.wait_for_selector("#error:not([hidden])")
-        assert "Choose a video" in page.inner_text("#error")
+        assert "Choose a video" in page.inner_text("#error") and in_view(page, "#error")
+        (tmp_path / "damaged.mp4").write_bytes(video()[:500])
+        page.set_input_files("#clip [name=exo]", tmp_path / "damaged.mp4")
+        page.click("#send")
+        page.wait_for_selector("#progress:not([hidden])")
+        assert "reading the clip" in page.inner_text("#progress")
+        page.wait_for_selector("#error:not([hidden])")
+        assert page.inner_text("#error").startswith("The exo video: cannot be opened: it is damaged or no video")
+        assert in_view(page, "#error") and page.is_hidden("#progress")
         page.set_input_files("#clip [name=exo]", tmp_path / "mine.mp4")
         page.set_input_files("#clip [name=pose]", tmp_path / "mine.npy")
         page.click("#send")
@@ -325,10 +344,14 @@ def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray
         assert page.locator("#strips img").count() == 4 and "No ego video" in page.inner_text("#notes")
         page.click("#show")
         page.wait_for_selector("#error:not([hidden])")
-        assert "Ask what to improve first" in page.inner_text("#error")
+        assert "Ask what to improve first" in page.inner_text("#error") and in_view(page, "#error")
+        assert page.evaluate("document.querySelector('#error').previousElementSibling.id") == "ask"
         page.click("#ask button:not([type])")
         page.wait_for_selector(".assistant:not(.waiting)")
-        assert page.inner_text(".assistant") == "Bend the knees."
+        assert page.inner_text(".assistant") == "Bend the knees." and page.is_hidden("#error")
+        page.wait_for_function("document.activeElement.name === 'question'")
+        assert in_view(page, "#ask [name=question]")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing is wider than a phone"
         page.click("#show")
         page.wait_for_selector("#shown:not([hidden])")
         drawn = (
