@@ -327,6 +327,7 @@ def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 390, "height": 700})
+        page.set_default_timeout(120_000)  # the first clip waits for its worker to load
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/")

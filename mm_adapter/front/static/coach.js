@@ -128,7 +128,7 @@ async function sendClip() {
   $("#shown").hidden = true;
   if (state.clip.joints) animate($("#skeleton"), [{ joints: state.clip.joints, colour: LEARNER }]);
   $("#ask [name=question]").value = state.about.questions.commentary;
-  $("#talk").scrollIntoView({ block: "nearest" });
+  $("#own").onloadedmetadata = () => $("#talk").scrollIntoView({ block: "nearest" }); // the video has its height only then
   $("#ask [name=question]").focus({ preventScroll: true });
 }
 
@@ -229,6 +229,7 @@ async function showMe() {
   say("assistant", "Like this:");
   state.messages = [...messages, { role: "assistant", content: [{ type: "pose", codes }] }];
   $("#shown").hidden = false;
+  $("#shown").scrollIntoView();
   const own = state.clip.joints ? [{ joints: state.clip.joints, colour: LEARNER }] : [];
   animate($("#corrected"), [...own, { joints, colour: SHOWN }]);
   $("#expertcaption").textContent = state.about.experts ? "looking for an expert …" : "This server has no experts' clips.";
