@@ -53,7 +53,7 @@ class SampleAnswers(TrainerCallback):
             table.add_row(conversation.sample_id, expert, answer)
             record = {"step": state.global_step, "sample": conversation.sample_id, "expert": expert, "coach": answer}
             append_record(Path(str(args.output_dir)) / FILE, record)
-        Console().print(table)
+        Console(markup=False, emoji=False).print(table)  # answers are printed as they are
 
 
 def _last_words(conversation: Conversation) -> int | None:

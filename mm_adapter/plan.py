@@ -161,10 +161,10 @@ def print_plan(
         gpu: One of `GPUS` to compare with, or None.
         missing: What a real run still lacks.
     """
-    console = Console(width=110)
+    console = Console(width=110, markup=False, emoji=False)
     table = Table(title="Parameters", title_justify="left")
     for heading in ("part", "[trainable]", "[frozen]"):
-        table.add_column(heading.replace("[", r"\["), justify="left" if heading == "part" else "right")
+        table.add_column(heading, justify="left" if heading == "part" else "right")
     rows = parameter_table(model)
     for part, trainable, frozen in rows:
         table.add_row(part, f"{trainable:,}" if trainable else "-", f"{frozen:,}" if frozen else "-")

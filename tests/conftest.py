@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 from engine_fixtures import served, server, videos  # noqa: F401  fixtures
+from front_fixtures import client, engine, export, front, poses, workers  # noqa: F401  fixtures
 from tiny_coach import ROOT, TinyCoach, launch, load_script
 
 from mm_data.miniature import write_miniature

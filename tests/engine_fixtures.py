@@ -24,7 +24,6 @@ from mm_data.expertaf_task import commentary_prompt
 
 LIMIT = 1024
 ENGINE = {"dtype": "float32", "enforce_eager": True}
-ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 
 class Served(SimpleNamespace):
@@ -76,12 +75,8 @@ class Server:
 def server(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     flags = ["--max-model-len", str(LIMIT), "--dtype", "float32", "--enforce-eager"]
     log = tmp_path_factory.mktemp("server") / "log"
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        engine = RunningEngine(served.folder, flags, log)
-    with engine:
-        deadline = time.monotonic() + 240
+    with RunningEngine(served.folder, flags, log) as engine:
+        deadline = time.monotonic() + 480
         while not engine.ready():
             engine.check()
             assert time.monotonic() < deadline, log.read_text()[-4000:]

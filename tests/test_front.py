@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import io
-import json
 import shutil
 import socket
 import threading
@@ -13,122 +11,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import av
 import httpx
 import numpy as np
 import pytest
 import uvicorn
+from front_fixtures import MEGABYTES, Scripted, archive, array, client_of, error_of, video
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
-from tiny_coach import TinyCoach, perturb
 
-from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.export import export_coach
 from mm_adapter.front.app import Front, Limits, front_app
 from mm_adapter.front.clips import BusyError, ClipShelf, ClipWorkers, LimitError, Upload
-from mm_adapter.front.coach import ExportedCoach
 from mm_adapter.front.engine import Engine
 from mm_adapter.front.passing import pass_on
 from mm_adapter.front.preparation import PreparedClip
-from mm_adapter.internvideo2 import build_encoder
-from mm_tokenizers.vocabulary import SEQUENCE_END
-
-MEGABYTES = 1
-
-
-@pytest.fixture(scope="module")
-def export(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    coach = TinyCoach(tiny)
-    perturb(coach)
-    out = tmp_path_factory.mktemp("front") / "export"
-    opened = PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
-    export_coach(opened, out, "coach", build_encoder("tiny", None))
-    return out
-
-
-@pytest.fixture(scope="module")
-def workers(export: Path) -> Iterator[ClipWorkers]:
-    made = ClipWorkers(export, None, workers=1, waiting=1)
-    yield made
-    made.close()
-
-
-class Scripted(Engine):
-    """An engine that keeps what it was asked and answers the same to everybody."""
-
-    def __init__(self) -> None:
-        super().__init__("http://engine")
-        self.asked: list[dict[str, Any]] = []
-        self.says = {"words": "Bend the knees."}
-        self.client = httpx.AsyncClient(base_url="http://engine", transport=httpx.MockTransport(self.answer))
-
-    def answer(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/health":
-            return httpx.Response(200)
-        asked = json.loads(request.content)
-        self.asked.append(asked)
-        content = self.says[asked.get("vllm_xargs", {}).get("coach_answer", "words")]
-        if not asked.get("stream"):
-            return httpx.Response(200, json={"choices": [{"message": {"content": content}}]})
-        event = json.dumps({"choices": [{"delta": {"content": content}}]})
-        return httpx.Response(200, stream=httpx.ByteStream(f"data: {event}\n\ndata: [DONE]\n\n".encode()))
-
-
-@pytest.fixture
-def engine() -> Scripted:
-    return Scripted()
-
-
-def client_of(front: Front, host: str = "127.0.0.1", key: str | None = None) -> TestClient:
-    return TestClient(front_app(front, host, key), base_url="http://127.0.0.1", raise_server_exceptions=False)
-
-
-@pytest.fixture
-def front(export: Path, workers: ClipWorkers, engine: Scripted) -> Front:
-    return Front(ExportedCoach.open(export), engine, ClipShelf(workers), limits=Limits(MEGABYTES))
-
-
-@pytest.fixture
-def client(front: Front) -> TestClient:
-    return client_of(front)
-
-
-def video(width: int = 64, height: int = 64, frames: int = 2, rate: int = 1) -> bytes:
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for k in range(frames):
-            grey = np.full((height, width, 3), 40 * k % 256, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey)))
-        container.mux(stream.encode())
-    return buffer.getvalue()
-
-
-def array(values: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, values)
-    return buffer.getvalue()
-
-
-def archive(**arrays: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-    return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def poses(tiny: Path) -> np.ndarray:
-    """Two seconds of a take."""
-    return np.load(sorted((tiny / "tuples" / "poses").glob("*.npy"))[0])[:60]
-
-
-def error_of(reply: Any) -> str:
-    assert 400 <= reply.status_code < 500, reply.text
-    message = reply.json()["error"]["message"]
-    assert "/tmp" not in message and "Traceback" not in message
-    return message
 
 
 def test_a_clip_is_prepared_once_and_its_files_are_gone(
@@ -186,10 +82,15 @@ def test_what_the_engine_is_asked(client: TestClient, front: Front, engine: Scri
 @pytest.mark.parametrize(
     ("files", "fields", "message"),
     [
-        ({"exo": b"not a video"}, {}, "The exo video: cannot be opened"),
-        ({"exo": b""}, {}, "The exo video: cannot be opened"),
-        ({"exo": "CUT"}, {}, "The exo video: cannot be opened"),
+        (
+            {"exo": b"not a video"},
+            {},
+            "The exo video: cannot be opened: it is damaged or no video; export it again as an mp4.",
+        ),
+        ({"exo": b""}, {}, "The exo video: cannot be opened: it is damaged or no video; export it again as an mp4."),
+        ({"exo": "CUT"}, {}, "The exo video: cannot be opened: it is damaged or no video; export it again as an mp4."),
         ({"exo": b"ffconcat version 1.0\nfile '/etc/passwd'\n"}, {}, "The exo video: cannot be opened"),
+        ({"exo": b"\x89PNG\r\n\x1a\n" + bytes(50)}, {}, "The exo video: cannot be opened: it is damaged or no video"),
         ({"exo": "HOURS"}, {}, "7200 s are more than 60 s"),
         ({"exo": "WIDE"}, {}, "16000 × 16 pixels; at most"),
         ({"exo": "GOOD"}, {}, "needs poses and the server finds none"),
@@ -260,48 +161,6 @@ def test_poses_may_come_as_npz_and_lack_joints(client: TestClient, poses: np.nda
 def test_file_names_are_no_paths(client: TestClient) -> None:
     reply = client.post("/v1/clips", files={"exo": ("../../etc/passwd", video())})
     assert "'../../etc/passwd' holds a path" in error_of(reply)
-
-
-VIDEO = {"type": "video_url", "video_url": {"url": "data:v;base64,AAAA"}}
-POSE = {"type": "text", "text": f"<|pose_01|>{SEQUENCE_END}"}
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ({"messages": []}, "at least one message"),
-        ({"messages": [{"role": "wizard", "content": "x"}]}, "Message 0: needs a role"),
-        ({"messages": [{"role": "user", "content": 5}]}, "Message 0: content has to be"),
-        ({"messages": [{"role": "user", "content": [POSE]}]}, "Message 0: The last frame does not end in"),
-        ({"messages": [{"role": "user", "content": f"see <|pose_01|>{SEQUENCE_END}"}]}, "hold something else"),
-        ({"messages": [{"role": "user", "content": [{"type": "pose", "codes": [[1], [2, 3]]}]}]}, "a grid of integers"),
-        ({"messages": [{"role": "user", "content": [{"type": "pose", "codes": [[1]]}]}]}, "have shape (1, 1)"),
-        ({"messages": [{"role": "user", "content": "<|ego_video|>"}]}, "may not hold video placeholders"),
-        ({"messages": [{"role": "user", "content": [{"type": "clip", "clip_id": "no"}]}]}, "No clip 'no' is here"),
-        ({"messages": [{"role": "user", "content": [{"type": "video_embeds"}]}]}, "'video_embeds' cannot be read"),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "file:///x"}}]}]},
-            "other addresses are not fetched",
-        ),
-        (
-            {"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "data:v;base64,@"}}]}]},
-            "base64 of a file is broken",
-        ),
-        ({"messages": [{"role": "user", "content": "x"}], "mm_processor_kwargs": {}}, "cannot be set here"),
-        ({"messages": [{"role": "user", "content": "x"}], "model": "other"}, "'other' is not served here"),
-        ({"messages": [{"role": "user", "content": [VIDEO | {"view": ["exo"]}]}]}, "view is ego or exo"),
-        ({"messages": [{"role": "user", "content": [VIDEO | {"view": "pose"}]}]}, "view is ego or exo"),
-        ({"messages": [{"role": "user", "content": [VIDEO, VIDEO, VIDEO]}]}, "one video per view"),
-        ({"messages": [{"role": "user", "content": "x"}], "temperature": float("nan")}, "NaN is no number of JSON"),
-        ({"messages": [{"role": "user", "content": "\ud800"}]}, "is not JSON"),
-        ({"messages": [{"role": "user", "content": "x"}], "stream": "false"}, "stream is true or false"),
-        ([], "has to be a JSON object"),
-    ],
-)  # fmt: skip
-def test_bad_questions_never_reach_the_engine(client: TestClient, engine: Scripted, body: Any, message: str) -> None:
-    headers = {"Content-Type": "application/json"}
-    assert message in error_of(client.post("/v1/chat/completions", content=json.dumps(body), headers=headers))
-    assert not engine.asked
 
 
 def test_who_may_ask(front: Front) -> None:
@@ -460,6 +319,19 @@ def test_what_serve_refuses(
     assert "complete" in capsys.readouterr().err
 
 
+WATCH_PROGRESS = """
+window.told = [];
+const box = document.querySelector("#progress");
+new MutationObserver(() => box.hidden || window.told.push(box.innerText)).observe(box, { attributes: true });
+"""
+
+
+def in_view(page: Any, selector: str) -> bool:
+    """Whether an element is on the screen as it is scrolled now."""
+    inside = "e => { const b = e.getBoundingClientRect(); return b.top >= 0 && b.bottom <= window.innerHeight + 1; }"
+    return page.eval_on_selector(selector, inside)
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium (apt-get install chromium)")
 def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray, tmp_path: Path) -> None:
     """Send a clip, ask, see the correction; then another clip begins anew."""
@@ -477,7 +349,8 @@ def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray
         time.sleep(0.01)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page()
+        page = browser.new_page(viewport={"width": 390, "height": 700})
+        page.set_default_timeout(120_000)  # the first clip waits for its worker to load
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/")
@@ -486,7 +359,15 @@ def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray
         page.wait_for_selector("main:not([hidden])")
         page.click("#send")
         page.wait_for_selector("#error:not([hidden])")
-        assert "Choose a video" in page.inner_text("#error")
+        assert "Choose a video" in page.inner_text("#error") and in_view(page, "#error")
+        (tmp_path / "damaged.mp4").write_bytes(video()[:500])
+        page.set_input_files("#clip [name=exo]", tmp_path / "damaged.mp4")
+        page.evaluate(WATCH_PROGRESS)
+        page.click("#send")
+        page.wait_for_selector("#error:not([hidden])")
+        assert "reading the clip" in page.evaluate("window.told[0]")
+        assert page.inner_text("#error").startswith("The exo video: cannot be opened: it is damaged or no video")
+        assert in_view(page, "#error") and page.is_hidden("#progress")
         page.set_input_files("#clip [name=exo]", tmp_path / "mine.mp4")
         page.set_input_files("#clip [name=pose]", tmp_path / "mine.npy")
         page.click("#send")
@@ -494,10 +375,14 @@ def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray
         assert page.locator("#strips img").count() == 4 and "No ego video" in page.inner_text("#notes")
         page.click("#show")
         page.wait_for_selector("#error:not([hidden])")
-        assert "Ask what to improve first" in page.inner_text("#error")
+        assert "Ask what to improve first" in page.inner_text("#error") and in_view(page, "#error")
+        assert page.evaluate("document.querySelector('#error').previousElementSibling.id") == "ask"
         page.click("#ask button:not([type])")
         page.wait_for_selector(".assistant:not(.waiting)")
-        assert page.inner_text(".assistant") == "Bend the knees."
+        assert page.inner_text(".assistant") == "Bend the knees." and page.is_hidden("#error")
+        page.wait_for_function("document.activeElement.name === 'question'")
+        assert in_view(page, "#ask [name=question]")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing is wider than a phone"
         page.click("#show")
         page.wait_for_selector("#shown:not([hidden])")
         drawn = (

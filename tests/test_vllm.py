@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from engine_fixtures import ENVIRONMENT, LIMIT, Served, Server, embeds, in_transformers, text, video
+from engine_fixtures import LIMIT, Served, Server, embeds, in_transformers, text, video
 from tiny_coach import TinyCoach, launch, perturb
 
 from mm_adapter.checkpoint import PretrainedCoach
@@ -33,12 +33,8 @@ from mm_tokenizers import PoseVocabulary
 pytest.importorskip("vllm")
 
 
-def test_generate_answers_as_transformers_does(
-    served: Served, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_generate_answers_as_transformers_does(served: Served, tiny: Path, tmp_path: Path) -> None:
     """All three functions, through the command."""
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
     inputs = [str(tiny / part) for part in ("tuples", "pose_codes")]
     flags = ["--features", str(tiny / "features"), "--max-tuples", "4", "--backend", "vllm"]
     vllm = f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}"
@@ -56,12 +52,8 @@ def test_generate_answers_as_transformers_does(
         torch.testing.assert_close(theirs, ours, atol=1e-3, rtol=0)
 
 
-def test_a_coach_that_sees_poses_alone_runs_in_its_own_layout(
-    served: Served, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_coach_that_sees_poses_alone_runs_in_its_own_layout(served: Served, tiny: Path, tmp_path: Path) -> None:
     """Its configuration names views all the same; its export has no file of mappers."""
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
     coach = TinyCoach(served.coach.folder, video=False)
     perturb(coach)
     opened = PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})

@@ -83,7 +83,7 @@ def test_a_conversation_through_the_server(
     decoded = decode_codes(served.coach.pose_tokenizer, shown.codes)
     np.testing.assert_allclose(remote.joints(shown.codes), decoded, atol=1e-3)
     assert "".join(session.ask("And now?")), "a demonstration is part of the conversation"
-    best = shown.ranking[0][0]
+    best = session.find_experts(shown)[0][0]
     remote.save_expert(best, tmp_path / "expert.mp4")
     first, stop = best.rsplit(":", 1)[1].split("-")
     assert read_duration(tmp_path / "expert.mp4") == pytest.approx((int(stop) - int(first)) / 30, abs=0.05)

@@ -70,6 +70,7 @@ class TinyCoach:
         video: bool = True,
         quantization: str | None = None,
         lora_targets: Sequence[str] = ("q_proj", "v_proj", "down_proj"),
+        pose_form: str = "tokens",
     ) -> None:
         torch.manual_seed(0)
         self.folder = tiny
@@ -98,6 +99,7 @@ class TinyCoach:
             pose_frames=FRAMES,
             pose_code_dim=shape.token_dim,
             pose_input=pose_input,
+            pose_form=pose_form,
             pose_tokenizer=fingerprint(self.pose_tokenizer),
             video_tokens=tokens,
             video_width=width,

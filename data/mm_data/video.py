@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.video.stream import VideoStream
 
 MAX_PIXELS, MAX_SIDE = 4096 * 2304, 8192
@@ -42,7 +42,7 @@ def read_duration(path: Path) -> float:
             if stream is not None and (end := _end_of_packets(container, stream)) > 0:
                 return end
     except FFmpegError as error:
-        raise VideoError(f"{path}: cannot be opened ({error}); export it again as an mp4.") from error
+        raise VideoError(f"{path}: cannot be opened: {_reason(error)}; export it again as an mp4.") from error
     raise VideoError(f"{path}: has no video stream of a known length; export it again as an mp4.")
 
 
@@ -53,6 +53,13 @@ def _end_of_packets(container: InputContainer, stream: VideoStream) -> float:
         if packet.pts is not None:
             end = max(end, (packet.pts - origin + (packet.duration or 0)) * base)
     return end
+
+
+def _reason(error: FFmpegError) -> str:
+    """FFmpeg's reason in words: its own begins with a number and ends in the path."""
+    if isinstance(error, InvalidDataError | ArgumentError | EOFError):
+        return "it is damaged or no video"
+    return (error.strerror or type(error).__name__).lower()
 
 
 def check_pixels(path: Path) -> None:
@@ -80,7 +87,7 @@ def read_size(path: Path) -> tuple[int, int]:
             if stream is not None:
                 return stream.codec_context.width, stream.codec_context.height
     except FFmpegError as error:
-        raise VideoError(f"{path}: cannot be opened ({error}); export it again as an mp4.") from error
+        raise VideoError(f"{path}: cannot be opened: {_reason(error)}; export it again as an mp4.") from error
     raise VideoError(f"{path}: has no video stream.")
 
 
@@ -148,9 +155,7 @@ def _read_with_pyav(path: Path, times: np.ndarray) -> np.ndarray:
                     break
                 latest, end = frame, shown + float(frame.duration or 0) * base
     except FFmpegError as error:
-        raise VideoError(
-            f"{path}: cannot be decoded ({error}); the file is truncated or corrupt. Download it again."
-        ) from error
+        raise VideoError(f"{path}: cannot be decoded: {_reason(error)}. Download it again.") from error
     if latest is None:
         raise VideoError(f"{path}: holds no frame at or after {times[0]:.2f} s; the file is empty or truncated.")
     while len(frames) < len(times) and times[len(frames)] < end + _END_SLACK:

@@ -1,7 +1,7 @@
 """A coach behind `mm-coach serve`, asked over HTTP; stands where a local one does."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -57,7 +57,7 @@ class RemoteCoach:
         files = {name: (path.name, path.read_bytes()) for name, path in paths.items()}
         return self._ask("POST", "/v1/clips", data=times, files=files).json()
 
-    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Iterator[str]:
+    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Generator[str]:
         """Words, piece by piece; see `Coach.stream`."""
         body = {**self._body(messages, sampling, "words"), "stream": True}
         try:
@@ -65,14 +65,35 @@ class RemoteCoach:
                 if reply.status_code != 200:
                     reply.read()
                 self._check(reply)
-                for line in reply.iter_lines():
-                    if line.startswith("data: ") and line != "data: [DONE]":
-                        event = json.loads(line.removeprefix("data: "))
-                        if "error" in event:
-                            raise ValueError(f"{self.url}: {event['error']['message']}")
-                        yield event["choices"][0]["delta"].get("content") or ""
+                yield from self._words(reply.iter_lines())
         except httpx.TransportError as error:
             raise ConnectionError(f"{self.url} does not answer: {error}.") from error
+
+    def _words(self, lines: Iterable[str]) -> Iterator[str]:
+        """The words of a stream of server-sent events; comments and chunks without a choice, such as usage, hold none."""
+        events = 0
+        for line in lines:
+            name, _, data = line.partition(":")
+            if name != "data":
+                continue
+            if data.strip() == "[DONE]":
+                return
+            events += 1
+            yield self._word(data)
+        if not events:
+            raise ValueError(f"{self.url} sends no answer; is this `mm-coach serve`?")
+
+    def _word(self, data: str) -> str:
+        try:
+            event = json.loads(data)
+            problem = event.get("error")
+            delta = (event.get("choices") or [{}])[0].get("delta") or {}
+            word = delta.get("content") or ""
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.url} sends what is no piece of an answer: {data.strip()[:80]!r}.") from error
+        if problem:
+            raise ValueError(f"{self.url}: {problem.get('message', problem) if isinstance(problem, dict) else problem}")
+        return word
 
     def demonstrate_after(self, messages: list[Message], sample_id: str) -> np.ndarray:
         """Codes ``[T, M]``; see `Coach.demonstrate_after`."""

@@ -1,7 +1,8 @@
 """A conversation about one clip: remarks, follow-up questions, a demonstration and an expert who does it right."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +19,7 @@ _SHOW = re.compile(r"\s*(please |can you |could you )*(show|demonstrate)\b", re.
 class Answering(Protocol):
     """What answers: `Coach`, or a server that has one."""
 
-    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Iterator[str]:
+    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Generator[str]:
         """Words, piece by piece."""
         ...
 
@@ -41,11 +42,11 @@ class Demonstration:
 
     Attributes:
         codes: Corrected poses ``[T, M]``.
-        ranking: Expert clips and their mean log-likelihoods minus priors, best first; empty without a gallery.
+        remark: What they correct.
     """
 
     codes: np.ndarray
-    ranking: list[tuple[str, float]]
+    remark: str
 
 
 class ChatSession:
@@ -74,24 +75,35 @@ class ChatSession:
         """Whether a question asks for a demonstration; the first one never does, as there is nothing to correct yet."""
         return len(self.messages) > 1 and bool(_SHOW.match(question))
 
-    def ask(self, question: str = ASK_COMMENTARY) -> Iterator[str]:
-        """Answers in words, piece by piece."""
+    def ask(self, question: str = ASK_COMMENTARY) -> Generator[str]:
+        """Answers in words, piece by piece; a reader that leaves ends the answer, which then is no part of the conversation."""
         messages = [*self.messages, self._question(question)]
         pieces = []
-        for piece in self.coach.stream(messages, f"{self.clip}, turn {len(messages)}", self.sampling):
-            pieces.append(piece)
-            yield piece
+        with closing(self.coach.stream(messages, f"{self.clip}, turn {len(messages)}", self.sampling)) as stream:
+            for piece in stream:
+                pieces.append(piece)
+                yield piece
         self.messages = [*messages, _answer({"type": "text", "text": "".join(pieces).strip()})]
 
     def show(self) -> Demonstration:
-        """Corrected poses after the conversation so far, and experts who do it so."""
+        """Corrected poses after the conversation so far."""
         remark = self._last_remark()
         messages = [*self.messages, self._question(ASK_DEMONSTRATION)]
         codes = self.coach.demonstrate_after(messages, self.clip)
         name = f"demonstration {len(messages)}"
         self.poses.own[name] = codes
         self.messages = [*messages, _answer({"type": "pose", "clip_id": name})]
-        return Demonstration(codes, self.experts.search(self.clip, remark) if self.experts else [])
+        return Demonstration(codes, remark)
+
+    def find_experts(self, shown: Demonstration) -> list[tuple[str, float]]:
+        """Expert clips who do what was shown, and their mean log-likelihoods minus priors, best first.
+
+        Raises:
+            ValueError: There is no gallery.
+        """
+        if self.experts is None:
+            raise ValueError("There is no gallery in which experts could be looked for.")
+        return self.experts.search(self.clip, shown.remark)
 
     def _last_remark(self) -> str:
         answers = [m["content"][0] for m in self.messages if m["role"] == "assistant"]

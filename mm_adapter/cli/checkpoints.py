@@ -4,12 +4,12 @@ import argparse
 import math
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from safetensors import safe_open
 
 from mm_adapter.base_models import find_base_model
 from mm_adapter.checkpoint import read_config, weight_problem
+from mm_adapter.cli.console import plain_console
 from mm_adapter.export import RECORD, check_export
 from mm_adapter.manifest import problems, read_manifest
 from mm_adapter.run_directory import read_run_record
@@ -29,7 +29,7 @@ def run_inspect(args: argparse.Namespace) -> None:
         "trained with": f"commit {run.get('git_commit', 'unknown')[:12]}, transformers {run.get('versions', {}).get('transformers')}",
         "can be resumed": "yes" if "trainer_state.json" in manifest["files"] else "no, weights only",
     }
-    console = Console()
+    console = plain_console()
     table = Table(title=str(args.folder), title_justify="left", show_header=False)
     for name, value in facts.items():
         table.add_row(name, str(value))

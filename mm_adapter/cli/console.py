@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,10 +16,24 @@ from rich.progress import (
 )
 
 
+def plain_console(**options: Any) -> Console:
+    """A console that prints questions, answers and paths as they are: brackets are no styles, ``:100:`` is no picture.
+
+    Args:
+        options: Of `rich.console.Console`.
+    """
+    return Console(markup=False, emoji=False, **options)
+
+
 def progress_bar() -> Progress:
     """A progress bar like those of all commands."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=plain_console(),
     )
 
 

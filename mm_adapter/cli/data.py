@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from mm_adapter.cli import data_exchange, data_inspection
-from mm_adapter.cli.console import ConsoleReport
+from mm_adapter.cli.console import ConsoleReport, plain_console
 from mm_adapter.cli.endpoints import add_prices, print_estimate
 from mm_data.build import BuildOptions, build_tuples
 from mm_data.completions import Endpoint
@@ -196,8 +194,8 @@ def run_build(args: argparse.Namespace) -> None:
         table.add_column(heading, justify="right" if heading in ("in", "kept") else "left")
     for stage in manifest["funnel"]:
         dropped = "\n".join(f"{count} {reason}" for reason, count in stage["dropped"].items())
-        table.add_row(stage["stage"], str(stage["read"]), str(stage["kept"]), escape(dropped))
-    Console().print(table)
+        table.add_row(stage["stage"], str(stage["read"]), str(stage["kept"]), dropped)
+    plain_console().print(table)
     print(f"{out}/report.html has the histograms, {out}/README.md is the data set card")
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from mm_adapter.cli.console import plain_console
 from mm_data.explain import Explanation, explain_tuple
 from mm_data.files import write_atomically
 from mm_data.labelling import Labels, read_labels
@@ -70,13 +70,13 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
         words = isinstance(value, str)
         table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for row in rows:
-        table.add_row(*("-" if value is None else escape(str(value)) for value in row.values()))
+        table.add_row(*("-" if value is None else str(value) for value in row.values()))
     return table
 
 
 def run_validate(args: argparse.Namespace) -> int:
     """Prints checks, coverage and what to fetch; exits with 1 when tuples cannot be built."""
-    console = Console()
+    console = plain_console()
     only = None if args.tuples is None else {clip.take_uid for clip in clips_of_folder(args.tuples).values()}
     with console.status("") as status:
         result = validate(
@@ -92,9 +92,9 @@ def run_validate(args: argparse.Namespace) -> int:
     for heading in ("", "what was found, and how to mend it"):
         table.add_column(heading, overflow="fold")
     for check in result.checks:
-        mend = f"\n[bold]{escape(check.fix)}[/]" if check.fix else ""
-        found = f"{escape(check.what)}: {escape(check.found)}{mend}"
-        table.add_row(f"[{_COLOURS[check.status]}]{check.status}[/]", found)
+        mend = (f"\n{check.fix}", "bold") if check.fix else ""
+        found = Text.assemble(f"{check.what}: {check.found}", mend)
+        table.add_row(Text(check.status, _COLOURS[check.status]), found)
     console.print(table)
     if result.coverage:
         console.print(_table(result.coverage, "takes that reach every stage"))
@@ -117,9 +117,9 @@ def run_stats(args: argparse.Namespace) -> None:
     source = read_source(args.source, 1.0)
     rows, ratings = task_statistics(source), rating_statistics(source)
     shown = [{key: row[key] for key in _STATS} for row in rows]
-    Console().print(_table(shown, f"{args.source}{' (synthetic)' if source.synthetic else ''}"))
+    plain_console().print(_table(shown, f"{args.source}{' (synthetic)' if source.synthetic else ''}"))
     if ratings:
-        Console().print(_table(ratings, "commentators' ratings, each on a scale of their own"))
+        plain_console().print(_table(ratings, "commentators' ratings, each on a scale of their own"))
     _save(args.json, {"synthetic": source.synthetic, "tasks": rows, "ratings": ratings})
 
 
@@ -141,7 +141,7 @@ def run_agreement(args: argparse.Namespace) -> None:
             row[f"{name} R"] = _share(region.recall(label))
         rows.append({**row, "differ": len(region.examples)})
     print(f"{first.name} against {second.name}: {agreement.compared} remarks judged by both, {agreement.failed} failed, {agreement.only_one} judged by one only")  # fmt: skip
-    Console().print(_table(rows, f"precision and recall of {first.name}, with {second.name} as the reference"))
+    plain_console().print(_table(rows, f"precision and recall of {first.name}, with {second.name} as the reference"))
     _print_confusion(agreement)
     texts = first.texts | second.texts
     for region in agreement.regions:
@@ -158,7 +158,7 @@ def _share(value: float | None) -> float | None:
 def _print_confusion(agreement: Agreement) -> None:
     total = {(a, b): sum(r.confusion[a, b] for r in agreement.regions) for a in LABELS for b in LABELS}
     rows = [{"first \\ second": a, **{b: total[a, b] for b in LABELS}} for a in LABELS]
-    Console().print(_table(rows, "confusion over all regions"))
+    plain_console().print(_table(rows, "confusion over all regions"))
 
 
 def run_why(args: argparse.Namespace) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import torch
 from packaging.requirements import Requirement
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from mm_adapter.base_models import native_dtype
+from mm_adapter.cli.console import plain_console
 from mm_adapter.run_directory import versions
 from mm_adapter.serving.plugin import check_vllm_version, vllm_version
 from mm_data.video import torchcodec_loads
@@ -129,6 +128,6 @@ def run(args: argparse.Namespace) -> int:
     for heading in ("what", "found", "to mend"):
         table.add_column(heading, overflow="fold")
     for what, found, mend in checks:
-        table.add_row(what, escape(found), escape(mend) or "ok")
-    Console().print(table)
+        table.add_row(what, found, mend or "ok")
+    plain_console().print(table)
     return int(any(mend and what not in optional for what, _, mend in checks))

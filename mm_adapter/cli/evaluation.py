@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.checkpoint import coach_folder
-from mm_adapter.cli.console import stage_progress
+from mm_adapter.cli.console import plain_console, stage_progress
 from mm_adapter.cli.flags import bert_model
 from mm_adapter.cli.test_set import (
     NEAREST_NEIGHBOUR,
@@ -116,7 +115,7 @@ def _print_summary(result: dict[str, Any]) -> None:
     table.add_column("value", justify="right")
     for name, value in result["summary"].items():
         table.add_row(name, "not computed" if value is None else f"{value:.3f}")
-    Console().print(table)
+    plain_console().print(table)
 
 
 def run_report(args: argparse.Namespace) -> None:

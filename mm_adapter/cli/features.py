@@ -3,11 +3,10 @@
 import argparse
 
 import torch
-from rich.console import Console
 
 from mm_adapter.array_features import import_arrays
 from mm_adapter.base_models import native_dtype
-from mm_adapter.cli.console import ConsoleReport
+from mm_adapter.cli.console import ConsoleReport, plain_console
 from mm_adapter.distributed import launched_processes
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features
 from mm_adapter.internvideo2 import build_encoder
@@ -95,4 +94,4 @@ def _automatic_dtype(device: torch.device) -> torch.dtype:
 
 def _print_rejected(rejected: dict[str, str]) -> None:
     for clip, reason in list(rejected.items())[:5]:
-        Console(stderr=True).print(f"left out {clip}: {reason}")
+        plain_console(stderr=True).print(f"left out {clip}: {reason}")

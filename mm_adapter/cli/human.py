@@ -7,10 +7,9 @@ import json
 from dataclasses import astuple, fields, replace
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from mm_adapter.cli.console import stage_progress
+from mm_adapter.cli.console import plain_console, stage_progress
 from mm_data.files import write_atomically
 from mm_eval.answers import OURS, TRUTH, TestItem, evenly_spaced, systems_of
 from mm_eval.human.packs import KEY, LIKERT, PACK, Design, make_pack
@@ -44,7 +43,7 @@ def run_report(args: argparse.Namespace) -> None:
     writer.writerows(astuple(rating) for rating in imported.ratings)
     write_atomically(args.out / RATINGS, out.getvalue())
     write_atomically(args.out / REPORT, json.dumps(found, indent=1))
-    console = Console()
+    console = plain_console()
     console.print(
         f"{'Synthetic data. ' if found['synthetic'] else ''}{found['ratings']} ratings of {found['items']} items by {found['raters']} raters; "
         f"{found['missing']} questions unanswered; left out for failed attention checks: {', '.join(found['left_out']) or 'nobody'}"

@@ -6,10 +6,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from mm_adapter.cli.console import stage_progress
+from mm_adapter.cli.console import plain_console, stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.files import write_atomically
 from mm_eval.answers import TRUTH, TestItem, evenly_spaced, read_answers
@@ -107,7 +106,7 @@ def _print_scores(system: str, found: dict[str, Any], settings: dict[str, Any]) 
             "withheld" if found["withheld"] else "not defined" if shown.value != shown.value else f"{shown.value:.3f}"
         )
         table.add_row(name, value, interval, str(metric.n), str(metric.n_failed))
-    console = Console()
+    console = plain_console()
     console.print(table)
     if found["failures"]:
         classes = ", ".join(f"{count} {name}" for name, count in sorted(found["failures"].items()))

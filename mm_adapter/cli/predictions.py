@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from mm_adapter.checkpoint import coach_folder
-from mm_adapter.cli.console import stage_progress
+from mm_adapter.cli.console import plain_console, stage_progress
 from mm_adapter.cli.test_set import GENERATED, TRANSFORMERS, TestSet, begin_predictions, can_demonstrate, open_coach
 from mm_adapter.distributed import launched_processes
 from mm_adapter.inference.generation import Answers, Coach
@@ -152,4 +151,4 @@ def _print_ranking(records: list[dict[str, Any]]) -> None:
     sizes = candidates.sum(1)
     chance = [f"{chance_recall(sizes, k):.3f}" for k in CUTS]
     table.add_row(f"chance (gallery {np.median(sizes):.0f})", *chance, f"{np.median((sizes + 1) / 2):.1f}")
-    Console().print(table)
+    plain_console().print(table)

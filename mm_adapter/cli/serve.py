@@ -14,10 +14,11 @@ from pathlib import Path
 
 import uvicorn
 from rich.console import Console
+from rich.text import Text
 
 from mm_adapter.chat.experts import ExpertGallery, ExpertSearch
 from mm_adapter.chat.remote import KEY
-from mm_adapter.cli.console import stage_progress
+from mm_adapter.cli.console import plain_console, stage_progress
 from mm_adapter.export import check_export
 from mm_adapter.front.app import Front, Limits, front_app
 from mm_adapter.front.clips import ClipShelf, ClipWorkers
@@ -34,7 +35,7 @@ _IDLE_CONNECTIONS = 64  # browsers keep some open
 
 def run_serve(args: argparse.Namespace) -> None:
     """Starts the engine, then answers until it is interrupted or the engine ends."""
-    console = Console()
+    console = plain_console()
     for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the engine ends too
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     key = os.environ.get(KEY) or None
@@ -127,9 +128,10 @@ def _answer(args: argparse.Namespace, front: Front, key: str | None, listener: s
     )
     server = uvicorn.Server(config)
     address = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}"
-    console.print(f"[bold]{address}[/bold]  the page; {address}/v1 for OpenAI's clients (model coach)", soft_wrap=True)
+    text = f"  the page; {address}/v1 for OpenAI's clients (model coach)"
+    console.print(Text.assemble((address, "bold"), text), soft_wrap=True)
     if "(random weights)" in front.coach.config.video_encoder:
-        console.print("[yellow]The coach's video encoder has random weights.[/yellow]")
+        console.print("The coach's video encoder has random weights.", style="yellow")
 
     def watch() -> None:
         while not server.should_exit:

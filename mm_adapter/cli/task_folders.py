@@ -3,10 +3,9 @@
 import argparse
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-from mm_adapter.cli.console import ConsoleReport
+from mm_adapter.cli.console import ConsoleReport, plain_console
 from mm_data.tasks.folder import build_task_folder, read_items, read_task_manifest
 from mm_data.tasks.known import find_task, task_options
 from mm_data.tuple_store import SPLITS
@@ -37,13 +36,14 @@ def run_show(args: argparse.Namespace) -> None:
     if args.item is not None and args.item not in items:
         raise ValueError(f"{args.items} has no item {args.item!r}; ids look like {next(iter(items))!r}.")
     item = items[args.item] if args.item else next(iter(items.values()))
-    console = Console()
-    console.print(f"[bold]{escape(item.item_id)}[/] ({item.split}, {escape(item.category)})  {'; '.join(form.inputs)}")
+    console = plain_console()
+    inputs = f" ({item.split}, {item.category})  {'; '.join(form.inputs)}"
+    console.print(Text.assemble((item.item_id, "bold"), inputs))
     conversation = form.conversation(item, 0)
     for message in conversation.messages:
         parts = [part["text"] if part["type"] == "text" else f"<{part['type']} {part['clip_id']}>" for part in message["content"]]  # fmt: skip
-        console.print(f"[bold]{message['role']}[/]: {escape(chr(10).join(parts))}")
-    console.print(f"[bold]read as[/]: {escape(str(form.parse(parts[-1])))}")
+        console.print(Text.assemble((message["role"], "bold"), ": ", "\n".join(parts)))
+    console.print(Text.assemble(("read as", "bold"), ": ", str(form.parse(parts[-1]))))
 
 
 def switches(settings: list[str]) -> dict[str, Any]:

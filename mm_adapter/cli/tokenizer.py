@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from rich.console import Console
 from rich.table import Table
 
-from mm_adapter.cli.console import ConsoleReport
+from mm_adapter.cli.console import ConsoleReport, plain_console
 from mm_data.clip_list import PoseStretch, pose_stretches
 from mm_data.files import write_atomically
 from mm_data.motion.checks import describe
@@ -201,7 +200,7 @@ def _with_flags(joints: np.ndarray, visible: np.ndarray | np.bool) -> np.ndarray
 
 
 def _print_summary(result: dict) -> None:
-    console = Console()
+    console = plain_console()
     if result["synthetic_data"]:
         console.print("Synthetic data: these numbers say nothing about people.")
     table = Table(

@@ -31,6 +31,7 @@ from mm_adapter.front.clips import ClipShelf, Upload
 from mm_adapter.front.coach import ExportedCoach
 from mm_adapter.front.conversation import UPLOADED, Conversations, clip_parts, take_upload
 from mm_adapter.front.engine import LOOPBACK, MODEL, Engine, EngineError
+from mm_adapter.front.fields import engine_fields
 from mm_adapter.front.guard import Guard
 from mm_adapter.front.passing import pass_on
 from mm_adapter.front.preparation import PreparedClip
@@ -45,7 +46,6 @@ from mm_data.video_cut import cut_video
 
 _STATIC = str(files("mm_adapter.front").joinpath("static"))
 _POLICY = "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; frame-ancestors 'none'"
-_PASSED_ON = ("temperature", "top_p", "top_k", "seed", "max_tokens", "max_completion_tokens", "stop", "stream", "stream_options", "vllm_xargs")  # fmt: skip
 _CUTS_KEPT = 64  # experts' clips, a few hundred kilobytes each
 
 
@@ -140,12 +140,15 @@ class Front:
         times: dict[str, float] = {}
         async with request.form(max_files=3, max_fields=2) as form:
             for name, value in form.multi_items():
+                if isinstance(value, UploadFile) and not value.filename and not value.size:
+                    continue  # browsers send a field without a file so
                 if isinstance(value, UploadFile) and name in (*VIEWS, "pose") and name not in given:
                     if any(sign in (value.filename or "") for sign in "/\\\0"):
                         raise HTTPException(400, f"The file name {value.filename!r} holds a path; send the name alone.")
                     given[name] = await value.read()
                 elif isinstance(value, str) and name in ("start", "stop") and name not in times:
-                    times[name] = read_seconds(name, value)
+                    if value.strip():
+                        times[name] = read_seconds(name, value)
                 else:
                     raise HTTPException(400, f"Unknown or repeated {name!r}; a clip has the files exo, ego and pose and the fields start and stop.")  # fmt: skip
         poses = given.pop("pose", None)
@@ -162,14 +165,12 @@ class Front:
     async def chat(self, request: Request) -> Response:
         """OpenAI's chat completions; videos and poses in the messages become clips."""
         body = await read_json(request)
-        model = body.pop("model", MODEL)
-        if model != MODEL:
+        model = body.pop("model", None)
+        if model not in (None, MODEL):
             raise HTTPException(404, f"The model {model!r} is not served here; there is {MODEL!r}.")
         messages = body.pop("messages", None)
-        if not isinstance(body.get("stream", False), bool):
-            raise HTTPException(400, "stream is true or false.")
-        if unknown := sorted(set(body) - set(_PASSED_ON)):
-            raise HTTPException(400, f"{', '.join(unknown)} cannot be set here; {', '.join(_PASSED_ON)} can.")
+        with refusing():
+            body = engine_fields(body)
         with ExitStack() as slot:
             slot.enter_context(self._slot())
             rewritten, notes = await self._rewrite(messages)

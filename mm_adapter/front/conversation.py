@@ -7,6 +7,8 @@ from typing import Any
 from mm_adapter.configuration import VIEWS
 from mm_adapter.front.clips import Upload
 from mm_adapter.front.coach import ExportedCoach
+from mm_adapter.front.data_urls import decode_data_url
+from mm_adapter.front.fields import check_message
 from mm_adapter.front.preparation import PreparedClip
 from mm_adapter.processing import EGO_TOKEN, EXO_TOKEN
 
@@ -44,10 +46,13 @@ class Conversations:
         if not isinstance(message, Mapping) or message.get("role") not in ROLES:
             raise ValueError(f"Message {turn}: needs a role, one of {', '.join(ROLES)}.")
         content = message.get("content")
+        if message["role"] == "assistant" and not content:
+            content = ""  # clients write null for an answer without words
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if not isinstance(parts, list) or not parts:
             raise ValueError(f"Message {turn}: content has to be a text or a list of parts.")
         try:
+            check_message(message)
             return {"role": message["role"], "content": [made for part in parts for made in self._part(part)]}
         except ValueError as error:
             raise ValueError(f"Message {turn}: {error}") from error
@@ -114,7 +119,8 @@ def take_upload(message: Any) -> tuple[Upload, list[Any]] | None:
         if name is None or name in given:
             raise ValueError("A message takes one video per view (ego, exo) and one pose_file.")
         value = part.get(part["type"])
-        given[name] = _decode_data_url(value.get("url") if isinstance(value, Mapping) else None)
+        what = "The pose file" if name == "pose" else f"The {name} video"
+        given[name] = decode_data_url(value.get("url") if isinstance(value, Mapping) else None, what)
     first = content.index(media[0])
     parts = [UPLOADED if at == first else part for at, part in enumerate(content) if at == first or part not in media]
     return Upload({name: data for name, data in given.items() if name != "pose"}, given.get("pose")), parts
@@ -125,12 +131,3 @@ _MEDIA = ("video_url", "pose_file")
 
 def _kind(part: Any) -> Any:
     return part.get("type") if isinstance(part, Mapping) else None
-
-
-def _decode_data_url(url: Any) -> bytes:
-    if not isinstance(url, str) or not url.startswith("data:") or ";base64," not in url[:100]:
-        raise ValueError("Give the file itself as a data: address in base64; other addresses are not fetched.")
-    try:
-        return base64.b64decode(url.partition(",")[2], validate=True)
-    except ValueError as error:
-        raise ValueError("The base64 of a file is broken.") from error

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 import secrets
 import signal
 import socket
@@ -20,10 +21,14 @@ import httpx
 import numpy as np
 import torch
 
+from mm_adapter.serving.memory import cache_flags
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MODEL = "coach"
 NO_ANSWER = "The engine does not answer; look at its log."
 _SCORED_AT_ONCE = 32
+_PREFIX = re.compile(r"^(\x1b\[[\d;]*m)*(\([\w.-]+ pid=\d+\))?(\x1b\[[\d;]*m)*\s*(ERROR \S+ \S+ \[[^]]*\])?\s?")
+_ERROR = re.compile(r"(([A-Za-z_]\w*\.)*\w*(Error|Exception): .|\S+\.py: error: .)")
 
 
 class EngineError(RuntimeError):
@@ -135,10 +140,11 @@ class RunningEngine(Engine):
         self.log, self._began = log, time.monotonic()
         command = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", str(export)]
         own = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", MODEL, "--enable-mm-embeds"]
+        cache = cache_flags(export, arguments, os.environ)
         with log.open("wb") as file:
             # -P: no folder of the working directory stands for a package. Its own session: an interrupt in the terminal reaches it through the front, after the requests.
             self.process = subprocess.Popen(
-                [*command, *own, *arguments],
+                [*command, *own, *cache, *arguments],
                 env={**os.environ, "VLLM_API_KEY": key},
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -156,10 +162,14 @@ class RunningEngine(Engine):
         return self.process.poll() is None
 
     def check(self) -> None:
-        """Raises ``ChildProcessError`` with the end of the log where the process has ended."""
+        """Raises ``ChildProcessError`` with the cause, or else the end of the log, where the process has ended."""
         if not self.alive:
-            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-            raise ChildProcessError(f"vLLM ended with status {self.process.returncode}; the end of {self.log}:\n{tail}")
+            ended = f"vLLM ended with status {self.process.returncode}"
+            text = self.log.read_text(errors="replace")
+            if cause := root_cause(text):
+                raise ChildProcessError(f"{ended}: {cause}\nMore is in its log: {self.log}")
+            tail = "\n".join(text.splitlines()[-15:])
+            raise ChildProcessError(f"{ended}; the end of {self.log}:\n{tail}")
 
     def __enter__(self) -> "RunningEngine":
         return self
@@ -171,6 +181,16 @@ class RunningEngine(Engine):
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # and whatever it left behind
         self.process.wait()
+
+
+def root_cause(log: str) -> str | None:
+    """The line of vLLM's log that says why it ended: its first error, of which later ones are consequences.
+
+    Args:
+        log: Its text.
+    """
+    plain = [_PREFIX.sub("", line).strip() for line in log.splitlines()]
+    return next((line for line in plain if _ERROR.match(line) and "root cause" not in line), None)
 
 
 def features_part(features: np.ndarray) -> dict[str, Any]:

@@ -5,6 +5,7 @@ layout ``llama`` takes ids where there is no video, and otherwise the embeddings
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -19,6 +20,7 @@ from mm_adapter.configuration import CoachConfig
 from mm_adapter.export import RECORD, check_export, open_mappers
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.processing import CoachProcessor, Encoded
+from mm_adapter.serving.memory import cache_flags
 from mm_adapter.serving.plugin import GRAMMAR, check_vllm_version, use_first_model_runner
 from mm_data.conversation import Message
 from mm_data.expertaf_task import commentary_prompt, demonstration_prompt, shows_poses
@@ -60,7 +62,7 @@ class EngineCoach:
         from vllm.utils.argparse_utils import FlexibleArgumentParser
 
         parser = EngineArgs.add_cli_args(FlexibleArgumentParser(prog="--vllm"))
-        given = parser.parse_args(["--model", str(folder), *flags])
+        given = parser.parse_args(["--model", str(folder), *cache_flags(folder, flags, os.environ), *flags])
         settings = EngineArgs.from_cli_args(given)  # type: ignore[arg-type]
         self.config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
         if poses.tokenizer_fingerprint != self.config.pose_tokenizer:

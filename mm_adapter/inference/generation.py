@@ -1,12 +1,20 @@
 """Commentary and grammar-constrained pose generation with transformers."""
 
-from collections.abc import Callable, Iterator, Sequence
-from threading import Thread
+from collections.abc import Callable, Generator, Iterator, Sequence
+from threading import Event, Thread
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TextIteratorStreamer
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextIteratorStreamer,
+)
 
 from mm_adapter.dataset import CoachCollator, Sample, with_features
 from mm_adapter.inference.sampling import GREEDY, PoseGrammar, Sampling, WordsOnly
@@ -93,13 +101,19 @@ class Coach:
         grammar: Callable[[int], LogitsProcessor],
         sampling: Sampling,
         streamer: TextIteratorStreamer | None = None,
+        given_up: Event | None = None,
     ) -> Tensor:
         batch = self.inputs(samples)
         length = batch["input_ids"].shape[1]
         config = GenerationConfig(max_new_tokens=limit, do_sample=False, eos_token_id=stop, pad_token_id=self.pad_id)
         processors = [grammar(length), *sampling.processors([sample["sample_id"] for sample in samples])]
+        stopping = [] if given_up is None else [_GivenUp(given_up)]
         out = self.model.generate(  # pyright: ignore[reportAttributeAccessIssue]
-            **batch, generation_config=config, logits_processor=LogitsProcessorList(processors), streamer=streamer
+            **batch,
+            generation_config=config,
+            logits_processor=LogitsProcessorList(processors),
+            stopping_criteria=StoppingCriteriaList(stopping),
+            streamer=streamer,
         )
         return out[:, length:]  # type: ignore[index]
 
@@ -176,8 +190,8 @@ class Coach:
 
     def stream(
         self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY, max_new_tokens: int = ANSWER_TOKENS
-    ) -> Iterator[str]:
-        """The words of an answer to a conversation, as they come.
+    ) -> Generator[str]:
+        """The words of an answer to a conversation, as they come; a reader that leaves ends the generation.
 
         Args:
             messages: Content parts name clips that the coach knows.
@@ -187,20 +201,23 @@ class Coach:
         """
         streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)  # type: ignore[arg-type]
         samples, failure = [self.prompt(messages, sample_id)], []
-        words_only = WordsOnly(self.model.config.first_pose_id)
+        words_only, given_up = WordsOnly(self.model.config.first_pose_id), Event()
 
         def generate() -> None:
             try:
                 stop = self.processor.end_of_turn_ids
-                self._generate(samples, max_new_tokens, stop, lambda _: words_only, sampling, streamer)
+                self._generate(samples, max_new_tokens, stop, lambda _: words_only, sampling, streamer, given_up)
             except BaseException as error:  # handed over to the reader of the stream
                 failure.append(error)
                 streamer.end()
 
         worker = Thread(target=generate, daemon=True)
         worker.start()
-        yield from streamer
-        worker.join()
+        try:
+            yield from streamer
+        finally:
+            given_up.set()
+            worker.join()  # the next question must not find the model at work
         if failure:
             raise failure[0]
 
@@ -219,6 +236,16 @@ class Coach:
         words_only = WordsOnly(self.model.config.first_pose_id)
         for row in self._generate(samples, limit, self.processor.end_of_turn_ids, lambda _: words_only, sampling):
             yield self.processor.tokenizer.decode(row, skip_special_tokens=True).strip()  # type: ignore[union-attr]
+
+
+class _GivenUp(StoppingCriteria):
+    """Ends a generation that nobody reads any more."""
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:  # type: ignore[override]
+        return torch.full((len(input_ids),), self.event.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
 def _batches(items: Sequence, size: int) -> Iterator[Sequence]:

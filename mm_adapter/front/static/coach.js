@@ -19,21 +19,38 @@ async function ask(path, options = {}) {
 
 const post = (path, body) => ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
-function complain(error) {
-  $("#error").textContent = error ? error.message : "";
-  $("#error").hidden = !error;
+// Beside what was just used: at the top of a phone's page nobody would see it.
+function complain(error, beside = $("header")) {
+  const box = $("#error");
+  beside.after(box);
+  box.textContent = error ? error.message : "";
+  box.hidden = !error;
+  if (error) box.scrollIntoView({ block: "nearest" });
 }
 
 // One thing at a time: an answer about one clip must not end up under another.
-async function busy(work) {
-  if (state.busy) return complain(new Error("Wait for the answer, then try again."));
+async function busy(work, beside) {
+  if (state.busy) return complain(new Error("Wait for the answer, then try again."), beside);
   const buttons = document.querySelectorAll("main button");
   complain(null);
   state.busy = true;
   buttons.forEach((button) => { button.disabled = true; });
-  try { await work(); } catch (error) { complain(error); }
+  try { await work(); } catch (error) { complain(error, beside); }
   state.busy = false;
   document.querySelectorAll("main button").forEach((button) => { button.disabled = false; });
+}
+
+// A bar and the seconds, while something takes its time.
+async function withProgress(text, work) {
+  const began = Date.now();
+  const tell = () => { $("#progress span").textContent = `${text} ${Math.round((Date.now() - began) / 1000)} s`; };
+  tell();
+  $("#progress").hidden = false;
+  const ticking = setInterval(tell, 1000);
+  try { return await work(); } finally {
+    clearInterval(ticking);
+    $("#progress").hidden = true;
+  }
 }
 
 // --- drawings ---------------------------------------------------------------------------------------------------------
@@ -92,7 +109,9 @@ async function sendClip() {
   if (bytes > state.about.limits.megabytes * 1e6) {
     throw new Error(`The files have ${Math.round(bytes / 1e6)} MB; at most ${state.about.limits.megabytes} MB are taken.`);
   }
-  state.clip = await (await ask("/v1/clips", { method: "POST", body: form })).json();
+  const megabytes = (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
+  const sent = () => ask("/v1/clips", { method: "POST", body: form });
+  state.clip = await (await withProgress(`Sending ${megabytes} MB and reading the clip …`, sent)).json();
   URL.revokeObjectURL($("#own").src);
   $("#own").src = URL.createObjectURL(shown);
   $("#strips").replaceChildren(...Object.entries(state.clip.frames).map(([view, frames]) => {
@@ -109,6 +128,8 @@ async function sendClip() {
   $("#shown").hidden = true;
   if (state.clip.joints) animate($("#skeleton"), [{ joints: state.clip.joints, colour: LEARNER }]);
   $("#ask [name=question]").value = state.about.questions.commentary;
+  $("#own").onloadedmetadata = () => $("#talk").scrollIntoView({ block: "nearest" }); // the video has its height only then
+  $("#ask [name=question]").focus({ preventScroll: true });
 }
 
 async function record() {
@@ -135,7 +156,7 @@ async function record() {
     button.textContent = "record again";
     button.classList.remove("recording");
     $("#clip [name=exo]").value = "";
-    busy(sendClip);
+    busy(sendClip, $("#clip"));
   };
   state.recorder = recorder;
   button.textContent = "stop";
@@ -165,12 +186,13 @@ async function* events(reply) {
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split("\n");
+    const lines = (rest + (done ? "\n" : value)).split("\n");
     rest = lines.pop();
     for (const line of lines) {
-      if (line.startsWith("data: ") && line !== "data: [DONE]") yield JSON.parse(line.slice(6));
+      const data = line.startsWith("data:") ? line.slice(5).trim() : "";
+      if (data && data !== "[DONE]") yield JSON.parse(data);
     }
+    if (done) return;
   }
 }
 
@@ -181,8 +203,9 @@ async function question() {
   const asked = say("user", text), line = say("assistant waiting", "");
   try {
     for await (const event of events(await completion(messages, "words", true))) {
-      if (event.error) throw new Error(event.error.message);
-      line.textContent += event.choices[0]?.delta?.content || "";
+      if (event.error) throw new Error(event.error.message || "The engine broke off its answer.");
+      line.textContent += event.choices?.[0]?.delta?.content || "";
+      line.scrollIntoView({ block: "nearest" });
     }
   } catch (error) {
     asked.remove();
@@ -193,6 +216,7 @@ async function question() {
   line.textContent = line.textContent.trim();
   state.messages = [...messages, { role: "assistant", content: line.textContent }];
   field.value = "";
+  field.scrollIntoView({ block: "nearest" });
 }
 
 async function showMe() {
@@ -205,6 +229,7 @@ async function showMe() {
   say("assistant", "Like this:");
   state.messages = [...messages, { role: "assistant", content: [{ type: "pose", codes }] }];
   $("#shown").hidden = false;
+  $("#shown").scrollIntoView();
   const own = state.clip.joints ? [{ joints: state.clip.joints, colour: LEARNER }] : [];
   animate($("#corrected"), [...own, { joints, colour: SHOWN }]);
   $("#expertcaption").textContent = state.about.experts ? "looking for an expert …" : "This server has no experts' clips.";
@@ -214,7 +239,7 @@ async function showMe() {
     const line = document.createElement("li");
     const score = `${place + 1}. ${expert.activity}, ${expert.seconds.toFixed(1)} s, ${expert.clip_id} (log-likelihood − prior: ${expert.score.toFixed(3)}) `;
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: "watch" });
-    button.onclick = () => busy(() => watch(expert, place, found.gallery));
+    button.onclick = () => busy(() => watch(expert, place, found.gallery), $("#ranking"));
     line.append(score, button);
     return line;
   }));
@@ -269,9 +294,11 @@ $("#key").onsubmit = (event) => {
   sessionStorage.setItem("key", state.key);
   open();
 };
-$("#clip").onsubmit = (event) => { event.preventDefault(); busy(sendClip); };
-$("#record").onclick = () => (state.recorder ? state.recorder.stop() : busy(record));
+$("#clip").onsubmit = (event) => { event.preventDefault(); busy(sendClip, $("#clip")); };
+$("#record").onclick = () => (state.recorder ? state.recorder.stop() : busy(record, $("#clip")));
 for (const name of ["exo", "ego"]) $(`#clip [name=${name}]`).onchange = () => { state.recorded = null; };
-$("#ask").onsubmit = (event) => { event.preventDefault(); busy(question); };
-$("#show").onclick = () => busy(showMe);
+// The next question is typed where the last one was.
+const converse = (work) => busy(work, $("#ask")).then(() => $("#ask [name=question]").focus({ preventScroll: true }));
+$("#ask").onsubmit = (event) => { event.preventDefault(); converse(question); };
+$("#show").onclick = () => converse(showMe);
 open();

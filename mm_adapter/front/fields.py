@@ -1,0 +1,82 @@
+"""The fields of OpenAI's chat requests: what is handed on to the engine, and what clients may send as it changes nothing."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+HANDED_ON = ("temperature", "top_p", "top_k", "seed", "max_tokens", "max_completion_tokens", "stop", "stream", "stream_options", "vllm_xargs")  # fmt: skip
+"""Fields that the engine gets as they are."""
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+    "repetition_penalty": (1,),
+    "min_p": (0,),
+    "logit_bias": ({},),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "verbosity": ("medium",),
+    "reasoning_effort": ("none",),
+    "audio": (),
+    "prediction": (),
+    "web_search_options": (),
+    "store": (False,),
+    "metadata": ({},),
+    "service_tier": ("auto", "default"),
+}
+"""Values at which a field changes nothing: the protocol's defaults, and null. Clients send them with every question."""
+
+LABELS = ("user", "safety_identifier", "prompt_cache_key")
+"""Texts for the books of whoever runs a service; no answer depends on them."""
+
+_SHOWN = 60  # characters of a refused value
+
+
+def engine_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request that the engine gets.
+
+    Raises:
+        ValueError: A field is unknown, or has a value that would change something and cannot be set here.
+    """
+    there = {name: value for name, value in body.items() if value is not None}
+    known = (*HANDED_ON, *NEUTRAL, *LABELS)
+    if unknown := sorted(set(there) - set(known)):
+        raise ValueError(f"{', '.join(unknown)} cannot be set here; {', '.join(HANDED_ON)} can.")
+    for name, value in there.items():
+        if name in NEUTRAL and not any(_same(value, neutral) for neutral in NEUTRAL[name]):
+            raise _refusal(name, value, " or ".join(json.dumps(neutral) for neutral in NEUTRAL[name]) or "null")
+        if name in LABELS and not isinstance(value, str):
+            raise _refusal(name, value, "a text")
+    if not isinstance(there.get("stream", False), bool):
+        raise ValueError("stream is true or false.")
+    return {name: value for name, value in there.items() if name in HANDED_ON}
+
+
+def check_message(message: Mapping[str, Any]) -> None:
+    """Refuses a message that holds more than its role, content and name.
+
+    Raises:
+        ValueError: It does; names the field.
+    """
+    for name, value in message.items():
+        empty = value is None or value in ("", [], {})
+        if name not in ("role", "content") and not empty and not (name == "name" and isinstance(value, str)):
+            raise ValueError(f"{name[:_SHOWN]} cannot be read here; a message has a role and a content.")
+
+
+def _same(value: Any, neutral: Any) -> bool:
+    return value == neutral and isinstance(value, bool) == isinstance(neutral, bool)  # True equals 1 in Python
+
+
+def _refusal(name: str, value: Any, neutral: str) -> ValueError:
+    written = json.dumps(value, ensure_ascii=False)
+    shown = written if len(written) <= _SHOWN else f"{written[:_SHOWN]}…"
+    return ValueError(f"{name} cannot be {shown} here; send {neutral}, or leave it out.")
