@@ -1,6 +1,5 @@
 """Opens any data set that tuples can be built from, and its poses as dense arrays on disk."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mm_data.egoexo4d import load_poses, read_release
+from mm_data.files import replacing
 from mm_data.funnel import Funnel
 from mm_data.jsonl import append_record, read_records
 from mm_data.own_data import is_own_data, load_own_poses, read_own_data
@@ -15,6 +15,8 @@ from mm_data.parallel import parallel_map
 from mm_data.records import FPS, Source, Take
 from mm_data.skeleton import absent_poses
 
+FINISHED = "finished.jsonl"
+"""Log of the arrays in a folder of poses."""
 _SLACK = 2.0  # seconds that poses may run past a take's end before another frame rate is suspected
 
 
@@ -52,7 +54,7 @@ def cache_poses(
         Take uid to what identifies its pose file, for every take that has an array.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "finished.jsonl"
+    log = folder / FINISHED
     wanted = {uid: pose_signature(source.pose_files.get(uid)) for uid in uids}
     notes_of = {
         record["take"]: record["notes"]
@@ -110,10 +112,8 @@ def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, 
         return "poses run past the take: another frame rate?", f"({len(poses)} frames, {take.duration:.1f} s)", notes
     # Poses may end long before the take does; a comment about what comes later must not find them.
     poses = np.concatenate([poses, absent_poses(max(0, length - len(poses)))])
-    partial = target.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with replacing(target) as partial, partial.open("wb") as file:
         np.save(file, poses.astype(np.float32))
-    os.replace(partial, target)
     return None, "", notes
 
 

@@ -21,7 +21,7 @@ from mm_adapter.cli.test_set import (
     zero_shot_predictions,
 )
 from mm_adapter.contrastive import CONFIG as MATCHER_CONFIG
-from mm_data.files import write_atomically
+from mm_data.files import check_apart, write_atomically
 from mm_eval.answers import write_answers
 from mm_eval.report import write_report
 from mm_eval.zero_shot import RECORD as ZERO_SHOT
@@ -29,6 +29,7 @@ from mm_eval.zero_shot import RECORD as ZERO_SHOT
 
 def run_evaluate(args: argparse.Namespace) -> None:
     """Predicts (resuming) and scores."""
+    check_apart(args.out, Path(args.coach), args.tuples, args.codes, args.features, args.demonstrator)
     result_path = args.out / "metrics.json"
     if result_path.is_file():
         print(f"{result_path} is there already; delete {args.out} to evaluate again")
@@ -71,6 +72,7 @@ def _print_summary(result: dict[str, Any]) -> None:
 
 def run_report(args: argparse.Namespace) -> None:
     """Writes the page; an existing one for the same evaluation is kept."""
+    check_apart(args.out, args.evaluation, args.training, args.tokenizer_training)
     evaluation = json.loads((args.evaluation / "metrics.json").read_text())
     page = args.out / "index.html"
     if page.is_file() and page.stat().st_mtime > (args.evaluation / "metrics.json").stat().st_mtime:

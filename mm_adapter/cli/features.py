@@ -15,6 +15,7 @@ from mm_adapter.omnivore import import_omnivore
 from mm_adapter.pose_features import joint_basis, write_pose_features
 from mm_data.clip_list import read_clips
 from mm_data.features import FeatureStore
+from mm_data.files import check_apart
 from mm_data.tuple_store import clips_of_folder
 from mm_data.video import torchcodec_loads
 
@@ -41,6 +42,7 @@ def run_extract(args: argparse.Namespace) -> None:
         args.max_bad,
         args.retry_bad,
     )
+    check_apart(args.out, args.source, args.videos, args.weights, inside=True)
     clips, videos = read_clips(args.source, args.videos)
     encoder, name = build_encoder(args.encoder, args.weights, args.frames, args.image_size, dtype)
     report = ConsoleReport(quiet=not state.is_main_process)
@@ -58,6 +60,7 @@ def run_extract(args: argparse.Namespace) -> None:
 
 def run_import_omnivore(args: argparse.Namespace) -> None:
     """Fills a store from released features."""
+    check_apart(args.out, args.tuples, args.release, inside=True)
     clips = clips_of_folder(args.tuples)
     with ConsoleReport().progress("cutting clips", len(clips)) as progress:
         rejected = import_omnivore(
@@ -69,6 +72,8 @@ def run_import_omnivore(args: argparse.Namespace) -> None:
 
 def run_import_arrays(args: argparse.Namespace) -> None:
     """Fills a store from published arrays."""
+    check_apart(args.out, args.arrays)
+    check_apart(args.out, args.source, inside=True)
     clips = {clip.clip_id: clip for clip in read_clips(args.source)[0]}
     with ConsoleReport().progress("reading arrays", len(clips)) as progress:
         rejected = import_arrays(
@@ -81,6 +86,7 @@ def run_import_arrays(args: argparse.Namespace) -> None:
 
 def run_from_poses(args: argparse.Namespace) -> None:
     """Fills a store with joints."""
+    check_apart(args.out, args.source, *(args.statistics_of or []), inside=True)
     basis = joint_basis(args.statistics_of or [args.source], args.frames)
     with ConsoleReport().progress("projecting joints", 1) as progress:
         rejected = write_pose_features(args.source, args.out, basis, args.frames, args.max_bad)

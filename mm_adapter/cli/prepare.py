@@ -4,6 +4,7 @@ import argparse
 
 from mm_adapter.base_models import write_embedded_language_model
 from mm_adapter.cli.console import progress_bar
+from mm_data.files import claim_folder
 
 
 def run_miniature(args: argparse.Namespace) -> None:
@@ -29,5 +30,6 @@ def run_language_model(args: argparse.Namespace) -> None:
     if (args.out / "model.safetensors").is_file():
         print(f"{args.out} is there already")
         return
+    claim_folder(args.out, {"language_model": "SmolLM2-135M-Instruct"})
     write_embedded_language_model(args.out)
     print(f"{args.out}: SmolLM2-135M-Instruct")

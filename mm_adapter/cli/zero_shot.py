@@ -6,10 +6,10 @@ import shutil
 
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
-from mm_data.files import write_atomically
+from mm_data.files import check_apart, check_ours, write_atomically
 from mm_eval.answers import TRAINING, evenly_spaced, read_answers, write_answers
 from mm_eval.zero_shot import RECORD, ask, estimate_asking, instruction
-from mm_eval.zero_shot.asking import Frames
+from mm_eval.zero_shot.asking import LOG, Frames
 
 _ANSWER_TOKENS = 400
 
@@ -20,6 +20,8 @@ def run_zero_shot(args: argparse.Namespace) -> None:
     Raises:
         ValueError: More answers failed than allowed; those that did not are kept.
     """
+    check_apart(args.out, args.run_folder, inside=True)
+    check_ours(args.out, (RECORD, LOG))
     items = evenly_spaced(read_answers(args.run_folder), args.max_items)
     frames = Frames(args.frames, args.image_size, tuple(args.views))
     endpoint = endpoint_of(args, _ANSWER_TOKENS)

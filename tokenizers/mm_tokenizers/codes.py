@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -83,11 +84,13 @@ class PoseCodeStore:
     def save(self, folder: Path) -> None:
         """Writes ``codes.npy`` and ``codes.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "codes.partial.npy", self._codes)
-        os.replace(folder / "codes.partial.npy", folder / "codes.npy")
         index = {"tokenizer": self.tokenizer_fingerprint, "clips": list(self._rows)}
-        (folder / "codes.partial").write_text(json.dumps(index))
-        os.replace(folder / "codes.partial", folder / "codes.json")
+        partial = folder / f"codes.{uuid4().hex[:12]}.partial"  # no other process's
+        with partial.open("wb") as file:
+            np.save(file, self._codes)
+        os.replace(partial, folder / "codes.npy")
+        partial.write_text(json.dumps(index))
+        os.replace(partial, folder / "codes.json")
 
     @classmethod
     def load(cls, folder: Path) -> "PoseCodeStore":

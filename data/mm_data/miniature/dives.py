@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_data.files import write_atomically
+from mm_data.files import check_ours, write_atomically
 from mm_data.miniature.activities import Change, smooth_interpolation
 from mm_data.miniature.body import POSTURE_INDEX, Posture
 from mm_data.miniature.performance import SIZE, Performer, finish_poses, record
 from mm_data.miniature.render import Camera, Scene
 from mm_data.parallel import parallel_map
-from mm_data.synthetic import mark_synthetic
+from mm_data.synthetic import is_marked_synthetic, mark_synthetic
 from mm_data.tasks.nae_files import ANNOTATIONS, POSITIONS, ROTATIONS, dive_actions
 from mm_data.tasks.numbers import in_words
 
@@ -120,7 +120,10 @@ def write_dives(
     Returns:
         Split to its number of dives.
     """
+    if not is_marked_synthetic(root):
+        check_ours(root, ())
     root.mkdir(parents=True, exist_ok=True)
+    mark_synthetic(root)
     dives = [draw_dive(index, seed) for index in range(count)]
     lengths = []
     for length in parallel_map(partial(_film, root, seed, videos), dives, workers):
@@ -144,7 +147,6 @@ def write_dives(
     finish_poses(root, {dive.name: dive.split for dive in dives})
     truth = {d.name: {"severities": d.severities, "score": d.score} for d in dives}
     write_atomically(root / "truth.json", json.dumps(truth))
-    mark_synthetic(root)
     return counts
 
 

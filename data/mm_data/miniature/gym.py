@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 
-from mm_data.files import write_atomically
+from mm_data.files import check_ours, write_atomically
 from mm_data.miniature.activities import smooth_interpolation
 from mm_data.miniature.body import POSTURE_INDEX
 from mm_data.miniature.exercises import EXERCISES, STANDING, Exercise, FormFault
 from mm_data.miniature.performance import SIZE, Performer, finish_poses, record
 from mm_data.miniature.render import Camera, Scene
 from mm_data.parallel import parallel_map
-from mm_data.synthetic import mark_synthetic
+from mm_data.synthetic import is_marked_synthetic, mark_synthetic
 from mm_data.tasks.cot_afa import ChainStep, explanation
 from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, NON_STANDARD, SHEET, STANDARD, STEPS
 
@@ -61,7 +61,10 @@ def write_gym(
     Returns:
         Split to its number of clips.
     """
+    if not is_marked_synthetic(root):
+        check_ours(root, ())
     (root / COMMENTS).mkdir(parents=True, exist_ok=True)
+    mark_synthetic(root)
     clips = [draw_clip(index, seed) for index in range(count)]
     for done, _ in enumerate(parallel_map(partial(_film, root, seed, videos), clips, workers), start=1):
         progress(done)
@@ -81,7 +84,6 @@ def write_gym(
     finish_poses(root, {clip.name: clip.split for clip in clips})
     truth = {c.name: {"fault": c.fault.outcome[0] if c.fault else None, "severity": c.severity} for c in clips}
     write_atomically(root / "truth.json", json.dumps(truth))
-    mark_synthetic(root)
     return {split: sum(clip.split == split for clip in clips) for split in ("train", "test")}
 
 
