@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -12,6 +14,23 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+
+
+def print_table(table: Table) -> None:
+    """Prints a table without breaking a word: where the console is too narrow for that, lines are longer than it is wide."""
+    console = Console()
+    wide = console.options.update(max_width=10_000)
+    lengths = [
+        [Measurement.get(console, wide, cell) for cell in (column.header, *column.cells)] for column in table.columns
+    ]
+    words = [max(cell.minimum for cell in column) for column in lengths]
+    frame = Measurement.get(console, wide, table).minimum - sum(words)
+    room = max(0, console.width - frame - sum(words))
+    for column, cells, word in zip(table.columns, lengths, words, strict=True):
+        column.width = word + min(room, max(cell.maximum for cell in cells) - word)
+        room -= column.width - word
+    Console(width=max(console.width, frame + sum(words))).print(table)
 
 
 def progress_bar() -> Progress:
