@@ -260,3 +260,19 @@ assert read_records(Path({str(tmp_path / "log.jsonl")!r})) == ([{{"n": 1}}, {{"n
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_store_of_nothing_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clips.csv").write_text("clip,start,stop,exo\na,0,1,missing.mp4\n")
+    command = [
+        "features",
+        "extract",
+        str(tmp_path / "clips.csv"),
+        str(tmp_path / "store"),
+        "--encoder",
+        "tiny",
+        "--max-bad",
+        "1",
+    ]
+    assert mm_coach(command) == 2
+    assert "store holds no clip: all 1 were left out" in capsys.readouterr().err

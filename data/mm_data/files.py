@@ -38,7 +38,9 @@ def check_apart(out: Path, *inputs: Path | None, inside: bool = False) -> None:
             problem = f"{out} lies in what is read ({given})"
         else:
             continue
-        raise ValueError(f"{problem}. Nothing was changed; give another place for the result.")
+        raise ValueError(
+            f"{problem}. What is read and what is written must not lie inside each other; nothing was changed, give another place."
+        )
 
 
 def check_ours(folder: Path, marks: Collection[str], may_hold: Collection[str] = ()) -> None:

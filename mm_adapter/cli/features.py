@@ -1,6 +1,7 @@
 """Commands that fill feature stores."""
 
 import argparse
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -54,8 +55,7 @@ def run_extract(args: argparse.Namespace) -> None:
     if rejected is None:
         print(f"process {state.process_index} is done; others still have clips to encode")
         return
-    _print_rejected(rejected)
-    print(f"{args.out}: {len(clips) - len(rejected)} clips, {len(rejected)} left out")
+    _report(args.out, len(clips) - len(rejected), rejected)
 
 
 def run_import_omnivore(args: argparse.Namespace) -> None:
@@ -66,8 +66,7 @@ def run_import_omnivore(args: argparse.Namespace) -> None:
         rejected = import_omnivore(
             args.release, clips, args.out, args.tokens, args.max_bad, args.retry_bad, lambda done, total: progress(done)
         )
-    _print_rejected(rejected)
-    print(f"{args.out}: {len(clips) - len(rejected)} clips, {len(rejected)} left out")
+    _report(args.out, len(clips) - len(rejected), rejected)
 
 
 def run_import_arrays(args: argparse.Namespace) -> None:
@@ -80,8 +79,7 @@ def run_import_arrays(args: argparse.Namespace) -> None:
             args.arrays, clips, args.out, args.name, args.tokens, args.view, args.max_bad, args.retry_bad,
             lambda done, total: progress(done),
         )  # fmt: skip
-    _print_rejected(rejected)
-    print(f"{args.out}: {len(clips) - len(rejected)} clips, {len(rejected)} left out")
+    _report(args.out, len(clips) - len(rejected), rejected)
 
 
 def run_from_poses(args: argparse.Namespace) -> None:
@@ -91,14 +89,19 @@ def run_from_poses(args: argparse.Namespace) -> None:
     with ConsoleReport().progress("projecting joints", 1) as progress:
         rejected = write_pose_features(args.source, args.out, basis, args.frames, args.max_bad)
         progress(1)
-    _print_rejected(rejected)
-    print(f"{args.out}: {len(FeatureStore(args.out))} clips of {args.frames} frames, {len(rejected)} left out")
+    _report(args.out, len(FeatureStore(args.out)), rejected, f" of {args.frames} frames")
 
 
 def _automatic_dtype(device: torch.device) -> torch.dtype:
     return native_dtype(device) if device.type == "cuda" else torch.float32
 
 
-def _print_rejected(rejected: dict[str, str]) -> None:
+def _report(out: Path, kept: int, rejected: dict[str, str], about: str = "") -> None:
+    """Says what a store holds; a store of nothing is an error."""
     for clip, reason in list(rejected.items())[:5]:
         Console(stderr=True).print(f"left out {clip}: {reason}")
+    if not kept:
+        raise ValueError(
+            f"{out} holds no clip: all {len(rejected)} were left out. Mend them and run again with --retry-bad."
+        )
+    print(f"{out}: {kept} clips{about}, {len(rejected)} left out")

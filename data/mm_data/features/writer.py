@@ -119,9 +119,9 @@ class FeatureStoreWriter:
         """Stops a run in which too many clips fail.
 
         Raises:
-            ValueError: More than ``max_bad_share`` of all clips were rejected, or all of them, or there are none.
+            ValueError: More than ``max_bad_share`` of all clips were rejected.
         """
-        if len(rejected) > self.max_bad_share * len(self.clip_ids) or len(rejected) == len(self.clip_ids):
+        if len(rejected) > self.max_bad_share * len(self.clip_ids):
             shown = "; ".join(list(rejected.values())[:5])
             raise ValueError(
                 f"{len(rejected)} of {len(self.clip_ids)} clips could not be encoded (at most {self.max_bad_share:.0%} may fail): {shown}. "
