@@ -197,3 +197,96 @@ def test_variants_exchange_the_demonstrations_to_train_on(tiny: Path, tmp_path: 
                 and t.expert.stop - t.expert.start == b.expert.stop - b.expert.start
             )
             assert t.expert.stop == round(b.provenance.expert_comment_time * 30) or t.expert.start == 0
+
+
+# --- what is missing -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answer", ["", "  \n", ANSWER_PREFIX, ANSWER_PREFIX.strip(), ANSWER_PREFIX.strip(": "), f"\n{ANSWER_PREFIX.upper()}\n ", ANSWER_PREFIX.replace(" ", "  ") + " ...", "–", "?!", ":"])  # fmt: skip
+def test_samples_without_an_answer_are_dropped_and_counted(tmp_path: Path, answer: str) -> None:
+    empty = sample(conversations=[{"from": "human", "value": "q"}, {"from": "gpt", "value": answer}])
+    found, summary = read(tmp_path, empty, sample())
+    assert [s.remark for s in found] == ["Bend the knees."]
+    assert (
+        summary["dropped"] == {"the answer is empty": 1} and "sample 0" in summary["examples"]["the answer is empty"][0]
+    )
+
+
+@pytest.mark.parametrize("said", ["Bend the knees.", "3", "膝を曲げる", "  Bend\nthe knees.\n"])
+def test_short_answers_stay(tmp_path: Path, said: str) -> None:
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": ANSWER_PREFIX.lower() + said}]
+    (found,), summary = read(tmp_path, sample(conversations=turns))
+    assert found.remark == said.strip() and summary["noted"]["constant answer prefix cut off"] == 1
+
+
+TURN = {"from": "human", "value": "q"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "detail"),
+    [
+        ({"conversations": [TURN]}, "no question and answer", "sample 0"),
+        ({"conversations": []}, "no question and answer", "sample 0"),
+        ({"conversations": ["q", "a"]}, "no question and answer", "sample 0"),
+        ({"conversations": "q"}, "no question and answer", "sample 0"),
+        ({"conversations": None}, "a field is missing", "conversations"),
+        ({"conversations": [TURN, {"from": "gpt"}]}, "a turn is not text", "sample 0"),
+        ({"conversations": [TURN, {"from": "gpt", "value": None}]}, "a turn is not text", "sample 0"),
+        ({"video1": None}, "a field is missing", "video1"),
+        ({"video1_range": 30}, "malformed frame range", "video1_range"),
+        ({"video2_range": [30, 90]}, "malformed frame range", "video2_range"),
+        ({"video2_range": "(90, 30)"}, "malformed frame range", "video2_range"),
+    ],
+)
+def test_malformed_samples_are_counted_by_their_own_cause(
+    tmp_path: Path, change: dict[str, Any], reason: str, detail: str
+) -> None:
+    found, summary = read(tmp_path, sample(**change))
+    assert not found and summary["dropped"] == {reason: 1} and detail in summary["examples"][reason][0]
+    found, summary = read(tmp_path, *[1, None, [sample()]])  # type: ignore[list-item]
+    assert not found and summary["dropped"] == {"not a sample": 3}
+
+
+def test_an_empty_answer_never_becomes_a_tuple(tiny: Path, tmp_path: Path) -> None:
+    files = {split: tmp_path / f"{split}.json" for split in ("train", "test")}
+    for split, path in files.items():
+        assert mm_coach(["data", "export-llava", str(tiny / "tuples"), str(path), "--split", split]) == 0
+    rows = json.loads(files["train"].read_text())
+    rows[0]["conversations"][1]["value"] = ANSWER_PREFIX.strip()
+    files["train"].write_text(json.dumps(rows))
+    manifest = import_expertaf(tiny / "miniature", files, tmp_path / "back", Silent())
+    assert manifest["tuples"]["train"] == len(rows) - 1
+    (stage,) = [stage for stage in manifest["funnel"] if stage["stage"] == "read train samples"]
+    assert stage["dropped"] == {"the answer is empty": 1}
+    assert all(t.summary and t.remark for t in read_tuples(tmp_path / "back", "train"))
+
+
+def without(copy: Path, what: str) -> None:
+    """Takes away what tuples need."""
+    if what == "poses":
+        for path in copy.glob("annotations/ego_pose/*/body/*/*.json"):
+            path.unlink()
+    else:
+        for path in copy.glob("annotations/proficiency_demonstrator_*.json"):
+            path.write_text(path.read_text().replace("Novice", "Late Expert").replace("Early Expert", "Late Expert"))
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [
+        ("poses", "no take with a skill level and a remark has poses"),
+        ("learner", "the train split has no task with both a learner and an expert"),
+    ],
+)
+def test_data_of_which_no_tuple_can_come_is_not_ready(
+    copy: Path, capsys: pytest.CaptureFixture[str], what: str, found: str
+) -> None:
+    without(copy, what)
+    assert mm_coach(["data", "validate", str(copy), "--uids", str(copy.parent / "uids.txt")]) == 1
+    printed = capsys.readouterr().out
+    assert (
+        "Ready" not in printed and "Tuples cannot be built yet." in printed and f"takes for tuples: {found}" in printed
+    )
+    assert not (copy.parent / "uids.txt").exists()
+    (check,) = [check for check in validate(copy).checks if check.status == "missing"]
+    assert check.what == "takes for tuples" and check.fix

@@ -1,6 +1,7 @@
 """A folder of one's own videos goes through the same stages as Ego-Exo4D."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -171,6 +172,17 @@ def test_own_poses_may_be_npz(folder: Path, tmp_path: Path) -> None:
     ("table", "row", "message"),
     [
         ("takes", "../../etc/passwd,p,Jump,Novice", r"takes\.csv:2: .*leaves the data set's folder"),
+        (
+            "takes",
+            "/data/a.mp4,p,Jump,Novice",
+            r"takes\.csv:2: .*'/data/a\.mp4'.*relative to .*videos: put the video there",
+        ),
+        ("takes", r"C:\a.mp4,p,Jump,Novice", r"takes\.csv:2: .*relative to .*videos"),
+        ("takes", "a.mp4,p,Jump", r"takes\.csv:2: the row has 3 cells and ends before skill"),
+        ("takes", "a.mp4,p,Jump, far,Novice", r"takes\.csv:2: 'Novice' stands in no column"),
+        ("remarks", "a.mp4,1.0,Too far, bring it back.", r"remarks\.csv:2: 'bring it back\.' stands in no column"),
+        ("remarks", "../a.mp4,1.0,Far.", r"remarks\.csv:2: .*'\.\./a\.mp4'.*relative to"),
+        ("remarks", "a.mp4,nan,Far.", r"remarks\.csv:2: time 'nan' is not a number"),
         ("takes", "a.mp4,p,Jump,Beginner", r"takes\.csv:2: skill 'Beginner'; choose from Novice, Early Expert"),
         ("takes", "a.mp4,p,,Novice", r"takes\.csv:2: task missing"),
         ("takes", "a.mp4,p,Jump,Novice\na.mp4,p,Jump,Novice", r"takes\.csv:3: video 'a\.mp4' is listed twice"),
@@ -190,6 +202,33 @@ def test_bad_rows_name_file_and_line(folder: Path, tmp_path: Path, table: str, r
     (tmp_path / "remarks.csv").write_text(f"video,time,text\n{rows['remarks']}\n")
     with pytest.raises(ValueError, match=message):
         read_own_data(tmp_path)
+
+
+def test_tables_of_a_spreadsheet_and_of_another_system_give_the_same(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos" / "day").mkdir(parents=True)
+    shutil.copy(next((folder / "videos").glob("*.mp4")), tmp_path / "videos/day/a.mp4")
+    tables = {
+        "takes": 'video,participant,task,skill,activity\nday/a.mp4,anna,"Kick, far",Novice,Ball\n',
+        "remarks": 'video,time,text\nday/a.mp4,1.25,"Too far, ""bring"" it\nback."\nday/a.mp4,1.5,Good; go on.\n',
+    }
+
+    def found() -> tuple:
+        source = read_own_data(tmp_path)
+        return [dataclasses.astuple(t) for t in source.takes.values()], [dataclasses.astuple(r) for r in source.remarks]
+
+    for name, text in tables.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    plain = found()
+    assert plain[0][0][0] == "day__a" and [r[-1] for r in plain[1]] == ['Too far, "bring" it back.', "Good; go on."]
+    (tmp_path / "takes.csv").write_bytes(
+        "sep=;\r\nvideo;participant;task;skill;activity;;\r\nday\\a.mp4;anna;Kick, far;Novice;Ball;;\r\n;;;;;;\r\n".encode(
+            "utf-16"
+        )
+    )
+    (tmp_path / "remarks.csv").write_bytes(
+        b'\xef\xbb\xbfvideo ; time;text\r\n.\\day\\a.mp4; 1.25 ;"Too far, ""bring"" it\nback."\r\nday/a.mp4;1.5;"Good; go on."\r\n'
+    )
+    assert found() == plain
 
 
 def test_missing_table_points_to_the_format(tmp_path: Path) -> None:

@@ -309,3 +309,57 @@ def test_task_folders_say_what_is_wrong(dives: Path, tmp_path: Path) -> None:
         build_task_folder(NAE, dives, tmp_path / "posed", poses)
     with pytest.raises(FileNotFoundError, match="no finished task items"):
         read_items(tmp_path / "posed", "train")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("scratch", ["dives"], indirect=True)
+@pytest.mark.parametrize(
+    ("out", "poses"),
+    [
+        (".", "poses"), ("poses", "poses"), ("poses/poses", "poses"), ("items", "poses"), ("..", "poses"), (".", None),
+        ("../poses", "../poses"), ("../link", "../poses"), ("../poses/new", "../poses"), ("../poses", "../link"),
+    ],
+)  # fmt: skip
+def test_reading_a_task_into_what_it_reads_changes_nothing(scratch: Path, out: str, poses: str | None) -> None:
+    shutil.copytree(scratch / "poses", scratch / "../poses")
+    (scratch / "../link").symlink_to(scratch / "../poses")
+    before = contents(scratch.parent)
+    with pytest.raises(ValueError, match=r"is what is read|lies in|holds"):
+        build_task_folder(NAE, scratch, scratch / out, scratch / poses if poses else None)
+    assert contents(scratch.parent) == before
+
+
+def test_files_of_others_in_the_folder_of_items_stay(dives: Path, tmp_path: Path) -> None:
+    (tmp_path / "own" / "poses").mkdir(parents=True)
+    (tmp_path / "own" / "poses" / "mine.npy").write_text("precious")
+    with pytest.raises(ValueError, match="own holds poses, which this command did not write"):
+        build_task_folder(NAE, dives, tmp_path / "own")
+    assert contents(tmp_path / "own") == {"poses/mine.npy": b"precious"}
+    poses, items = dives / "poses", tmp_path / "items"
+    build_task_folder(NAE, dives, items, poses)
+    (items / "poses" / "mine.npy").write_text("precious")
+    before = contents(items)
+    for given in (poses, None):
+        with pytest.raises(ValueError, match=r"poses holds mine\.npy, which `mm-coach task read` did not make"):
+            build_task_folder(NAE, dives, items, given)
+    assert contents(items) == before
+    (items / "poses" / "mine.npy").unlink()
+    assert build_task_folder(NAE, dives, items)["with_poses"] == 0
+    assert not list(items.rglob("*.npy")), "poses of the run before are gone"
+    assert build_task_folder(NAE, dives, items, poses)["with_poses"] == 32
+    (items / "items.json").unlink()  # as a killed run leaves it
+    assert build_task_folder(NAE, dives, items, poses)["with_poses"] == 32
+    shutil.rmtree(items / "poses")
+    (items / "poses").symlink_to(poses / "poses")
+    with pytest.raises(ValueError, match="poses"):
+        build_task_folder(NAE, dives, items, poses)
+    assert len(list(poses.rglob("*.npy"))) == 32
+
+
+def test_a_pose_folder_of_other_clips_is_refused(dives: Path, gym: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds poses of none of the 32 clips; they are looked for as 1_1\.npy"):
+        build_task_folder(NAE, dives, tmp_path / "items", gym / "poses")
+    assert not (tmp_path / "items").exists()

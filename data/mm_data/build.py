@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mm_data.alignment import error_curve, prepare_track
+from mm_data.files import check_apart
 from mm_data.funnel import Funnel
 from mm_data.labelling import Labeller, RulesLabeller, label_remarks
 from mm_data.mining import Alignment, align_faults
@@ -36,7 +37,7 @@ from mm_data.records import (
 )
 from mm_data.review.decisions import apply_decisions, read_decisions
 from mm_data.sources import cache_poses, pose_signature, read_source
-from mm_data.tuple_store import LABELS, MANIFEST, POSES, SPLITS, claim_folder, finish_folder
+from mm_data.tuple_store import LABELS, MANIFEST, POSES, SPLITS, claim_tuple_folder, finish_folder
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,10 @@ def build_tuples(
 
     Raises:
         FileNotFoundError: A file of the data set is missing.
-        ValueError: A file is malformed, a stage dropped too much, or ``out`` was begun from another source.
+        ValueError: A file is malformed, a stage dropped too much, or ``out`` was begun from another source,
+            is not apart from ``root``, or holds what we did not write.
     """
+    check_apart(out, root)
     source = read_source(root, options.max_drop_rate)
     label = labeller(source)
     request = {"source": str(root.resolve()), "content": _digest(source), "labeller": label.version, **asdict(options)}
@@ -105,7 +108,7 @@ def build_tuples(
     if manifest := _finished(out, request, reviewed):
         report.line(f"{out} is up to date: {manifest['tuples']}")
         return manifest
-    claim_folder(out, {"source": request["source"]})
+    claim_tuple_folder(out, {"source": request["source"]})
     report.line(f"read {len(source.takes)} takes and {len(source.remarks)} remarks")
 
     stages = (

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mm_data.records import FPS, Clip, VideoClip
-from mm_data.safe_load import join_inside
-from mm_data.tables import read_table
+from mm_data.tables import number, read_table, video_path
 from mm_data.tasks.folder import is_task_folder, pose_frames, pose_name, read_items, read_task_manifest
 from mm_data.tuple_store import POSES, SPLITS, clips_of_folder, read_manifest
 
@@ -65,7 +64,10 @@ def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip
         return clips, videos or Path(read_manifest(source)["request"]["source"])
     if not source.is_file():
         raise FileNotFoundError(f"{source} is neither a tuple folder, nor a task folder, nor a table of clips.")
-    clips = [_read_row(row, where) for where, row in read_table(source)]
+    base = (
+        f"{videos}, which --videos names" if videos else f"{source.parent}, the table's folder; --videos names another"
+    )
+    clips = [_read_row(row, where, base) for where, row in read_table(source, _COLUMNS)]
     if not clips:
         raise ValueError(f"{source} lists no clip.")
     seen: set[str] = set()
@@ -78,14 +80,14 @@ def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip
     return clips, videos or source.parent
 
 
-def _read_row(row: dict[str, Any], where: str) -> VideoClip:
+def _read_row(row: dict[str, Any], where: str, base: str) -> VideoClip:
     if any(row.get(column) in (None, "") for column in _COLUMNS):
         raise ValueError(f"{where}: needs {', '.join(_COLUMNS)} and one column per view.")
     try:
-        start, stop = float(row["start"]), float(row["stop"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: start {row['start']!r} and stop {row['stop']!r} have to be seconds.") from error
-    if not 0 <= start < stop < float("inf"):
+        start, stop = number(row["start"], where, "start"), number(row["stop"], where, "stop")
+    except ValueError as error:
+        raise ValueError(f"{error} Start and stop have to be seconds.") from error
+    if not 0 <= start < stop:
         raise ValueError(
             f"{where}: the clip runs from {start} s to {stop} s; start has to be at least 0 and before stop."
         )
@@ -96,7 +98,7 @@ def _read_row(row: dict[str, Any], where: str) -> VideoClip:
         raise ValueError(f"{where}: view names become file names; use letters, digits and _, not {', '.join(views)}.")
     return VideoClip(
         str(row["clip"]),
-        {view: join_inside("", str(PurePosixPath(path)), where) for view, path in views.items()},
+        {view: video_path(path, where, base) for view, path in views.items()},
         start,
         stop,
     )

@@ -9,13 +9,14 @@ import numpy as np
 
 from mm_data.alignment import error_curve, prepare_track
 from mm_data.build import Report
+from mm_data.files import check_apart
 from mm_data.funnel import Funnel
 from mm_data.llava_format import ExpertAfSample, read_expertaf
 from mm_data.pairing import PairingOptions, clip_of
 from mm_data.records import FPS, CoachingTuple, Provenance, Source
 from mm_data.skeleton import REGIONS
 from mm_data.sources import cache_poses, read_source
-from mm_data.tuple_store import POSES, SPLITS, claim_folder, finish_folder
+from mm_data.tuple_store import POSES, SPLITS, claim_tuple_folder, finish_folder
 
 LABELLER = "expertaf-release"
 _REGIONS = {**{name: name for name in REGIONS}, "hand": "hands", "leg": "legs", "arm": "arms", "shoulder": "torso", "shoulders": "torso"}  # fmt: skip
@@ -46,12 +47,13 @@ def import_expertaf(
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is malformed, or too much had to be dropped.
+        ValueError: A file is malformed, too much had to be dropped, or ``out`` is not apart from what is read.
     """
+    check_apart(out, root, *files.values())
     source = read_source(root, max_drop_rate)
     pose_funnel = Funnel("read poses", max_drop_rate)
     request = {"source": str(root.resolve()), "labeller": LABELLER, "pairing": asdict(PairingOptions())}
-    claim_folder(out, {"source": request["source"], "labeller": LABELLER})
+    claim_tuple_folder(out, {"source": request["source"], "labeller": LABELLER})
     with report.progress("reading poses", len(source.takes)) as progress:
         with_poses = cache_poses(
             source, list(source.takes), out / POSES, pose_funnel, workers, progress=progress

@@ -1,38 +1,140 @@
-"""Writing files so that a crash leaves the old content or the new, never half of it; and locks between processes."""
+"""Writing files: apart from what is read, only over what we wrote, and so that a crash leaves the old content or the new; and locks."""
 
-import fcntl
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+BEGUN = "begun.json"
+"""Marks a folder as ours, from before anything else is written into it, and says what it is made from."""
+
+
+def check_apart(out: Path, *inputs: Path | None, inside: bool = False) -> None:
+    """Refuses an output that would replace, hold or become part of what is read, symbolic links followed.
+
+    Args:
+        out: File or folder that is written.
+        inputs: Files and folders that are read; None is passed over.
+        inside: The output may lie in an input, as features do in a folder of items.
+
+    Raises:
+        ValueError: They are not apart; names both.
+    """
+    target = out.resolve()
+    for given in inputs:
+        if given is None:
+            continue
+        source = given.resolve()
+        if target == source:
+            problem = f"{out} is what is read ({given}), and would be written over"
+        elif source.is_relative_to(target):
+            problem = f"{out} holds what is read ({given})"
+        elif target.is_relative_to(source) and not inside:
+            problem = f"{out} lies in what is read ({given})"
+        else:
+            continue
+        raise ValueError(
+            f"{problem}. What is read and what is written must not lie inside each other; nothing was changed, give another place."
+        )
+
+
+def check_ours(folder: Path, marks: Collection[str], may_hold: Collection[str] = ()) -> None:
+    """Refuses a folder with content that this command did not write.
+
+    Args:
+        folder: Where a command is about to write; it need not exist.
+        marks: Names of which one at least lies in every folder that the command began.
+        may_hold: Names that people may have put there before.
+
+    Raises:
+        ValueError: It is a file, or holds something and none of the marks; names what.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; give a folder for the result.")
+    if not folder.is_dir():
+        return
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]  # .DS_Store and the like
+    foreign = sorted(name for name in names if name not in may_hold and not name.endswith(".partial"))
+    # Marks are looked for last: another process may have begun the folder meanwhile.
+    if foreign and not any((folder / mark).exists() for mark in marks):
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise ValueError(
+            f"{folder} holds {foreign[0]}{more}, which this command did not write. Nothing was changed; give a new or empty folder."
+        )
+
+
+def claim_folder(folder: Path, identity: dict[str, Any], may_hold: Collection[str] = ()) -> None:
+    """Marks a folder as begun from certain inputs.
+
+    Args:
+        folder: Is made where it is missing.
+        identity: What the folder is made from (JSON-ready).
+        may_hold: See `check_ours`.
+
+    Raises:
+        ValueError: The folder was begun from something else, or holds what we did not write.
+    """
+    path = folder / BEGUN
+    begun = _read_mark(path)
+    if begun is None:
+        check_ours(folder, (), may_hold)
+    elif begun != identity:
+        differing = ", ".join(f"{k} was {begun.get(k)!r}, is {identity.get(k)!r}" for k in {**begun, **identity} if begun.get(k) != identity.get(k))  # fmt: skip
+        raise ValueError(f"{folder} was begun with other inputs: {differing}. Give another folder or delete it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(identity, indent=2))
+
+
+def _read_mark(path: Path) -> dict[str, Any] | None:
+    """What a folder was begun from; None where the file is missing or not ours."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a path beside the target to write to, and moves it into place at the end; where the block raises, nothing is left of it.
+
+    The name is no other process's, so several may write the same target at once, and the last one stays.
+    """
+    partial = path.with_name(f"{path.name}.{uuid4().hex[:12]}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes bytes, or text in UTF-8, beside the target and moves it into place; processes may do so at once, and the last one stays."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+    """Writes bytes, or text in UTF-8, at once or not at all; see `replacing`."""
+    with replacing(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Waits until no other process is inside the block with the same lock file. A process that dies lets go."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Waits until no other process is inside the block with the same lock file, which holds nothing else. A process that dies lets go."""
+    with FileLock(path):
         yield
 
 
-def take_lock(path: Path, message: str) -> IO[bytes]:
-    """Locks a file until the result is closed or the process ends.
+def take_lock(path: Path, message: str) -> FileLock:
+    """Takes a lock file until the result is released or the process ends.
 
     Raises:
         ValueError: Another process has it; with the given message.
     """
-    file = path.open("ab")
+    lock = FileLock(path)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
+        lock.acquire(timeout=0)
+    except Timeout as error:
         raise ValueError(message) from error
-    return file
+    return lock

@@ -1,11 +1,12 @@
 """Append-only JSON lines that several processes may write and a crash may cut: caches, status files, decisions."""
 
-import fcntl
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from mm_data.files import locked
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
@@ -21,17 +22,15 @@ def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """
     line = b"".join(json.dumps(record).encode() + b"\n" for record in records)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        size = os.fstat(descriptor).st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line
+    # Beside the file: on Windows nobody could read a file that is locked itself.
+    with locked(path.with_name(f".{path.name}.lock")), path.open("a+b", buffering=0) as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = b"\n" + line
         while line:
-            line = line[os.write(descriptor, line) :]  # a full disk writes a part, then raises
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            line = line[file.write(line) :]  # a full disk writes a part, then raises
+        os.fsync(file.fileno())
 
 
 def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -1,6 +1,7 @@
 """Exchange with LLaVA-style training files: ExpertAF's released JSON in, LLaVA conversations out."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from mm_data.safe_load import parse_frame_range, read_json
 ANSWER_PREFIX = "Here is the feedback based on the given pose sequence and the expert correct sequence: "
 """Constant words that ExpertAF's answers probably begin with; they inflate every text metric, so they are cut off."""
 
+_PREFIX = re.compile(r"\s+".join(map(re.escape, ANSWER_PREFIX.strip(": ").split())) + r"\s*:?", re.IGNORECASE)
 _SEPARATOR = "-----"
+_FIELDS = ("id", "video1", "video1_range", "video2", "video2_range", "conversations")
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,27 @@ def read_expertaf(path: Path, frames: Callable[[str], int | None], funnel: Funne
 def _read_sample(
     row: Any, where: str, frames: Callable[[str], int | None], funnel: Funnel
 ) -> ExpertAfSample | None:  # fmt: skip
-    try:
-        sample_id, takes = str(row["id"]), (str(row["video1"]), str(row["video2"]))
-        question, answer = (turn["value"] for turn in row["conversations"][:2])
-        learner = parse_frame_range(row["video1_range"], f"{where} ({sample_id}), video1_range")
-        expert = parse_frame_range(row["video2_range"], f"{where} ({sample_id}), video2_range")
-    except (KeyError, TypeError) as error:
-        return funnel.drop("a field is missing", f"{where}: {error}")
-    except ValueError as error:
-        return funnel.drop("malformed frame range", str(error))
+    if not isinstance(row, dict):
+        return funnel.drop("not a sample", f"{where}: {type(row).__name__}")
+    if missing := [name for name in _FIELDS if row.get(name) is None]:
+        return funnel.drop("a field is missing", f"{where}: {', '.join(missing)}")
+    sample_id, takes = str(row["id"]), (str(row["video1"]), str(row["video2"]))
+    turns = row["conversations"]
+    if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, dict) for turn in turns):
+        return funnel.drop("no question and answer", f"{where} ({sample_id})")
+    question, answer = (turn.get("value") for turn in turns[:2])
     if not isinstance(answer, str) or not isinstance(question, str):
         return funnel.drop("a turn is not text", f"{where} ({sample_id})")
+    try:
+        learner = parse_frame_range(row["video1_range"], f"{where} ({sample_id}), video1_range")
+        expert = parse_frame_range(row["video2_range"], f"{where} ({sample_id}), video2_range")
+    except ValueError as error:
+        return funnel.drop("malformed frame range", str(error))
+    remark = _PREFIX.sub("", answer.strip()).strip()
+    if not any(letter.isalnum() for letter in remark):
+        return funnel.drop("the answer is empty", f"{where} ({sample_id}): {answer[:80]!r}")
+    if len(turns) > 2:
+        funnel.note("turns after the first answer are left out", sample_id)
     length = learner[1] - learner[0]
     if expert[1] - expert[0] != length:
         funnel.note("expert range cut to the learner's length", sample_id)
@@ -95,14 +108,11 @@ def _read_sample(
             return funnel.drop("expert take is shorter than the clip", f"{sample_id}: {available} < {length} frames")
         funnel.note("expert clip moved to the end of its take", sample_id)
         start = available - length
-    if answer.startswith(ANSWER_PREFIX):
+    if remark != answer.strip():
         funnel.note("constant answer prefix cut off", sample_id)
-        answer = answer[len(ANSWER_PREFIX) :]
     parts = sample_id.split(_SEPARATOR)
     region = parts[4].lower() if len(parts) > 4 else ""
-    return ExpertAfSample(
-        sample_id, takes[0], learner, takes[1], (start, start + length), region, question, answer.strip()
-    )
+    return ExpertAfSample(sample_id, takes[0], learner, takes[1], (start, start + length), region, question, remark)
 
 
 def write_llava(path: Path, tuples: list[CoachingTuple], take_names: dict[str, str]) -> None:

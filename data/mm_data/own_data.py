@@ -19,8 +19,8 @@ from mm_data.funnel import Funnel
 from mm_data.hashing import uniform
 from mm_data.motion.joint_maps import FORMATS, array_to_coco
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Remark, Source, Take
-from mm_data.safe_load import join_inside, load_archive, load_array
-from mm_data.tables import read_table
+from mm_data.safe_load import load_archive, load_array
+from mm_data.tables import number, read_table, video_path
 from mm_data.video import VideoError, read_duration
 
 POSE_ENDINGS = (".npz", ".npy")
@@ -65,12 +65,12 @@ def read_own_data(root: Path, max_drop_rate: float = 0.5) -> Source:
 
     remark_funnel = Funnel("read remarks", max_drop_rate)
     remarks = []
-    for number, (where, row) in enumerate(_rows(root, "remarks", ("video", "time", "text"))):
-        uid = _uid(row["video"])
+    for index, (where, row) in enumerate(_rows(root, "remarks", ("video", "time", "text"))):
+        uid = _uid(_video(root, row["video"], where))
         commentator = str(row.get("commentator") or "me")
-        remark_id = f"{uid}/{commentator}/{number}"
+        remark_id = f"{uid}/{commentator}/{index}"
         text = " ".join(str(row.get("text") or "").split())
-        time = _number(row["time"], where, "time")
+        time = number(row["time"], where, "time")
         if uid not in takes:
             remark_funnel.drop("take is not usable", f"{where}: {row['video']}")
         elif not text:
@@ -117,7 +117,7 @@ def _rows(root: Path, name: str, required: tuple[str, ...]) -> list[tuple[str, d
     path = next((p for p in (root / f"{name}.csv", root / f"{name}.jsonl") if p.is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{root / name}.csv is missing (or {name}.jsonl): docs/data.md shows the format.")
-    rows = read_table(path)
+    rows = read_table(path, required)
     for where, row in rows:
         missing = [column for column in required if row.get(column) in (None, "")]
         if missing and (missing != ["text"]):
@@ -125,16 +125,9 @@ def _rows(root: Path, name: str, required: tuple[str, ...]) -> list[tuple[str, d
     return rows
 
 
-def _number(value: Any, where: str, column: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {column} {value!r} is not a number.") from error
-
-
 def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> Take | None:
-    video = join_inside("videos", str(row["video"]), where)
-    ego = join_inside("videos", str(row["ego_video"]), where) if row.get("ego_video") else None
+    video = _video(root, row["video"], where)
+    ego = _video(root, row["ego_video"], where) if row.get("ego_video") else None
     if row["skill"] not in LEARNER_SKILLS + EXPERT_SKILLS:
         raise ValueError(
             f"{where}: skill {row['skill']!r}; choose from {', '.join(LEARNER_SKILLS)} (learners), {', '.join(EXPERT_SKILLS)} (experts)."
@@ -142,7 +135,7 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
     if row.get("split") and row["split"] not in _SPLITS:
         raise ValueError(f"{where}: split {row['split']!r}; choose from train and test, or leave it empty.")
     try:
-        duration = read_duration(root / video)
+        duration = read_duration(root / "videos" / video)
     except (FileNotFoundError, VideoError) as error:
         return funnel.drop("video missing" if isinstance(error, FileNotFoundError) else "video unreadable", where)
     if ego is None:
@@ -150,19 +143,24 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
     participant = str(row["participant"])
     chosen = row.get("split") or ("test" if uniform(participant) < _TEST_SHARE else "train")
     return Take(
-        take_uid=_uid(row["video"]),
-        take_name=_uid(row["video"]),
+        take_uid=_uid(video),
+        take_name=_uid(video),
         participant=participant,
         activity=str(row.get("activity") or row["task"]),
         task=str(row["task"]),
         skill=str(row["skill"]),
         split=_SPLITS[chosen],
         duration=duration,
-        ego_video=ego or video,
-        exo_video=video,
+        ego_video=f"videos/{ego or video}",
+        exo_video=f"videos/{video}",
     )
 
 
-def _uid(video: Any) -> str:
-    """Path below ``videos/`` without its ending, as one name."""
-    return "__".join(PurePosixPath(str(video)).with_suffix("").parts)
+def _video(root: Path, cell: Any, where: str) -> str:
+    """Path below ``videos/``."""
+    return video_path(str(cell), where, f"{root / 'videos'}: put the video there, or a link to it")
+
+
+def _uid(video: str) -> str:
+    """The same without its ending, as one name."""
+    return "__".join(PurePosixPath(video).with_suffix("").parts)

@@ -6,7 +6,7 @@ import json
 import pickle
 import pickletools
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -174,11 +174,11 @@ def parse_frame_range(text: str, where: str) -> tuple[int, int]:
         ValueError: Anything but two integers with 0 <= start < stop, both within a day of video.
     """
     try:
-        start, stop = ast.literal_eval(text) if len(text) <= 64 else (None, None)
+        start, stop = ast.literal_eval(text) if isinstance(text, str) and len(text) <= 64 else (None, None)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         start, stop = None, None
     if type(start) is not int or type(stop) is not int or not 0 <= start < stop <= MAX_FRAME:
-        raise ValueError(f"{where}: {text[:64]!r} is not a frame range such as '(30, 150)'.")
+        raise ValueError(f"{where}: {str(text)[:64]!r} is not a frame range such as '(30, 150)'.")
     return start, stop
 
 
@@ -198,6 +198,7 @@ def join_inside(root_dir: str, relative: str, where: str) -> str:
         ValueError: The result is absolute or climbs out.
     """
     path = PurePosixPath(root_dir) / relative
-    if path.is_absolute() or ".." in path.parts:
+    elsewhere = PureWindowsPath(root_dir) / relative
+    if path.is_absolute() or elsewhere.drive or elsewhere.root or ".." in elsewhere.parts:
         raise ValueError(f"{where}: path {str(path)!r} leaves the data set's folder; the file has been tampered with.")
     return str(path)

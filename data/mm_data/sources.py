@@ -1,6 +1,5 @@
 """Opens any data set that tuples can be built from, and its poses as dense arrays on disk."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mm_data.egoexo4d import load_poses, read_release
+from mm_data.files import replacing
 from mm_data.funnel import Funnel
 from mm_data.jsonl import append_record, read_records
 from mm_data.motion.checks import check_poses, check_upright, mask_lost, trunk
@@ -21,6 +21,8 @@ _ACCEPTED = "poses are an .npy or .npz file with one array [T, 17, 3 or 4] in me
 ENDS_EARLY = "takes whose poses end before their video: another frame rate?"
 _CHECKS = 1  # goes up when other poses pass, so that what was read before is read again
 _EARLY, _EARLY_SECONDS = 0.05, 0.2  # share and seconds of a video that poses may lack at its end
+FINISHED = "finished.jsonl"
+"""Log of the arrays in a folder of poses."""
 _SLACK = 2.0  # seconds that poses may run past a take's end before another frame rate is suspected
 
 
@@ -58,7 +60,7 @@ def cache_poses(
         Take uid to what identifies its pose file, for every take that has an array.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "finished.jsonl"
+    log = folder / FINISHED
     wanted = {uid: pose_signature(source.pose_files.get(uid)) for uid in uids}
     done = {
         record["take"]: record
@@ -128,10 +130,8 @@ def _cache(job: tuple[Take, Path | None, Path, bool]) -> tuple[str | None, str, 
     }
     # Poses may end long before the take does; a comment about what comes later must not find them.
     poses = np.concatenate([poses, absent_poses(max(0, length - len(poses)))])
-    partial = target.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with replacing(target) as partial, partial.open("wb") as file:
         np.save(file, poses.astype(np.float32))
-    os.replace(partial, target)
     return None, "", seen
 
 

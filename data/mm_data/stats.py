@@ -16,7 +16,8 @@ def task_statistics(source: Source) -> list[dict[str, Any]]:
     for take in source.takes.values():
         groups[take.activity, take.task].append(take)
     rows = []
-    for (activity, task), takes in [*sorted(groups.items()), (("all", ""), list(source.takes.values()))]:
+    named = sorted(groups.items(), key=lambda group: (group[0][0], group[0][1] or ""))
+    for (activity, task), takes in [*named, (("all", ""), list(source.takes.values()))]:
         said = [remark for take in takes for remark in remarks[take.take_uid]]
         skills = Counter(take.skill for take in takes)
         rows.append(

@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mm_data.build_report import write_build_report
-from mm_data.files import write_atomically
+from mm_data.files import claim_folder, replacing, write_atomically
 from mm_data.funnel import Funnel
 from mm_data.hashing import hash_of, sha256_of
 from mm_data.records import Clip, CoachingTuple
@@ -22,6 +21,8 @@ from mm_data.records import Clip, CoachingTuple
 MANIFEST, GALLERY, POSES, LABELS = "manifest.json", "gallery.parquet", "poses", "labels.jsonl"
 MINED_TEST = "mined_test.parquet"
 """The test split before review: what reviewers look at."""
+MAY_HOLD = ("review.jsonl", "llm_answers.jsonl")
+"""Decisions and answers that people may put into a folder before its tuples are built."""
 
 _ROWS = 5000  # per Parquet row group: rows are converted in parts, so that memory does not grow with their number
 SPLITS = ("train", "test")
@@ -104,26 +105,19 @@ def finish_folder(
 
 
 def _write(path: Path, rows: Sequence[Any], to_row: Callable[[Any], dict[str, Any]], schema: pa.Schema) -> None:
-    partial = path.with_suffix(".partial")
-    with pq.ParquetWriter(partial, schema) as writer:
+    with replacing(path) as partial, pq.ParquetWriter(partial, schema) as writer:
         for start in range(0, len(rows), _ROWS):
             writer.write_table(pa.Table.from_pylist([to_row(row) for row in rows[start : start + _ROWS]], schema))
-    os.replace(partial, path)
 
 
-def claim_folder(folder: Path, identity: dict[str, Any]) -> None:
+def claim_tuple_folder(folder: Path, identity: dict[str, Any]) -> None:
     """Marks a folder as begun from one source, and as not finished; what is stored in it by content may be used again.
 
     Raises:
-        ValueError: It was begun from another.
+        ValueError: It was begun from another, or holds what we did not write.
     """
-    path = folder / "begun.json"
-    if path.is_file() and (begun := json.loads(path.read_text())) != identity:
-        differing = ", ".join(f"{k} was {begun.get(k)!r}, is {identity.get(k)!r}" for k in {**begun, **identity} if begun.get(k) != identity.get(k))  # fmt: skip
-        raise ValueError(f"{folder} was begun with other inputs: {differing}. Give another folder or delete it.")
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_folder(folder, identity, MAY_HOLD)
     (folder / MANIFEST).unlink(missing_ok=True)
-    write_atomically(path, json.dumps(identity, indent=2))
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

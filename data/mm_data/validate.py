@@ -9,15 +9,23 @@ from typing import Any
 from mm_data.egoexo4d import read_release
 from mm_data.egoexo4d.download import BENCHMARKS, LICENCE, PART_GB, fetch_command
 from mm_data.egoexo4d.takes import ANNOTATED_SPLITS, read_captures, read_participants, rows_of
+from mm_data.funnel import Funnel
 from mm_data.motion.checks import check_upright, trunk
 from mm_data.own_data import is_own_data, read_own_data
+from mm_data.pairing import split_by_participant
 from mm_data.records import EXPERT_SKILLS, FPS, LEARNER_SKILLS, Source, Take
 from mm_data.safe_load import read_json
 from mm_data.sources import ENDS_EARLY, ends_early, load_pose_file
+from mm_data.tuple_store import SPLITS
 
 OK, WARNING, MISSING, BROKEN = "ok", "warning", "missing", "broken"
 _RELEASE_TAKES = 5035  # takes of release v2, which the sizes of its parts are for
 _POSE_SAMPLE = 20
+_READY = "takes for tuples"
+_NO_POSES = {
+    False: "fetch the body poses: annotations/ego_pose",
+    True: "put them into poses/, or build with --allow-unaligned, whose tuples can be reviewed and exported, not trained on",
+}
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,7 @@ def validate(
     _check_poses(source, all_poses, result)
     progress("coverage")
     _cover(source, result)
+    result.checks.append(_readiness(source, own))
     if not own:
         _plan_fetching(root, source, only, uids_file, result)
     return result
@@ -249,6 +258,38 @@ def _cover(source: Source, result: Validation) -> None:
         row["learners"] = sum(take.skill in LEARNER_SKILLS for take in left)
         row["experts"] = sum(take.skill in EXPERT_SKILLS for take in left)
         result.coverage.append(row)
+
+
+def _readiness(source: Source, own: bool) -> Check:
+    """Whether tuples can come of it: in both splits, a learner and an expert of one task, with remarks and poses."""
+    spoken = {remark.take_uid for remark in source.remarks}
+    stages: tuple[tuple[str, str, Callable[[Take], bool]], ...] = (
+        ("no take has a skill level", "give takes a skill", lambda t: t.skill is not None),
+        ("no take with a skill level has a task", "name the tasks", lambda t: t.task is not None),
+        ("no take with a skill level has a remark", "add remarks about these takes", lambda t: t.take_uid in spoken),
+        (
+            "no take with a skill level and a remark has poses",
+            _NO_POSES[own],
+            lambda t: t.take_uid in source.pose_files,
+        ),
+    )
+    left = dict(source.takes)
+    for problem, fix, test in stages:
+        left = {uid: take for uid, take in left.items() if test(take)}
+        if not left:
+            return Check(_READY, MISSING, problem, fix)
+    splits = split_by_participant(left, Funnel("", 1.0))
+    for split in SPLITS:
+        takes = [left[uid] for uid in splits if splits[uid] == split]
+        tasks = [{t.task for t in takes if t.skill in skills} for skills in (LEARNER_SKILLS, EXPERT_SKILLS)]
+        if not tasks[0] & tasks[1]:
+            return Check(
+                _READY,
+                MISSING,
+                f"the {split} split has no task with both a learner and an expert, among {len(takes)} takes with skill, remarks and poses",
+                "add takes of such people; nobody is on both sides",
+            )
+    return Check(_READY, OK, f"{len(splits)} takes with skill, remarks and poses")
 
 
 def _has_videos(root: Path, take: Take) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mm_data.files import check_apart
 from mm_data.records import FPS, CoachingTuple
 from mm_data.tuple_store import (
     POSES,
-    claim_folder,
+    claim_tuple_folder,
     finish_folder,
     read_gallery,
     read_manifest,
@@ -30,10 +31,14 @@ def write_variant(source: Path, out: Path, experts: str) -> int:
 
     Returns:
         Number of training tuples whose demonstration changed.
+
+    Raises:
+        ValueError: The folders are not apart, or the new one holds what we did not write.
     """
+    check_apart(out, source)
     manifest, train = read_manifest(source), read_tuples(source, "train")
     request = {**manifest["request"], "experts": experts}
-    claim_folder(out, {"variant_of": str(source.resolve()), "experts": experts})
+    claim_tuple_folder(out, {"variant_of": str(source.resolve()), "experts": experts})
     if not (out / POSES).exists():
         os.symlink((source / POSES).resolve(), out / POSES)
     varied = vary_experts(train, experts)

@@ -10,7 +10,6 @@ from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.annotation import (
     Annotation,
     annotate,
-    check_apart,
     cot_afa,
     desccoach,
     mirror_release,
@@ -21,6 +20,7 @@ from mm_data.annotation import (
 from mm_data.annotation.pipeline import LOG
 from mm_data.completions import Endpoint, Request, estimate
 from mm_data.egoexo4d import read_release
+from mm_data.files import check_apart, claim_folder
 from mm_data.funnel import Funnel
 from mm_data.labelling import RulesLabeller
 from mm_data.tasks.cot_afa_files import COMMENTS, STEPS, read_steps, sheet_actions
@@ -74,7 +74,9 @@ def run_annotate(args: argparse.Namespace) -> None:
         raise ValueError(f"--offline labels remarks by rules; {args.task} needs a language model.")
     if not args.offline and not args.model:
         raise ValueError("Give --model, the name of the served model.")
-    check_apart(args.source, args.out)
+    check_apart(args.out, args.source)
+    if not args.estimate:
+        claim_folder(args.out, {"annotated": args.task, "source": str(args.source.resolve())})
     {"nae": _nae, "cot-afa": _cot_afa, "desccoach": _desccoach}[args.task](args.source, args.out, _Run(args))
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +15,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 
 def plain_console(**options: Any) -> Console:
@@ -23,6 +25,22 @@ def plain_console(**options: Any) -> Console:
         options: Of `rich.console.Console`.
     """
     return Console(markup=False, emoji=False, **options)
+
+
+def print_table(table: Table) -> None:
+    """Prints a table without breaking a word: where the console is too narrow for that, lines are longer than it is wide."""
+    console = plain_console()
+    wide = console.options.update(max_width=10_000)
+    lengths = [
+        [Measurement.get(console, wide, cell) for cell in (column.header, *column.cells)] for column in table.columns
+    ]
+    words = [max(cell.minimum for cell in column) for column in lengths]
+    frame = Measurement.get(console, wide, table).minimum - sum(words)
+    room = max(0, console.width - frame - sum(words))
+    for column, cells, word in zip(table.columns, lengths, words, strict=True):
+        column.width = word + min(room, max(cell.maximum for cell in cells) - word)
+        room -= column.width - word
+    plain_console(width=max(console.width, frame + sum(words))).print(table)
 
 
 def progress_bar() -> Progress:

@@ -11,10 +11,11 @@ import yaml
 from rich.table import Table
 
 from mm_adapter.cli import data_exchange, data_inspection
-from mm_adapter.cli.console import ConsoleReport, plain_console
+from mm_adapter.cli.console import ConsoleReport, print_table
 from mm_adapter.cli.endpoints import add_prices, print_estimate
 from mm_data.build import BuildOptions, build_tuples
 from mm_data.completions import Endpoint
+from mm_data.files import check_apart
 from mm_data.funnel import Funnel
 from mm_data.labelling import Labeller, LlmLabeller, PolarityLabeller, RulesLabeller, label_remarks
 from mm_data.labelling.llm import LOG
@@ -22,7 +23,7 @@ from mm_data.pairing import PairingOptions
 from mm_data.records import Remark, Source
 from mm_data.review.decisions import REVIEW
 from mm_data.sources import read_source
-from mm_data.tuple_store import LABELS, MANIFEST
+from mm_data.tuple_store import LABELS, MANIFEST, claim_tuple_folder
 
 LABELLERS = ("rules", "polarity", "llm")
 
@@ -195,13 +196,15 @@ def run_build(args: argparse.Namespace) -> None:
     for stage in manifest["funnel"]:
         dropped = "\n".join(f"{count} {reason}" for reason, count in stage["dropped"].items())
         table.add_row(stage["stage"], str(stage["read"]), str(stage["kept"]), dropped)
-    plain_console().print(table)
+    print_table(table)
     print(f"{out}/report.html has the histograms, {out}/README.md is the data set card")
 
 
 def run_label(args: argparse.Namespace) -> None:
     """Labels the remarks on takes with a skill level, or says what that would cost."""
     config = read_config(args)
+    out = Path(config.out)
+    check_apart(out, Path(config.source))
     source = read_source(Path(config.source), config.max_drop_rate)
     labeller = make_labeller(config, source)
     wanted = config.options().activities
@@ -210,12 +213,11 @@ def run_label(args: argparse.Namespace) -> None:
     if args.estimate:
         _print_estimate(args, labeller, remarks)
         return
-    out = Path(config.out)
     if (out / MANIFEST).is_file():
         raise ValueError(
             f"{out} holds finished tuples with their labels; label into another folder (`--answers` shares a model's answers)."
         )
-    out.mkdir(parents=True, exist_ok=True)
+    claim_tuple_folder(out, {"source": str(source.root.resolve())})
     funnel = Funnel("label remarks", config.max_drop_rate)
     with ConsoleReport().progress(f"labelling with {labeller.version}", len(remarks)) as progress:
         label_remarks(labeller, remarks, out / LABELS, funnel, progress)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mm_adapter.cli.console import ConsoleReport
 from mm_data.expertaf_import import import_expertaf
+from mm_data.files import check_apart
 from mm_data.llava_format import write_llava
 from mm_data.review.decisions import REVIEW
 from mm_data.sources import read_source
@@ -85,7 +86,10 @@ def run_import(args: argparse.Namespace) -> None:
 
 def run_export(args: argparse.Namespace) -> None:
     """Writes the LLaVA file."""
+    check_apart(args.out, args.tuples)
     source = read_source(Path(read_manifest(args.tuples)["request"]["source"]))
     tuples = read_tuples(args.tuples, args.split)
+    if not tuples:
+        raise ValueError(f"{args.tuples} has no tuple in its {args.split} split, so there is nothing to export.")
     write_llava(args.out, tuples, {uid: take.take_name for uid, take in source.takes.items()})
     print(f"{args.out}: {len(tuples)} conversations")

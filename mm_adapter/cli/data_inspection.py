@@ -10,9 +10,9 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from mm_adapter.cli.console import plain_console
+from mm_adapter.cli.console import plain_console, print_table
 from mm_data.explain import Explanation, explain_tuple
-from mm_data.files import write_atomically
+from mm_data.files import check_apart, write_atomically
 from mm_data.labelling import Labels, read_labels
 from mm_data.labelling.agreement import LABELS, Agreement, compare_labels
 from mm_data.miniature.truth import MiniatureTruth
@@ -21,7 +21,7 @@ from mm_data.sources import read_source
 from mm_data.stats import rating_statistics, task_statistics
 from mm_data.tuple_store import LABELS as LABEL_FILE
 from mm_data.tuple_store import clips_of_folder
-from mm_data.validate import Validation, validate
+from mm_data.validate import BROKEN, MISSING, Validation, validate
 
 _CURVE_WIDTH, _CURVE_BLOCKS = 72, " ▁▂▃▄▅▆▇█"
 _STATS = ("task", "takes", "people", "learners", "experts", "poses", "minutes", "remarks", "words")
@@ -68,7 +68,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
     table = Table(title=title, title_justify="left")
     for name, value in rows[0].items():
         words = isinstance(value, str)
-        table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
+        table.add_column(name, justify="left" if words else "right", no_wrap=not words)
     for row in rows:
         table.add_row(*("-" if value is None else str(value) for value in row.values()))
     return table
@@ -76,6 +76,9 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
 
 def run_validate(args: argparse.Namespace) -> int:
     """Prints checks, coverage and what to fetch; exits with 1 when tuples cannot be built."""
+    for out in (args.json, args.uids):
+        if out is not None:
+            check_apart(out, args.source, args.tuples)
     console = plain_console()
     only = None if args.tuples is None else {clip.take_uid for clip in clips_of_folder(args.tuples).values()}
     with console.status("") as status:
@@ -90,14 +93,14 @@ def run_validate(args: argparse.Namespace) -> int:
         write_atomically(args.uids, "".join(f"{uid}\n" for uid in result.uids))
     table = Table(title=f"{args.source}", title_justify="left")
     for heading in ("", "what was found, and how to mend it"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading)
     for check in result.checks:
         mend = (f"\n{check.fix}", "bold") if check.fix else ""
         found = Text.assemble(f"{check.what}: {check.found}", mend)
         table.add_row(Text(check.status, _COLOURS[check.status]), found)
-    console.print(table)
+    print_table(table)
     if result.coverage:
-        console.print(_table(result.coverage, "takes that reach every stage"))
+        print_table(_table(result.coverage, "takes that reach every stage"))
     for fetch in result.fetch:
         print(f"\nfetch next, about {fetch.gigabytes:g} GB: {fetch.why}\n  {fetch.command}")
     _save(args.json, {**asdict(result), "usable": result.usable})
@@ -107,19 +110,21 @@ def run_validate(args: argparse.Namespace) -> int:
 
 def _verdict(result: Validation) -> str:
     if not result.usable:
-        return "\nTuples cannot be built yet."
-    complete = result.coverage[-1] if result.coverage else {"poses": 0}
-    return f"\nReady: {complete['poses']} takes have skill, remarks and poses. Next: mm-coach data build"
+        problems = [f"{check.what}: {check.found}" for check in result.checks if check.status in (MISSING, BROKEN)]
+        return "\n".join(["", "Tuples cannot be built yet.", *problems])
+    return f"\nReady: {result.coverage[-1]['poses']} takes have skill, remarks and poses. Next: mm-coach data build"
 
 
 def run_stats(args: argparse.Namespace) -> None:
     """Prints statistics."""
+    if args.json is not None:
+        check_apart(args.json, args.source)
     source = read_source(args.source, 1.0)
     rows, ratings = task_statistics(source), rating_statistics(source)
     shown = [{key: row[key] for key in _STATS} for row in rows]
-    plain_console().print(_table(shown, f"{args.source}{' (synthetic)' if source.synthetic else ''}"))
+    print_table(_table(shown, f"{args.source}{' (synthetic)' if source.synthetic else ''}"))
     if ratings:
-        plain_console().print(_table(ratings, "commentators' ratings, each on a scale of their own"))
+        print_table(_table(ratings, "commentators' ratings, each on a scale of their own"))
     _save(args.json, {"synthetic": source.synthetic, "tasks": rows, "ratings": ratings})
 
 
@@ -131,6 +136,8 @@ def _labels(path: Path) -> Labels:
 
 def run_agreement(args: argparse.Namespace) -> None:
     """Prints kappa, precision, recall and disagreements per region."""
+    if args.json is not None:
+        check_apart(args.json, args.labels, args.reference)
     first, second = _labels(args.labels), _labels(args.reference)
     agreement = compare_labels(first, second)
     rows = []
@@ -141,7 +148,7 @@ def run_agreement(args: argparse.Namespace) -> None:
             row[f"{name} R"] = _share(region.recall(label))
         rows.append({**row, "differ": len(region.examples)})
     print(f"{first.name} against {second.name}: {agreement.compared} remarks judged by both, {agreement.failed} failed, {agreement.only_one} judged by one only")  # fmt: skip
-    plain_console().print(_table(rows, f"precision and recall of {first.name}, with {second.name} as the reference"))
+    print_table(_table(rows, f"precision and recall of {first.name}, with {second.name} as the reference"))
     _print_confusion(agreement)
     texts = first.texts | second.texts
     for region in agreement.regions:
@@ -158,7 +165,7 @@ def _share(value: float | None) -> float | None:
 def _print_confusion(agreement: Agreement) -> None:
     total = {(a, b): sum(r.confusion[a, b] for r in agreement.regions) for a in LABELS for b in LABELS}
     rows = [{"first \\ second": a, **{b: total[a, b] for b in LABELS}} for a in LABELS]
-    plain_console().print(_table(rows, "confusion over all regions"))
+    print_table(_table(rows, "confusion over all regions"))
 
 
 def run_why(args: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from mm_adapter.cli.test_set import (
 from mm_adapter.contrastive import CONFIG as MATCHER_CONFIG
 from mm_adapter.manifest import identity
 from mm_adapter.run_directory import differences
-from mm_data.files import write_atomically
+from mm_data.files import check_apart, write_atomically
 from mm_data.hashing import hash_of, sha256_of
 from mm_data.safe_load import read_json
 from mm_eval.answers import FILE as ANSWERS
@@ -41,6 +41,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     Raises:
         ValueError: ``OUT`` holds the evaluation of something else; says what differs.
     """
+    check_apart(args.out, Path(args.coach), args.tuples, args.codes, args.features, args.demonstrator)
     coach = args.coach if str(args.coach) == NEAREST_NEIGHBOUR else coach_folder(args.coach)
     demonstrator = None if args.demonstrator is None else coach_folder(args.demonstrator)
     test = TestSet.open(args.tuples, args.codes, args.features, args.gallery == "activity", args.max_tuples)
@@ -124,6 +125,7 @@ def run_report(args: argparse.Namespace) -> None:
     Raises:
         ValueError: The page is about something else; says what differs.
     """
+    check_apart(args.out, args.evaluation, args.training, args.tokenizer_training)
     hint = "`mm-coach evaluate` writes it when it has scored everything."
     evaluation = read_json(args.evaluation / "metrics.json", hint)
     page, numbers = args.out / "index.html", args.out / "metrics.json"

@@ -1,6 +1,7 @@
 """`mm-coach export`."""
 
 import argparse
+from pathlib import Path
 
 import torch
 
@@ -8,10 +9,12 @@ from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.export import export_coach
 from mm_adapter.internvideo2 import build_encoder
+from mm_data.files import check_apart
 
 
 def run_export(args: argparse.Namespace) -> None:
     """Merges, writes and proves."""
+    check_apart(args.out, Path(args.coach), args.weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = native_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
     coach = PretrainedCoach.from_pretrained(args.coach, device, dtype, base_model=args.base_model)

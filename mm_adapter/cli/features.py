@@ -1,6 +1,7 @@
 """Commands that fill feature stores."""
 
 import argparse
+from pathlib import Path
 
 import torch
 
@@ -14,6 +15,7 @@ from mm_adapter.omnivore import import_omnivore
 from mm_adapter.pose_features import joint_basis, write_pose_features
 from mm_data.clip_list import read_clips
 from mm_data.features import FeatureStore
+from mm_data.files import check_apart
 from mm_data.tuple_store import clips_of_folder
 from mm_data.video import torchcodec_loads
 
@@ -40,6 +42,7 @@ def run_extract(args: argparse.Namespace) -> None:
         args.max_bad,
         args.retry_bad,
     )
+    check_apart(args.out, args.source, args.videos, args.weights, inside=True)
     clips, videos = read_clips(args.source, args.videos)
     encoder, name = build_encoder(args.encoder, args.weights, args.frames, args.image_size, dtype)
     report = ConsoleReport(quiet=not state.is_main_process)
@@ -51,47 +54,53 @@ def run_extract(args: argparse.Namespace) -> None:
     if rejected is None:
         print(f"process {state.process_index} is done; others still have clips to encode")
         return
-    _print_rejected(rejected)
-    print(f"{args.out}: {len(clips) - len(rejected)} clips, {len(rejected)} left out")
+    _report(args.out, len(clips) - len(rejected), rejected)
 
 
 def run_import_omnivore(args: argparse.Namespace) -> None:
     """Fills a store from released features."""
+    check_apart(args.out, args.tuples, args.release, inside=True)
     clips = clips_of_folder(args.tuples)
     with ConsoleReport().progress("cutting clips", len(clips)) as progress:
         rejected = import_omnivore(
             args.release, clips, args.out, args.tokens, args.max_bad, args.retry_bad, lambda done, total: progress(done)
         )
-    _print_rejected(rejected)
-    print(f"{args.out}: {len(clips) - len(rejected)} clips, {len(rejected)} left out")
+    _report(args.out, len(clips) - len(rejected), rejected)
 
 
 def run_import_arrays(args: argparse.Namespace) -> None:
     """Fills a store from published arrays."""
+    check_apart(args.out, args.arrays)
+    check_apart(args.out, args.source, inside=True)
     clips = {clip.clip_id: clip for clip in read_clips(args.source)[0]}
     with ConsoleReport().progress("reading arrays", len(clips)) as progress:
         rejected = import_arrays(
             args.arrays, clips, args.out, args.name, args.tokens, args.view, args.max_bad, args.retry_bad,
             lambda done, total: progress(done),
         )  # fmt: skip
-    _print_rejected(rejected)
-    print(f"{args.out}: {len(clips) - len(rejected)} clips, {len(rejected)} left out")
+    _report(args.out, len(clips) - len(rejected), rejected)
 
 
 def run_from_poses(args: argparse.Namespace) -> None:
     """Fills a store with joints."""
+    check_apart(args.out, args.source, *(args.statistics_of or []), inside=True)
     basis = joint_basis(args.statistics_of or [args.source], args.frames)
     with ConsoleReport().progress("projecting joints", 1) as progress:
         rejected = write_pose_features(args.source, args.out, basis, args.frames, args.max_bad)
         progress(1)
-    _print_rejected(rejected)
-    print(f"{args.out}: {len(FeatureStore(args.out))} clips of {args.frames} frames, {len(rejected)} left out")
+    _report(args.out, len(FeatureStore(args.out)), rejected, f" of {args.frames} frames")
 
 
 def _automatic_dtype(device: torch.device) -> torch.dtype:
     return native_dtype(device) if device.type == "cuda" else torch.float32
 
 
-def _print_rejected(rejected: dict[str, str]) -> None:
+def _report(out: Path, kept: int, rejected: dict[str, str], about: str = "") -> None:
+    """Says what a store holds; a store of nothing is an error."""
     for clip, reason in list(rejected.items())[:5]:
         plain_console(stderr=True).print(f"left out {clip}: {reason}")
+    if not kept:
+        raise ValueError(
+            f"{out} holds no clip: all {len(rejected)} were left out. Mend them and run again with --retry-bad."
+        )
+    print(f"{out}: {kept} clips{about}, {len(rejected)} left out")

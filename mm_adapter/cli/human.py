@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from mm_adapter.cli.console import plain_console, stage_progress
-from mm_data.files import write_atomically
+from mm_data.files import check_apart, write_atomically
 from mm_eval.answers import OURS, TRUTH, TestItem, evenly_spaced, systems_of
 from mm_eval.human.packs import KEY, LIKERT, PACK, Design, make_pack
 from mm_eval.human.ratings import Rating, import_answers
@@ -25,6 +25,7 @@ def run_pack(args: argparse.Namespace) -> None:
     """Writes pack and key; an existing key is kept, because answers to its pack may be on their way."""
     if (args.out / KEY).is_file():
         raise ValueError(f"{args.out} holds a pack already; its key would be lost. Choose another --out.")
+    check_apart(args.out, *(name_and_folder(run)[1] for run in args.runs), inside=True)
     items, systems = _merged(args.runs, args.systems)
     design = Design(args.kind, args.raters, args.per_item or args.raters, args.seed, tuple(args.views))
     with stage_progress() as progress:
@@ -35,6 +36,8 @@ def run_pack(args: argparse.Namespace) -> None:
 
 def run_report(args: argparse.Namespace) -> None:
     """Imports answers, writes them unblinded, and prints what they say."""
+    for name in (RATINGS, REPORT):
+        check_apart(args.out / name, *args.answers)
     imported = import_answers(args.out, args.answers)
     found = analyse(imported)
     out = io.StringIO()

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mm_adapter.cli.console import plain_console, stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
-from mm_data.files import write_atomically
+from mm_data.files import check_apart, write_atomically
 from mm_eval.answers import TRUTH, TestItem, evenly_spaced, read_answers
 from mm_eval.intervals import interval_text
 from mm_eval.judge.audit import audit_page
@@ -21,11 +21,12 @@ from mm_eval.judge.scoring import MOST_FAILED, score_judgements
 from mm_eval.metric import Metric
 
 _ANSWER_TOKENS = 1500
-METRICS, PAGE, SHEET = "metrics.json", "audit.html", "labels.csv"
+METRICS, PAGE, SHEET, CALIBRATION = "metrics.json", "audit.html", "labels.csv", "calibration.json"
 
 
 def run_judge(args: argparse.Namespace) -> int:
     """Estimates, asks, scores; exit status 1 where a headline is withheld."""
+    check_apart(args.out, args.run_folder, inside=True)
     if (args.protocol == PREFERENCE) != (args.against is not None):
         raise ValueError("--against SYSTEM belongs to --protocol preference, and that needs it.")
     items = evenly_spaced(read_answers(args.run_folder), args.max_items)
@@ -56,15 +57,19 @@ def run_audit(args: argparse.Namespace) -> None:
     write_atomically(args.out / PAGE, audit_page(judgements, items, settings))
     texts = {(item.item_id, name): answer.text for item in items for name, answer in item.answers.items()}
     texts |= {(item.item_id, TRUTH): item.truth.text for item in items}
-    write_atomically(args.out / SHEET, labelling_sheet(judgements, texts))
+    sheet = labelling_sheet(judgements, texts)
+    if (args.out / SHEET).is_file() and (args.out / SHEET).read_bytes() != sheet.encode():
+        raise ValueError(f"{args.out / SHEET} is filled in, or of other judgements; move it, and it is written anew.")
+    write_atomically(args.out / SHEET, sheet)
     print(f"{args.out / PAGE}\n{args.out / SHEET}: fill in `verdict` (and `rater`), then `mm-coach judge calibrate`")
 
 
 def run_calibrate(args: argparse.Namespace) -> None:
     """Compares the judge with people."""
+    check_apart(args.out / CALIBRATION, args.sheet)
     found = calibrate(read_judgements(args.out)[0], args.sheet)
     record = asdict(found) | {"confusion": [[*pair, count] for pair, count in sorted(found.confusion.items())]}
-    write_atomically(args.out / "calibration.json", json.dumps(record, indent=1))
+    write_atomically(args.out / CALIBRATION, json.dumps(record, indent=1))
     print(
         f"{found.verdicts} verdicts on {found.items} texts by {found.raters} raters; {found.skipped} on what the judge did not answer are left out"
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mm_adapter.cli.tokenizer import check_maker
+from mm_data.files import check_apart
 from mm_data.jsonl import read_records
 from mm_data.motion.bvh_writer import write_bvh
 from mm_data.motion.drawing import ENDINGS, LEARNER, SHOWN, draw
@@ -17,6 +18,7 @@ from mm_tokenizers.vocabulary import parse_text
 
 def run_export_poses(args: argparse.Namespace) -> None:
     """Reads, decodes and writes."""
+    check_apart(args.out, args.source, args.against, args.tokenizer)
     tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else None
     if args.item is not None and args.source.suffix != ".jsonl":
         raise ValueError(f"--item chooses from a .jsonl; {args.source} holds one sequence.")

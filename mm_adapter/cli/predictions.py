@@ -20,6 +20,7 @@ from mm_adapter.inference.retrieval import Ranker, rank_by_demonstration, rank_b
 from mm_adapter.inference.sampling import Sampling
 from mm_adapter.manifest import identity
 from mm_adapter.run_directory import read_run_record
+from mm_data.files import check_apart
 from mm_data.hashing import sha256_of
 from mm_data.jsonl import read_records
 from mm_data.shared_records import SharedRecords
@@ -80,6 +81,7 @@ def run_retrieve(args: argparse.Namespace) -> None:
 
 
 def _open(args: argparse.Namespace) -> TestSet:
+    check_apart(args.out, Path(args.coach), args.tuples, args.codes, args.features)
     test = TestSet.open(args.tuples, args.codes, args.features, args.gallery == "activity", args.max_tuples)
     if test.unusable and launched_processes().is_main_process:
         print(f"{test.unusable} test tuples left out: feature extraction rejected their clips")

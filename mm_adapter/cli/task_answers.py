@@ -22,6 +22,7 @@ from mm_adapter.run_directory import check_same_run, run_record, write_run_recor
 from mm_adapter.training_data import trained_on
 from mm_data.clip_list import pose_stretches
 from mm_data.features import FeatureStore, pooled_features
+from mm_data.files import check_apart
 from mm_data.hashing import hash_of
 from mm_data.overlap import Material, material_of_items, overlap
 from mm_data.shared_records import SharedRecords, join_all
@@ -48,6 +49,7 @@ _SETTINGS = ("coach", "task", "options", "items", "features")
 
 def run_answer(args: argparse.Namespace) -> None:
     """Answers (resuming) and writes what `mm-coach eval` reads."""
+    check_apart(args.out, Path(args.coach), args.items, args.features, args.codes)
     args.coach, manifest = coach_folder(args.coach), read_task_manifest(args.items)
     task = find_task(manifest["found_by"])
     device = torch.device(launched_processes().device or "cpu")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mm_adapter.cli.console import ConsoleReport, plain_console
 from mm_data.clip_list import PoseStretch, pose_stretches
-from mm_data.files import write_atomically
+from mm_data.files import check_apart, check_ours, claim_folder, write_atomically
 from mm_data.motion.checks import describe
 from mm_data.motion.people import describe_people, read_people
 from mm_data.motion.pose_folder import ImportOptions, import_dataset, import_motion, is_synthetic, pose_files
@@ -34,10 +34,13 @@ from mm_tokenizers import (
 from mm_tokenizers.canonical import has_hips
 from mm_tokenizers.codes import poses_hash
 from mm_tokenizers.pct_checkpoint import load_pct_checkpoint, save_pct_checkpoint
+from mm_tokenizers.storage import CONFIG_FILE
 
 
 def run_import_motion(args: argparse.Namespace) -> None:
     """Converts motion to a folder of poses."""
+    check_apart(args.out, args.source, args.joint_map)
+    claim_folder(args.out, {"made_by": "mm-coach poses import"})
     report = ConsoleReport()
     if args.format == "dataset":
         foreign = [name for name in _OF_FOREIGN_MOTION if getattr(args, name) is not None]
@@ -78,9 +81,12 @@ def run_encode(args: argparse.Namespace) -> None:
     Raises:
         ValueError: The store was made with another tokenizer or number of frames, or of other poses.
     """
+    check_apart(args.out, args.source, inside=True)
+    check_apart(args.out, args.tokenizer)
     if args.source.is_file():
         _encode_file(args.source, _load(args.tokenizer), args.out)
         return
+    check_ours(args.out, ("codes.json", "codes.npy"))
     clips = pose_stretches(args.source)
     tokenizer = _load(args.tokenizer)
     if (args.out / "codes.json").is_file():
@@ -128,6 +134,7 @@ def _encode_file(source: Path, tokenizer: PoseTokenizer, out: Path) -> None:
 
 def run_decode(args: argparse.Namespace) -> None:
     """Codes to canonical poses: mid-hip at the origin, hips along x, metres."""
+    check_apart(args.out, args.codes, args.tokenizer)
     tokenizer = _load(args.tokenizer)
     decode = numpy_codec(tokenizer)[1]
     if args.codes.is_file():
@@ -151,6 +158,8 @@ def run_decode(args: argparse.Namespace) -> None:
 
 def run_eval(args: argparse.Namespace) -> None:
     """Measures the round trip and writes numbers and a page."""
+    check_apart(args.out, args.tokenizer, args.poses)
+    check_ours(args.out, ("index.html",))
     tokenizer = _load(args.tokenizer)
     motions = read_motions(pose_files(args.poses, args.split), has_hips, canonical_poses, args.max_frames)
     encode, decode = numpy_codec(tokenizer)
@@ -166,12 +175,15 @@ def run_eval(args: argparse.Namespace) -> None:
 
 def run_import_pct(args: argparse.Namespace) -> None:
     """Reads PCT's format."""
+    check_apart(args.out, args.checkpoint)
+    check_ours(args.out, (CONFIG_FILE,))
     made = save_tokenizer(load_pct_checkpoint(args.checkpoint), args.out)
     print(f"{args.out}: tokenizer {made[:16]}")
 
 
 def run_export_pct(args: argparse.Namespace) -> None:
     """Writes PCT's format."""
+    check_apart(args.out, args.tokenizer)
     save_pct_checkpoint(load_tokenizer(args.tokenizer), args.out, args.prefix)
     print(f"{args.out}: PCT state dict in bare metres, prefix {args.prefix!r}")
 

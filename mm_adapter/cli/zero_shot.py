@@ -6,11 +6,11 @@ import shutil
 
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
-from mm_data.files import write_atomically
+from mm_data.files import check_apart, check_ours, write_atomically
 from mm_data.overlap import overlap
 from mm_eval.answers import TRAINING, evenly_spaced, material_of, read_answers, write_about, write_answers
 from mm_eval.zero_shot import RECORD, Told, ask, classes_of, estimate_asking, instruction
-from mm_eval.zero_shot.asking import COT_AFA, Frames
+from mm_eval.zero_shot.asking import COT_AFA, LOG, Frames
 
 _ANSWER_TOKENS = 400
 
@@ -21,6 +21,8 @@ def run_zero_shot(args: argparse.Namespace) -> None:
     Raises:
         ValueError: More answers failed than allowed; those that did not are kept. Or the task does not take --tell-category.
     """
+    check_apart(args.out, args.run_folder, inside=True)
+    check_ours(args.out, (RECORD, LOG))
     everything = read_answers(args.run_folder)
     items = evenly_spaced(everything, args.max_items)
     trained = (args.run_folder / TRAINING).is_file()

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -94,11 +95,11 @@ class PoseCodeStore:
     def save(self, folder: Path) -> None:
         """Writes ``codes.npy`` and ``codes.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"codes.{os.getpid()}.partial.npy"
-        np.save(partial, self._codes)
-        os.replace(partial, folder / "codes.npy")
         index = {"tokenizer": self.tokenizer_fingerprint, "clips": list(self._rows), "poses": self.poses}
-        partial = folder / f"codes.{os.getpid()}.partial"
+        partial = folder / f"codes.{uuid4().hex[:12]}.partial"  # no other process's
+        with partial.open("wb") as file:
+            np.save(file, self._codes)
+        os.replace(partial, folder / "codes.npy")
         partial.write_text(json.dumps(index))
         os.replace(partial, folder / "codes.json")
 

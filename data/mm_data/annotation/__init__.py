@@ -3,7 +3,7 @@
 Nothing is annotated unless asked for; every answer is logged, so that a run resumes and repeats no finished call.
 """
 
-from mm_data.annotation.pipeline import Annotation, Draft, annotate, check_apart, mirror_release
+from mm_data.annotation.pipeline import Annotation, Draft, annotate, mirror_release
 from mm_data.annotation.review import Decision, read_review, write_review
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "Decision",
     "Draft",
     "annotate",
-    "check_apart",
     "mirror_release",
     "read_review",
     "write_review",

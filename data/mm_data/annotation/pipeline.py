@@ -116,14 +116,6 @@ def _settled(draft: Draft, request: Request, decision: Decision | None) -> tuple
     return content, ""
 
 
-def check_apart(root: Path, out: Path) -> None:
-    """Raises ``ValueError`` where what is written would replace what is read."""
-    if out.resolve().is_relative_to(root.resolve()) or root.resolve().is_relative_to(out.resolve()):
-        raise ValueError(
-            f"{out} and {root} lie inside each other; give another folder for the new texts, originals are never replaced."
-        )
-
-
 def mirror_release(root: Path, out: Path, but: Sequence[str]) -> None:
     """Makes ``out`` a release like ``root``, by links to all of its entries but those that are written anew."""
     out.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mm_data.files import write_atomically
+from mm_data.tables import read_csv
 
 if TYPE_CHECKING:
     from mm_data.annotation.pipeline import Draft
@@ -71,13 +72,12 @@ def read_review(path: Path) -> dict[str, Decision]:
     if not path.is_file():
         return {}
     found: dict[str, Decision] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            where, word = f"{path}, line {number}", (row.get("decision") or "").strip().lower()
-            if not word:
-                continue
-            item = row.get("item") or ""
-            if word not in (ACCEPT, FIX, REJECT) or not item or item in found:
-                raise ValueError(f"{where}: needs an item, once, and a decision of {ACCEPT}, {FIX} or {REJECT}; found {word!r} on {item!r}.")  # fmt: skip
-            found[item] = Decision(word, row.get("fixed") or "", where)
+    for line, row in read_csv(path, ("item", "decision")):
+        where = f"{path}, line {line}"
+        item, word = row["item"], row["decision"].lower()
+        if not word:
+            continue
+        if word not in (ACCEPT, FIX, REJECT) or not item or item in found:
+            raise ValueError(f"{where}: needs an item, once, and a decision of {ACCEPT}, {FIX} or {REJECT}; found {word!r} on {item!r}.")  # fmt: skip
+        found[item] = Decision(word, row.get("fixed", ""), where)
     return found

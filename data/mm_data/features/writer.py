@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from mm_data.features.store import MANIFEST, PLAN, STATUS, FeatureManifest, write_end
-from mm_data.files import locked, take_lock, write_atomically
+from mm_data.files import check_ours, locked, replacing, take_lock, write_atomically
 from mm_data.hashing import sha256_of
 from mm_data.jsonl import append_records, read_records
 
@@ -31,7 +32,7 @@ class FeatureStoreWriter:
         settings: What else decides the bits (JSON-ready), such as the batch size.
 
     Raises:
-        ValueError: The folder was begun with something else; says what.
+        ValueError: The folder was begun with something else, or holds what we did not write; says what.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class FeatureStoreWriter:
     ) -> None:
         self.folder, self.manifest, self.clip_ids = folder, manifest, list(clips)
         self.max_bad_share = max_bad_share
+        check_ours(folder, (PLAN,))
         folder.mkdir(parents=True, exist_ok=True)
         plan = {"manifest": manifest.identity(), "settings": dict(settings or {}), "clips": dict(clips)}
         plan = json.loads(json.dumps(plan))
@@ -176,7 +178,7 @@ class ShardWriter:
     def __init__(self, folder: Path, manifest: FeatureManifest, clip_ids: list[str]) -> None:
         self.folder, self.manifest, self.clip_ids = folder, manifest, clip_ids
         self._arrays: dict[str, np.ndarray] = {}
-        self._lock: IO[bytes] | None = None
+        self._lock: FileLock | None = None
 
     def status(self) -> dict[str, str]:
         """Clip to ``ok`` or the reason of its rejection. A line that a crash cut off is passed over."""
@@ -235,7 +237,6 @@ class ShardWriter:
             if view not in self._arrays:
                 path = self.folder / f"{view}.npy"
                 if not path.is_file():
-                    partial = path.with_suffix(".partial")
-                    np.lib.format.open_memmap(partial, mode="w+", dtype=self.manifest.dtype, shape=shape).flush()
-                    partial.replace(path)
+                    with replacing(path) as partial:
+                        np.lib.format.open_memmap(partial, mode="w+", dtype=self.manifest.dtype, shape=shape).flush()
                 self._arrays[view] = np.lib.format.open_memmap(path, mode="r+")

@@ -1,6 +1,5 @@
 """Skeletons as pictures: a strip of frames, or an animation, seen from the front and from the side."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mm_data.files import replacing
 from mm_data.skeleton import BONES
 
 SIZE = 320
@@ -37,17 +37,16 @@ def draw(path: Path, motions: Mapping[str, tuple[np.ndarray, str]], fps: float) 
     if len(set(lengths.values())) != 1:
         raise ValueError(f"Motions of different lengths cannot be drawn over each other: {lengths}.")
     frames = [_frame(motions, index) for index in range(next(iter(lengths.values())))]
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    if path.suffix == ".png":
-        strip = Image.new("RGB", (sum(frame.width for frame in frames), frames[0].height))
-        for index, frame in enumerate(frames):
-            strip.paste(frame, (index * frame.width, 0))
-        strip.save(partial)
-    elif path.suffix == ".gif":
-        frames[0].save(partial, save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
-    else:
-        _write_mp4(partial, frames, fps)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        if path.suffix == ".png":
+            strip = Image.new("RGB", (sum(frame.width for frame in frames), frames[0].height))
+            for index, frame in enumerate(frames):
+                strip.paste(frame, (index * frame.width, 0))
+            strip.save(partial, "PNG")
+        elif path.suffix == ".gif":
+            frames[0].save(partial, "GIF", save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
+        else:
+            _write_mp4(partial, frames, fps)
 
 
 def _frame(motions: Mapping[str, tuple[np.ndarray, str]], index: int) -> Image.Image:
@@ -77,7 +76,7 @@ def _frame(motions: Mapping[str, tuple[np.ndarray, str]], index: int) -> Image.I
 
 
 def _write_mp4(path: Path, frames: list[Image.Image], fps: float) -> None:
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=max(1, round(fps)))
         stream.width, stream.height, stream.pix_fmt = *frames[0].size, "yuv420p"
         for frame in frames:

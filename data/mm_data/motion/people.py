@@ -96,7 +96,7 @@ def read_people(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; --people takes a table with the columns file and person.")
     people: dict[str, str] = {}
-    for where, row in read_table(path):
+    for where, row in read_table(path, ("file", "person")):
         if not row.get("file") or row.get("person") in (None, ""):
             raise ValueError(f"{where}: file or person missing; a table of people has the columns file and person.")
         name = str(Path(str(row["file"])).with_suffix(""))

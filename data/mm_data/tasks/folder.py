@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mm_data.files import write_atomically
+from mm_data.files import BEGUN, check_apart, claim_folder, write_atomically
 from mm_data.funnel import Funnel
 from mm_data.jsonl import read_records
 from mm_data.motion.pose_folder import MANIFEST as POSE_MANIFEST
@@ -24,7 +24,7 @@ from mm_data.overlap import material_of_items, overlap
 from mm_data.records import FPS, VideoClip
 from mm_data.safe_load import is_path_component, load_array
 from mm_data.skeleton import JOINT_INDEX
-from mm_data.sources import cache_poses
+from mm_data.sources import FINISHED, cache_poses
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.task import Task, TaskData, TaskItem
 from mm_data.tuple_store import POSES, SPLITS
@@ -45,7 +45,7 @@ def build_task_folder(
     progress: Callable[[int], None] = lambda done: None,
     found_by: str | None = None,
 ) -> dict[str, Any]:
-    """Reads a data set and writes its items; items and poses that the folder held are replaced.
+    """Reads a data set and writes its items; items and poses that an earlier run wrote into the folder are replaced.
 
     Args:
         task: Of the data set.
@@ -61,16 +61,24 @@ def build_task_folder(
 
     Raises:
         FileNotFoundError: Something that the task needs is missing.
-        ValueError: A file is malformed, a split is empty, too much had to be dropped, or the folder holds features or pose codes of
-            other items.
+        ValueError: A file is malformed, a split is empty, too much had to be dropped, no clip has poses although a pose folder was
+            given, the folder is not apart from what is read, or holds what we did not write, or features or pose codes of other items.
     """
+    check_apart(out, root, poses)
     data = task.read(root)
+    for split in SPLITS:
+        if not any(item.split == split for item in data.items):
+            raise ValueError(f"{root}: the {split} split holds no item that can be used.")
+    names = {pose_name(item.clip) for item in data.items}
+    if poses is not None and not any((poses / POSES / f"{name}.npy").is_file() for name in names):
+        raise ValueError(f"{poses / POSES} holds poses of none of the {len(names)} clips; they are looked for as {min(names)}.npy and so on.")  # fmt: skip
     data.funnels.append(shared_sides(task.name, data.items))
-    out.mkdir(parents=True, exist_ok=True)
+    claim_folder(out, {"made_by": "mm-coach task read"})
     digest = hashlib.sha256(json.dumps([asdict(item) for item in data.items]).encode()).hexdigest()
     derived = [name for name in DERIVED if (out / name).exists()]
     if derived and is_task_folder(out) and read_task_manifest(out).get("digest") != digest:
         raise ValueError(f"{out} holds {' and '.join(derived)} of other items; delete them or give another folder.")
+    remove_poses(out / POSES)
     (out / MANIFEST).unlink(missing_ok=True)
     items, funnel = _with_poses(data, out, poses, workers, progress)
     manifest = {
@@ -85,9 +93,7 @@ def build_task_folder(
         "knowledge": data.knowledge,
         "funnel": [stage.summary() for stage in [*data.funnels, *([funnel] if funnel else [])]],
     }
-    for split, count in manifest["items"].items():
-        if not count:
-            raise ValueError(f"{root}: the {split} split holds no item that can be used.")
+    for split in SPLITS:
         lines = [json.dumps(asdict(item)) + "\n" for item in items if item.split == split]
         write_atomically(out / f"{split}.jsonl", "".join(lines))
     write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
@@ -117,8 +123,6 @@ def _with_poses(
     data: TaskData, out: Path, poses: Path | None, workers: int, progress: Callable[[int], None]
 ) -> tuple[list[TaskItem], Funnel | None]:
     """Copies poses into the folder and notes which items have them."""
-    if (out / POSES).is_dir():
-        shutil.rmtree(out / POSES)
     (out / POSE_MANIFEST).unlink(missing_ok=True)
     if poses is None and data.source is None:
         return data.items, None
@@ -127,8 +131,9 @@ def _with_poses(
         raise ValueError(
             f"Clip names become file names; {next(n for n in names if not is_path_component(n))!r} cannot."
         )
+    (out / POSES).mkdir(exist_ok=True)
+    write_atomically(out / POSES / BEGUN, json.dumps(sorted(names)))
     if poses is not None:
-        (out / POSES).mkdir(exist_ok=True)
         found = set()
         for name in sorted(names):
             if (path := poses / POSES / f"{name}.npy").is_file():
@@ -152,6 +157,25 @@ def _with_poses(
             funnel.note("clips without a frame that shows both hips: shown without poses", item.clip.clip_id)
         items.append(replace(item, has_poses=usable))
     return items, funnel
+
+
+def remove_poses(folder: Path) -> None:
+    """Removes what an earlier run wrote into a folder of poses, which its first file lists.
+
+    Raises:
+        ValueError: Something else lies there, or the folder is a link; nothing is removed.
+    """
+    listed = folder / BEGUN
+    ours = {BEGUN, FINISHED}
+    if listed.is_file():
+        ours |= {f"{name}.npy" for name in json.loads(listed.read_text())}
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in there if name not in ours and not name.endswith((".partial", ".lock"))]
+    if foreign or folder.is_symlink():
+        what = f"holds {foreign[0]}" if foreign else "is a link"
+        raise ValueError(f"{folder} {what}, which `mm-coach task read` did not make. Move it, or give another folder.")
+    for name in there:
+        (folder / name).unlink()
 
 
 def pose_frames(clip: VideoClip) -> tuple[int, int]:

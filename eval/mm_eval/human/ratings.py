@@ -1,6 +1,5 @@
 """Raters' answers, read back and matched with the key."""
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mm_data.tables import read_csv
 from mm_eval.human.packs import KEY, LIKERT, POINTS
 
-_COLUMNS = {"rater", "question", "label", "value"}
+_COLUMNS = ("rater", "question", "label", "value")
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,8 @@ Answered = tuple[str, str, str, str, Any]
 
 
 def _csv(path: Path) -> Iterable[Answered]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := _COLUMNS - set(reader.fieldnames or ()):
-            raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}; the pack's pages write them.")
-        for line, row in enumerate(reader, start=2):
-            yield f"{path}, line {line}", row["rater"], row["question"], row["label"], row["value"]
+    for line, row in read_csv(path, _COLUMNS):
+        yield f"{path}, line {line}", row["rater"], row["question"], row["label"], row["value"]
 
 
 def _label_studio(path: Path) -> Iterable[Answered]:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from mm_data.labelling.agreement import cohen_kappa
+from mm_data.tables import read_csv
 from mm_eval.agreement import krippendorff_alpha
 from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import NOT_MENTIONED, VERDICTS
@@ -83,28 +84,23 @@ def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
     }
     people: dict[tuple[str, int], dict[str, str]] = {}
     skipped = 0
-    with sheet.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := {"text_id", "detail", "verdict"} - set(reader.fieldnames or ()):
+    for line, row in read_csv(sheet, ("text_id", "detail", "verdict")):
+        where = f"{sheet}, line {line}"
+        verdict = row["verdict"].lower()
+        if not verdict:
+            continue
+        if verdict not in VERDICTS or not (row["detail"].isascii() and row["detail"].isdigit()):
             raise ValueError(
-                f"{sheet} lacks the columns {', '.join(sorted(missing))}; `mm-coach judge audit` writes a sheet to fill in."
+                f"{where}: verdict {row['verdict']!r} of detail {row['detail']!r}; use {', '.join(VERDICTS)}."
             )
-        for line, row in enumerate(reader, start=2):
-            verdict = row["verdict"].strip().lower()
-            if not verdict:
-                continue
-            if verdict not in VERDICTS or not row["detail"].strip().isdigit():
-                raise ValueError(
-                    f"{sheet}, line {line}: verdict {row['verdict']!r} of detail {row['detail']!r}; use {', '.join(VERDICTS)}."
-                )
-            key, rater = (row["text_id"], int(row["detail"])), row.get("rater") or "person"
-            if key not in judged:
-                skipped += 1
-                continue
-            if people.setdefault(key, {}).setdefault(rater, verdict) != verdict:
-                raise ValueError(
-                    f"{sheet}, line {line}: {rater} judged detail {key[1]} of {key[0]} before, and otherwise; name the raters."
-                )
+        key, rater = (row["text_id"], int(row["detail"])), row.get("rater") or "person"
+        if key not in judged:
+            skipped += 1
+            continue
+        if people.setdefault(key, {}).setdefault(rater, verdict) != verdict:
+            raise ValueError(
+                f"{where}: {rater} judged detail {key[1]} of {key[0]} before, and otherwise; name the raters."
+            )
     if not people:
         raise ValueError(f"{sheet} has no verdict on anything that the judge answered; fill in its column `verdict`.")
     pairs = [(verdict, judged[key]) for key, given in people.items() for verdict in given.values()]
