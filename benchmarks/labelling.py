@@ -123,13 +123,20 @@ def print_performers(readings: dict[str, str], truth: dict[str, str], performers
 def main() -> None:
     """Measures and prints."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("data_folder", type=Path, nargs="?", help="Folder of the public data sets.")
-    folder = arguments.parse_args().data_folder or Path(os.environ.get("MM_COACH_REAL_DATA", ""))
-    truth = hand_labels()
+    arguments.add_argument(
+        "data_folder", nargs="?", default=os.environ.get("MM_COACH_REAL_DATA"), help="Folder of the public data sets."
+    )
+    path = arguments.parse_args().data_folder
+    if not path:
+        print(
+            "Skipped: the remarks are other people's and no part of this project; give DATA_FOLDER or set MM_COACH_REAL_DATA."
+        )
+        return
+    folder, truth = Path(path), hand_labels()
     print(f"labeller {RulesLabeller.version}")
     for name, read in (("fixmypose", fixmypose), ("boxing", boxing), ("mtl_aqa", mtl_aqa)):
         if not (folder / name).is_dir():
-            print(f"{name}: skipped, {folder / name} is not there; give DATA_FOLDER or set MM_COACH_REAL_DATA.")
+            print(f"{name}: skipped, {folder / name} is not there.")
             continue
         readings = read_all(read(folder / name))
         print_set(name, readings, truth)

@@ -2,26 +2,32 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
-_CONTRACTIONS = (
-    (r"\bcan(?:no|')?t\b", "can not"),
-    (r"\bwo(?:n't|nt)\b", "will not"),
-    (r"\bain'?t\b", "is not"),
-    (r"\b(is|are|was|were|do|does|did|has|have|had|could|would|should|must|need)n'?t\b", r"\1 not"),
-    (r"\b(it|that|there|here|what|where|who|how|he|she|everything|nothing)'s\b", r"\1 is"),
-    (r"\b(thats|theres|whats)\b", lambda match: f"{match[0][:-1]} is"),
-    (r"\blet's\b|\blets (?=see|keep|get|try|have|make|work)", "let us "),
-    (r"\b(you|they|we)'?re\b(?<!\bwere)", r"\1 are"),
-    (r"\b(i)'?m\b", r"\1 am"),
-    (r"'ll\b", " will"),
-    (r"'ve\b", " have"),
-    (r"'d\b", " would"),
-    (r"\b(?:u|ur)\b", "you"),
+_APOSTROPHE = re.compile("[\u2018\u2019\u201b\u02bc\u2032\uff07\u00b4`]")
+_CONTRACTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), expansion)
+    for pattern, expansion in (
+        (r"\bcan(?:no|[' ])?t\b|\bca n't\b", "can not"),
+        (r"\bwo ?n[' ]?t\b", "will not"),
+        (r"\bain'?t\b", "is not"),
+        (r"\b(is|are|was|were|do|does|did|has|have|had|could|would|should|must|need) ?n[' ]?t\b", r"\1 not"),
+        (r"\b(it|that|there|here|what|where|who|how|he|she|everything|nothing)'s\b", r"\1 is"),
+        (r"\b(that|there|what)s\b", r"\1 is"),
+        (r"\blet's\b|\blets (?=see|keep|get|try|have|make|work)", "let us "),
+        (r"\b(you|they|we)'?re\b(?<!\bwere)", r"\1 are"),
+        (r"\b(i)'?m\b", r"\1 am"),
+        (r"'ll\b", " will"),
+        (r"'ve\b", " have"),
+        (r"'d\b", " would"),
+        (r"\b(?:u|ur)\b", "you"),
+    )
 )
 _FILLER = re.compile(
-    r"^(?:(?:um+|uh+|er+|oh|okay|ok|so|yeah|yes|no|alright|right|well|now|again|also|and|honestly|overall|i think|i feel|"
-    r"you know|you see|i mean|basically|actually|here)(?:,\s*|\s+(?=(?:um+|uh+|okay|yeah|so|the|your|his|her|their|you|he|she|"
-    r"they|it|there|that|this|we|i)\b))|(?:like|additionally|furthermore|moreover),\s*)+",
+    r"^(?:(?:um+|uh+|er+|oh|yeah|yes|okay|ok|alright|here|so(?! (?:much|far|good|nice|close|well|many|low|high)\b))\b[,.]?\s*|"
+    r"(?:no|right|well|now|again|also|and|honestly|overall|i think|i feel|you know|you see|i mean|basically|actually)"
+    r"(?:,\s*|\s+(?=(?:so|the|your|his|her|their|you|he|she|they|it|there|that|this|we|i)\b))|"
+    r"(?:like|additionally|furthermore|moreover),\s*)+",
     re.I,
 )
 _ASIDE = re.compile(
@@ -37,6 +43,7 @@ _SUBJECT = (
     r"(?:the|your|his|her|their|my|both|you|he|she|they|it|there|that|this|these|those|we|i|no|not|nor|never|is|are|was|were|has|"
     r"have|does|do|could|should|needs?|looks?|stays?|try|make|then|so|more|less|with no|don't|doesn't|isn't|aren't|too)\b"
 )
+_LINK = re.compile(r"^(?:and|or|so|then|also|still)\s+(?=\w)", re.I)
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,9 @@ class Clause:
 
 def normalise(text: str) -> str:
     """Lower case, straight apostrophes, contractions written out, single spaces."""
-    text = re.sub("[\u2018\u2019\u02bc\u00b4`]", "'", text).lower()
+    text = _APOSTROPHE.sub("'", text).lower()
     for pattern, replacement in _CONTRACTIONS:
-        text = re.sub(pattern, replacement, text)
+        text = pattern.sub(replacement, text)
     return " ".join(text.split())
 
 
@@ -74,7 +81,7 @@ def split_clauses(text: str, verbs: str) -> list[Clause]:
         verbs: Alternatives of a regular expression: verbs that begin an instruction, before which "and" ends a phrase.
     """
     clauses = []
-    for sentence in _SENTENCE.split(re.sub("[\u2018\u2019\u02bc\u00b4`]", "'", text).strip()):
+    for sentence in _SENTENCE.split(_APOSTROPHE.sub("'", text).strip()):
         question = sentence.rstrip().endswith("?")
         for number, part in enumerate(_CONTRAST.split(sentence)):
             part = _FILLER.sub("", part.strip(" .,!?…"))
@@ -88,9 +95,11 @@ def split_clauses(text: str, verbs: str) -> list[Clause]:
     return clauses
 
 
+@cache
+def _ends(verbs: str) -> re.Pattern[str]:
+    return re.compile(rf"[,:()]\s*|\s+and\s+(?=(?:{_SUBJECT}|{verbs}\b))|\s+(?=nor\b)", re.I)
+
+
 def _phrases(clause: str, verbs: str) -> list[str]:
-    parts = re.split(rf"[,:()]\s*|\s+and\s+(?=(?:{_SUBJECT}|(?:{verbs})\b))|\s+(?=nor\b)", clause, flags=re.I)
-    stripped = [
-        re.sub(r"^(?:and|or|so|then|also|still)\s+(?=\w)", "", part.strip(" .!?\"'"), flags=re.I) for part in parts
-    ]
+    stripped = [_LINK.sub("", part.strip(" .!?\"'")) for part in _ends(verbs).split(clause)]
     return [part for part in stripped if part]

@@ -7,19 +7,29 @@ _SIDE = r"your|the|his|her|their|my"
 _PART = r"foot|feet|legs?|knees?|heels?|hips?|shoulders?|arms?|hands?|elbows?|ankles?|toes?|sides?|thighs?|wrists?"
 
 REGION_WORDS: dict[str, str] = {
-    "head": rf"(?:looking|staring) (?:down )?at (?:{_SIDE}) (?:own )?(?:feet|toes|hands?|floor|ground)|heads?|eyes?|gaze|chin|(?:{_SIDE}) face|necks?|jaw|nose|ears?|forehead|brow|cheeks?|mouth|lips|embouchure|vision",
+    "head": (
+        rf"heads?|eyes?|gaze|chin|(?:{_SIDE}) face|necks?|jaw|nose|ears?|forehead|brow|cheeks?|mouth|lips|embouchure|vision|"
+        rf"(?:looking|staring) (?:down )?at (?:{_SIDE}) (?:own )?(?:feet|toes|hands?|floor|ground)"
+    ),
     "torso": (
-        r"torso|trunk|chest|spine|posture|core|hips?|pelvis|waist|buttocks?|butt|bum|glutes?|tailbone|abs|abdomen|abdominals?|"
-        r"stomach|belly|midsection|ribs?|rib ?cage|sternum|lats?|shoulder blades?|shoulders?|scapulae?|collarbones?|clavicles?|delt(?:oid)?s?|traps?|pecs?|obliques|lumbar|thoracic|diaphragm|tummy|backside|(?:upper[- ])?body|"
-        rf"(?:{_SIDE}) bottom|(?:(?:{_SIDE}|a|an|low|lower|mid|upper|straight|flat|rounded|arched|neutral|long|strong) back|"
-        rf"back(?= (?:straight|flat|round|rounded|arched|upright|neutral|tall|muscles)\b)|^back(?= (?:is|was)\b))(?! (?:{_PART})\b)(?! (?:of|to|up|in|into|down|and forth)\b)"
+        r"torso|trunk|chest|spine|posture|core|hips?|pelvis|waist|buttocks?|butt|bum|backside|glutes?|tailbone|abs|abdomen|"
+        r"abdominals?|stomach|belly|tummy|midsection|ribs?|rib ?cage|sternum|diaphragm|lats?|pecs?|obliques|lumbar|thoracic|"
+        r"shoulder blades?|shoulders?|scapulae?|collarbones?|clavicles?|delt(?:oid)?s?|traps?|(?:upper[- ])?body|"
+        rf"(?:{_SIDE}) bottom|(?:(?:{_SIDE}|an?|low|lower|mid|upper|straight|flat|rounded|arched|neutral|long|strong) back|"
+        r"back(?= (?:straight|flat|round|rounded|arched|upright|neutral|tall|muscles)\b)|^back(?= (?:is|was)\b))"
+        rf"(?! (?:{_PART})\b)(?! (?:of|to|up|in|into|down|and forth)\b)"
     ),
     "arms": r"arms?|elbows?|forearms?|biceps?|triceps?|armpits?",
-    "hands": r"hands?|wrists?|fingers?|fingertips?|thumbs?|palms?|grip|fists?|knuckles?|follow[- ]?through|fingering|bow hold",
-    "legs": r"legs?|knees?|thighs?|calf|calves|shins?|hamstrings?|quads?|quadriceps|kneecaps?|patellas?|adductors?|groin|lower[- ](?:body|leg)|turn-?out",
+    "hands": (
+        r"hands?|wrists?|fingers?|fingertips?|thumbs?|palms?|grip|fists?|knuckles?|follow[- ]?through|fingering|bow hold"
+    ),
+    "legs": (
+        r"legs?|knees?|thighs?|calf|calves|shins?|hamstrings?|quads?|quadriceps|kneecaps?|patellas?|adductors?|groin|"
+        r"lower[- ](?:body|leg)|turn-?out"
+    ),
     "feet": r"feet|foot|footing|footwork|ankles?|toes?|tiptoes?|heels?|soles?|instep|forefoot|midfoot|achilles|stance",
 }
-"""Body region to the words that mean it: regular expressions over normalised text. Shoulders and hips are the torso's joints."""
+"""Body region to the words that mean it, over normalised text. Shoulders and hips are the torso's, as in `REGIONS`."""
 
 _VAGUE: dict[str, str] = {
     "hands": rf"(?:{_SIDE}) guard",
@@ -33,6 +43,7 @@ _VAGUE: dict[str, str] = {
 _NOT_BODY = re.compile(
     r"\b(?:(?:shoulder|hip|chest|waist|head|knee|eye|ankle|elbow|arm|foot|body|belly)s?[- ]?"
     r"(?:width|height|level|weight|length|language)s?|on the other hand|first hand|hand in hand|(?:about|half) a foot|"
+    r"(?:chest|shoulder|leg|hip|face|toe|heel|head|hand|arm) (?:compressions?|press|pass|passes|pulls?|loop|pick|hop|stand|bar)|"
     r"head start|head over heels|upper hand|face to face|heads? (?:to|for|towards?|into) the|at hand|next step|step by step)\b"
 )
 """Wordings with a body word in them that name no part of the body."""
@@ -40,8 +51,10 @@ _NOT_BODY = re.compile(
 _PLACE = re.compile(
     r"\b(?:(?:in front|on top|in line|instead|out|ahead|clear|short|away|outside|inside) (?:of|from|with)|next to|rather than|"
     r"as opposed to|behind|over|under|underneath|below|beneath|above|between|besides?|by|near|nearer|beyond|across|against|"
-    r"around|along|towards?|into|onto|on|past|to|from|with|through|in|at|off|of|than|like|inside|outside|using|facing|touching|passing|crossing|meeting|leaving)"
-    rf"(?: (?:{_SIDE}|to|of|both|each|left|right|front|back|rear|lead|leading|other|opposite|standing|supporting|whole|upper|lower))*$"
+    r"around|along|towards?|into|onto|on|past|to|from|with|through|in|at|off|of|than|like|inside|outside|"
+    r"using|facing|touching|passing|crossing|meeting|leaving)"
+    rf"(?: (?:{_SIDE}|to|of|both|each|left|right|front|back|rear|lead|leading|other|opposite|standing|supporting|whole|upper|"
+    r"lower))*$"
 )
 """What stands before a part of the body that only says where another part is."""
 
@@ -73,6 +86,11 @@ class _Mention:
     region: str
     place: bool
     group: int
+
+
+def is_body_word(word: str) -> bool:
+    """Whether a word alone names a region."""
+    return bool(_MENTION.fullmatch(word))
 
 
 def judged_regions(phrase: str) -> list[str]:

@@ -17,7 +17,8 @@ from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark
 
 _REMEDY = re.compile(r"(?:you want to|try to|so)\b", re.I)
 _NOUN_SUBJECT = re.compile(
-    r"(?:the|your|his|her|their|my|a|an|some|this|that|these|those) (?!is\b|was\b|are\b|one\b|would\b|could\b|should\b|needs?\b|looks?\b|_)"
+    r"(?:the|your|his|her|their|my|a|an|some|this|that|these|those) "
+    r"(?!(?:is|was|are|one|would|could|should|needs?|looks?)\b)"
 )
 _PERSON = re.compile(r"(?:you|he|she|we|i|they)\b")
 _POINTS_BACK = re.compile(r"^(?:it|they|that|this|these|those|which|both)\b|\b(?:it|them|that|this)$|\b(?:it|them)\b")
@@ -68,7 +69,8 @@ def label_by_rules(remark: Remark) -> LabelledRemark | str:
             before = []
             continue
         _let_praise_spread(phrases)
-        _lend(phrases)
+        _lend_regions(phrases)
+        _lend_sides(phrases)
         _look_back(clause, phrases, before, said)
         _look_forward(before, phrases)
         for phrase in phrases:
@@ -94,7 +96,7 @@ def regions_named(text: str) -> list[str]:
 
 
 def _verbs() -> str:
-    return f"{cues()['verbs']}|{cues()['holding']}"
+    return f"(?:{cues()['verbs']}|{cues()['holding']})"
 
 
 def _read(clause: Clause) -> list[_Phrase]:
@@ -125,24 +127,25 @@ def _let_praise_spread(phrases: list[_Phrase]) -> None:
             phrase.reading = replace(phrase.reading, side=CORRECT)
 
 
-def _lend(phrases: list[_Phrase]) -> None:
-    """Gives regions to phrases that have a side only, and sides to those that are a region's name only."""
+def _lend_regions(phrases: list[_Phrase]) -> None:
+    """Gives phrases that have a side only the regions of a neighbour: of one that says nothing of them, if there is one."""
     for index, phrase in enumerate(phrases):
-        if phrase.reading and not phrase.regions:
-            earlier = list(takewhile(lambda p: p.reading is None, phrases[:index][::-1]))
-            silent = [p for p in earlier + phrases[index + 1 : index + 2] if p.regions and p.reading is None]
-            spoken = [p for p in phrases[:index][-1:] if p.regions and phrase.reading.side == IMPROVE]
-            if silent or (spoken and not _NOUN_SUBJECT.match(phrase.words)):
-                phrase.regions = list((silent or spoken)[0].regions)
+        if phrase.reading is None or phrase.regions:
+            continue
+        back = takewhile(lambda p: p.reading is None, phrases[:index][::-1])
+        ahead = takewhile(lambda p: p.reading is None or not p.regions, phrases[index + 1 :])
+        silent = [p for p in (*back, *ahead) if p.regions and p.reading is None]
+        spoken = [p for p in phrases[:index][-1:] if p.regions and phrase.reading.side == IMPROVE]
+        if silent or (spoken and not _NOUN_SUBJECT.match(phrase.words)):
+            phrase.regions = list((silent or spoken)[0].regions)
+
+
+def _lend_sides(phrases: list[_Phrase]) -> None:
+    """Gives phrases that name a region and no more the side of what was said before, else after."""
     for index, phrase in enumerate(phrases):
-        if phrase.reading is None and names_region_only(phrase.words):
-            sided = [
-                p
-                for p in (phrases[index + 1 :] if index == 0 else phrases[:index][::-1] + phrases[index + 1 :])
-                if p.reading
-            ]
-            if sided:
-                phrase.reading = sided[0].reading
+        sided = [p.reading for p in phrases[:index][::-1] + phrases[index + 1 :] if p.reading]
+        if phrase.reading is None and sided and names_region_only(phrase.words):
+            phrase.reading = sided[0]
 
 
 def _look_back(clause: Clause, phrases: list[_Phrase], before: list[_Phrase], said: dict[str, list[str]]) -> None:

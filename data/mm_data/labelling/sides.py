@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from mm_data.labelling.regions import REGION_WORDS
+from mm_data.labelling.regions import REGION_WORDS, is_body_word
 from mm_data.records import CORRECT, IMPROVE
 
 _CUES = Path(__file__).with_name("cues.yaml")
@@ -80,17 +80,20 @@ def _forms() -> dict[str, re.Pattern[str]]:
         "instruction": re.compile(
             rf"^{_BEFORE_VERB}(?:(?:\w+ly )?(?:{verbs}|{holding})\b{not_verb}|do not (?!know|mind)|not to )"
         ),
+        "light": re.compile(cues()["light"]),
         "holding": re.compile(rf"^{_BEFORE_VERB}(?:{holding})\b"),
         "comparison": re.compile(
-            rf"^(?:\w+ ){{0,3}}?{comparative}\b(?!.*\b{_FINITE}\b)(?!.* than before)|^(?!.*\b{_FINITE}\b).*\b{comparative}$"
+            rf"^(?:\w+ ){{0,3}}?{comparative}\b(?!.*\b{_FINITE}\b)(?!.* than before)|"
+            rf"^(?!.*\b{_FINITE}\b).*\b{comparative}$"
         ),
         "posture": re.compile(
-            rf"^(?:(?:your|the|both|left|right|front|back|lead|rear) )*(?:{body}) (?:(?:more|right|all the way|a bit|a little|nice and) )?"
-            rf"{cues()['postures']}$"
+            rf"^(?:(?:your|the|both|left|right|front|back|lead|rear) )*(?:{body}) "
+            rf"(?:(?:more|right|all the way|a bit|a little|nice and) )?{cues()['postures']}$"
         ),
         "question": re.compile(rf"^(?:and |but |so |now )?(?:{cues()['questions']})\b"),
         "rhetorical": re.compile(
-            r"^(?:(?:is|are|was|were|does|do|did|has|have|can|could|would) not (?=(?:it|that|this|the|those|these|she|he|you|they|your)\b)|do not you (?:think|agree|find) )"
+            r"^(?:(?:is|are|was|were|does|do|did|has|have|can|could|would) not "
+            r"(?=(?:it|that|this|the|those|these|she|he|you|they|your)\b)|do not you (?:think|agree|find) )"
         ),
     }
 
@@ -126,8 +129,8 @@ def tag(phrase: str) -> list[str]:
 
 def _weigh(tags: list[str]) -> Reading | None:
     """Walks over the cues of a phrase with the negations that reach them."""
-    good = bad = mishap = plain = False
-    negations, pending, joined = 0, False, False
+    good = bad = mishap = doubt = plain = False
+    negations, pending, joined = 0, False, False  # joined: the reach over faults has ended
     for word in tags:
         odd = negations % 2 == 1
         if word == "NOT":
@@ -141,14 +144,16 @@ def _weigh(tags: list[str]) -> Reading | None:
         elif word in ("BAD", "TOO"):
             bad = True
         elif word in ("MISHAP", "DOUBT"):
-            mishap = True
+            mishap, doubt = mishap or word == "MISHAP", doubt or word == "DOUBT"
         elif word == "GOOD":
             good, bad, pending = good or not odd, bad or odd, False
+        elif pending and not (_forms()["light"].fullmatch(word) or is_body_word(word)):
+            joined = True
     if bad or (plain and good):
         return Reading(IMPROVE)
     plain = plain or (pending and not good)
     if good:
         return Reading(CORRECT)
-    if mishap or plain or "INSTEAD" in tags:
+    if mishap or doubt or plain or "INSTEAD" in tags:
         return Reading(IMPROVE, yields=not mishap)
     return None
