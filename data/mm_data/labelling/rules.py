@@ -20,6 +20,7 @@ _NOUN_SUBJECT = re.compile(
     r"(?:the|your|his|her|their|my|a|an|some|this|that|these|those) "
     r"(?!(?:is|was|are|one|would|could|should|needs?|looks?)\b)"
 )
+_DENIES = re.compile(r"(?:the|your|his|her|their|my|it|they|he|she|you|that|this|there|i|we) .*\b(?:not|never|no)\b")
 _PERSON = re.compile(r"(?:you|he|she|we|i|they)\b")
 _POINTS_BACK = re.compile(r"^(?:it|they|that|this|these|those|which|both)\b|\b(?:it|them|that|this)$|\b(?:it|them)\b")
 
@@ -119,7 +120,8 @@ def _let_praise_spread(phrases: list[_Phrase]) -> None:
     for index, phrase in enumerate(phrases):
         if phrase.reading is None or not (phrase.reading.yields or phrase.reading.posture):
             continue
-        earlier = [p for p in phrases[:index] if p.reading and p.reading.side == CORRECT]
+        stands = _DENIES.match(phrase.words)  # "it is not firm" stands for itself; "not leaning back" does not
+        earlier = [p for p in phrases[:index] if p.reading and p.reading.side == CORRECT and not stands]
         later = [p for p in phrases[index + 1 : index + 2] if p.reading and p.reading.side == CORRECT and not p.regions]
         near = earlier[-1:] + later
         same = any(not p.regions or not phrase.regions or set(p.regions) & set(phrase.regions) for p in near)

@@ -82,6 +82,7 @@ def _forms() -> dict[str, re.Pattern[str]]:
         ),
         "light": re.compile(cues()["light"]),
         "holding": re.compile(rf"^{_BEFORE_VERB}(?:{holding})\b"),
+        "less": re.compile(r"^(?:(?:a|much|far|still|even|bit|lot|little|slightly) )*less\b"),
         "comparison": re.compile(
             rf"^(?:\w+ ){{0,3}}?{comparative}\b(?!.*\b{_FINITE}\b)(?!.* than before)|"
             rf"^(?!.*\b{_FINITE}\b).*\b{comparative}$"
@@ -113,6 +114,8 @@ def read_side(phrase: str, question: bool = False) -> Reading | None:
     tags = tag(phrase)
     if "ADVICE" in tags or (forms["instruction"].match(phrase) and tags[0] not in ("GOOD", "_")):
         return Reading(IMPROVE, advice=True, yields=bool(forms["holding"].match(phrase)) and "ADVICE" not in tags)
+    if forms["less"].match(phrase):
+        return Reading(IMPROVE, advice=True, yields=True)
     said = _weigh(tags)
     if said is not None:
         return said
