@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from mm_data.labelling.labeller import NOTHING_SAID
-from mm_data.labelling.rules import mentioned_regions
+from mm_data.labelling.rules import regions_named
 from mm_data.records import CORRECT, IMPROVE, Demonstration, LabelledRemark, Remark
 
 TOLERANCE = 0.5
@@ -25,7 +25,7 @@ class PolarityLabeller:
         ValueError: There are none, so that nothing could be labelled.
     """
 
-    version = "polarity-1"
+    version = "polarity-2"
 
     def __init__(self, demonstrations: Sequence[Demonstration]) -> None:
         if not demonstrations:
@@ -53,8 +53,8 @@ class PolarityLabeller:
         moments = [item for item in session if abs(item.time - remark.time) <= nearest + 1e-6]
         tips = [text for item in moments if not item.good for text in item.texts]
         praise = [text for item in moments if item.good for text in item.texts]
-        regions = dict.fromkeys((r for text in praise for r in mentioned_regions(text)), CORRECT)
-        regions |= dict.fromkeys((r for text in tips for r in mentioned_regions(text)), IMPROVE)
+        regions = dict.fromkeys((r for text in praise for r in regions_named(text)), CORRECT)
+        regions |= dict.fromkeys((r for text in tips for r in regions_named(text)), IMPROVE)
         if not regions:
             return NOTHING_SAID
         summary = "; ".join(text.rstrip(" .") for text in (tips or praise)) + "."
