@@ -35,32 +35,39 @@ from mm_adapter.base_models import word_embeddings
 from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, save_matcher
 from mm_adapter.distributed import refuse_data_parallel
 from mm_adapter.dry_run import dry_run, guessed_samples
-from mm_adapter.fine_tuning import SETTINGS, fine_tune, settings_of
-from mm_adapter.manifest import is_complete, seal
-from mm_adapter.run_directory import check_same_run, write_run_record
+from mm_adapter.fine_tuning import fine_tune, is_trained, settings_of
+from mm_adapter.manifest import seal
+from mm_adapter.run_directory import write_run_record
 from mm_adapter.sources import without_rejected
 from mm_adapter.training_data import expertaf_data
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
 
+Stage = tuple[ExpertafArguments, TrainingArguments]
+
+
+def stages_of(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> list[Stage]:
+    """The arguments of every stage: each begins where the last one ends, in a folder of its own; the last one's is the run's."""
+    run, start_from, stages = Path(str(training.output_dir)), args.start_from, []
+    for number, flags in enumerate(args.stages or [""], start=1):
+        own, settings = parser.parse_args_and_config([*sys.argv[1:], *shlex.split(flags)])
+        folder = run if number == len(args.stages or [""]) else run / f"stage-{number}"
+        stages.append(
+            (dataclasses.replace(own, start_from=start_from), dataclasses.replace(settings, output_dir=str(folder)))
+        )
+        start_from = str(folder / "coach")
+    return stages
+
 
 def run_stages(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> None:
     """Trains every stage from where the last one ended; all settings are checked before the first begins."""
     refuse_data_parallel(training.n_gpu)
-    stages = [parser.parse_args_and_config([*sys.argv[1:], *shlex.split(stage)]) for stage in args.stages or [""]]
-    run, start_from = Path(str(training.output_dir)), args.start_from
-    for number, (own, settings) in enumerate(stages, start=1):
-        last = number == len(stages)
-        folder = run if last else run / f"stage-{number}"
-        own = dataclasses.replace(own, start_from=start_from)
-        if is_complete(folder / "coach"):
-            check_same_run(folder, settings_of(own, settings), SETTINGS)
-        else:
-            (train_matcher if own.mode == "contrastive" else train)(
-                own, dataclasses.replace(settings, output_dir=str(folder))
-            )
+    stages = stages_of(parser, args, training)
+    trained = [is_trained(*stage) for stage in stages]
+    for done, (own, settings) in zip(trained, stages, strict=True):
+        if not done:
+            (train_matcher if own.mode == "contrastive" else train)(own, settings)
         gc.collect()
-        start_from = str(folder / "coach")
 
 
 def train(args: ExpertafArguments, training: TrainingArguments) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tiny_coach import ROOT, launch
 
 from mm_adapter.checkpoint import last_complete_checkpoint
+from mm_adapter.checkpoint_folders import begin_checkpoint
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.manifest import read_manifest
 
@@ -148,7 +149,9 @@ def test_kill_and_resume_equals_the_uninterrupted_run(tiny: Path, one_process: P
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "coach").exists(), "killed before the end"
-    (tmp_path / "checkpoint-5").mkdir()  # what a crash in the middle of saving leaves behind
+    cut = tmp_path / "checkpoint-5"  # what a crash in the middle of saving leaves behind
+    begin_checkpoint(cut, json.loads((tmp_path / "run_config.json").read_text()))
+    (cut / "coach.safetensors").write_bytes(b"cut")
     refused = launch(*command, "--learning_rate", "0.5", check=False)
     assert refused.returncode and "learning_rate was 0.001, is 0.5" in refused.stderr
     resumed = launch(*command)
@@ -216,6 +219,86 @@ def run_recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         runpy.run_path("recipes/expertaf.py", run_name="__main__")
 
     return run
+
+
+# --- what others wrote ----------------------------------------------------------------------------------------------
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["checkpoint-5000/adapter_model.safetensors"], "holds checkpoint-5000, which this run did not write"),
+        (["checkpoint-2/trainer_state.json"], "holds checkpoint-2, which this run did not write"),
+        (["checkpoint-2/complete.json", "checkpoint-4/model.bin"], "holds checkpoint-2, checkpoint-4, which"),
+        (["coach/adapter_model.safetensors"], "holds coach, which this run did not write"),
+        (["trainer_state.json", "model.safetensors"], "holds trainer_state.json, which this run did not write"),
+    ],
+)
+def test_an_output_folder_of_others_is_refused_and_stays_as_it_was(
+    tiny: Path, tmp_path: Path, run_recipe: Callable[..., None], names: list[str], message: str
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        run_recipe(*CONFIG, *paths(tiny, tmp_path), "--max_steps", "2")
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("record", ['{"data": {}, "architecture": {}}', "[]", "no JSON"])
+def test_the_folder_of_another_kind_of_run_is_refused(
+    tiny: Path, tmp_path: Path, run_recipe: Callable[..., None], record: str
+) -> None:
+    (tmp_path / "run_config.json").write_text(record)
+    with pytest.raises(ValueError, match=r"belongs to something else|is no run's record"):
+        run_recipe(*CONFIG, *paths(tiny, tmp_path), "--max_steps", "2")
+    assert (tmp_path / "run_config.json").read_text() == record
+
+
+def test_a_run_begun_with_other_settings_keeps_its_half_written_checkpoint(
+    tiny: Path, tmp_path: Path, run_recipe: Callable[..., None]
+) -> None:
+    flags = [*CONFIG, *paths(tiny, tmp_path), "--max_steps", "2", "--save_steps", "2"]
+    run_recipe(*flags)
+    shutil.rmtree(tmp_path / "coach")
+    (tmp_path / "checkpoint-2" / "complete.json").unlink()
+    (tmp_path / "checkpoint-2" / "unfinished.json").write_text(
+        json.dumps({"identity": json.loads((tmp_path / "run_config.json").read_text())["identity"]})
+    )
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match=r"learning_rate was 0.001, is 0.5"):
+        run_recipe(*flags, "--learning_rate", "0.5")
+    assert content(tmp_path) == before
+
+
+def test_names_beside_checkpoints_are_passed_over(
+    tiny: Path, tmp_path: Path, run_recipe: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link to the last one, a copy of the best, an archive, a note, an empty folder and one from elsewhere."""
+    flags = [*CONFIG, *paths(tiny, tmp_path), "--max_steps", "4", "--save_steps", "2", "--save_total_limit", "1"]
+    run_recipe(*flags)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-4"]
+    shutil.rmtree(tmp_path / "coach")
+    for name in ("checkpoint-best", "checkpoint-100-from-cluster", "checkpoint-04"):
+        shutil.copytree(tmp_path / "checkpoint-4", tmp_path / name)
+    (tmp_path / "checkpoint-best" / "complete.json").unlink()
+    (tmp_path / "checkpoint-latest").symlink_to("checkpoint-4")
+    (tmp_path / "checkpoint-gone").symlink_to("nowhere")
+    (tmp_path / "checkpoint-5.zip").write_bytes(b"zip")
+    (tmp_path / "checkpoint-notes.txt").write_text("note")
+    (tmp_path / "checkpoint-7").mkdir()
+    names = {path.name for path in tmp_path.glob("checkpoint-*")}
+    capsys.readouterr()
+    run_recipe(*flags)
+    assert f"Resuming from {tmp_path / 'checkpoint-4'}" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.glob("checkpoint-*")} == names
+    assert (tmp_path / "coach" / "complete.json").is_file()
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

@@ -265,6 +265,20 @@ def test_resumed_equals_straight_inside_an_epoch(tiny: Path, tmp_path: Path, mod
     assert all(torch.equal(value, runs[1][1][name]) for name, value in runs[0][1].items())
 
 
+def test_a_run_that_is_resumed_at_its_end_takes_no_further_step(tiny: Path, tmp_path: Path) -> None:
+    """As after a crash between the last checkpoint and the coach; in the middle of an epoch."""
+    runs = []
+    for _ in range(2):
+        coach = TinyCoach(tiny)
+        data = dataset(coach, ["commentary"], count=15)
+        made = trainer(coach, tmp_path, data, max_steps=3, save_strategy="steps", save_steps=3)
+        checkpoint = last_complete_checkpoint(tmp_path)
+        made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        runs.append((made.state.global_step, trained_losses(made), coach.model.state_dict()))
+    assert runs[0][:2] == runs[1][:2] and runs[1][0] == 3
+    assert all(torch.equal(value, runs[1][2][name]) for name, value in runs[0][2].items())
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_step_changes_what_trains_and_nothing_else(tiny: Path, tmp_path: Path, mode: str) -> None:
     coach = in_mode(tiny, mode)
