@@ -1,6 +1,5 @@
 """Trains one stage of a coach: what all recipes share once their samples are known."""
 
-import dataclasses
 import signal
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from mm_adapter.manifest import is_complete
 from mm_adapter.monitoring import SampleAnswers
 from mm_adapter.run_directory import check_same_run, read_run_record, run_record, write_run_record
 from mm_adapter.schedules import optimizer_steps, schedule, steps_per_epoch
+from mm_adapter.trainer_flags import COACH, MATCHER, check_flags, settle
 from mm_adapter.training import CoachTrainer
 from mm_adapter.training_data import TrainingData
 from mm_tokenizers import PoseTokenizer
@@ -36,11 +36,12 @@ def settings_of(args: CoachArguments, training: TrainingArguments) -> dict[str, 
 
 
 def is_trained(args: CoachArguments, training: TrainingArguments) -> bool:
-    """Whether a stage is finished, after making sure that its folder is new or this stage's.
+    """Whether a stage is finished, after making sure that its flags can be honoured and its folder is new or this stage's.
 
     Raises:
-        ValueError: The folder holds what another run wrote.
+        ValueError: Flags that cannot be honoured, or the folder holds what another run wrote.
     """
+    check_flags(training, MATCHER if args.mode == "contrastive" else COACH)
     run = Path(str(training.output_dir))
 
     def look() -> bool:
@@ -67,11 +68,13 @@ def fine_tune(
     dtype, push = resolve_dtype(args.dtype, training), training.push_to_hub
     # Mixed precision follows the frozen weights; what trains stays in float32. `replace` runs the argument checks again.
     on_cpu = training.device.type == "cpu"  # said aloud, because bf16 without a GPU is refused otherwise
-    training = dataclasses.replace(
+    training = settle(
         training,
+        COACH,
         bf16=dtype == torch.bfloat16,
         use_cpu=on_cpu,
         remove_unused_columns=False,
+        logging_nan_inf_filter=False,  # it would hide what `CoachTrainer.compute_loss` stops at
         push_to_hub=False,  # the finished coach is pushed, as a whole
         load_best_model_at_end=False,  # `copy_coach` makes the best checkpoint the coach
         ddp_find_unused_parameters=False,  # every parameter takes part in every step
@@ -82,10 +85,11 @@ def fine_tune(
     # --- samples and model -----------------------------------------------------------------------------------------
     pose_tokenizer = open_pose_tokenizer(args)
     data = open_data(pose_tokenizer)
-    if training.eval_strategy != "no" and not data.validation:
-        raise ValueError(f"--eval_strategy {training.eval_strategy} needs a --validation_share above 0.")
+    asked = ["--eval_on_start"] * training.eval_on_start + ["--eval_strategy"] * (training.eval_strategy != "no")
+    if asked and not data.validation:
+        raise ValueError(f"{asked[0]} needs a --validation_share above 0.")
     video = data.video()
-    views = data.views() if args.views is None else args.views
+    views = data.shown_views(args.views)
     model, processor = build_coach(args, pose_tokenizer, video if views else None, views, dtype)
     if training.gradient_checkpointing:
         model.language_model.enable_input_require_grads()

@@ -7,7 +7,6 @@ from typing import Any
 from transformers import TrainingArguments
 
 from mm_adapter.arguments import TaskArguments
-from mm_adapter.distributed import refuse_data_parallel
 from mm_adapter.dry_run import dry_run, guessed_items
 from mm_adapter.fine_tuning import fine_tune, is_trained
 from mm_adapter.training_data import task_data
@@ -23,7 +22,6 @@ def train_task(args: TaskArguments, training: TrainingArguments, task: Task, opt
         task: What is trained.
         options: Its switches.
     """
-    refuse_data_parallel(training.n_gpu)
     open_data = partial(task_data, args, training.seed, task=task, options=options)
     if args.dry_run:
         inside = Path(args.items) / "features"

@@ -32,13 +32,20 @@ from trl.scripts.utils import TrlParser
 
 from mm_adapter.arguments import ExpertafArguments
 from mm_adapter.base_models import word_embeddings
-from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, save_matcher
-from mm_adapter.distributed import refuse_data_parallel
-from mm_adapter.dry_run import dry_run, guessed_samples
+from mm_adapter.contrastive import (
+    MATCHER_WIDTH,
+    Matcher,
+    MatcherConfig,
+    MatcherInputs,
+    matched_views,
+    save_matcher,
+)
+from mm_adapter.dry_run import dry_run, dry_run_matcher, guessed_samples
 from mm_adapter.fine_tuning import fine_tune, is_trained, settings_of
 from mm_adapter.manifest import seal
 from mm_adapter.run_directory import write_run_record
 from mm_adapter.sources import without_rejected
+from mm_adapter.trainer_flags import MATCHER, settle
 from mm_adapter.training_data import expertaf_data
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
@@ -61,13 +68,26 @@ def stages_of(parser: TrlParser, args: ExpertafArguments, training: TrainingArgu
 
 def run_stages(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> None:
     """Trains every stage from where the last one ended; all settings are checked before the first begins."""
-    refuse_data_parallel(training.n_gpu)
     stages = stages_of(parser, args, training)
     trained = [is_trained(*stage) for stage in stages]
     for done, (own, settings) in zip(trained, stages, strict=True):
         if not done:
             (train_matcher if own.mode == "contrastive" else train)(own, settings)
         gc.collect()
+
+
+def plan_stages(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> None:
+    """Prints what every stage would do and need."""
+    stages = stages_of(parser, args, training)
+    for number, (own, settings) in enumerate(stages, start=1):
+        if len(stages) > 1:
+            print(f"Stage {number} of {len(stages)}: {(args.stages or [''])[number - 1]}")
+        needed = {"tuples": own.tuples, "pose codes": own.pose_codes, "features": own.features}
+        if own.mode == "contrastive":
+            dry_run_matcher(own, settings, {name: path for name, path in needed.items() if name != "pose codes"})
+        else:
+            open_data = partial(expertaf_data, own, settings.seed)
+            dry_run(own, settings, needed, open_data, partial(guessed_samples, own))
 
 
 def train(args: ExpertafArguments, training: TrainingArguments) -> None:
@@ -81,19 +101,21 @@ def train_matcher(args: ExpertafArguments, training: TrainingArguments) -> None:
         raise ValueError("--mode contrastive matches video; give --features.")
     if is_deepspeed_zero3_enabled():
         raise ValueError("--mode contrastive trains a few layers; launch it with cpu.yaml or ddp.yaml.")
-    training = dataclasses.replace(training, remove_unused_columns=False, save_strategy="no", eval_strategy="no")
+    training = settle(training, MATCHER, remove_unused_columns=False, save_strategy="no", gradient_checkpointing=False)
     run, store = Path(str(training.output_dir)), FeatureStore(Path(args.features))
     torch.manual_seed(training.seed)
     tuples, _ = without_rejected(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], store)
+    if not tuples:
+        raise ValueError(f"{args.tuples} has no training tuples whose clips have features; build it with some.")
     embeddings = word_embeddings(args.language_model)
     inputs = MatcherInputs(tuples, store, AutoTokenizer.from_pretrained(args.language_model), embeddings)
     video = store.manifest
     matcher = Matcher(
         MatcherConfig(
             video_width=video.width,
-            views=tuple(video.views),
+            views=matched_views(args.views, video.views),
             word_width=embeddings.shape[1],
-            width=512,
+            width=MATCHER_WIDTH,
             video_encoder=video.made_by,
             language_model=args.language_model,
         )
@@ -114,8 +136,6 @@ if __name__ == "__main__":
     parser = TrlParser((ExpertafArguments, TrainingArguments))  # type: ignore[arg-type]
     arguments, training_arguments = parser.parse_args_and_config()
     if arguments.dry_run:
-        needed = {"tuples": arguments.tuples, "pose codes": arguments.pose_codes, "features": arguments.features}
-        open_data = partial(expertaf_data, arguments, training_arguments.seed)
-        dry_run(arguments, training_arguments, needed, open_data, partial(guessed_samples, arguments))
+        plan_stages(parser, arguments, training_arguments)
     else:
         run_stages(parser, arguments, training_arguments)

@@ -36,6 +36,7 @@ from mm_adapter.distributed import agreed
 from mm_adapter.epochs import EpochCallback
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_adapter.schedules import schedule
+from mm_adapter.trainer_flags import TOKENIZER, check_flags, settle
 from mm_data.files import write_atomically
 from mm_data.motion.pose_folder import is_synthetic, pose_files
 from mm_data.skeleton import MIRRORED_JOINTS, NUM_JOINTS
@@ -205,6 +206,7 @@ def evenly_spaced(poses: torch.Tensor, count: int) -> torch.Tensor:
 
 def main(data: DataArguments, architecture: PoseTokenizerConfig, training: TrainingArguments) -> None:
     """Trains, evaluates on the test performers and saves; run again to resume."""
+    check_flags(training, TOKENIZER)
     torch.manual_seed(training.seed)
     tokenizer = PoseTokenizer(architecture)
     parameters = sum(p.numel() for p in tokenizer.parameters())
@@ -235,9 +237,9 @@ def main(data: DataArguments, architecture: PoseTokenizerConfig, training: Train
     if main_process:
         print(f"Resuming from {checkpoint}" if checkpoint else f"Training into {run}")
         write_run_record(run, record)
-    training.remove_unused_columns = False
-    training.ddp_broadcast_buffers = False  # every process computes the same codebook
-    training.dataloader_drop_last = True  # an incomplete batch would be filled up differently on several processes
+    training = settle(
+        training, TOKENIZER, remove_unused_columns=False, ddp_broadcast_buffers=False, dataloader_drop_last=True
+    )
     trainer = TokenizerTrainer(
         held_out=evenly_spaced(all_poses(motions), HELD_OUT_FRAMES),
         record=record,

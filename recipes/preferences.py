@@ -9,7 +9,6 @@ Refuses: unknown keys; pairs about unknown tuples or of equal remarks; samples l
         --pairs pairs.jsonl --tuples TUPLES --pose_codes CODES --features FEATURES --output_dir OUT
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,13 @@ from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
 from mm_adapter.checkpoint_folders import check_output_folder, identity_of
 from mm_adapter.dataset import CoachCollator
-from mm_adapter.distributed import agreed, refuse_data_parallel
+from mm_adapter.distributed import agreed
 from mm_adapter.inference.generation import Coach
 from mm_adapter.joints import JointStore
 from mm_adapter.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_adapter.schedules import schedule
+from mm_adapter.trainer_flags import PREFERENCES, check_flags, settle
 from mm_adapter.training import set_trainable
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
@@ -83,11 +83,11 @@ def last_own_checkpoint(run: Path, record: dict[str, Any]) -> Path | None:
 
 def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
     """Trains and saves; run again to resume."""
-    refuse_data_parallel(training.n_gpu)
+    check_flags(training, PREFERENCES)
     dtype = native_dtype(training.device)
     on_cpu = training.device.type == "cpu"
-    training = dataclasses.replace(
-        training, bf16=dtype == torch.bfloat16, use_cpu=on_cpu, remove_unused_columns=False, max_length=training.max_length or 2048
+    training = settle(
+        training, PREFERENCES, bf16=dtype == torch.bfloat16, use_cpu=on_cpu, remove_unused_columns=False, max_length=training.max_length or 2048
     )  # fmt: skip
     run = Path(str(training.output_dir))
     pairs = read_pairs(Path(args.pairs), read_tuples(Path(args.tuples), "train"))

@@ -312,7 +312,21 @@ def test_names_beside_checkpoints_are_passed_over(
         (["--features", "/nowhere"], "/nowhere holds no finished feature store"),
         (["--formats", "poetry"], "Unknown sample format 'poetry'"),
         (["--pose_frames", "4"], "holds 3 frames per clip"),
-        (["--mode", "magic"], "Unknown training mode 'magic'"),
+        (["--mode", "magic"], "Unknown training mode 'magic'; choose from mappers, lora, full, contrastive."),
+        (["--dtype", "float16"], "Unknown --dtype 'float16'; choose from auto, bfloat16, float32."),
+        (
+            ["--format_weights", "1"],
+            "2 formats in --formats, 1 numbers in --format_weights; give one weight per format.",
+        ),
+        (["--formats", "commentary", "commentary"], "name at least one format, and each once"),
+        (["--formats", "commentary", "--format_weights", "1", "2"], "1 formats in --formats, 2 numbers"),
+        (["--validation_share", "1.5"], "--validation_share 1.5 has to be at least 0 and below 1"),
+        (["--validation_share", "-0.1"], "--validation_share -0.1 has to be at least 0 and below 1"),
+        (["--max_train_tuples", "0"], "--max_train_tuples 0 has to be at least 1"),
+        (["--plan_world_size", "0", "--dry_run"], "--plan_world_size 0 has to be at least 1"),
+        (["--mix", "/nowhere"], "--mix /nowhere: /nowhere does not exist"),
+        (["--eval_on_start", "true"], "--eval_on_start needs a --validation_share above 0"),
+        (["--resume_from_checkpoint", "true"], "--resume_from_checkpoint true: a run goes on"),
     ],
 )
 def test_wrong_options_are_refused_with_a_sentence(
@@ -333,6 +347,75 @@ def test_unknown_yaml_keys_are_refused(tmp_path: Path, run_recipe: Callable[...,
     (tmp_path / "wrong.yaml").write_text(text)
     with pytest.raises(ValueError, match="learning_rat"):
         run_recipe("--config", str(tmp_path / "wrong.yaml"))
+
+
+def planned(shown: str, row: str) -> list[int]:
+    """Numbers in the rows of this name of a printed plan."""
+    return [int(number) for number in re.findall(rf"│ {row} +│ (\d+) +│", shown)]
+
+
+def test_a_dry_run_plans_every_stage_and_its_steps(
+    tiny: Path, tmp_path: Path, run_recipe: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = ["--mode contrastive", "--mode mappers --num_train_epochs 2", "--mode lora --max_steps 5"]
+    flags = ["--max_steps", "-1", "--num_train_epochs", "3", "--max_train_tuples", "15", "--formats", "commentary"]
+    sizes = ["--per_device_train_batch_size", "5", "--plan_world_size", "2"]
+    run_recipe(*CONFIG, *paths(tiny, tmp_path / "run"), *flags, *sizes, "--dry_run", "--stages", *stages)
+    shown = capsys.readouterr().out
+    assert [f"Stage {n + 1} of 3: {stage}" in shown for n, stage in enumerate(stages)] == [True] * 3
+    assert planned(shown, "samples per epoch") == [15, 15, 15]
+    assert planned(shown, "optimizer steps") == [6, 4, 5]
+    assert re.findall(r"│ mode +│ (\w+)", shown) == ["contrastive", "mappers", "lora"]
+    assert not (tmp_path / "run").exists()
+
+
+# --- views -----------------------------------------------------------------------------------------------------------
+
+
+def with_views(store: Path, folder: Path, *views: str) -> Path:
+    """A copy of a feature store that has only these views."""
+    shutil.copytree(store, folder)
+    for path in folder.rglob("*.npy"):
+        if path.stem not in views:
+            path.unlink()
+    content = json.loads((folder / "manifest.json").read_text())
+    content["views"] = list(views)
+    content["sha256"] = {
+        name: value for name, value in content["sha256"].items() if Path(name).stem in (*views, "index")
+    }
+    (folder / "manifest.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("view", ["ego", "exo"])
+def test_a_store_of_one_view_trains_a_coach_of_that_view(
+    tiny: Path, tmp_path: Path, run_recipe: Callable[..., None], view: str
+) -> None:
+    features = ["--features", str(with_views(tiny / "features", tmp_path / "features", view))]
+    flags = [*CONFIG, *paths(tiny, tmp_path / "run"), *features, "--max_steps", "1"]
+    for asked in ([["exo"], ["ego"]][view == "exo"], ["ego", "exo"]):
+        with pytest.raises(ValueError, match=f"--views .*: the features have {view} alone, so .* cannot be shown"):
+            run_recipe(*flags, "--views", *asked)
+    run_recipe(*flags)
+    assert json.loads((tmp_path / "run" / "coach" / "coach_config.json").read_text())["views"] == [view]
+    run_recipe(*flags, "--mode", "contrastive", "--output_dir", str(tmp_path / "matcher"))
+    config = json.loads((tmp_path / "matcher" / "coach" / "matcher_config.json").read_text())
+    assert config["views"] == [view]
+
+
+def test_views_that_nothing_shows_are_refused(tiny: Path, tmp_path: Path, run_recipe: Callable[..., None]) -> None:
+    (tmp_path / "blind.yaml").write_text(
+        "".join(line for line in (ROOT / CONFIG[1]).read_text().splitlines(True) if not line.startswith("features"))
+    )
+    flags = [flag for flag in paths(tiny, tmp_path) if flag not in ("--features", str(tiny / "features"))]
+    with pytest.raises(ValueError, match="--views ego: no features were given, so ego cannot be shown"):
+        run_recipe("--config", str(tmp_path / "blind.yaml"), *flags, "--views", "ego")
+    exo = with_views(tiny / "features", tmp_path / "exo", "exo")
+    mixed = f"{tiny / 'tuples'},pose_codes={tiny / 'pose_codes'},features={exo}"
+    with pytest.raises(
+        ValueError, match="dialogue: the coach sees ego and exo, and .* exo alone, no ego. Give --views"
+    ):
+        run_recipe(*CONFIG, *paths(tiny, tmp_path), "--mix", mixed)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 import math
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from accelerate.data_loader import prepare_data_loader
 from tiny_coach import TinyCoach, batch_of, collated, dataset, trained_losses, trainer
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import TrainingArguments
 
 from mm_adapter.base_models import LORA_TARGETS
 from mm_adapter.batching import WindowSampler, tokens
@@ -20,6 +24,7 @@ from mm_adapter.checkpoint import last_complete_checkpoint, trainable_names
 from mm_adapter.dataset import CoachDataset
 from mm_adapter.loss import supervised_cross_entropy
 from mm_adapter.plan import SHARDINGS, Batch, activation_bytes, estimate_memory
+from mm_adapter.schedules import optimizer_steps
 from mm_adapter.sources import hold_out
 from mm_adapter.throughput import TrainingFlops
 from mm_adapter.training import TrainingDiverged, set_trainable
@@ -344,6 +349,61 @@ def test_a_signal_saves_and_stops_after_the_step(tiny: Path, tmp_path: Path) -> 
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
 
 
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_weight_decay_spares_biases_norms_and_pose_rows(tiny: Path, tmp_path: Path, mode: str) -> None:
+    coach = TinyCoach(tiny, mode)
+    made = trainer(coach, tmp_path, dataset(coach, ["commentary"]), weight_decay=0.3)
+    decay, rate = {}, {}
+    names = {id(parameter): name for name, parameter in coach.model.named_parameters()}
+    for group in made.create_optimizer().param_groups:
+        for parameter in group["params"]:
+            decay[names[id(parameter)]], rate[names[id(parameter)]] = group["weight_decay"], group["lr"]
+    assert set(decay) == set(trainable_names(coach.model)), "every parameter once"
+    spared = {name for name, value in decay.items() if value == 0}
+    assert {value for name, value in decay.items() if name not in spared} == {0.3}
+    assert spared == {
+        name for name in decay
+        if name.endswith(".bias") or "norm" in name or name in ("pose_head.weight", "pose_embedding.rows")
+    }  # fmt: skip
+    assert {"ego_mapper.norm.weight", "exo_mapper.mlp.0.bias"} <= spared
+    assert decay["exo_mapper.mlp.0.weight"] == decay["pose_embedding.mapper.2.weight"] == 0.3
+    assert any("norm" in name for name in spared if name.startswith("language_model.")) == (mode == "full")
+    made.mapper_learning_rate = 7.0
+    made.optimizer = None
+    rates = {group["lr"] for group in made.create_optimizer().param_groups}
+    assert rates == {7.0, 1e-2}
+
+
+def test_sigterm_is_handled_while_training_alone(tiny: Path, tmp_path: Path) -> None:
+    """Not before, not after, not where training fails, and not in a thread, which cannot."""
+    before = signal.getsignal(signal.SIGTERM)
+    coach = TinyCoach(tiny)
+    made = trainer(coach, tmp_path, dataset(coach, ["commentary"], count=4), max_steps=1)
+    assert signal.getsignal(signal.SIGTERM) == before
+    whole, seen = made.training_step, []
+
+    def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append(signal.getsignal(signal.SIGTERM))
+        return whole(*args, **kwargs)
+
+    made.training_step = watched  # type: ignore[method-assign]
+    made.train()
+    assert seen == [made.stop_on_signal._receive] and signal.getsignal(signal.SIGTERM) == before
+
+    def failing(*args: Any, **kwargs: Any) -> torch.Tensor:
+        raise RuntimeError("no memory")
+
+    made = trainer(coach, tmp_path, dataset(coach, ["commentary"], count=4), max_steps=1)
+    made.training_step = failing  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="no memory"):
+        made.train()
+    assert signal.getsignal(signal.SIGTERM) == before
+    with ThreadPoolExecutor(1) as threads:
+        made = threads.submit(trainer, coach, tmp_path, dataset(coach, ["commentary"], count=4), max_steps=1).result()
+        threads.submit(made.train).result()
+    assert made.state.global_step == 1 and signal.getsignal(signal.SIGTERM) == before
+
+
 # --- plan ------------------------------------------------------------------------------------------------------------
 
 
@@ -379,6 +439,25 @@ def test_the_memory_plan_agrees_with_what_autograd_keeps(tiny: Path, recompute: 
     kept = kept_bytes(coach.model, {**batch, "labels": torch.full_like(batch["labels"], -100)})
     outside = 4 * positions * 8 * text.hidden_size  # embeddings, last norm
     assert planned <= kept <= 1.1 * planned + outside
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch", "epochs", "steps"),
+    [(100, 10, 1, 10), (15, 10, 4, 8), (101, 10, 3, 33), (15, 4, 1.5, 6), (3, 10, 2, 2), (16, 4, 0.3, 2)],
+)
+def test_planned_steps_are_those_that_training_takes(
+    coach: TinyCoach, tmp_path: Path, samples: int, batch: int, epochs: float, steps: int
+) -> None:
+    settings = {"per_device_train_batch_size": batch, "num_train_epochs": epochs}
+    planned = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, **settings)
+    assert optimizer_steps(planned, samples, 1) == steps
+    assert optimizer_steps(replace(planned, max_steps=7), samples, 1) == 7
+    made = trainer(coach, tmp_path, dataset(coach, {"commentary": samples / 4}, count=4), **settings)
+    assert len(made.train_dataset) == samples
+    assert made.set_initial_training_values(made.args, made.get_train_dataloader())[-1] == steps
+    if batch % 2 == 0:
+        halves = replace(planned, per_device_train_batch_size=batch // 2)
+        assert optimizer_steps(halves, samples, 2) == steps == optimizer_steps(replace(halves, gradient_accumulation_steps=2), samples, 1)  # fmt: skip
 
 
 def test_sharing_divides_what_it_says(coach: TinyCoach) -> None:
