@@ -257,8 +257,8 @@ def test_an_activity_that_nobody_trained_on_has_priors_over_all_prompts(
         asked.append(learner)
         return torch.full((len(pool),), float(len(remark)))
 
-    learned = [replace(t, activity="squat") for t in coach.train[:10]]
-    gallery = Gallery.of([replace(coach.test[0], activity="curling")], [], within_activity=True)
+    learned = [dataclasses.replace(t, activity="squat") for t in coach.train[:10]]
+    gallery = Gallery.of([dataclasses.replace(coach.test[0], activity="curling")], [], within_activity=True)
     prior = candidate_priors(rank, learned, gallery)
     assert asked == [t.learner.clip_id for t in learned]
     assert list(prior.values()) == pytest.approx([np.mean([len(t.summary) for t in learned])])

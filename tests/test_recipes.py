@@ -413,7 +413,7 @@ def test_views_that_nothing_shows_are_refused(tiny: Path, tmp_path: Path, run_re
     exo = with_views(tiny / "features", tmp_path / "exo", "exo")
     mixed = f"{tiny / 'tuples'},pose_codes={tiny / 'pose_codes'},features={exo}"
     with pytest.raises(
-        ValueError, match="dialogue: the coach sees ego and exo, and .* exo alone, no ego. Give --views"
+        ValueError, match=r"dialogue: the coach sees ego and exo, and .* exo alone, no ego. Give --views"
     ):
         run_recipe(*CONFIG, *paths(tiny, tmp_path), "--mix", mixed)
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -243,6 +244,15 @@ def test_mixtures_need_one_encoder_and_each_task_once(
         recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--short_epochs", "9")
     with pytest.raises(ValueError, match="give one weight per part"):
         recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mix_weights", "1")
+    with pytest.raises(ValueError, match="Unknown training mode 'contrastive'; choose from mappers, lora, full"):
+        recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mode", "contrastive", "--dry_run")
+    empty = tmp_path / "empty"
+    shutil.copytree(tasks / "nae", empty)
+    (empty / "train.jsonl").write_text("")
+    for first, mixed in ((empty, []), (tasks / "cot-afa", ["--mix", empty])):
+        name = "recipes/nae.py" if first == empty else "recipes/cot_afa.py"
+        with pytest.raises(ValueError, match=r"empty has nothing to train on: 0 items in its training split"):
+            recipe(name, "wrong", "--items", first, *mixed)
     capsys.readouterr()
     recipe("recipes/desccoach.py", "plan", "--items", "/nowhere", "--dry_run")
     assert "items at /nowhere" in capsys.readouterr().out
