@@ -249,10 +249,17 @@ def test_mixtures_need_one_encoder_and_each_task_once(
     empty = tmp_path / "empty"
     shutil.copytree(tasks / "nae", empty)
     (empty / "train.jsonl").write_text("")
-    for first, mixed in ((empty, []), (tasks / "cot-afa", ["--mix", empty])):
-        name = "recipes/nae.py" if first == empty else "recipes/cot_afa.py"
-        with pytest.raises(ValueError, match=r"empty has nothing to train on: 0 items in its training split"):
-            recipe(name, "wrong", "--items", first, *mixed)
+    for flags, message in (
+        (["--items", empty], "train.jsonl: 0 unreadable lines, 0 items"),
+        (["--items", tasks / "nae", "--mix", empty], "train.jsonl: 0 unreadable lines, 0 items"),
+        (
+            ["--items", tasks / "nae", "--validation_share", "0.99"],
+            r"nae has nothing to train on: 24 items in .* 24 held out",
+        ),
+        (["--items", tasks / "nae", "--max_train_items", "0"], "--max_train_items 0 has to be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recipe("recipes/nae.py", "wrong", *flags)
     capsys.readouterr()
     recipe("recipes/desccoach.py", "plan", "--items", "/nowhere", "--dry_run")
     assert "items at /nowhere" in capsys.readouterr().out
