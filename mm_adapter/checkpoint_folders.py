@@ -110,7 +110,7 @@ def check_output_folder(run: Path, record: dict[str, Any], parts: Sequence[str],
     if foreign:
         names = ", ".join(path.name for path in foreign[:4]) + (" and others" if len(foreign) > 4 else "")
         raise ValueError(
-            f"{run} holds {names}, which this run did not write and would get into the way of. Give another --output_dir, or move them away."
+            f"{run} holds {names}, which this run did not write and which would get in its way. Give another --output_dir, or move them away."
         )
 
 

@@ -206,7 +206,7 @@ def test_a_run_does_not_go_on_with_other_parts(saved: Path, coach: TinyCoach) ->
 def test_only_checkpoints_of_this_run_are_found_and_removed(tiny: Path, tmp_path: Path) -> None:
     """Beside another tool's, another run's and what has no number."""
     coach = TinyCoach(tiny)
-    settings = {"max_steps": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
+    settings: dict[str, Any] = {"max_steps": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
     trainer(coach, tmp_path / "other", dataset(coach, ["commentary"]), **settings).train()
     run = tmp_path / "run"
     begin_checkpoint(run / "checkpoint-8", {"identity": "another run"})
@@ -225,7 +225,8 @@ def test_only_checkpoints_of_this_run_are_found_and_removed(tiny: Path, tmp_path
     made.train()
     assert last_complete_checkpoint(run) == run / "checkpoint-3"
     assert {path.name for path in run.iterdir()} == (before - {"checkpoint-1"}) | {"checkpoint-3"}
-    made = trainer(coach, run, dataset(coach, ["commentary"]), **(settings | {"max_steps": 7, "save_steps": 7}))
+    later: dict[str, Any] = settings | {"max_steps": 7, "save_steps": 7}
+    made = trainer(coach, run, dataset(coach, ["commentary"]), **later)
     with pytest.raises(OSError, match=r"checkpoint-7 could not be written: .* was not written by this run"):
         made.train()
     assert [path.name for path in (run / "checkpoint-7").iterdir()] == ["model.bin"]

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_coach import ROOT, TinyCoach, dataset, load_script, trainer
+from tiny_coach import CONFIG, ROOT, TinyCoach, dataset, load_script, trainer
 from transformers import TrainingArguments
 
 from mm_adapter.trainer_flags import COACH, MATCHER, PREFERENCES, TOKENIZER, Flags, changed_flags, check_flags, settle
-
-CONFIG = ["--config", "recipes/configs/expertaf/tiny.yaml"]
 
 
 def preference_config() -> type[TrainingArguments]:

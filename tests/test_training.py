@@ -2,10 +2,8 @@
 
 import math
 import os
-import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,12 @@ import torch.nn.functional as F
 from accelerate.data_loader import prepare_data_loader
 from tiny_coach import TinyCoach, batch_of, collated, dataset, trained_losses, trainer
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import TrainingArguments
 
-from mm_adapter.base_models import LORA_TARGETS
 from mm_adapter.batching import WindowSampler, tokens
 from mm_adapter.checkpoint import last_complete_checkpoint, trainable_names
 from mm_adapter.dataset import CoachDataset
 from mm_adapter.loss import supervised_cross_entropy
-from mm_adapter.optimizer_state import innermost, read_optimizer, write_optimizer
-from mm_adapter.plan import SHARDINGS, Batch, activation_bytes, estimate_memory
-from mm_adapter.schedules import optimizer_steps
 from mm_adapter.sources import hold_out
-from mm_adapter.throughput import TrainingFlops
 from mm_adapter.training import TrainingDiverged, set_trainable
 
 # --- batches ---------------------------------------------------------------------------------------------------------
@@ -272,47 +263,6 @@ def test_resumed_equals_straight_inside_an_epoch(tiny: Path, tmp_path: Path, mod
     assert all(torch.equal(value, runs[1][1][name]) for name, value in runs[0][1].items())
 
 
-OPTIMIZERS = ["adafactor", "adamw_bnb_8bit", "paged_adamw_8bit", "lion_8bit", "paged_adamw_32bit", "sgd", "rmsprop"]
-
-
-@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
-@pytest.mark.parametrize("optim", OPTIMIZERS)
-def test_resumed_equals_straight_with_every_kind_of_state(tiny: Path, tmp_path: Path, optim: str) -> None:
-    """Rows and columns, blocks of eight bits with their maps, and updates that are counted in plain integers."""
-    runs = []
-    for _ in range(2):
-        coach = TinyCoach(tiny)
-        data = dataset(coach, ["commentary"], count=8)
-        made = trainer(coach, tmp_path, data, max_steps=6, save_strategy="steps", save_steps=4, optim=optim)
-        checkpoint = last_complete_checkpoint(tmp_path)
-        made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        states = [state for state in innermost(made.optimizer).state.values() if state]
-        kinds = {key: type(value) for state in states for key, value in state.items()}
-        runs.append((trained_losses(made), coach.model.state_dict(), kinds))
-        shutil.rmtree(tmp_path / "checkpoint-6")
-    assert runs[0][0] == runs[1][0] and len(runs[0][0]) == 6
-    assert all(torch.equal(value, runs[1][1][name]) for name, value in runs[0][1].items())
-    assert {key: kind for key, kind in runs[1][2].items() if key in runs[0][2]} == runs[0][2]
-    eight = any(value.dtype == torch.uint8 for state in states for value in state.values() if torch.is_tensor(value))
-    assert eight == ("8bit" in optim)
-
-
-@pytest.mark.parametrize("optim", ["adafactor", "adamw_bnb_8bit"])
-def test_state_goes_where_its_parameter_is_whatever_its_shape(tiny: Path, tmp_path: Path, optim: str) -> None:
-    coach = TinyCoach(tiny)
-    data = dataset(coach, ["commentary"], count=4)
-    made = trainer(coach, tmp_path, data, max_steps=1, optim=optim)
-    made.train()
-    write_optimizer(tmp_path, coach.model, made.optimizer, keep=True)
-    elsewhere = TinyCoach(tiny)
-    elsewhere.model.to("meta")  # a device that is not the CPU
-    fresh = trainer(coach, tmp_path, data, max_steps=1, optim=optim)
-    fresh.model = elsewhere.model
-    read_optimizer(tmp_path, elsewhere.model, fresh.create_optimizer())
-    tensors = {key: value.device.type for state in fresh.optimizer.state.values() for key, value in state.items() if torch.is_tensor(value)}  # type: ignore[union-attr]  # fmt: skip
-    assert len(tensors) > 2 and set(tensors.values()) == {"meta"}
-
-
 def test_a_run_that_is_resumed_at_its_end_takes_no_further_step(tiny: Path, tmp_path: Path) -> None:
     """As after a crash between the last checkpoint and the coach; in the middle of an epoch."""
     runs = []
@@ -445,86 +395,3 @@ def test_sigterm_is_handled_while_training_alone(tiny: Path, tmp_path: Path) -> 
         made = threads.submit(trainer, coach, tmp_path, dataset(coach, ["commentary"], count=4), max_steps=1).result()
         threads.submit(made.train).result()
     assert made.state.global_step == 1 and signal.getsignal(signal.SIGTERM) == before
-
-
-# --- plan ------------------------------------------------------------------------------------------------------------
-
-
-def kept_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
-    """What autograd keeps for the backward pass beside the weights."""
-    held: dict[int, int] = {}
-    alive = []
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        alive.append(tensor)  # or a later tensor could get its address
-        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(**batch)
-    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
-    return sum(size for address, size in held.items() if address not in own)
-
-
-@pytest.mark.parametrize("recompute", [False, True])
-def test_the_memory_plan_agrees_with_what_autograd_keeps(tiny: Path, recompute: bool) -> None:
-    coach = TinyCoach(tiny, lora_targets=LORA_TARGETS)
-    if recompute:
-        coach.model.gradient_checkpointing_enable({"use_reentrant": False})
-        coach.model.language_model.enable_input_require_grads()
-    coach.model.train()
-    data = dataset(coach, ["demonstration"], count=8)
-    batch = collated(coach, [data[i] for i in range(8)], "packed")
-    text, positions = coach.model.config.text_config, batch["input_ids"].shape[1]
-    planned = activation_bytes(coach.model, Batch(positions, 0), recompute, width=4)
-    if recompute:  # the plan's peak holds one layer while it is recomputed; autograd's record does not
-        planned -= activation_bytes(coach.model, Batch(positions, 0), False, width=4) / text.num_hidden_layers
-    kept = kept_bytes(coach.model, {**batch, "labels": torch.full_like(batch["labels"], -100)})
-    outside = 4 * positions * 8 * text.hidden_size  # embeddings, last norm
-    assert planned <= kept <= 1.1 * planned + outside
-
-
-@pytest.mark.parametrize(
-    ("samples", "batch", "epochs", "steps"),
-    [(100, 10, 1, 10), (15, 10, 4, 8), (101, 10, 3, 33), (15, 4, 1.5, 6), (3, 10, 2, 2), (16, 4, 0.3, 2)],
-)
-def test_planned_steps_are_those_that_training_takes(
-    coach: TinyCoach, tmp_path: Path, samples: int, batch: int, epochs: float, steps: int
-) -> None:
-    settings = {"per_device_train_batch_size": batch, "num_train_epochs": epochs}
-    planned = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, **settings)
-    assert optimizer_steps(planned, samples, 1) == steps
-    assert optimizer_steps(replace(planned, max_steps=7), samples, 1) == 7
-    made = trainer(coach, tmp_path, dataset(coach, {"commentary": samples / 4}, count=4), **settings)
-    assert len(made.train_dataset) == samples
-    assert made.set_initial_training_values(made.args, made.get_train_dataloader())[-1] == steps
-    if batch % 2 == 0:
-        halves = replace(planned, per_device_train_batch_size=batch // 2)
-        assert optimizer_steps(halves, samples, 2) == steps == optimizer_steps(replace(halves, gradient_accumulation_steps=2), samples, 1)  # fmt: skip
-
-
-def test_sharing_divides_what_it_says(coach: TinyCoach) -> None:
-    plans = {s.name: estimate_memory(coach.model, Batch(100, 10), True, s, world_size=8) for s in SHARDINGS}
-    assert plans["ZeRO-2"].gradients * 8 == pytest.approx(plans["DDP"].gradients / 2)
-    assert plans["ZeRO-3, FSDP2"].weights < plans["ZeRO-2"].weights < plans["DDP"].weights
-    assert plans["ZeRO-3 offload"].optimizer == 0
-
-
-# --- throughput ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ["mappers", "full"])
-def test_operations_agree_with_a_count(tiny: Path, mode: str) -> None:
-    coach = TinyCoach(tiny, mode)
-    coach.model.language_model.set_attn_implementation("eager")
-    data = dataset(coach, ["dialogue"], count=1)
-    batch = collated(coach, [data[0]])
-    length, supervised = batch["input_ids"].shape[1], int((batch["labels"] != -100).sum())
-    with FlopCounterMode(display=False) as counter:
-        coach.model(**batch).loss.backward()
-    # The count sees full instead of causal attention, the mappers, and in full mode the embedding head's gradient.
-    text = coach.model.config.text_config
-    attention = 6 * length**2 * text.hidden_size * text.num_hidden_layers
-    assert TrainingFlops(coach.model)([length], supervised) + attention == pytest.approx(
-        counter.get_total_flops(), rel=0.15
-    )
