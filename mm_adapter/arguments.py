@@ -1,9 +1,14 @@
 """What a coach is trained on and how: the arguments of the recipes. Dataclass, YAML keys and flags are one."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from mm_adapter.base_models import LORA_TARGETS
+from mm_adapter.configuration import MODES
 from mm_adapter.packed_attention import PACKED_SDPA
+
+DTYPES = ("auto", "bfloat16", "float32")
+"""Types of the frozen weights; ``auto`` asks the hardware."""
 
 
 @dataclass(kw_only=True)
@@ -15,7 +20,7 @@ class CoachArguments:
         default=None,
         metadata={"help": "Folder written by recipes/pose_tokenizer.py; not needed with --pose_form none."},
     )
-    mode: str = field(default="lora", metadata={"help": "mappers, lora or full; contrastive for InternVideo2-FT."})
+    mode: str = field(default="lora", metadata={"help": "mappers, lora or full."})
     views: list[str] | None = field(default=None, metadata={"help": "Video views; by default those of the features."})
     start_from: str | None = field(default=None, metadata={"help": "Coach whose mappers and pose rows to begin with."})
     pose_form: str = field(default="tokens", metadata={"help": "Poses of a clip: tokens, text (coordinates) or none."})
@@ -57,6 +62,28 @@ class CoachArguments:
         default=None, metadata={"help": "How often an epoch shows the samples of each of them; by default once."}
     )
 
+    MODES: ClassVar[tuple[str, ...]] = MODES
+    """What ``mode`` may be."""
+
+    def __post_init__(self) -> None:
+        """Looks at what a run would otherwise stumble over later.
+
+        Raises:
+            ValueError: Unknown mode or type, or a number out of its range; says which are possible.
+        """
+        if self.mode not in self.MODES:
+            raise ValueError(f"Unknown training mode {self.mode!r}; choose from {', '.join(self.MODES)}.")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"Unknown --dtype {self.dtype!r}; choose from {', '.join(DTYPES)}.")
+        if not 0 <= self.validation_share < 1:
+            raise ValueError(f"--validation_share {self.validation_share} has to be at least 0 and below 1.")
+        for name in ("plan_world_size", "pose_frames", "lora_r", "max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)} has to be at least 1.")
+        for name in ("short_epochs", "eval_commentaries"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} {getattr(self, name)} has to be at least 0.")
+
 
 @dataclass(kw_only=True)
 class ExpertafArguments(CoachArguments):
@@ -65,7 +92,6 @@ class ExpertafArguments(CoachArguments):
     tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
     pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
     features: str | None = field(default=None, metadata={"help": "Feature store; leave out for a pose-only coach."})
-    views: list[str] | None = field(default_factory=lambda: ["ego", "exo"], metadata={"help": "Video views of a clip."})
     formats: list[str] = field(
         default_factory=lambda: ["commentary", "demonstration"],
         metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
@@ -84,6 +110,25 @@ class ExpertafArguments(CoachArguments):
         default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."}
     )
     max_train_tuples: int | None = field(default=None, metadata={"help": "Use only the first tuples."})
+    mode: str = field(default="lora", metadata={"help": "mappers, lora or full; contrastive for InternVideo2-FT."})
+
+    MODES: ClassVar[tuple[str, ...]] = (*MODES, "contrastive")
+
+    def __post_init__(self) -> None:
+        """Looks at what a run would otherwise stumble over later.
+
+        Raises:
+            ValueError: Formats and their weights do not match, or what `CoachArguments` refuses.
+        """
+        super().__post_init__()
+        if not self.formats or len(set(self.formats)) < len(self.formats):
+            raise ValueError(f"--formats {' '.join(self.formats)}: name at least one format, and each once.")
+        if self.format_weights is not None and len(self.format_weights) != len(self.formats):
+            raise ValueError(
+                f"{len(self.formats)} formats in --formats, {len(self.format_weights)} numbers in --format_weights; give one weight per format."
+            )
+        if self.max_train_tuples is not None and self.max_train_tuples < 1:
+            raise ValueError(f"--max_train_tuples {self.max_train_tuples} has to be at least 1.")
 
 
 @dataclass(kw_only=True)
@@ -99,3 +144,13 @@ class TaskArguments(CoachArguments):
         metadata={"help": "Feature store; by default ITEMS/features. Without one the coach sees poses alone."},
     )
     max_train_items: int | None = field(default=None, metadata={"help": "Use only the first items."})
+
+    def __post_init__(self) -> None:
+        """Looks at what a run would otherwise stumble over later.
+
+        Raises:
+            ValueError: No items would be used, or what `CoachArguments` refuses.
+        """
+        super().__post_init__()
+        if self.max_train_items is not None and self.max_train_items < 1:
+            raise ValueError(f"--max_train_items {self.max_train_items} has to be at least 1.")

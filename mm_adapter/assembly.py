@@ -26,7 +26,7 @@ def resolve_dtype(name: str, training: TrainingArguments) -> torch.dtype:
     """The frozen weights' type; ``auto`` asks the hardware."""
     if name == "auto":
         return native_dtype(training.device)
-    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+    return getattr(torch, name)
 
 
 def open_poses(args: CoachArguments, pose_tokenizer: PoseTokenizer, folder: Path, codes: Path) -> ClipPoses:

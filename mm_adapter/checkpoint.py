@@ -23,12 +23,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from mm_adapter.base_models import find_base_model, load_language_model
+from mm_adapter.checkpoint_folders import own_checkpoints, unfinished
 from mm_adapter.configuration import CoachConfig
 from mm_adapter.distributed import whole_parameter
 from mm_adapter.manifest import COMPLETE, EXPORT_RECORD, is_for_loaders, problems, read_manifest, seal, unseal
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_adapter.public_names import without_base_places, without_places
+from mm_adapter.run_directory import read_run_record
 from mm_data.safe_load import read_json
 from mm_tokenizers import PoseTokenizer, fingerprint, load_tokenizer, save_tokenizer
 
@@ -143,24 +145,33 @@ def weight_problem(name: str, tensor: Tensor) -> str | None:
     return None
 
 
-def last_complete_checkpoint(run: Path) -> Path | None:
-    """The newest ``checkpoint-N`` of a run whose files are all as they were written.
+def last_complete_checkpoint(run: Path, identity: str | None = None) -> Path | None:
+    """The newest ``checkpoint-N`` that a run wrote and whose files are all as they were written.
 
-    Incomplete ones (a crash while saving) are removed; complete ones that were damaged later are passed over aloud
-    and kept.
+    Those that a crash cut short while this run wrote them are removed; complete ones that were damaged later are passed
+    over aloud and kept. Folders, links and files that this run did not write are left alone.
+
+    Args:
+        run: The run's folder.
+        identity: Of the run (`checkpoint_folders.identity_of`); by default the one in its record.
     """
-    complete = []
-    for folder in run.glob("checkpoint-*"):
-        if (folder / COMPLETE).is_file():
-            complete.append(folder)
-        else:
+    identity = identity or read_run_record(run).get("identity")
+    for folder in reversed(own_checkpoints(run, identity)):
+        if unfinished(folder):
+            print(f"{folder} was cut short while it was written and is removed")
             shutil.rmtree(folder)
-    for folder in sorted(complete, key=lambda folder: -int(folder.name.split("-")[1])):
-        damage = problems(folder, everything=True)
-        if not damage:
-            return folder
-        print(f"{folder} is damaged and passed over: {'; '.join(damage)}")
+        elif (folder / COMPLETE).is_file():
+            if not (damage := _damage(folder)):
+                return folder
+            print(f"{folder} is damaged and passed over: {'; '.join(damage)}")
     return None
+
+
+def _damage(folder: Path) -> list[str]:
+    try:
+        return problems(folder, everything=True)
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{COMPLETE} cannot be read ({error})"]
 
 
 def check_same_coach(checkpoint: Path, config: CoachConfig) -> None:

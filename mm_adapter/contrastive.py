@@ -26,6 +26,25 @@ from mm_data.records import CoachingTuple
 CONFIG = "matcher_config.json"
 
 
+MATCHER_WIDTH = 512
+"""Width of the common space that the recipe trains."""
+
+
+def matched_views(asked: Sequence[str] | None, there: Sequence[str]) -> tuple[str, ...]:
+    """Views that a matcher sees: those of the features, or some of them.
+
+    Raises:
+        ValueError: The features lack a view that was asked for, or none was asked for.
+    """
+    if asked is None:
+        return tuple(there)
+    if not asked or set(asked) - set(there):
+        raise ValueError(
+            f"--views {' '.join(asked)}: the features have {' and '.join(there)}; name at least one of these."
+        )
+    return tuple(view for view in there if view in asked)
+
+
 @dataclass(frozen=True)
 class MatcherConfig:
     """Architecture and inputs.

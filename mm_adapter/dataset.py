@@ -16,6 +16,20 @@ from mm_data.hashing import uniform
 Sample = dict[str, Any]
 
 
+def _check_views(source: SampleSource, conversations: Sequence[Conversation], views: Sequence[str]) -> None:
+    """Raises ``ValueError`` where samples show a view that their features lack."""
+    if source.features is None:
+        return
+    parts = [p for c in conversations for message in c.messages for p in message["content"] if p["type"] == "clip"]
+    shown = {view for part in parts for view in part.get("views", views)} & set(views)
+    there = source.features.manifest.views
+    if missing := sorted(shown - set(there)):
+        raise ValueError(
+            f"{source.name}: the coach sees {' and '.join(views)}, and these clips' features have {' and '.join(there)} alone, no "
+            f"{missing[0]}. Give --views with what all features have, or extract features of these clips with the same views."
+        )
+
+
 class CoachDataset(Dataset[Sample]):
     """Samples of one or several sources, tokenized on access.
 
@@ -45,6 +59,7 @@ class CoachDataset(Dataset[Sample]):
             check_clips(source)
             forms = [(index, variant) for index in range(len(source.ids)) for variant in source.variants(index)]
             conversations = [source.conversation(index, variant) for index, variant in forms]
+            _check_views(source, conversations, processor.clip.views)
             lengths = processor.lengths(conversations, source.poses.__getitem__)
             self._measured |= {(number, *form): length for form, length in zip(forms, lengths, strict=True)}
         (number, index, variant), longest = max(self._measured.items(), key=lambda item: item[1])

@@ -43,18 +43,6 @@ def launch_name() -> str:
     return agreed(lambda: uuid4().hex)
 
 
-def refuse_data_parallel(n_gpu: int) -> None:
-    """A process trains on one GPU; transformers would otherwise wrap the model in `torch.nn.DataParallel`.
-
-    Raises:
-        ValueError: The process sees several.
-    """
-    if n_gpu > 1:
-        raise ValueError(
-            f"One process sees {n_gpu} GPUs. Launch one process per GPU (recipes/accelerate/ddp.yaml), or set CUDA_VISIBLE_DEVICES=0."
-        )
-
-
 def is_zero(parameter: Tensor) -> bool:
     """Whether DeepSpeed's ZeRO keeps a float32 master and optimizer state of this parameter."""
     return hasattr(parameter, "_hp_mapping") or hasattr(parameter, "_z3_optimizer")

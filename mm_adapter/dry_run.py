@@ -13,13 +13,18 @@ from mm_adapter.base_models import text_config
 from mm_adapter.batching import WindowSampler, tokens
 from mm_adapter.checkpoint import add_lora
 from mm_adapter.configuration import VIEWS, CoachConfig
+from mm_adapter.contrastive import MATCHER_WIDTH, Matcher, MatcherConfig, matched_views
 from mm_adapter.dataset import CoachDataset
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.plan import GPUS, SHARDINGS, Batch, estimate_memory, print_plan
 from mm_adapter.processing import IGNORE, CoachProcessor
+from mm_adapter.schedules import optimizer_steps, samples_per_step
+from mm_adapter.sources import without_rejected
+from mm_adapter.trainer_flags import COACH, MATCHER, check_flags
 from mm_adapter.training import set_trainable
 from mm_adapter.training_data import TrainingData
-from mm_data.features import FeatureManifest
+from mm_data.features import FeatureManifest, FeatureStore
+from mm_data.tuple_store import read_tuples
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary
 
 
@@ -33,16 +38,20 @@ def dry_run(
     """Builds the run on the meta device and prints what it would do. Missing inputs are named, not fatal.
 
     Args:
-        args: Of the recipe.
-        training: Of the trainer.
+        args: The recipe's arguments.
+        training: The trainer's arguments.
         needed: What has to be there, and where.
         open_data: Pose tokenizer to the samples, where everything is there.
         guess: Kind of sample to (tokens, supervised tokens) at most, where something is missing.
+
+    Raises:
+        ValueError: Flags that cannot be honoured, or an unknown GPU.
     """
+    check_flags(training, COACH)
     if args.plan_gpu is not None and args.plan_gpu not in GPUS:
         raise ValueError(f"Unknown GPU {args.plan_gpu!r}; choose from {', '.join(GPUS)}.")
     needed = {**needed, "pose tokenizer": args.pose_tokenizer}
-    missing = [f"{what} at {path}" for what, path in needed.items() if path is not None and not Path(path).is_dir()]
+    missing = _missing(needed)
     text, origin = text_config(args.language_model)
     if origin == "published shape":
         missing.append(f"the weights of {args.language_model} (its {origin} is used here)")
@@ -50,11 +59,12 @@ def dry_run(
     known = given is None or Path(given).is_dir()
     tokenizer = open_pose_tokenizer(args) if known else PoseTokenizer(PoseTokenizerConfig())
     data = None if missing else open_data(tokenizer)
-    features, views = needed.get("features"), args.views
+    features = needed.get("features")
     video = data.video() if data else None
     if video is None and features and Path(features).is_dir():
         video = FeatureManifest.read(Path(features))
-    shown = views if views is not None else (data.views() if data else list(video.views) if video else [*VIEWS])
+    known_views = [*video.views] if video else [*VIEWS]
+    shown = data.shown_views(args.views) if data else known_views if args.views is None else args.views
     config = coach_config(args, text, text.vocab_size, tokenizer, video if shown else None, shown)
     if features and video is None:
         config.video_tokens, config.video_width = args.plan_video_tokens, args.plan_video_width
@@ -67,20 +77,17 @@ def dry_run(
         )
     set_trainable(model, args.mode)
 
-    per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * args.plan_world_size
     facts: dict[str, Any] = {
         "language model": f"{args.language_model} ({origin})",
         "mode": args.mode + (f", {args.quantization} weights" if args.quantization else ""),
-        "global batch": f"{per_step} samples ({args.plan_world_size} processes)",
+        "global batch": _global_batch(args, training),
     }
     if data is None:
         batch = guessed_batch(guess(config), config, training.per_device_train_batch_size, facts)
     else:
         batch, samples = longest_batch(args, training, config, data, facts)
-        steps = (
-            training.max_steps if training.max_steps > 0 else int(samples / per_step * training.num_train_epochs + 1)
-        )
-        facts["samples per epoch"], facts["optimizer steps"] = samples, steps
+        facts["samples per epoch"] = samples
+        facts["optimizer steps"] = optimizer_steps(training, samples, args.plan_world_size)
     memory = {
         sharding.name: estimate_memory(
             model, batch, bool(training.gradient_checkpointing), sharding, args.plan_world_size
@@ -88,6 +95,58 @@ def dry_run(
         for sharding in SHARDINGS
     }
     print_plan(model, facts, memory, args.plan_gpu, missing)
+
+
+def dry_run_matcher(args: ExpertafArguments, training: TrainingArguments, needed: Mapping[str, str | None]) -> None:
+    """Prints what ``--mode contrastive`` would train and for how long. Missing inputs are named, not fatal.
+
+    Args:
+        args: The recipe's arguments.
+        training: The trainer's arguments.
+        needed: What has to be there, and where.
+
+    Raises:
+        ValueError: Flags that cannot be honoured, or no features are named.
+    """
+    check_flags(training, MATCHER)
+    if args.features is None:
+        raise ValueError("--mode contrastive matches video; give --features.")
+    missing = _missing(needed)
+    text, origin = text_config(args.language_model)
+    store = FeatureStore(Path(args.features)) if Path(args.features).is_dir() else None
+    views = matched_views(args.views, store.manifest.views) if store else tuple(args.views or VIEWS)
+    width = store.manifest.width if store else args.plan_video_width
+    with torch.device("meta"):
+        matcher = Matcher(
+            MatcherConfig(
+                video_width=width,
+                views=views,
+                word_width=text.hidden_size,
+                width=MATCHER_WIDTH,
+                video_encoder="",
+                language_model=args.language_model,
+                language_model_fingerprint="",
+            )
+        )
+    facts: dict[str, Any] = {
+        "language model": f"{args.language_model} ({origin}), word embeddings alone",
+        "mode": args.mode,
+        "views": ", ".join(views),
+        "global batch": _global_batch(args, training),
+    }
+    if store is not None and Path(args.tuples).is_dir():
+        tuples, _ = without_rejected(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], store)
+        facts["samples per epoch"] = len(tuples)
+        facts["optimizer steps"] = optimizer_steps(training, len(tuples), args.plan_world_size)
+    print_plan(matcher, facts, {}, None, missing)
+
+
+def _missing(needed: Mapping[str, str | None]) -> list[str]:
+    return [f"{what} at {path}" for what, path in needed.items() if path is not None and not Path(path).is_dir()]
+
+
+def _global_batch(args: CoachArguments, training: TrainingArguments) -> str:
+    return f"{samples_per_step(training, args.plan_world_size)} samples ({args.plan_world_size} processes)"
 
 
 def guessed_samples(args: ExpertafArguments, config: CoachConfig) -> dict[str, tuple[int, int]]:

@@ -1,7 +1,5 @@
 """Trains one stage of a coach: what all recipes share once their samples are known."""
 
-import dataclasses
-import math
 import signal
 import sys
 from collections.abc import Callable
@@ -14,10 +12,14 @@ from transformers import TrainingArguments
 from mm_adapter.arguments import CoachArguments
 from mm_adapter.assembly import build_coach, open_pose_tokenizer, resolve_dtype
 from mm_adapter.checkpoint import check_same_coach, coach_folder, copy_coach, last_complete_checkpoint, upload_coach
+from mm_adapter.checkpoint_folders import check_output_folder, identity_of
 from mm_adapter.dataset import CoachCollator, CoachDataset
 from mm_adapter.distributed import agreed
+from mm_adapter.manifest import is_complete
 from mm_adapter.monitoring import SampleAnswers
 from mm_adapter.run_directory import check_same_run, read_run_record, run_record, write_run_record
+from mm_adapter.schedules import optimizer_steps, schedule, steps_per_epoch
+from mm_adapter.trainer_flags import COACH, MATCHER, check_flags, settle
 from mm_adapter.training import CoachTrainer
 from mm_adapter.training_data import TrainingData
 from mm_tokenizers import PoseTokenizer
@@ -26,21 +28,27 @@ SETTINGS = ("coach", "schedule")
 """Parts of a stage's record that must not change on the way."""
 
 
-def schedule(training: TrainingArguments) -> dict[str, Any]:
-    """What decides the course of a run besides the coach's arguments; a run that goes on must agree with it."""
-    names = (
-        "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "num_train_epochs",
-        "max_steps", "seed",
-    )  # fmt: skip
-    resolved = training.to_dict()
-    per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps * training.world_size
-    return {**{name: resolved[name] for name in names}, "samples_per_step": per_step}
-
-
 def settings_of(args: CoachArguments, training: TrainingArguments) -> dict[str, Any]:
     """A stage's record; `SETTINGS` are the parts of it that must not change on the way."""
     wanted = {name: value for name, value in vars(args).items() if name != "dry_run" and not name.startswith("plan_")}
-    return run_record(coach=wanted, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
+    record = run_record(coach=wanted, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
+    return {**record, "identity": identity_of(record, SETTINGS)}
+
+
+def is_trained(args: CoachArguments, training: TrainingArguments) -> bool:
+    """Whether a stage is finished, after making sure that its flags can be honoured and its folder is new or this stage's.
+
+    Raises:
+        ValueError: Flags that cannot be honoured, or the folder holds what another run wrote.
+    """
+    check_flags(training, MATCHER if args.mode == "contrastive" else COACH)
+    run = Path(str(training.output_dir))
+
+    def look() -> bool:
+        check_output_folder(run, settings_of(args, training), SETTINGS, "coach")
+        return is_complete(run / "coach")
+
+    return agreed(look)
 
 
 def fine_tune(
@@ -60,11 +68,13 @@ def fine_tune(
     dtype, push = resolve_dtype(args.dtype, training), training.push_to_hub
     # Mixed precision follows the frozen weights; what trains stays in float32. `replace` runs the argument checks again.
     on_cpu = training.device.type == "cpu"  # said aloud, because bf16 without a GPU is refused otherwise
-    training = dataclasses.replace(
+    training = settle(
         training,
+        COACH,
         bf16=dtype == torch.bfloat16,
         use_cpu=on_cpu,
         remove_unused_columns=False,
+        logging_nan_inf_filter=False,  # it would hide what `CoachTrainer.compute_loss` stops at
         push_to_hub=False,  # the finished coach is pushed, as a whole
         load_best_model_at_end=False,  # `copy_coach` makes the best checkpoint the coach
         ddp_find_unused_parameters=False,  # every parameter takes part in every step
@@ -75,10 +85,11 @@ def fine_tune(
     # --- samples and model -----------------------------------------------------------------------------------------
     pose_tokenizer = open_pose_tokenizer(args)
     data = open_data(pose_tokenizer)
-    if training.eval_strategy != "no" and not data.validation:
-        raise ValueError(f"--eval_strategy {training.eval_strategy} needs a --validation_share above 0.")
+    asked = ["--eval_on_start"] * training.eval_on_start + ["--eval_strategy"] * (training.eval_strategy != "no")
+    if asked and not data.validation:
+        raise ValueError(f"{asked[0]} needs a --validation_share above 0.")
     video = data.video()
-    views = data.views() if args.views is None else args.views
+    views = data.shown_views(args.views)
     model, processor = build_coach(args, pose_tokenizer, video if views else None, views, dtype)
     if training.gradient_checkpointing:
         model.language_model.enable_input_require_grads()
@@ -98,7 +109,7 @@ def fine_tune(
         "tasks": {**earlier.get("tasks", {}), **data.tasks},
         "formats": list(dict.fromkeys([*(earlier.get("formats") or []), *data.formats])),
     }
-    checkpoint = agreed(lambda: last_complete_checkpoint(run))
+    checkpoint = agreed(lambda: last_complete_checkpoint(run, record["identity"]))
     if checkpoint is not None:
         check_same_run(run, record, (*SETTINGS, "tasks"))
         check_same_coach(checkpoint, model.config)
@@ -144,8 +155,8 @@ def fine_tune(
 
 
 def _refuse_short_answers_alone(short_epochs: int, training: TrainingArguments, samples: int) -> None:
-    steps = math.ceil(samples / schedule(training)["samples_per_step"])
-    last = training.max_steps if training.max_steps > 0 else math.ceil(training.num_train_epochs * steps)
+    steps = steps_per_epoch(training, samples, training.world_size)
+    last = optimizer_steps(training, samples, training.world_size)
     if short_epochs and last <= short_epochs * steps:
         raise ValueError(
             f"--short_epochs {short_epochs} takes {short_epochs * steps} steps ({steps} per epoch of {samples} samples) and training ends "

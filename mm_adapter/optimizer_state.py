@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from mm_adapter.distributed import gathered, is_zero, laid_out_like, whole_parameter, whole_shape, whole_tensor
 
@@ -27,7 +28,7 @@ def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def _innermost(optimizer: Any) -> torch.optim.Optimizer:
+def innermost(optimizer: Any) -> torch.optim.Optimizer:
     """The optimizer inside accelerate's and DeepSpeed's wrappers."""
     while hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
@@ -72,6 +73,11 @@ def _entries(parameter: nn.Parameter, optimizer: torch.optim.Optimizer) -> Itera
         return
     for key, value in optimizer.state.get(parameter, {}).items():
         if isinstance(value, Tensor) and key != "step":  # counted once for all (`_steps`)
+            if isinstance(parameter, DTensor) and value.shape != parameter.shape:
+                raise RuntimeError(
+                    f"FSDP2 cannot cut {key} of shape {tuple(value.shape)} up again, because its parameter has {tuple(parameter.shape)}; "
+                    "checkpoints under FSDP2 need an Adam optimizer of 32 bits."
+                )
             yield key, whole_tensor(value)
 
 
@@ -80,6 +86,11 @@ def _steps(optimizer: torch.optim.Optimizer) -> float:
     counts = [state["step"] for state in optimizer.state.values() if "step" in state]
     counts += [group["step"] for group in optimizer.param_groups if "step" in group]
     return max((float(count) for count in counts), default=0.0)
+
+
+def _counts_in_integers(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer counts its updates of each parameter in a plain integer, as bitsandbytes and Adafactor do."""
+    return any(isinstance(state.get("step"), int) for state in optimizer.state.values())
 
 
 def write_optimizer(folder: Path, model: nn.Module, optimizer: Any, keep: bool) -> None:
@@ -91,7 +102,7 @@ def write_optimizer(folder: Path, model: nn.Module, optimizer: Any, keep: bool) 
         optimizer: As accelerate prepared it.
         keep: Whether this rank writes.
     """
-    inner = _innermost(optimizer)
+    inner = innermost(optimizer)
     _prepare_zero(optimizer, inner)
     shard: dict[str, Tensor] = {}
     files: list[str] = []
@@ -109,7 +120,11 @@ def write_optimizer(folder: Path, model: nn.Module, optimizer: Any, keep: bool) 
             flush()
     if keep:
         flush()
-        (folder / INDEX).write_text(json.dumps({"files": files, "steps": _steps(inner)}))
+        zero = any(is_zero(parameter) for _, parameter in _trainable(model))  # wraps another optimizer than others do
+        integers = not zero and _counts_in_integers(inner)
+        names = [name for name, _ in _trainable(model)]  # of those without state too, as with plain SGD
+        index = {"files": files, "parameters": names, "steps": _steps(inner), "integers": integers}
+        (folder / INDEX).write_text(json.dumps(index))
 
 
 def read_optimizer(folder: Path, model: nn.Module, optimizer: Any) -> None:
@@ -118,28 +133,26 @@ def read_optimizer(folder: Path, model: nn.Module, optimizer: Any) -> None:
     Raises:
         ValueError: The state belongs to other parameters; lists them.
     """
-    inner = _innermost(optimizer)
+    inner = innermost(optimizer)
     _prepare_zero(optimizer, inner)
     index = json.loads((folder / INDEX).read_text())
     parameters = dict(_trainable(model))
-    found: set[str] = set()
+    written = set(index["parameters"])
+    if written != set(parameters):
+        raise ValueError(
+            f"{folder}: optimizer state of {sorted(written - set(parameters))[:4]} has no parameter, and "
+            f"{sorted(set(parameters) - written)[:4]} have no state; resume with the settings that the run was begun with."
+        )
     for file in index["files"]:
         with safe_open(folder / file, "pt") as opened:
             for entry in opened.keys():  # noqa: SIM118 (not a dictionary)
                 name, key = entry.rsplit("/", 1)
-                found.add(name)
-                if name in parameters:
-                    _restore(parameters[name], inner, key, opened.get_tensor(entry))
-    if found != set(parameters):
-        raise ValueError(
-            f"{folder}: optimizer state of {sorted(found - set(parameters))[:4]} has no parameter, and "
-            f"{sorted(set(parameters) - found)[:4]} have no state; resume with the settings that the run was begun with."
-        )
+                _restore(parameters[name], inner, key, opened.get_tensor(entry))
     in_groups = [group for group in inner.param_groups if "step" in group]
     for group in in_groups:
         group["step"] = int(index["steps"])
     for state in inner.state.values() if not in_groups else ():
-        if isinstance(state.get("step"), int):
+        if index["integers"] or isinstance(state.get("step"), int):
             state["step"] = int(index["steps"])
             continue
         # Fused kernels want the count beside the parameter, others on the CPU.
@@ -152,7 +165,16 @@ def _restore(parameter: nn.Parameter, optimizer: torch.optim.Optimizer, key: str
     if is_zero(parameter):
         _restore_zero(parameter, key, value.to(parameter.device))
     elif key != _MASTER:
-        optimizer.state[parameter][key] = laid_out_like(value, parameter) if value.shape == parameter.shape else value
+        optimizer.state[parameter][key] = _placed(value, parameter, optimizer)
+
+
+def _placed(value: Tensor, parameter: nn.Parameter, optimizer: Any) -> Tensor:
+    """A part of a parameter's state beside it, whatever its shape; in paged memory where the optimizer keeps it there."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    if hasattr(optimizer, "get_state_buffer"):  # bitsandbytes
+        return optimizer.get_state_buffer(parameter, dtype=value.dtype).copy_(value)
+    return laid_out_like(value, parameter)
 
 
 def _restore_zero(parameter: nn.Parameter, key: str, value: Tensor) -> None:

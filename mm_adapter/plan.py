@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from mm_adapter.loss import CHUNK
 from mm_adapter.modeling import CoachForConditionalGeneration
@@ -76,7 +77,7 @@ class MemoryEstimate:
         return self.weights + self.gradients + self.optimizer + self.activations + OVERHEAD
 
 
-def parameter_table(model: CoachForConditionalGeneration) -> list[tuple[str, int, int]]:
+def parameter_table(model: nn.Module) -> list[tuple[str, int, int]]:
     """(part, trainable, frozen) parameter counts."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for name, parameter in model.named_parameters():
@@ -146,7 +147,7 @@ def estimate_memory(
 
 
 def print_plan(
-    model: CoachForConditionalGeneration,
+    model: nn.Module,
     facts: dict[str, Any],
     memory: dict[str, MemoryEstimate],
     gpu: str | None,
@@ -155,9 +156,9 @@ def print_plan(
     """Prints tables for a person.
 
     Args:
-        model: The coach.
+        model: What is trained.
         facts: What is known of the run.
-        memory: Estimate by name of the sharding.
+        memory: Estimate by name of the sharding; empty where memory is no question.
         gpu: One of `GPUS` to compare with, or None.
         missing: What a real run still lacks.
     """
@@ -186,6 +187,7 @@ def print_plan(
     estimates.add_row("total", *(f"{value.total / GIB:.2f}" for value in memory.values()))
     if gpu is not None:
         estimates.add_row(f"fits {gpu}", *("yes" if v.total < GPUS[gpu] * GIB else "no" for v in memory.values()))
-    console.print(estimates)
+    if memory:
+        console.print(estimates)
     for line in missing:
         console.print(f"Missing before a real run: {line}")

@@ -7,11 +7,8 @@ from typing import Any
 from transformers import TrainingArguments
 
 from mm_adapter.arguments import TaskArguments
-from mm_adapter.distributed import refuse_data_parallel
 from mm_adapter.dry_run import dry_run, guessed_items
-from mm_adapter.fine_tuning import SETTINGS, fine_tune, settings_of
-from mm_adapter.manifest import is_complete
-from mm_adapter.run_directory import check_same_run
+from mm_adapter.fine_tuning import fine_tune, is_trained
 from mm_adapter.training_data import task_data
 from mm_data.tasks import Task
 
@@ -25,16 +22,15 @@ def train_task(args: TaskArguments, training: TrainingArguments, task: Task, opt
         task: What is trained.
         options: Its switches.
     """
-    refuse_data_parallel(training.n_gpu)
     open_data = partial(task_data, args, training.seed, task=task, options=options)
     if args.dry_run:
         inside = Path(args.items) / "features"
         features = args.features or (str(inside) if inside.is_dir() or not Path(args.items).is_dir() else None)
         dry_run(args, training, {"items": args.items, "features": features}, open_data, guessed_items)
         return
-    run = Path(str(training.output_dir))
-    if is_complete(run / "coach"):
-        check_same_run(run, settings_of(args, training), SETTINGS)
-        print(f"{run / 'coach'} is trained; give another --output_dir or delete it to train again")
+    if is_trained(args, training):
+        print(
+            f"{Path(str(training.output_dir)) / 'coach'} is trained; give another --output_dir or delete it to train again"
+        )
     else:
         fine_tune(args, training, open_data)

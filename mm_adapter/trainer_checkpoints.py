@@ -8,9 +8,9 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer_utils import rotate_checkpoints
 
 from mm_adapter.checkpoint import load_trainable, trainable_state, write_coach
+from mm_adapter.checkpoint_folders import begin_checkpoint, end_checkpoint, remove_older
 from mm_adapter.manifest import seal
 from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.optimizer_state import read_optimizer, write_optimizer
@@ -51,9 +51,13 @@ class CompleteCheckpoints(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
+            if self.args.should_save:
+                begin_checkpoint(folder, self.run_config)
+            self.accelerator.wait_for_everyone()  # the other ranks write into it too
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # for the other ranks' random states
             if self.args.should_save:
+                end_checkpoint(folder)
                 seal(folder, step=self.state.global_step, world_size=self.args.world_size)
         except (OSError, SafetensorError) as error:
             raise OSError(
@@ -61,11 +65,8 @@ class CompleteCheckpoints(Trainer):
                 "Make room and run the same command again."
             ) from error
         if self.args.should_save:
-            rotate_checkpoints(
-                output_dir=str(self.args.output_dir),
-                save_total_limit=self._keep,
-                best_model_checkpoint=self.state.best_model_checkpoint,
-            )
+            best = self.state.best_model_checkpoint
+            remove_older(Path(str(self.args.output_dir)), self.run_config.get("identity"), self._keep, best)
 
     def _prepare_for_training(self, max_steps: int, train_dataloader: DataLoader, resume_from_checkpoint: Any) -> Any:
         # Weights go in before sharding, the optimizer's state after; the trainer's own way needs the same launcher and ranks.
@@ -80,6 +81,10 @@ class CompleteCheckpoints(Trainer):
             for group, rate in zip(self.optimizer.param_groups, rates, strict=True):  # type: ignore[union-attr]
                 group["lr"] = rate  # a fresh optimizer has the rate of step 0
         return prepared
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:  # else a run resumed at its end would take one step more
+            super()._run_epoch(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Nothing: `_prepare_for_training` does it for every launcher alike."""

@@ -1,6 +1,9 @@
 """The coach's trainer: Hugging Face's, with exact batches, our parameter groups and complete checkpoints."""
 
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -9,6 +12,7 @@ from accelerate.data_loader import prepare_data_loader
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import TrainOutput
 
 from mm_adapter.batching import WindowSampler
 from mm_adapter.configuration import MODES
@@ -39,6 +43,13 @@ def set_trainable(model: CoachForConditionalGeneration, mode: str) -> None:
         parameter.requires_grad_(not inside or mode == "full" or (mode == "lora" and "lora_" in name))
 
 
+def _part(name: str) -> str:
+    """The part of a coach that a parameter belongs to, by which its learning rate is chosen."""
+    if name.startswith("language_model."):
+        return "language_model"
+    return "rows" if name.startswith(("pose_head", "pose_embedding.rows")) else "mapper"
+
+
 class TrainingDiverged(RuntimeError):
     """The loss or the gradient is no number any more."""
 
@@ -52,7 +63,18 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.received, self.stopped = trainer, False, False
-        self.before = signal.signal(signal.SIGTERM, self._receive)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes SIGTERM inside the block. Only a process's main thread can: elsewhere the signal does what it did."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, self._receive)
+        try:
+            yield
+        finally:  # the handler would keep the whole trainer alive through the next stage
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = True
@@ -62,10 +84,6 @@ class StopOnSignal(TrainerCallback):
         flag = torch.tensor(float(self.received), device=args.device)
         if float(self.trainer.accelerator.reduce(flag, "sum")) > 0:  # type: ignore[arg-type]
             self.stopped = control.should_save = control.should_training_stop = True
-
-    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        """Puts the earlier handler back; it would keep the whole trainer alive through the next stage."""
-        signal.signal(signal.SIGTERM, self.before)
 
 
 class _OptimizerClock(TrainerCallback):
@@ -125,7 +143,6 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
             _OptimizerClock(self.throughput),
         ):
             self.add_callback(callback)
-        self.args.logging_nan_inf_filter = False  # it would hide what `compute_loss` stops at
 
     # --- batches ---------------------------------------------------------------------------------------------------
 
@@ -140,6 +157,8 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            multiprocessing_context=self.args.dataloader_multiprocessing_context,
         )
         return prepare_data_loader(
             loader,
@@ -168,29 +187,38 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
     # --- steps -----------------------------------------------------------------------------------------------------
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The configured optimizer with three learning rates; fresh parts need larger steps than a pretrained model."""
+        """The configured optimizer with three learning rates; fresh parts need larger steps than a pretrained model.
+
+        Weight decay spares biases, norms (as transformers does) and the pose tokens' rows.
+        """
         if self.optimizer is None:
-            groups: dict[str, list[nn.Parameter]] = {"language_model": [], "mapper": [], "rows": []}
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    fresh = "rows" if name.startswith(("pose_head", "pose_embedding.rows")) else "mapper"
-                    groups["language_model" if name.startswith("language_model.") else fresh].append(parameter)
             rates = {
                 "language_model": self.args.learning_rate,
                 "mapper": self.mapper_learning_rate,
                 "rows": self.pose_row_learning_rate,
             }
+            decays = set(self.get_decay_parameter_names(self.model))
+            groups: dict[tuple[str, float], list[nn.Parameter]] = {}
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    part = _part(name)
+                    decay = self.args.weight_decay if name in decays and part != "rows" else 0.0
+                    groups.setdefault((part, decay), []).append(parameter)
             cls, options = self.get_optimizer_cls_and_kwargs(self.args)
             options.pop("lr", None)
             self.optimizer = cls(
                 [
-                    {"params": members, "lr": rates[name], "weight_decay": self.args.weight_decay}
-                    for name, members in groups.items()
-                    if members
+                    {"params": members, "lr": rates[part], "weight_decay": decay}
+                    for (part, decay), members in groups.items()
                 ],
                 **options,
             )
         return self.optimizer
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """Trains, and stops in good order where SIGTERM arrives."""
+        with self.stop_on_signal.listening():
+            return super().train(*args, **kwargs)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One micro-batch, counted and timed."""

@@ -57,6 +57,8 @@ class TrainingData:
         Raises:
             ValueError: The sources' features were made otherwise, or only some have any.
         """
+        if not self.train:
+            raise ValueError("There is nothing to train on.")
         manifests = [source.features.manifest if source.features else None for source in self.train]
         first = manifests[0]
         for source, manifest in zip(self.train, manifests, strict=True):
@@ -66,6 +68,23 @@ class TrainingData:
                     "encoder: extract the features of all parts of a mixture alike, or train apart."
                 )
         return first
+
+    def shown_views(self, asked: Sequence[str] | None) -> list[str]:
+        """Views that the coach sees, in its order.
+
+        Args:
+            asked: Names that were asked for, or None for those of the features.
+
+        Raises:
+            ValueError: There are no features, or they lack a view that was asked for.
+        """
+        there = self.views()
+        if asked is None:
+            return there
+        if missing := [view for view in asked if view not in there]:
+            have = f"the features have {' and '.join(there)} alone" if there else "no features were given"
+            raise ValueError(f"--views {' '.join(asked)}: {have}, so {missing[0]} cannot be shown.")
+        return [view for view in there if view in asked]
 
     def views(self) -> list[str]:
         """Views that any source's features have, in the coach's order."""
@@ -86,11 +105,12 @@ def _said(manifest: FeatureManifest | None) -> str:
 def expertaf_data(args: ExpertafArguments, seed: int, pose_tokenizer: PoseTokenizer) -> TrainingData:
     """Tuples in the formats of the arguments, and the mixture if there is one."""
     formats = dict(zip(args.formats, args.format_weights or [1.0] * len(args.formats), strict=True))
-    store = FeatureStore(Path(args.features)) if args.features and args.views else None
+    store = FeatureStore(Path(args.features)) if args.features and args.views != [] else None
     poses = open_poses(args, pose_tokenizer, Path(args.tuples), Path(args.pose_codes))
     tuples = read_tuples(Path(args.tuples), "train")[: args.max_train_tuples]
     usable, unusable = without_rejected(tuples, store)
     train, held_out = hold_out(usable, lambda t: t.learner.participant, args.validation_share, seed)
+    _refuse_nothing(Path(args.tuples), "tuples", len(tuples), unusable, len(held_out), len(train))
     options = (formats, poses, store, args.expert_drop, seed)
     data = TrainingData(
         [*tuple_sources(train, *options)],
@@ -136,6 +156,8 @@ def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> T
     data = TrainingData([], [])
     for text, share in zip(args.mix, weights, strict=True):
         part = _Part.parse(text)
+        if not part.folder.is_dir():
+            raise ValueError(f"--mix {text}: {part.folder} does not exist.")
         if is_task_folder(part.folder):
             task = find_task(read_task_manifest(part.folder)["found_by"])
             data += _items(args, seed, pose_tokenizer, part, task, task_options(task, part.switches), share, None)
@@ -149,6 +171,7 @@ def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> T
         store = FeatureStore(part.features) if part.features else None
         usable, unusable = without_rejected(read_tuples(part.folder, "train"), store)
         train, held_out = hold_out(usable, lambda t: t.learner.participant, args.validation_share, seed)
+        _refuse_nothing(part.folder, "tuples", len(usable) + unusable, unusable, len(held_out), len(train))
         poses = open_poses(args, pose_tokenizer, part.folder, part.codes)
         data += TrainingData(
             [*tuple_sources(train, {MIXED_FORMAT: share}, poses, store, 1.0, seed)],
@@ -196,6 +219,14 @@ def _training_split(folder: Path, limit: int | None) -> Material:
     if is_task_folder(folder):
         return material_of_items(read_task_manifest(folder)["task"], read_items(folder, "train")[:limit])
     return material_of_tuples(read_tuples(folder, "train")[:limit])
+
+
+def _refuse_nothing(folder: Path, what: str, found: int, rejected: int, held_out: int, left: int) -> None:
+    if not left:
+        raise ValueError(
+            f"{folder} has nothing to train on: {found} {what} in its training split, {rejected} of them of clips that feature extraction "
+            f"rejected, {held_out} held out by --validation_share. Read or build it with training data, or leave it out."
+        )
 
 
 @dataclass(frozen=True)
@@ -247,11 +278,12 @@ def _items(
             )
         poses = open_poses(args, pose_tokenizer, part.folder, part.codes or part.folder)
     train, held_out = hold_out(usable, lambda item: item.cluster, args.validation_share, seed)
+    left_out = len(items) - len(usable)
+    _refuse_nothing(part.folder, "items", len(items), left_out, len(held_out), len(train))
 
     def sources(rows: Sequence[Any], short_epochs: int) -> list[SampleSource]:
         return [TaskSource(task.name, rows, form, share, poses, store, seed, short_epochs)] if rows else []
 
-    left_out = len(items) - len(usable)
     notes = [f"{left_out} items of {task.name} left out: feature extraction rejected their clips"] if left_out else []
     return TrainingData(
         sources(train, args.short_epochs), sources(held_out, 0), notes, [], {task.name: asdict(options)}

@@ -32,35 +32,62 @@ from trl.scripts.utils import TrlParser
 
 from mm_adapter.arguments import ExpertafArguments
 from mm_adapter.base_models import recorded_name, weights_fingerprint, word_embeddings
-from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, save_matcher
-from mm_adapter.distributed import refuse_data_parallel
-from mm_adapter.dry_run import dry_run, guessed_samples
-from mm_adapter.fine_tuning import SETTINGS, fine_tune, settings_of
-from mm_adapter.manifest import is_complete, seal
-from mm_adapter.run_directory import check_same_run, write_run_record
+from mm_adapter.contrastive import (
+    MATCHER_WIDTH,
+    Matcher,
+    MatcherConfig,
+    MatcherInputs,
+    matched_views,
+    save_matcher,
+)
+from mm_adapter.dry_run import dry_run, dry_run_matcher, guessed_samples
+from mm_adapter.fine_tuning import fine_tune, is_trained, settings_of
+from mm_adapter.manifest import seal
+from mm_adapter.run_directory import write_run_record
 from mm_adapter.sources import without_rejected
+from mm_adapter.trainer_flags import MATCHER, settle
 from mm_adapter.training_data import expertaf_data
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
 
+Stage = tuple[ExpertafArguments, TrainingArguments]
+
+
+def stages_of(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> list[Stage]:
+    """The arguments of every stage: each begins where the last one ends, in a folder of its own; the last one's is the run's."""
+    run, start_from, stages = Path(str(training.output_dir)), args.start_from, []
+    for number, flags in enumerate(args.stages or [""], start=1):
+        own, settings = parser.parse_args_and_config([*sys.argv[1:], *shlex.split(flags)])
+        folder = run if number == len(args.stages or [""]) else run / f"stage-{number}"
+        stages.append(
+            (dataclasses.replace(own, start_from=start_from), dataclasses.replace(settings, output_dir=str(folder)))
+        )
+        start_from = str(folder / "coach")
+    return stages
+
 
 def run_stages(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> None:
     """Trains every stage from where the last one ended; all settings are checked before the first begins."""
-    refuse_data_parallel(training.n_gpu)
-    stages = [parser.parse_args_and_config([*sys.argv[1:], *shlex.split(stage)]) for stage in args.stages or [""]]
-    run, start_from = Path(str(training.output_dir)), args.start_from
-    for number, (own, settings) in enumerate(stages, start=1):
-        last = number == len(stages)
-        folder = run if last else run / f"stage-{number}"
-        own = dataclasses.replace(own, start_from=start_from)
-        if is_complete(folder / "coach"):
-            check_same_run(folder, settings_of(own, settings), SETTINGS)
-        else:
-            (train_matcher if own.mode == "contrastive" else train)(
-                own, dataclasses.replace(settings, output_dir=str(folder))
-            )
+    stages = stages_of(parser, args, training)
+    trained = [is_trained(*stage) for stage in stages]
+    for done, (own, settings) in zip(trained, stages, strict=True):
+        if not done:
+            (train_matcher if own.mode == "contrastive" else train)(own, settings)
         gc.collect()
-        start_from = str(folder / "coach")
+
+
+def plan_stages(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> None:
+    """Prints what every stage would do and need."""
+    stages = stages_of(parser, args, training)
+    for number, (own, settings) in enumerate(stages, start=1):
+        if len(stages) > 1:
+            print(f"Stage {number} of {len(stages)}: {(args.stages or [''])[number - 1]}")
+        needed = {"tuples": own.tuples, "pose codes": own.pose_codes, "features": own.features}
+        if own.mode == "contrastive":
+            dry_run_matcher(own, settings, {name: path for name, path in needed.items() if name != "pose codes"})
+        else:
+            open_data = partial(expertaf_data, own, settings.seed)
+            dry_run(own, settings, needed, open_data, partial(guessed_samples, own))
 
 
 def train(args: ExpertafArguments, training: TrainingArguments) -> None:
@@ -74,19 +101,21 @@ def train_matcher(args: ExpertafArguments, training: TrainingArguments) -> None:
         raise ValueError("--mode contrastive matches video; give --features.")
     if is_deepspeed_zero3_enabled():
         raise ValueError("--mode contrastive trains a few layers; launch it with cpu.yaml or ddp.yaml.")
-    training = dataclasses.replace(training, remove_unused_columns=False, save_strategy="no", eval_strategy="no")
+    training = settle(training, MATCHER, remove_unused_columns=False, save_strategy="no", gradient_checkpointing=False)
     run, store = Path(str(training.output_dir)), FeatureStore(Path(args.features))
     torch.manual_seed(training.seed)
     tuples, _ = without_rejected(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], store)
+    if not tuples:
+        raise ValueError(f"{args.tuples} has no training tuples whose clips have features; build it with some.")
     embeddings = word_embeddings(args.language_model)
     inputs = MatcherInputs(tuples, store, AutoTokenizer.from_pretrained(args.language_model), embeddings)
     video = store.manifest
     matcher = Matcher(
         MatcherConfig(
             video_width=video.width,
-            views=tuple(video.views),
+            views=matched_views(args.views, video.views),
             word_width=embeddings.shape[1],
-            width=512,
+            width=MATCHER_WIDTH,
             video_encoder=video.made_by,
             language_model=recorded_name(args.language_model),
             language_model_fingerprint=weights_fingerprint(args.language_model),
@@ -108,8 +137,6 @@ if __name__ == "__main__":
     parser = TrlParser((ExpertafArguments, TrainingArguments))  # type: ignore[arg-type]
     arguments, training_arguments = parser.parse_args_and_config()
     if arguments.dry_run:
-        needed = {"tuples": arguments.tuples, "pose codes": arguments.pose_codes, "features": arguments.features}
-        open_data = partial(expertaf_data, arguments, training_arguments.seed)
-        dry_run(arguments, training_arguments, needed, open_data, partial(guessed_samples, arguments))
+        plan_stages(parser, arguments, training_arguments)
     else:
         run_stages(parser, arguments, training_arguments)

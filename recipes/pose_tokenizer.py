@@ -18,12 +18,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 from trl.scripts.utils import TrlParser
 
+from mm_adapter.checkpoint_folders import (
+    begin_checkpoint,
+    check_output_folder,
+    end_checkpoint,
+    identity_of,
+    own_checkpoints,
+    remove_older,
+    unfinished,
+)
+from mm_adapter.distributed import agreed
 from mm_adapter.epochs import EpochCallback
-from mm_adapter.run_directory import check_same_run, run_record, write_run_record
+from mm_adapter.run_directory import run_record, write_run_record
+from mm_adapter.schedules import schedule
+from mm_adapter.trainer_flags import TOKENIZER, check_flags, settle
 from mm_data.files import write_atomically
 from mm_data.motion.pose_folder import is_synthetic, pose_files
 from mm_data.skeleton import MIRRORED_JOINTS, NUM_JOINTS
@@ -31,6 +44,9 @@ from mm_eval.pose_tokenizer import Motion, evaluate_tokenizer, read_motions
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, canonical_poses, numpy_codec, save_tokenizer
 from mm_tokenizers.canonical import has_hips
 from mm_tokenizers.quantizer import EmaQuantizer
+
+SETTINGS = ("data", "architecture", "schedule")
+"""Parts of the record that must not change on the way."""
 
 HELD_OUT_FRAMES = 512  # for the curve; the final figures use every test sequence
 
@@ -97,9 +113,11 @@ class TokenizerTrainer(Trainer):
 
     model: PoseTokenizer
 
-    def __init__(self, held_out: torch.Tensor, **kwargs: Any) -> None:
+    def __init__(self, held_out: torch.Tensor, record: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.held_out = held_out
+        self.held_out, self.record = held_out, record
+        # Older checkpoints go only after a new one is complete, and only this run's.
+        self.keep, self.args.save_total_limit = self.args.save_total_limit, None
         self._counts = torch.zeros(self.model.architecture.num_codes, device=self.args.device)
         self._losses = torch.zeros(3, device=self.args.device)  # joint, commitment, batches
 
@@ -136,14 +154,36 @@ class TokenizerTrainer(Trainer):
         error = (joints - poses[..., :3]).norm(dim=-1)
         return float(error[poses[..., 3] > 0].mean()) * 1000
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step < self.state.max_steps:  # else a run resumed at its end would take one step more
+            super()._run_epoch(*args, **kwargs)
 
-def last_checkpoint(run: Path) -> str | None:
-    """The latest checkpoint whose state, which is written last, can be read; one that a crash cut short is passed over."""
-    by_step = {int(path.parent.name.rsplit("-", 1)[1]): path for path in run.glob("checkpoint-*/trainer_state.json")}
-    for _, path in sorted(by_step.items(), reverse=True):
-        with contextlib.suppress(json.JSONDecodeError):
-            json.loads(path.read_text())
-            return str(path.parent)
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Marks the folder as this run's while it is written, and then removes this run's older ones."""
+        run = Path(str(self.args.output_dir))
+        folder = run / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            begin_checkpoint(folder, self.record)
+        self.accelerator.wait_for_everyone()  # the other ranks write into it too
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            end_checkpoint(folder)
+            remove_older(run, self.record["identity"], self.keep, None)
+
+
+def last_checkpoint(run: Path, record: dict[str, Any]) -> str | None:
+    """The latest checkpoint of this run whose state can be read; one that a crash cut short is passed over.
+
+    Raises:
+        ValueError: The folder holds what another run wrote.
+    """
+    check_output_folder(run, record, SETTINGS, "tokenizer")
+    for folder in reversed(own_checkpoints(run, record["identity"])):
+        with contextlib.suppress(OSError, json.JSONDecodeError):
+            json.loads((folder / "trainer_state.json").read_text())
+            if not unfinished(folder):
+                return str(folder)
     return None
 
 
@@ -166,6 +206,7 @@ def evenly_spaced(poses: torch.Tensor, count: int) -> torch.Tensor:
 
 def main(data: DataArguments, architecture: PoseTokenizerConfig, training: TrainingArguments) -> None:
     """Trains, evaluates on the test performers and saves; run again to resume."""
+    check_flags(training, TOKENIZER)
     torch.manual_seed(training.seed)
     tokenizer = PoseTokenizer(architecture)
     parameters = sum(p.numel() for p in tokenizer.parameters())
@@ -184,18 +225,24 @@ def main(data: DataArguments, architecture: PoseTokenizerConfig, training: Train
     if data.dry_run:
         return
     run = Path(str(training.output_dir))
-    record = run_record(data=data, architecture=architecture, training=training.to_dict(), seed=training.seed)
-    checkpoint = last_checkpoint(run)
-    if checkpoint:
-        check_same_run(run, record, ("data", "architecture"))
+    record = run_record(
+        data=data,
+        architecture=architecture,
+        schedule=schedule(training),
+        training=training.to_dict(),
+        seed=training.seed,
+    )
+    record["identity"] = identity_of(record, SETTINGS)
+    checkpoint = agreed(lambda: last_checkpoint(run, record))
     if main_process:
         print(f"Resuming from {checkpoint}" if checkpoint else f"Training into {run}")
         write_run_record(run, record)
-    training.remove_unused_columns = False
-    training.ddp_broadcast_buffers = False  # every process computes the same codebook
-    training.dataloader_drop_last = True  # an incomplete batch would be filled up differently on several processes
+    training = settle(
+        training, TOKENIZER, remove_unused_columns=False, ddp_broadcast_buffers=False, dataloader_drop_last=True
+    )
     trainer = TokenizerTrainer(
         held_out=evenly_spaced(all_poses(motions), HELD_OUT_FRAMES),
+        record=record,
         model=tokenizer,
         args=training,
         train_dataset=dataset,

@@ -9,9 +9,9 @@ Refuses: unknown keys; pairs about unknown tuples or of equal remarks; samples l
         --pairs pairs.jsonl --tuples TUPLES --pose_codes CODES --features FEATURES --output_dir OUT
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -20,12 +20,15 @@ from trl.trainer.dpo_config import DPOConfig
 
 from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
+from mm_adapter.checkpoint_folders import check_output_folder, identity_of
 from mm_adapter.dataset import CoachCollator
-from mm_adapter.distributed import agreed, refuse_data_parallel
+from mm_adapter.distributed import agreed
 from mm_adapter.inference.generation import Coach
 from mm_adapter.joints import JointStore
 from mm_adapter.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
-from mm_adapter.run_directory import check_same_run, run_record, write_run_record
+from mm_adapter.run_directory import run_record, write_run_record
+from mm_adapter.schedules import schedule
+from mm_adapter.trainer_flags import PREFERENCES, check_flags, settle
 from mm_adapter.training import set_trainable
 from mm_data.features import FeatureStore
 from mm_data.tuple_store import read_tuples
@@ -54,13 +57,41 @@ class PreferenceConfig(DPOConfig):
     bf16: bool | None = False
 
 
+SETTINGS = ("preferences", "schedule")
+"""Parts of the record that must not change on the way."""
+
+LOSS = ("beta", "loss_type", "loss_weights", "label_smoothing", "ld_alpha", "f_divergence_type", "max_length")
+"""Arguments of TRL that decide the course of a run beside the schedule."""
+
+
+def record_of(args: PreferenceArguments, training: PreferenceConfig, coach: dict[str, Any]) -> dict[str, Any]:
+    """The run's record. It keeps what the coach was trained for, which preferences do not change.
+
+    Args:
+        args: The recipe's arguments.
+        training: The trainer's arguments.
+        coach: Record of the run that trained the coach.
+    """
+    kept = {name: coach[name] for name in ("coach", "tasks", "formats") if name in coach}
+    record = run_record(
+        **kept, preferences=args, schedule=schedule(training, LOSS), training=training.to_dict(), seed=training.seed
+    )
+    return {**record, "identity": identity_of(record, SETTINGS)}
+
+
+def last_own_checkpoint(run: Path, record: dict[str, Any]) -> Path | None:
+    """The checkpoint from which the run goes on, after making sure that the folder is new or this run's."""
+    check_output_folder(run, record, SETTINGS, "coach")
+    return last_complete_checkpoint(run, record["identity"])
+
+
 def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
     """Trains and saves; run again to resume."""
-    refuse_data_parallel(training.n_gpu)
+    check_flags(training, PREFERENCES)
     dtype = native_dtype(training.device)
     on_cpu = training.device.type == "cpu"
-    training = dataclasses.replace(
-        training, bf16=dtype == torch.bfloat16, use_cpu=on_cpu, remove_unused_columns=False, max_length=training.max_length or 2048
+    training = settle(
+        training, PREFERENCES, bf16=dtype == torch.bfloat16, use_cpu=on_cpu, remove_unused_columns=False, max_length=training.max_length or 2048
     )  # fmt: skip
     run = Path(str(training.output_dir))
     pairs = read_pairs(Path(args.pairs), read_tuples(Path(args.tuples), "train"))
@@ -77,16 +108,8 @@ def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
     set_trainable(policy.model, config.mode)
     video = (store.manifest.num_tokens, store.manifest.width) if store else None
     collate = CoachCollator(policy.processor, policy.processor.end_of_turn_ids[0], video, layout="right")
-    names = ("learning_rate", "beta", "loss_type", "max_steps", "num_train_epochs", "lr_scheduler_type", "seed")
-    record = run_record(
-        preferences=args,
-        schedule={name: getattr(training, name) for name in names},
-        training=training.to_dict(),
-        coach=policy.run_config.get("coach", {}),
-    )
-    checkpoint = agreed(lambda: last_complete_checkpoint(run))
-    if checkpoint is not None:
-        check_same_run(run, record, ("preferences", "schedule"))
+    record = record_of(args, training, policy.run_config)
+    checkpoint = agreed(lambda: last_own_checkpoint(run, record))
     if training.process_index == 0:
         write_run_record(run, record)
         print(

@@ -1,7 +1,9 @@
 """Shared fixtures: one tiny set of inputs, made by the script that users run."""
 
+import runpy
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -53,3 +55,15 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
     target = tmp_path / "copy"
     shutil.copytree(tiny / "miniature", target, ignore=shutil.ignore_patterns("*.mp4"))
     return target
+
+
+@pytest.fixture
+def run_recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs the recipe in this process: what stops before training needs no other one, and torch is loaded here."""
+
+    def run(*arguments: str) -> None:
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", ["recipes/expertaf.py", *arguments])
+        runpy.run_path("recipes/expertaf.py", run_name="__main__")
+
+    return run

@@ -22,8 +22,10 @@ from mm_adapter.checkpoint import (
     trainable_state,
     write_coach,
 )
+from mm_adapter.checkpoint_folders import begin_checkpoint, checkpoint_folders, remove_older
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.manifest import is_complete, problems, read_manifest, seal
+from mm_adapter.run_directory import write_run_record
 
 
 def write(coach: TinyCoach, folder: Path) -> None:
@@ -200,6 +202,54 @@ def test_a_run_does_not_go_on_with_other_parts(saved: Path, coach: TinyCoach) ->
     coach.model.config.video_encoder, coach.model.config.pose_tokenizer = "another", "0" * 64
     with pytest.raises(ValueError, match=r"other parts: pose_tokenizer was .*video_encoder was '.*', is 'another'"):
         check_same_coach(saved, coach.model.config)
+
+
+def test_only_checkpoints_of_this_run_are_found_and_removed(tiny: Path, tmp_path: Path) -> None:
+    """Beside another tool's, another run's and what has no number."""
+    coach = TinyCoach(tiny)
+    settings: dict[str, Any] = {"max_steps": 3, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 1}
+    trainer(coach, tmp_path / "other", dataset(coach, ["commentary"]), **settings).train()
+    run = tmp_path / "run"
+    begin_checkpoint(run / "checkpoint-8", {"identity": "another run"})
+    shutil.copytree(tmp_path / "other" / "checkpoint-3", run / "checkpoint-9")
+    (run / "checkpoint-9" / "run_config.json").write_text(json.dumps({"identity": "another run"}))
+    seal(run / "checkpoint-9")
+    (run / "checkpoint-1").mkdir(parents=True)
+    (run / "checkpoint-2-from-cluster").mkdir()
+    (run / "checkpoint-7").mkdir()
+    (run / "checkpoint-7" / "model.bin").write_bytes(b"theirs")
+    (run / "checkpoint-latest").symlink_to(run / "checkpoint-9")
+    (run / "checkpoint-best.tar").write_bytes(b"theirs")
+    before = {path.name for path in run.iterdir()}
+    assert last_complete_checkpoint(run) is None
+    made = trainer(coach, run, dataset(coach, ["commentary"]), **settings)
+    made.train()
+    assert last_complete_checkpoint(run) == run / "checkpoint-3"
+    assert {path.name for path in run.iterdir()} == (before - {"checkpoint-1"}) | {"checkpoint-3"}
+    later: dict[str, Any] = settings | {"max_steps": 7, "save_steps": 7}
+    made = trainer(coach, run, dataset(coach, ["commentary"]), **later)
+    with pytest.raises(OSError, match=r"checkpoint-7 could not be written: .* was not written by this run"):
+        made.train()
+    assert [path.name for path in (run / "checkpoint-7").iterdir()] == ["model.bin"]
+
+
+def test_a_manifest_that_cannot_be_read_is_damage(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coach = TinyCoach(tiny)
+    trainer(coach, tmp_path, dataset(coach, ["commentary"]), max_steps=2, save_strategy="steps", save_steps=1).train()
+    for content in ("{", "[]", "{}"):
+        (tmp_path / "checkpoint-2" / "complete.json").write_text(content)
+        assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+        assert "complete.json cannot be read" in capsys.readouterr().out
+
+
+def test_the_best_and_the_last_checkpoint_stay(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 10):
+        write_run_record(tmp_path / f"checkpoint-{step}", {"identity": "mine"})
+    for keep, left in ((None, [1, 2, 3, 10]), (0, [1, 2, 3, 10]), (3, [1, 3, 10]), (1, [1, 10])):
+        remove_older(tmp_path, "mine", keep, str(tmp_path / "checkpoint-1"))
+        assert [path.name for path in checkpoint_folders(tmp_path)] == [f"checkpoint-{step}" for step in left]
 
 
 def test_old_checkpoints_go_after_the_new_one_is_complete(tiny: Path, tmp_path: Path) -> None:

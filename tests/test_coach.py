@@ -249,6 +249,25 @@ def test_the_gallery_holds_each_performance_once(coach: TinyCoach) -> None:
     assert represents[later.clip_id] == later.clip_id and represents[other.clip_id] == other.clip_id
 
 
+def test_an_activity_that_nobody_trained_on_has_priors_over_all_prompts(
+    coach: TinyCoach, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def rank(learner: str, remark: str, pool: list[str]) -> torch.Tensor:
+        asked.append(learner)
+        return torch.full((len(pool),), float(len(remark)))
+
+    learned = [dataclasses.replace(t, activity="squat") for t in coach.train[:10]]
+    gallery = Gallery.of([dataclasses.replace(coach.test[0], activity="curling")], [], within_activity=True)
+    prior = candidate_priors(rank, learned, gallery)
+    assert asked == [t.learner.clip_id for t in learned]
+    assert list(prior.values()) == pytest.approx([np.mean([len(t.summary) for t in learned])])
+    assert "no training tuple shows 'curling'" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="Ranking needs training tuples"):
+        candidate_priors(rank, [], gallery)
+
+
 def test_a_candidates_prior_is_its_mean_over_training_prompts(coach: TinyCoach) -> None:
     perturb(coach)
     asked = as_coach(coach)

@@ -56,7 +56,12 @@ def test_the_recipe_on_two_processes(tiny: Path, tmp_path: Path) -> None:
     """As documented, with nothing said about precision or devices; the loss is TRL's over both processes' pairs."""
     coach = TinyCoach(tiny)
     pairs_of(coach, tmp_path / "pairs.jsonl", count=8)
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
+    knows = {
+        "coach": {"formats": ["commentary"]},
+        "tasks": {"nae": {"difficulty": False}},
+        "formats": ["dialogue", "commentary"],
+    }
+    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, knows).save_pretrained(tmp_path / "coach")
     inputs = ["--coach", tmp_path / "coach", "--pairs", tmp_path / "pairs.jsonl", "--tuples", tiny / "tuples"]
     stores = ["--pose_codes", tiny / "pose_codes", "--features", tiny / "features", "--output_dir", tmp_path / "run"]
     settings = ["--per_device_train_batch_size", 4, "--max_steps", 2, "--logging_steps", 1, "--learning_rate", "1e-3"]
@@ -65,7 +70,9 @@ def test_the_recipe_on_two_processes(tiny: Path, tmp_path: Path) -> None:
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
     first, second = (entry["loss"] for entry in state["log_history"] if "loss" in entry)
     assert first == pytest.approx(math.log(2), abs=1e-3) and second < first
-    tuned = PretrainedCoach.from_pretrained(tmp_path / "run" / "coach").model.state_dict()
+    opened = PretrainedCoach.from_pretrained(tmp_path / "run" / "coach")
+    assert opened.run_config["tasks"] == knows["tasks"] and opened.formats == ["dialogue", "commentary"]
+    tuned = opened.model.state_dict()
     assert all(
         not torch.equal(value, tuned[name]) for name, value in coach.model.state_dict().items() if "lora_" in name
     )

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -16,24 +15,12 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from tiny_coach import ROOT, launch
+from tiny_coach import CONFIG, ROOT, launch, paths
 
 from mm_adapter.checkpoint import last_complete_checkpoint
+from mm_adapter.checkpoint_folders import begin_checkpoint
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.manifest import read_manifest
-
-CONFIG = ["--config", "recipes/configs/expertaf/tiny.yaml"]
-
-
-def paths(tiny: Path, out: Path) -> list[str]:
-    return [
-        *("--language_model", str(tiny / "language_model")),
-        *("--tuples", str(tiny / "tuples")),
-        *("--pose_tokenizer", str(tiny / "pose_tokenizer" / "tokenizer")),
-        *("--pose_codes", str(tiny / "pose_codes")),
-        *("--features", str(tiny / "features")),
-        *("--output_dir", str(out)),
-    ]
 
 
 def train(tiny: Path, out: Path, launcher: str, *options: str) -> list[float]:
@@ -148,7 +135,9 @@ def test_kill_and_resume_equals_the_uninterrupted_run(tiny: Path, one_process: P
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "coach").exists(), "killed before the end"
-    (tmp_path / "checkpoint-5").mkdir()  # what a crash in the middle of saving leaves behind
+    cut = tmp_path / "checkpoint-5"  # what a crash in the middle of saving leaves behind
+    begin_checkpoint(cut, json.loads((tmp_path / "run_config.json").read_text()))
+    (cut / "coach.safetensors").write_bytes(b"cut")
     refused = launch(*command, "--learning_rate", "0.5", check=False)
     assert refused.returncode and "learning_rate was 0.001, is 0.5" in refused.stderr
     resumed = launch(*command)
@@ -206,18 +195,6 @@ def test_stages_follow_each_other(tiny: Path, tmp_path: Path) -> None:
     assert "[trainable]" not in again.stdout, "both stages are complete"
 
 
-@pytest.fixture
-def run_recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Runs the recipe in this process: what stops before training needs no other one, and torch is loaded here."""
-
-    def run(*arguments: str) -> None:
-        monkeypatch.chdir(ROOT)
-        monkeypatch.setattr(sys, "argv", ["recipes/expertaf.py", *arguments])
-        runpy.run_path("recipes/expertaf.py", run_name="__main__")
-
-    return run
-
-
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -229,7 +206,21 @@ def run_recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (["--features", "/nowhere"], "/nowhere holds no finished feature store"),
         (["--formats", "poetry"], "Unknown sample format 'poetry'"),
         (["--pose_frames", "4"], "holds 3 frames per clip"),
-        (["--mode", "magic"], "Unknown training mode 'magic'"),
+        (["--mode", "magic"], "Unknown training mode 'magic'; choose from mappers, lora, full, contrastive."),
+        (["--dtype", "float16"], "Unknown --dtype 'float16'; choose from auto, bfloat16, float32."),
+        (
+            ["--format_weights", "1"],
+            "2 formats in --formats, 1 numbers in --format_weights; give one weight per format.",
+        ),
+        (["--formats", "commentary", "commentary"], "name at least one format, and each once"),
+        (["--formats", "commentary", "--format_weights", "1", "2"], "1 formats in --formats, 2 numbers"),
+        (["--validation_share", "1.5"], "--validation_share 1.5 has to be at least 0 and below 1"),
+        (["--validation_share", "-0.1"], "--validation_share -0.1 has to be at least 0 and below 1"),
+        (["--max_train_tuples", "0"], "--max_train_tuples 0 has to be at least 1"),
+        (["--plan_world_size", "0", "--dry_run"], "--plan_world_size 0 has to be at least 1"),
+        (["--mix", "/nowhere"], "--mix /nowhere: /nowhere does not exist"),
+        (["--eval_on_start", "true"], "--eval_on_start needs a --validation_share above 0"),
+        (["--resume_from_checkpoint", "true"], "--resume_from_checkpoint true: a run goes on"),
     ],
 )
 def test_wrong_options_are_refused_with_a_sentence(
@@ -250,6 +241,26 @@ def test_unknown_yaml_keys_are_refused(tmp_path: Path, run_recipe: Callable[...,
     (tmp_path / "wrong.yaml").write_text(text)
     with pytest.raises(ValueError, match="learning_rat"):
         run_recipe("--config", str(tmp_path / "wrong.yaml"))
+
+
+def planned(shown: str, row: str) -> list[int]:
+    """Numbers in the rows of this name of a printed plan."""
+    return [int(number) for number in re.findall(rf"│ {row} +│ (\d+) +│", shown)]
+
+
+def test_a_dry_run_plans_every_stage_and_its_steps(
+    tiny: Path, tmp_path: Path, run_recipe: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = ["--mode contrastive", "--mode mappers --num_train_epochs 2", "--mode lora --max_steps 5"]
+    flags = ["--max_steps", "-1", "--num_train_epochs", "3", "--max_train_tuples", "15", "--formats", "commentary"]
+    sizes = ["--per_device_train_batch_size", "5", "--plan_world_size", "2"]
+    run_recipe(*CONFIG, *paths(tiny, tmp_path / "run"), *flags, *sizes, "--dry_run", "--stages", *stages)
+    shown = capsys.readouterr().out
+    assert [f"Stage {n + 1} of 3: {stage}" in shown for n, stage in enumerate(stages)] == [True] * 3
+    assert planned(shown, "samples per epoch") == [15, 15, 15]
+    assert planned(shown, "optimizer steps") == [6, 4, 5]
+    assert re.findall(r"│ mode +│ (\w+)", shown) == ["contrastive", "mappers", "lora"]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

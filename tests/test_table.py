@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from tiny_coach import FRAMES, TinyCoach, collator, dataset, perturb
 
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.cli.table import read_variants
+from mm_adapter.cli.table import NotRun, _run, read_variants
 from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, load_matcher, save_matcher
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.neighbours import Space, feature_space, matched_space, predict_by_neighbours
@@ -219,6 +221,49 @@ def test_one_command_trains_scores_and_writes_the_table(
     assert trained == (tmp_path / "w_global_pose" / "training" / "trainer_state.json").stat().st_mtime_ns
     assert "not run: was not run" in (tmp_path / "table.md").read_text()
     capsys.readouterr()
+
+
+def test_a_row_that_fails_is_named_with_its_reason_and_the_others_go_on(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From any working directory, and with nothing of the environment in PATH."""
+    config = Path(__file__).parents[1] / "recipes" / "configs" / "expertaf" / "tiny.yaml"
+    rows = tmp_path / "rows.yaml"
+    rows.write_text(
+        "- {row: too short, train: --max_length 5}\n- {row: mappers, train: --mode mappers --max_steps 1}\n"
+    )
+    inputs = {
+        "language_model": "language_model", "tuples": "tuples", "pose_codes": "pose_codes", "features": "features",
+        "pose_tokenizer": "pose_tokenizer/tokenizer",
+    }  # fmt: skip
+    command = ["table", "expertaf", "out", "--config", str(config), "--variants", str(rows), "--max-tuples", "4"]
+    command += ["--set", "max_steps=1", *(f"{name}={tiny / path}" for name, path in inputs.items())]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert mm_coach(command) == 1
+    short, mappers = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert short["result"] is None and mappers["result"] is not None
+    assert re.fullmatch(
+        r"not run: its training failed with status 1: ValueError: Sample .* has \d+ tokens, more than max_length 5\. .*",
+        short["note"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("raise SystemExit('Stopped. Nothing done.')", "status 1: Stopped. Nothing done."),
+        ("import sys; sys.exit(7)", "status 7: without a message"),
+        ("class TrainingDiverged(RuntimeError): ...\nraise TrainingDiverged('loss of step 1 is nan')", "status 1: TrainingDiverged: loss of step 1 is nan"),
+        ("import sys; sys.stderr.buffer.write(b'\\xff broken'); sys.exit(2)", "status 2: \ufffd broken"),
+        ("print('Error: of the output'); raise KeyError('x')", "KeyError: 'x'"),
+        ("import subprocess, sys; subprocess.run([sys.executable, '-c', 'raise OSError(28, \"No space left\")'], check=True)", "OSError: [Errno 28] No space left"),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_failure_is_what_its_process_said_last(code: str, why: str) -> None:
+    with pytest.raises(NotRun) as reason:
+        _run([sys.executable, "-c", code])
+    assert str(reason.value).endswith(why)
 
 
 def test_values_that_are_missing_or_failed_are_marked() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -243,6 +244,22 @@ def test_mixtures_need_one_encoder_and_each_task_once(
         recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--short_epochs", "9")
     with pytest.raises(ValueError, match="give one weight per part"):
         recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mix_weights", "1")
+    with pytest.raises(ValueError, match="Unknown training mode 'contrastive'; choose from mappers, lora, full"):
+        recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mode", "contrastive", "--dry_run")
+    empty = tmp_path / "empty"
+    shutil.copytree(tasks / "nae", empty)
+    (empty / "train.jsonl").write_text("")
+    for flags, message in (
+        (["--items", empty], "train.jsonl: 0 unreadable lines, 0 items"),
+        (["--items", tasks / "nae", "--mix", empty], "train.jsonl: 0 unreadable lines, 0 items"),
+        (
+            ["--items", tasks / "nae", "--validation_share", "0.99"],
+            r"nae has nothing to train on: 24 items in .* 24 held out",
+        ),
+        (["--items", tasks / "nae", "--max_train_items", "0"], "--max_train_items 0 has to be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recipe("recipes/nae.py", "wrong", *flags)
     capsys.readouterr()
     recipe("recipes/desccoach.py", "plan", "--items", "/nowhere", "--dry_run")
     assert "items at /nowhere" in capsys.readouterr().out

@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_coach import ROOT, launch, load_script
 
+from mm_adapter.checkpoint_folders import begin_checkpoint
+from mm_adapter.run_directory import write_run_record
 from mm_data.motion.pose_folder import pose_files
 from mm_data.skeleton import MIRRORED_JOINTS
 from mm_eval.pose_tokenizer import Motion, evaluate_tokenizer, read_motions
@@ -71,8 +73,31 @@ def test_resumed_training_equals_straight_training(tiny: Path, tmp_path: Path, q
 def test_a_run_does_not_go_on_under_other_settings(tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny / "pose_tokenizer", tmp_path / "run")
     inputs = ["--poses", str(tiny / "tuples"), "--output_dir", str(tmp_path / "run")]
-    done = launch(sys.executable, *RECIPE, *inputs, "--coordinate_scale", "1", "--mirror", "0.25", check=False)
-    assert done.returncode and "was begun with other settings: mirror was 0.5, is 0.25; coordinate_scale was 10.0, is 1.0" in done.stderr  # fmt: skip
+    done = launch(sys.executable, *RECIPE, *inputs, "--coordinate_scale", "1", "--mirror", "0.25", "--learning_rate", "0.5", check=False)  # fmt: skip
+    assert done.returncode and "was begun with other settings: mirror was 0.5, is 0.25; coordinate_scale was 10.0, is 1.0; learning_rate was " in done.stderr  # fmt: skip
+
+
+def test_checkpoints_of_others_are_not_resumed(tmp_path: Path) -> None:
+    """Another tool's and another run's are refused; links, copies and files beside the run's own are passed over."""
+    recipe = load_script(ROOT / "recipes" / "pose_tokenizer.py")
+    record = {"data": {}, "architecture": {}, "schedule": {}, "identity": "mine"}
+    assert recipe.last_checkpoint(tmp_path, record) is None
+    for step in (2, 10):
+        write_run_record(tmp_path / f"checkpoint-{step}", record)
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    for name in ("checkpoint-best", "checkpoint-20-from-cluster"):
+        shutil.copytree(tmp_path / "checkpoint-2", tmp_path / name)
+    (tmp_path / "checkpoint-latest").symlink_to("checkpoint-2")
+    (tmp_path / "checkpoint-5.zip").write_bytes(b"zip")
+    assert recipe.last_checkpoint(tmp_path, record) == str(tmp_path / "checkpoint-10")
+    begin_checkpoint(tmp_path / "checkpoint-10", record)
+    assert recipe.last_checkpoint(tmp_path, record) == str(tmp_path / "checkpoint-2")
+    with pytest.raises(ValueError, match="holds checkpoint-10, checkpoint-2, which this run did not write"):
+        recipe.last_checkpoint(tmp_path, {**record, "identity": "another"})
+    (tmp_path / "checkpoint-400").mkdir()
+    (tmp_path / "checkpoint-400" / "trainer_state.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds checkpoint-400, which this run did not write"):
+        recipe.last_checkpoint(tmp_path, record)
 
 
 def test_poses_are_varied_by_row_and_epoch_alone(tiny: Path) -> None:

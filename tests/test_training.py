@@ -3,7 +3,9 @@
 import math
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +14,12 @@ import torch.nn.functional as F
 from accelerate.data_loader import prepare_data_loader
 from tiny_coach import TinyCoach, batch_of, collated, dataset, trained_losses, trainer
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 
-from mm_adapter.base_models import LORA_TARGETS
 from mm_adapter.batching import WindowSampler, tokens
 from mm_adapter.checkpoint import last_complete_checkpoint, trainable_names
 from mm_adapter.dataset import CoachDataset
 from mm_adapter.loss import supervised_cross_entropy
-from mm_adapter.plan import SHARDINGS, Batch, activation_bytes, estimate_memory
 from mm_adapter.sources import hold_out
-from mm_adapter.throughput import TrainingFlops
 from mm_adapter.training import TrainingDiverged, set_trainable
 
 # --- batches ---------------------------------------------------------------------------------------------------------
@@ -265,6 +263,20 @@ def test_resumed_equals_straight_inside_an_epoch(tiny: Path, tmp_path: Path, mod
     assert all(torch.equal(value, runs[1][1][name]) for name, value in runs[0][1].items())
 
 
+def test_a_run_that_is_resumed_at_its_end_takes_no_further_step(tiny: Path, tmp_path: Path) -> None:
+    """As after a crash between the last checkpoint and the coach; in the middle of an epoch."""
+    runs = []
+    for _ in range(2):
+        coach = TinyCoach(tiny)
+        data = dataset(coach, ["commentary"], count=15)
+        made = trainer(coach, tmp_path, data, max_steps=3, save_strategy="steps", save_steps=3)
+        checkpoint = last_complete_checkpoint(tmp_path)
+        made.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        runs.append((made.state.global_step, trained_losses(made), coach.model.state_dict()))
+    assert runs[0][:2] == runs[1][:2] and runs[1][0] == 3
+    assert all(torch.equal(value, runs[1][2][name]) for name, value in runs[0][2].items())
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_step_changes_what_trains_and_nothing_else(tiny: Path, tmp_path: Path, mode: str) -> None:
     coach = in_mode(tiny, mode)
@@ -330,65 +342,56 @@ def test_a_signal_saves_and_stops_after_the_step(tiny: Path, tmp_path: Path) -> 
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
 
 
-# --- plan ------------------------------------------------------------------------------------------------------------
-
-
-def kept_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
-    """What autograd keeps for the backward pass beside the weights."""
-    held: dict[int, int] = {}
-    alive = []
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        alive.append(tensor)  # or a later tensor could get its address
-        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(**batch)
-    own = {t.untyped_storage().data_ptr() for t in [*model.parameters(), *model.buffers()]}
-    return sum(size for address, size in held.items() if address not in own)
-
-
-@pytest.mark.parametrize("recompute", [False, True])
-def test_the_memory_plan_agrees_with_what_autograd_keeps(tiny: Path, recompute: bool) -> None:
-    coach = TinyCoach(tiny, lora_targets=LORA_TARGETS)
-    if recompute:
-        coach.model.gradient_checkpointing_enable({"use_reentrant": False})
-        coach.model.language_model.enable_input_require_grads()
-    coach.model.train()
-    data = dataset(coach, ["demonstration"], count=8)
-    batch = collated(coach, [data[i] for i in range(8)], "packed")
-    text, positions = coach.model.config.text_config, batch["input_ids"].shape[1]
-    planned = activation_bytes(coach.model, Batch(positions, 0), recompute, width=4)
-    if recompute:  # the plan's peak holds one layer while it is recomputed; autograd's record does not
-        planned -= activation_bytes(coach.model, Batch(positions, 0), False, width=4) / text.num_hidden_layers
-    kept = kept_bytes(coach.model, {**batch, "labels": torch.full_like(batch["labels"], -100)})
-    outside = 4 * positions * 8 * text.hidden_size  # embeddings, last norm
-    assert planned <= kept <= 1.1 * planned + outside
-
-
-def test_sharing_divides_what_it_says(coach: TinyCoach) -> None:
-    plans = {s.name: estimate_memory(coach.model, Batch(100, 10), True, s, world_size=8) for s in SHARDINGS}
-    assert plans["ZeRO-2"].gradients * 8 == pytest.approx(plans["DDP"].gradients / 2)
-    assert plans["ZeRO-3, FSDP2"].weights < plans["ZeRO-2"].weights < plans["DDP"].weights
-    assert plans["ZeRO-3 offload"].optimizer == 0
-
-
-# --- throughput ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", ["mappers", "full"])
-def test_operations_agree_with_a_count(tiny: Path, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_weight_decay_spares_biases_norms_and_pose_rows(tiny: Path, tmp_path: Path, mode: str) -> None:
     coach = TinyCoach(tiny, mode)
-    coach.model.language_model.set_attn_implementation("eager")
-    data = dataset(coach, ["dialogue"], count=1)
-    batch = collated(coach, [data[0]])
-    length, supervised = batch["input_ids"].shape[1], int((batch["labels"] != -100).sum())
-    with FlopCounterMode(display=False) as counter:
-        coach.model(**batch).loss.backward()
-    # The count sees full instead of causal attention, the mappers, and in full mode the embedding head's gradient.
-    text = coach.model.config.text_config
-    attention = 6 * length**2 * text.hidden_size * text.num_hidden_layers
-    assert TrainingFlops(coach.model)([length], supervised) + attention == pytest.approx(
-        counter.get_total_flops(), rel=0.15
-    )
+    made = trainer(coach, tmp_path, dataset(coach, ["commentary"]), weight_decay=0.3)
+    decay, rate = {}, {}
+    names = {id(parameter): name for name, parameter in coach.model.named_parameters()}
+    for group in made.create_optimizer().param_groups:
+        for parameter in group["params"]:
+            decay[names[id(parameter)]], rate[names[id(parameter)]] = group["weight_decay"], group["lr"]
+    assert set(decay) == set(trainable_names(coach.model)), "every parameter once"
+    spared = {name for name, value in decay.items() if value == 0}
+    assert {value for name, value in decay.items() if name not in spared} == {0.3}
+    assert spared == {
+        name for name in decay
+        if name.endswith(".bias") or "norm" in name or name in ("pose_head.weight", "pose_embedding.rows")
+    }  # fmt: skip
+    assert {"ego_mapper.norm.weight", "exo_mapper.mlp.0.bias"} <= spared
+    assert decay["exo_mapper.mlp.0.weight"] == decay["pose_embedding.mapper.2.weight"] == 0.3
+    assert any("norm" in name for name in spared if name.startswith("language_model.")) == (mode == "full")
+    made.mapper_learning_rate = 7.0
+    made.optimizer = None
+    rates = {group["lr"] for group in made.create_optimizer().param_groups}
+    assert rates == {7.0, 1e-2}
+
+
+def test_sigterm_is_handled_while_training_alone(tiny: Path, tmp_path: Path) -> None:
+    """Not before, not after, not where training fails, and not in a thread, which cannot."""
+    before = signal.getsignal(signal.SIGTERM)
+    coach = TinyCoach(tiny)
+    made = trainer(coach, tmp_path, dataset(coach, ["commentary"], count=4), max_steps=1)
+    assert signal.getsignal(signal.SIGTERM) == before
+    whole, seen = made.training_step, []
+
+    def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append(signal.getsignal(signal.SIGTERM))
+        return whole(*args, **kwargs)
+
+    made.training_step = watched  # type: ignore[method-assign]
+    made.train()
+    assert seen == [made.stop_on_signal._receive] and signal.getsignal(signal.SIGTERM) == before
+
+    def failing(*args: Any, **kwargs: Any) -> torch.Tensor:
+        raise RuntimeError("no memory")
+
+    made = trainer(coach, tmp_path, dataset(coach, ["commentary"], count=4), max_steps=1)
+    made.training_step = failing  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="no memory"):
+        made.train()
+    assert signal.getsignal(signal.SIGTERM) == before
+    with ThreadPoolExecutor(1) as threads:
+        made = threads.submit(trainer, coach, tmp_path, dataset(coach, ["commentary"], count=4), max_steps=1).result()
+        threads.submit(made.train).result()
+    assert made.state.global_step == 1 and signal.getsignal(signal.SIGTERM) == before

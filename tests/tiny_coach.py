@@ -28,6 +28,7 @@ from mm_tokenizers.codes import PoseCodeStore
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 3
+CONFIG = ["--config", "recipes/configs/expertaf/tiny.yaml"]
 
 
 class Silent:
@@ -57,6 +58,18 @@ def launch(*arguments: str, check: bool = True, timeout: int = 300) -> subproces
     if check and done.returncode:
         raise AssertionError(f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
     return done
+
+
+def paths(tiny: Path, out: Path) -> list[str]:
+    """Flags of recipes/expertaf.py with the inputs of the tiny set."""
+    return [
+        *("--language_model", str(tiny / "language_model")),
+        *("--tuples", str(tiny / "tuples")),
+        *("--pose_tokenizer", str(tiny / "pose_tokenizer" / "tokenizer")),
+        *("--pose_codes", str(tiny / "pose_codes")),
+        *("--features", str(tiny / "features")),
+        *("--output_dir", str(out)),
+    ]
 
 
 class TinyCoach:

@@ -153,7 +153,7 @@ def _add_table(commands: argparse._SubParsersAction) -> None:
     table.add_argument("--rows", nargs="+", help="only these rows")
     table.add_argument("--collect", action="store_true", help="train and evaluate nothing, only collect")
     table.add_argument(
-        "--launch", type=Path, default=Path("recipes/accelerate/cpu.yaml"), help="launch file of accelerate"
+        "--launch", type=Path, help="launch file of accelerate; by default one process (recipes/accelerate/cpu.yaml)"
     )
     table.add_argument("--threads", type=int, help="CPU threads per process")
     table.add_argument("--extract", help="flags of `mm-coach features extract` for clips that an ablation adds")

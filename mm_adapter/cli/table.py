@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -114,11 +115,15 @@ class TableRun:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             settings.write_text(wanted)
-            command = ["accelerate", "launch", "--config_file", str(self.args.launch)]
+            launch = self.args.launch or RECIPES / "accelerate" / "cpu.yaml"
+            command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch)]
             command += ["--num_cpu_threads_per_process", str(self.args.threads)] if self.args.threads else []
             command += [str(RECIPES / "expertaf.py"), "--config", str(settings), "--output_dir", str(folder)]
-            subprocess.run([*command, *shlex.split(flags)], check=True)
-        history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+            _run([*command, *shlex.split(flags)])
+        state = folder / "trainer_state.json"
+        if not state.is_file():
+            raise NotRun(f"{state} is missing, which says how long its training took")
+        history = json.loads(state.read_text())["log_history"]
         seconds = sum(entry.get("train_runtime", 0.0) for entry in history)
         return folder / "coach", seconds, _parameters(folder / "coach")
 
@@ -163,6 +168,32 @@ class TableRun:
         if not self.args.collect and mm_coach(command):
             raise NotRun("its evaluation is of another coach or other inputs; delete it")
         return done["seconds"]
+
+
+_ERROR = re.compile(r"([a-z_]\w*\.)*[A-Z]\w*(Error|Exception|Diverged|Interrupt)\b(: .+)?$")
+"""How the last line of a traceback looks."""
+
+_LAUNCHERS = ("CalledProcessError", "ChildFailedError")
+"""Errors that only say that the process behind a launcher failed."""
+
+
+def _run(command: list[str]) -> None:
+    """Runs a command, whose messages pass by as they come.
+
+    Raises:
+        NotRun: It failed; says why with the line that its traceback ended with.
+    """
+    lines: list[str] = []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            sys.stderr.write(line)
+            lines.append(line.strip())
+    if process.returncode:
+        errors = [line for line in lines if _ERROR.match(line) and not any(name in line for name in _LAUNCHERS)]
+        said = [*filter(None, lines)][-1:]
+        why = (errors or said or ["without a message"])[-1]
+        raise NotRun(f"its training failed with status {process.returncode}: {why}")
 
 
 def _parameters(folder: Path) -> int:

@@ -117,13 +117,26 @@ def candidate_priors(
 
     Some poses are likely after any prompt. Without this correction they win every ranking, because candidates differ in
     their prior more than in how well they answer. Only training prompts enter, so a query's rank does not depend on the
-    other test queries. ``progress`` is called with (candidates scored, candidates times prompts).
+    other test queries. Prompts are of the candidate's activity where only clips of one activity compete; an activity that
+    nobody trained on is given those of all, and said aloud. ``progress`` is called with (candidates scored, candidates times
+    prompts).
+
+    Raises:
+        ValueError: There are no training tuples.
     """
+    if not training:
+        raise ValueError(
+            "Ranking needs training tuples, whose prompts tell how likely a candidate is for anybody, and there are none; "
+            "give a tuple folder with a training split."
+        )
     done = 0
     totals = dict.fromkeys(gallery.activity, 0.0)
     for name in dict.fromkeys(gallery.activity.values()):
-        own = [t for t in training if t.activity == name or not gallery.within_activity]
-        chosen = [own[i] for i in np.linspace(0, len(own) - 1, PRIOR_PROMPTS).round().astype(int)]
+        own = [t for t in training if t.activity == name] if gallery.within_activity else training
+        if not own:
+            print(f"[retrieval] no training tuple shows {name!r}: its clips' priors are over prompts of all activities")
+        prompts = own or training
+        chosen = [prompts[i] for i in np.linspace(0, len(prompts) - 1, PRIOR_PROMPTS).round().astype(int)]
         pool = [clip for clip, activity in gallery.activity.items() if activity == name]
         for t in chosen:
             for clip, likely in zip(pool, rank(t.learner.clip_id, t.summary, pool).tolist(), strict=True):

@@ -1,0 +1,47 @@
+"""How many optimizer steps a run takes, and what decides its course beside the model."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import TrainingArguments
+
+_DECIDING = (
+    "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "max_grad_norm", "optim",
+    "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "num_train_epochs", "max_steps", "seed",
+)  # fmt: skip
+
+
+def samples_per_step(training: TrainingArguments, processes: int) -> int:
+    """Samples of an optimizer step over all processes."""
+    return training.per_device_train_batch_size * training.gradient_accumulation_steps * processes
+
+
+def optimizer_steps(training: TrainingArguments, samples: int, processes: int) -> int:
+    """Optimizer steps of a run. An epoch's last step may have fewer samples than the others.
+
+    Args:
+        training: The trainer's arguments.
+        samples: Samples of an epoch.
+        processes: Number of processes.
+    """
+    if training.max_steps > 0:
+        return training.max_steps
+    return math.ceil(training.num_train_epochs * steps_per_epoch(training, samples, processes))
+
+
+def steps_per_epoch(training: TrainingArguments, samples: int, processes: int) -> int:
+    """Optimizer steps of one epoch."""
+    return math.ceil(samples / samples_per_step(training, processes))
+
+
+def schedule(training: TrainingArguments, further: Sequence[str] = ()) -> dict[str, Any]:
+    """What decides the course of a run besides the model and its data; a run that goes on must agree with it.
+
+    Args:
+        training: The trainer's arguments.
+        further: Names of arguments that a recipe adds.
+    """
+    resolved = training.to_dict()
+    chosen = {name: resolved[name] for name in (*_DECIDING, *further)}
+    return {**chosen, "samples_per_step": samples_per_step(training, training.world_size)}
