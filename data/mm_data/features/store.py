@@ -33,7 +33,7 @@ class FeatureManifest:
         num_tokens: V, tokens per view.
         width: C, feature width.
         dtype: NumPy name of the stored type.
-        views: Names of the views.
+        views: Names of the views, sorted: no order in which somebody listed them decides anything.
         rejected: Clips that could not be encoded, with the reason. Filled in at the end.
         sha256: Hash of every array and of the index, by path. Filled in at the end.
     """
@@ -47,6 +47,10 @@ class FeatureManifest:
     views: tuple[str, ...] = ("ego", "exo")
     rejected: dict[str, str] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Sorts the views."""
+        object.__setattr__(self, "views", tuple(sorted(self.views)))
 
     @property
     def made_by(self) -> str:
