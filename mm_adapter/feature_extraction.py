@@ -12,7 +12,7 @@ import torch
 from mm_adapter.internvideo2 import InternVideo2, encoder_hash, normalise, resize_frames
 from mm_data.features import SHARD_SIZE, FeatureManifest, FeatureStoreWriter
 from mm_data.records import VideoClip
-from mm_data.video import VideoError, middle_times, read_frames
+from mm_data.video import VideoError, frame_times, read_frames
 
 OUTPUTS = ("tokens", "pooled")
 
@@ -145,13 +145,14 @@ def load_clip(
     clip: VideoClip, views: Sequence[str], videos: Path, frames: int, size: int, decoder: str
 ) -> torch.Tensor | str:
     """Resized frames ``[views, 3, T, size, size]`` uint8 in the order of ``views``, or why the clip cannot be read."""
-    times = middle_times(clip.start, clip.stop, frames)
     loaded = []
     for view in views:
         if view not in clip.videos:
             return f"{view} view: the clip names no video of it, other clips of the list do; add it or list this clip apart"
+        path = videos / clip.videos[view]
         try:
-            loaded.append(resize_frames(read_frames(videos / clip.videos[view], times, decoder), size))
+            times = frame_times(path, clip.start, clip.stop, frames)
+            loaded.append(resize_frames(read_frames(path, times, decoder), size))
         except (FileNotFoundError, VideoError) as error:
             return f"{view} view: {error}"
     return torch.stack(loaded)
@@ -166,7 +167,7 @@ def _manifest(
         encoder=name,
         encoder_hash=encoder_hash(encoder),
         preprocessing=(
-            f"middle of {config.frames} intervals, {options.decoder}, {config.image_size} px bicubic, ImageNet statistics, "
+            f"middle frames of {config.frames} intervals, {options.decoder}, {config.image_size} px bicubic, ImageNet statistics, "
             + (f"tokens on a grid of {options.grid}" if tokens else "pooled")
         ),
         num_tokens=config.frames * options.grid**2 if tokens else 1,

@@ -7,9 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mm_data.video import read_frames
+from mm_data.video import iterate_frames
 
-_CHUNK = 30  # frames decoded at a time
 _HEIGHT = 480  # what a page shows
 
 
@@ -28,20 +27,19 @@ def cut_video(path: Path, start: float, stop: float, out: Path, fps: int = 30) -
         VideoError: The video cannot be read, or ends before ``stop``.
     """
     times = start + (np.arange(max(1, round((stop - start) * fps))) + 0.5) / fps
-    partial = out.with_name(f"{out.stem}.partial{out.suffix}")
+    partial = out.with_name(f"{out.stem}.{os.getpid()}.partial{out.suffix}")
     try:
         with av.open(str(partial), "w", options={"movflags": "faststart"}) as container:
             stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast"})
             stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, fps)
-            for first in range(0, len(times), _CHUNK):
-                for offset, image in enumerate(read_frames(path, times[first : first + _CHUNK])):
-                    if first + offset == 0:
-                        scale = min(1.0, _HEIGHT / image.shape[0])
-                        stream.width, stream.height = (2 * round(scale * side / 2) for side in image.shape[1::-1])
-                    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-                    frame = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
-                    frame.pts = first + offset
-                    container.mux(stream.encode(frame))
+            for number, image in enumerate(iterate_frames(path, times)):
+                if number == 0:
+                    scale = min(1.0, _HEIGHT / image.shape[0])
+                    stream.width, stream.height = (2 * round(scale * side / 2) for side in image.shape[1::-1])
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                frame = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
+                frame.pts = number
+                container.mux(stream.encode(frame))
             container.mux(stream.encode())
         os.replace(partial, out)
     finally:
