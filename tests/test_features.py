@@ -16,6 +16,7 @@ import pytest
 import torch
 from tiny_coach import ROOT, launch
 
+from mm_adapter.cli import main
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features, load_clip
 from mm_adapter.internvideo2 import build_encoder, normalise
 from mm_adapter.omnivore import feature_file, import_omnivore
@@ -353,6 +354,55 @@ def test_a_cut_shard_is_named_when_it_is_read(whole: Path, clips: list[VideoClip
     shard.write_bytes(shard.read_bytes()[:-2000])
     with pytest.raises(ValueError, match=r"shard-00000/exo\.npy cannot be read .*`mm-coach features verify"):
         FeatureStore(store).get(clips[0].clip_id, "exo")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "holds no finished feature store"),
+        ({"request": {}, "counts": {}}, r"manifest\.json is no feature store's: it lacks encoder, .*views"),
+        (["a list"], r"manifest\.json is no feature store's"),
+        ("{cut", r"manifest\.json is damaged"),
+    ],
+    ids=["empty", "tuples", "list", "cut"],
+)
+def test_folders_that_are_no_store_are_told_in_a_sentence(
+    tmp_path: Path, content: object, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if content is not None:
+        (folder / "manifest.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    for read in (lambda: FeatureStore(folder), lambda: verify_store(folder)):
+        with pytest.raises((FileNotFoundError, ValueError), match=message) as raised:
+            read()
+        assert str(folder) in str(raised.value)
+    for command in (["ls", str(folder)], ["verify", str(folder)], ["merge", str(tmp_path / "out"), str(folder)]):
+        assert main(["features", *command]) == 2
+        assert "Traceback" not in (err := capsys.readouterr().err) and folder.name in err
+
+
+def test_a_store_without_its_index_is_told_in_a_sentence(whole: Path, clips: list[VideoClip], tmp_path: Path) -> None:
+    for content in (None, "{cut"):
+        store = tmp_path / f"store-{content}"
+        shutil.copytree(whole, store)
+        (store / "index.json").unlink()
+        if content is not None:
+            (store / "index.json").write_text(content)
+        for read in (lambda: FeatureStore(store), lambda: merge_stores([store], tmp_path / "out")):  # noqa: B023
+            with pytest.raises(ValueError, match=r"index\.json (is missing|is damaged).*extract"):
+                read()
+        assert any("index.json is missing" in p or "index.json is damaged" in p for p in verify_store(store))
+
+
+def test_arrays_are_begun_under_a_name_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process left or writes under another name is neither taken nor overwritten."""
+    other = tmp_path / "shard-00000" / "exo.partial"
+    other.parent.mkdir()
+    other.write_bytes(b"another's")
+    writer = FeatureStoreWriter(tmp_path, FeatureManifest("x", "h", "p", 1, 2, "float16", ("exo",)), {"clip": {}})
+    writer.shards[0].write(["clip"], {"exo": np.ones((1, 1, 2), np.float16)}, {})
+    assert other.read_bytes() == b"another's"
 
 
 def test_merged_store_holds_both(tiny: Path, clips: list[VideoClip], whole: Path, tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_a_video_that_ends_too_early_is_an_error(numbered: Path, decoder: str) -
 def test_truncated_empty_and_missing_videos_are_named(numbered: Path, tmp_path: Path, decoder: str) -> None:
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(numbered.read_bytes()[: numbered.stat().st_size // 2])
-    with pytest.raises(VideoError, match=r"cut\.mp4: cannot be decoded"):
+    with pytest.raises(VideoError, match=r"cut\.mp4: cannot be (opened|decoded)"):
         read_frames(cut, np.array([1.0]), decoder)
     empty = tmp_path / "empty.mp4"
     with av.open(str(empty), "w") as container:

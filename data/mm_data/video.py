@@ -127,15 +127,17 @@ def _opened(path: Path) -> Iterator[InputContainer]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"Video {path} does not exist; check the folder of the videos.")
+    failed = "opened"
     try:
         with _open(path) as container:
+            failed = "decoded"
             yield container
     except VideoError:
         raise
     except FFmpegError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise VideoError(
-            f"{path}: cannot be decoded (FFmpeg: {reason}); the file is damaged or no video. Download it again, or export it again as an mp4."
+            f"{path}: cannot be {failed} (FFmpeg: {reason}); the file is damaged or no video. Download it again, or export it again as an mp4."
         ) from error
     except (ValueError, OverflowError, ZeroDivisionError) as error:  # impossible time stamps
         raise VideoError(f"{path}: cannot be read ({error}); export it again as an mp4.") from error

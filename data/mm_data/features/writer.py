@@ -1,6 +1,7 @@
 """Writes a feature store so that it can be interrupted at any moment and continued, by any number of processes."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -235,7 +236,7 @@ class ShardWriter:
             if view not in self._arrays:
                 path = self.folder / f"{view}.npy"
                 if not path.is_file():
-                    partial = path.with_suffix(".partial")
+                    partial = path.with_suffix(f".{os.getpid()}.partial")
                     np.lib.format.open_memmap(partial, mode="w+", dtype=self.manifest.dtype, shape=shape).flush()
                     partial.replace(path)
                 self._arrays[view] = np.lib.format.open_memmap(path, mode="r+")
