@@ -62,6 +62,7 @@ def whole(tiny: Path, clips: list[VideoClip], tmp_path_factory: pytest.TempPathF
 def test_features_are_the_encoder_of_the_right_frames(tiny: Path, clips: list[VideoClip], whole: Path) -> None:
     encoder, _ = build_encoder("tiny", None)
     store = FeatureStore(whole)
+    assert store.manifest.preprocessing.startswith("middle frames of 2 intervals, pyav, 112 px bicubic")
     for clip in clips[::5]:
         views = load_clip(clip, ("ego", "exo"), tiny / "miniature", 2, 112, "pyav")
         assert isinstance(views, torch.Tensor)

@@ -13,10 +13,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mm_adapter.chat.estimator import estimate_poses
+from mm_adapter.feature_extraction import load_clip
 from mm_data.pictures import clip_pictures
+from mm_data.records import VideoClip
 from mm_data.video import (
     DECODERS,
     VideoError,
@@ -450,6 +453,18 @@ def test_frames_of_a_clip_are_those_of_a_video_of_its_frames(numbered: Path) -> 
             times = frame_times(numbered, first / 30, (first + count) / 30, num)
             expected = [(first + k) % 16 for k in middle_by_reference(count, num)]
             assert numbers(read_frames(numbered, times)) == expected, (first, count, num)
+
+
+def test_an_encoder_sees_these_frames(numbered: Path) -> None:
+    """View by view, at each file's rate: an even number of frames per interval tells the two middles apart."""
+    fast = write_video(numbered.with_name("fast.mp4"), [grey(k) for k in range(64)], rate=Fraction(60))
+    clip = VideoClip("clip", {"slow": numbered.name, "fast": fast.name}, 0.0, 16 / 30)
+    loaded = load_clip(clip, ("fast", "slow"), numbered.parent, 4, 28, "pyav")
+    assert isinstance(loaded, torch.Tensor)
+    assert [numbers(view.permute(1, 2, 3, 0).numpy()) for view in loaded] == [
+        [k % 16 for k in middle_by_reference(32, 4)],
+        middle_by_reference(16, 4),
+    ]
 
 
 def test_times_stay_inside_the_clip(tmp_path: Path) -> None:

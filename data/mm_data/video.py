@@ -267,7 +267,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     image = frame.to_ndarray(format="rgb24")
     a, b, c, d = _display_matrix(frame)
     # The pixel (x, y) is shown at (a·x + c·y, b·x + d·y).
-    if abs(b) + abs(c) > abs(a) + abs(d):
+    if abs(b) > abs(a):
         image, across, down = image.swapaxes(0, 1), c, b
     else:
         across, down = a, d
