@@ -47,7 +47,7 @@ def extraction(work: Path, clips: list[VideoClip], videos: Path) -> dict[str, fl
     for turn in range(2):
         begun = time.perf_counter()
         with ThreadPoolExecutor(options.workers) as pool:
-            list(pool.map(lambda clip: load_clip(clip, videos, frames, size, options.decoder), clips))
+            list(pool.map(lambda clip: load_clip(clip, [*clip.videos], videos, frames, size, options.decoder), clips))
         spent["decode"] += time.perf_counter() - begun
         store = work / "extraction" / f"{time.time():.0f}-{turn}"
         begun = time.perf_counter()

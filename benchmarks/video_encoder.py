@@ -23,7 +23,7 @@ def main() -> None:
     arguments.add_argument("--batches", type=int, default=10)
     args = arguments.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder, name = build_encoder(args.preset, None, dtype=getattr(torch, args.dtype))
+    encoder, name = build_encoder(args.preset, None, dtype=getattr(torch, args.dtype), random_weights=True)
     encoder.to(device)
     config = encoder.config
     video = torch.randn(args.batch_size, 3, config.frames, config.image_size, config.image_size, device=device)

@@ -1,7 +1,7 @@
 """Runs the frozen video encoder over clips and fills a feature store."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from mm_adapter.internvideo2 import InternVideo2, encoder_hash, normalise, resize_frames
 from mm_data.features import SHARD_SIZE, FeatureManifest, FeatureStoreWriter
 from mm_data.records import VideoClip
-from mm_data.video import VideoError, middle_times, read_frames
+from mm_data.video import VideoError, frame_times, read_frames
 
 OUTPUTS = ("tokens", "pooled")
 
@@ -86,6 +86,8 @@ def extract_features(
             shard, or features are not finite.
         ModuleNotFoundError: Flash attention was asked for and is not installed.
     """
+    if not clips:
+        raise ValueError("There is no clip to encode; the list is empty.")
     if options.retry_bad and world_size > 1:
         raise ValueError("--retry-bad works with one process: run `mm-coach features extract` without accelerate.")
     if options.output == "pooled" and not encoder.config.pooling:
@@ -93,9 +95,10 @@ def extract_features(
     encoder.use_attention(options.attention)
     if options.compile:
         encoder.compile()
+    manifest = _manifest(encoder, encoder_name, clips, options)
     store = FeatureStoreWriter(
         out,
-        _manifest(encoder, encoder_name, clips[0], options),
+        manifest,
         {clip.clip_id: {"start": clip.start, "stop": clip.stop, "videos": clip.videos} for clip in clips},
         options.max_bad_share,
         _shard_size(len(clips), options.batch_size, world_size),
@@ -114,7 +117,8 @@ def extract_features(
     progress(done, total)
 
     def load(clip_id: str) -> torch.Tensor | str:
-        return load_clip(by_id[clip_id], videos, encoder.config.frames, encoder.config.image_size, options.decoder)
+        frames, size = encoder.config.frames, encoder.config.image_size
+        return load_clip(by_id[clip_id], manifest.views, videos, frames, size, options.decoder)
 
     with ThreadPoolExecutor(options.workers) as pool:
         loads = _ahead(
@@ -123,7 +127,7 @@ def extract_features(
         for shard, batch in work:
             loaded = {clip: next(loads) for clip in batch}
             failed = {clip: reason for clip, reason in loaded.items() if isinstance(reason, str)}
-            shard.write(batch, _encode(encoder, list(loaded.values()), clips[0], options), failed)
+            shard.write(batch, _encode(encoder, list(loaded.values()), manifest.views, options), failed)
             rejected |= failed
             store.check(rejected)
             done += len(batch)
@@ -137,38 +141,45 @@ def _shard_size(clips: int, batch_size: int, world_size: int) -> int:
     return min(SHARD_SIZE, batches * batch_size)
 
 
-def load_clip(clip: VideoClip, videos: Path, frames: int, size: int, decoder: str) -> torch.Tensor | str:
-    """Every view's resized frames ``[views, 3, T, size, size]`` uint8, or why the clip cannot be read."""
-    times = middle_times(clip.start, clip.stop, frames)
-    views = []
-    for view, path in clip.videos.items():
+def load_clip(
+    clip: VideoClip, views: Sequence[str], videos: Path, frames: int, size: int, decoder: str
+) -> torch.Tensor | str:
+    """Resized frames ``[views, 3, T, size, size]`` uint8 in the order of ``views``, or why the clip cannot be read."""
+    loaded = []
+    for view in views:
+        if view not in clip.videos:
+            return f"{view} view: the clip names no video of it, other clips of the list do; add it or list this clip apart"
+        path = videos / clip.videos[view]
         try:
-            views.append(resize_frames(read_frames(videos / path, times, decoder), size))
+            times = frame_times(path, clip.start, clip.stop, frames)
+            loaded.append(resize_frames(read_frames(path, times, decoder), size))
         except (FileNotFoundError, VideoError) as error:
             return f"{view} view: {error}"
-    return torch.stack(views)
+    return torch.stack(loaded)
 
 
-def _manifest(encoder: InternVideo2, name: str, clip: VideoClip, options: ExtractionOptions) -> FeatureManifest:
+def _manifest(
+    encoder: InternVideo2, name: str, clips: Sequence[VideoClip], options: ExtractionOptions
+) -> FeatureManifest:
     config = encoder.config
     tokens = options.output == "tokens"
     return FeatureManifest(
         encoder=name,
         encoder_hash=encoder_hash(encoder),
         preprocessing=(
-            f"middle of {config.frames} intervals, {options.decoder}, {config.image_size} px bicubic, ImageNet statistics, "
+            f"middle frames of {config.frames} intervals, {options.decoder}, {config.image_size} px bicubic, ImageNet statistics, "
             + (f"tokens on a grid of {options.grid}" if tokens else "pooled")
         ),
         num_tokens=config.frames * options.grid**2 if tokens else 1,
         width=config.width if tokens else config.pooled_dim,
         dtype="float16",
-        views=tuple(clip.videos),
+        views=tuple({view for clip in clips for view in clip.videos}),
     )
 
 
 @torch.inference_mode()
 def _encode(
-    encoder: InternVideo2, loaded: list[torch.Tensor | str], clip: VideoClip, options: ExtractionOptions
+    encoder: InternVideo2, loaded: list[torch.Tensor | str], views: Sequence[str], options: ExtractionOptions
 ) -> dict[str, np.ndarray]:
     """Features ``[B, V, C]`` per view; an unreadable clip's row is zero.
 
@@ -176,14 +187,14 @@ def _encode(
     or on where the list ends.
     """
     size, frames, device = encoder.config.image_size, encoder.config.frames, encoder.cls_token.device
-    video = torch.zeros((options.batch_size, len(clip.videos), 3, frames, size, size), dtype=torch.uint8)
+    video = torch.zeros((options.batch_size, len(views), 3, frames, size, size), dtype=torch.uint8)
     readable = np.zeros((len(loaded), 1, 1), bool)
-    for row, views in enumerate(loaded):
-        if isinstance(views, torch.Tensor):
-            video[row], readable[row] = views, True
+    for row, clip in enumerate(loaded):
+        if isinstance(clip, torch.Tensor):
+            video[row], readable[row] = clip, True
     out = encoder(normalise(video.flatten(0, 1).to(device)), options.grid)[options.output]
-    features = out.view(options.batch_size, len(clip.videos), -1, out.shape[-1])[: len(loaded)].cpu().numpy()
-    return {view: np.where(readable, features[:, i], 0).astype(np.float16) for i, view in enumerate(clip.videos)}
+    features = out.view(options.batch_size, len(views), -1, out.shape[-1])[: len(loaded)].cpu().numpy()
+    return {view: np.where(readable, features[:, i], 0).astype(np.float16) for i, view in enumerate(views)}
 
 
 def _ahead(

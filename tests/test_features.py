@@ -16,11 +16,19 @@ import pytest
 import torch
 from tiny_coach import ROOT, launch
 
+from mm_adapter.cli import main
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features, load_clip
 from mm_adapter.internvideo2 import build_encoder, normalise
 from mm_adapter.omnivore import feature_file, import_omnivore
 from mm_data.clip_list import read_clips
-from mm_data.features import FeatureManifest, FeatureStore, FeatureStoreWriter, merge_stores, verify_store
+from mm_data.features import (
+    FeatureManifest,
+    FeatureStore,
+    FeatureStoreWriter,
+    merge_stores,
+    pooled_features,
+    verify_store,
+)  # fmt: skip
 from mm_data.records import Clip, VideoClip
 
 
@@ -54,8 +62,9 @@ def whole(tiny: Path, clips: list[VideoClip], tmp_path_factory: pytest.TempPathF
 def test_features_are_the_encoder_of_the_right_frames(tiny: Path, clips: list[VideoClip], whole: Path) -> None:
     encoder, _ = build_encoder("tiny", None)
     store = FeatureStore(whole)
+    assert store.manifest.preprocessing.startswith("middle frames of 2 intervals, pyav, 112 px bicubic")
     for clip in clips[::5]:
-        views = load_clip(clip, tiny / "miniature", 2, 112, "pyav")
+        views = load_clip(clip, ("ego", "exo"), tiny / "miniature", 2, 112, "pyav")
         assert isinstance(views, torch.Tensor)
         for index, view in enumerate(("ego", "exo")):
             with torch.no_grad():
@@ -150,6 +159,8 @@ def test_options_change_what_is_stored_and_are_remembered(tiny: Path, clips: lis
     ):
         with pytest.raises(ValueError, match=f"begun with something else: .*{message}"):
             extract_features(encoder, name, wanted, tiny / "miniature", whole, options)
+    with pytest.raises(ValueError, match="no clip to encode"):
+        extract_features(encoder, name, [], tiny / "miniature", tmp_path / "none", four)
     with pytest.raises(ValueError, match="Unknown output"):
         ExtractionOptions(output="cls")
     with pytest.raises(ValueError, match="--retry-bad works with one process"):
@@ -192,6 +203,64 @@ def test_bad_clips_are_reported_and_can_be_mended(
     assert "left out" in launch(*command, "--max-bad", "0.9").stdout  # a finished store is left as it is
     launch(*command, "--retry-bad")
     assert contents(out) == contents(whole)
+
+
+def test_views_go_by_their_names_whatever_their_order(
+    tiny: Path, clips: list[VideoClip], whole: Path, tmp_path: Path
+) -> None:
+    encoder, name = build_encoder("tiny", None)
+    options = ExtractionOptions(batch_size=4)
+    turned = [replace(c, videos=dict(reversed(c.videos.items()))) for c in clips[:4]]
+    expected = FeatureStore(whole)
+    for number, listed in enumerate(([clips[0], *turned[1:]], [turned[0], *clips[1:4]], turned)):
+        out = tmp_path / f"store-{number}"
+        extract_features(encoder, name, listed, tiny / "miniature", out, options)
+        store = FeatureStore(out)
+        assert store.manifest.views == ("ego", "exo")
+        for clip in store:
+            for view in ("ego", "exo"):
+                assert np.array_equal(store.get(clip, view), expected.get(clip, view)), (number, clip, view)
+    assert extract_features(encoder, name, clips[:4], tiny / "miniature", tmp_path / "store-0", options) == {}
+
+
+@pytest.mark.parametrize("position", [0, 2])
+def test_a_clip_without_a_view_of_the_others_is_left_out(
+    tiny: Path, clips: list[VideoClip], whole: Path, tmp_path: Path, position: int
+) -> None:
+    encoder, name = build_encoder("tiny", None)
+    listed = clips[:4]
+    lacking = listed[position] = replace(clips[position], videos={"exo": clips[position].videos["exo"]})
+    options = ExtractionOptions(batch_size=4)
+    with pytest.raises(
+        ValueError, match=r"1 of 4 clips could not be encoded .*ego view: the clip names no video of it"
+    ):
+        extract_features(encoder, name, listed, tiny / "miniature", tmp_path / "refused", options)
+    rejected = extract_features(
+        encoder, name, listed, tiny / "miniature", tmp_path / "store", replace(options, max_bad_share=0.5)
+    )
+    store = FeatureStore(tmp_path / "store")
+    assert rejected == store.manifest.rejected
+    assert list(store.manifest.rejected) == [lacking.clip_id] and lacking.clip_id not in store and len(store) == 3
+    for clip in store:
+        for view in ("ego", "exo"):
+            assert np.array_equal(store.get(clip, view), FeatureStore(whole).get(clip, view))
+
+
+def test_views_of_a_store_have_no_order(tmp_path: Path) -> None:
+    """Vectors of stores are compared, and stores are merged, whatever order their views were named in."""
+    values = {"ego": np.array([[[1.0, 2.0]]], np.float16), "exo": np.array([[[3.0, 4.0]]], np.float16)}
+    for clip, views in (("first", ("ego", "exo")), ("second", ("exo", "ego"))):
+        writer = FeatureStoreWriter(tmp_path / clip, FeatureManifest("x", "h", "p", 1, 2, "float16", views), {clip: {}})
+        writer.shards[0].write([clip], values, {})
+        writer.finish()
+    # As a store has it whose manifest was written by hand.
+    manifest = json.loads((tmp_path / "second" / "manifest.json").read_text())
+    (tmp_path / "second" / "manifest.json").write_text(json.dumps(manifest | {"views": ["exo", "ego"]}))
+    for clip in ("first", "second"):
+        assert pooled_features(FeatureStore(tmp_path / clip), clip).tolist() == [1, 2, 3, 4]
+    merge_stores([tmp_path / "second", tmp_path / "first"], tmp_path / "both")
+    both = FeatureStore(tmp_path / "both")
+    assert both.get("second", "ego").tolist() == [[1, 2]] and both.get("first", "exo").tolist() == [[3, 4]]
 
 
 def test_one_view_and_own_tables(tiny: Path, clips: list[VideoClip], tmp_path: Path) -> None:
@@ -286,6 +355,55 @@ def test_a_cut_shard_is_named_when_it_is_read(whole: Path, clips: list[VideoClip
     shard.write_bytes(shard.read_bytes()[:-2000])
     with pytest.raises(ValueError, match=r"shard-00000/exo\.npy cannot be read .*`mm-coach features verify"):
         FeatureStore(store).get(clips[0].clip_id, "exo")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "holds no finished feature store"),
+        ({"request": {}, "counts": {}}, r"manifest\.json is no feature store's: it lacks encoder, .*views"),
+        (["a list"], r"manifest\.json is no feature store's"),
+        ("{cut", r"manifest\.json is damaged"),
+    ],
+    ids=["empty", "tuples", "list", "cut"],
+)
+def test_folders_that_are_no_store_are_told_in_a_sentence(
+    tmp_path: Path, content: object, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if content is not None:
+        (folder / "manifest.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    for read in (lambda: FeatureStore(folder), lambda: verify_store(folder)):
+        with pytest.raises((FileNotFoundError, ValueError), match=message) as raised:
+            read()
+        assert str(folder) in str(raised.value)
+    for command in (["ls", str(folder)], ["verify", str(folder)], ["merge", str(tmp_path / "out"), str(folder)]):
+        assert main(["features", *command]) == 2
+        assert "Traceback" not in (err := capsys.readouterr().err) and folder.name in err
+
+
+def test_a_store_without_its_index_is_told_in_a_sentence(whole: Path, clips: list[VideoClip], tmp_path: Path) -> None:
+    for content in (None, "{cut"):
+        store = tmp_path / f"store-{content}"
+        shutil.copytree(whole, store)
+        (store / "index.json").unlink()
+        if content is not None:
+            (store / "index.json").write_text(content)
+        for read in (lambda: FeatureStore(store), lambda: merge_stores([store], tmp_path / "out")):  # noqa: B023
+            with pytest.raises(ValueError, match=r"index\.json (is missing|is damaged).*extract"):
+                read()
+        assert any("index.json is missing" in p or "index.json is damaged" in p for p in verify_store(store))
+
+
+def test_arrays_are_begun_under_a_name_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process left or writes under another name is neither taken nor overwritten."""
+    other = tmp_path / "shard-00000" / "exo.partial"
+    other.parent.mkdir()
+    other.write_bytes(b"another's")
+    writer = FeatureStoreWriter(tmp_path, FeatureManifest("x", "h", "p", 1, 2, "float16", ("exo",)), {"clip": {}})
+    writer.shards[0].write(["clip"], {"exo": np.ones((1, 1, 2), np.float16)}, {})
+    assert other.read_bytes() == b"another's"
 
 
 def test_merged_store_holds_both(tiny: Path, clips: list[VideoClip], whole: Path, tmp_path: Path) -> None:

@@ -85,10 +85,18 @@ def test_what_the_engine_is_asked(client: TestClient, front: Front, engine: Scri
         (
             {"exo": b"not a video"},
             {},
-            "The exo video: cannot be opened: it is damaged or no video; export it again as an mp4.",
+            "The exo video: cannot be opened: it is damaged or no video. Download it again, or export it again as an mp4.",
         ),
-        ({"exo": b""}, {}, "The exo video: cannot be opened: it is damaged or no video; export it again as an mp4."),
-        ({"exo": "CUT"}, {}, "The exo video: cannot be opened: it is damaged or no video; export it again as an mp4."),
+        (
+            {"exo": b""},
+            {},
+            "The exo video: cannot be opened: it is damaged or no video. Download it again, or export it again as an mp4.",
+        ),
+        (
+            {"exo": "CUT"},
+            {},
+            "The exo video: cannot be opened: it is damaged or no video. Download it again, or export it again as an mp4.",
+        ),
         ({"exo": b"ffconcat version 1.0\nfile '/etc/passwd'\n"}, {}, "The exo video: cannot be opened"),
         ({"exo": b"\x89PNG\r\n\x1a\n" + bytes(50)}, {}, "The exo video: cannot be opened: it is damaged or no video"),
         ({"exo": "HOURS"}, {}, "7200 s are more than 60 s"),

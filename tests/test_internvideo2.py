@@ -155,6 +155,32 @@ def test_interpolated_file_equals_a_model_with_those_positions(tmp_path: Path) -
         torch.testing.assert_close(model(video, 16)["tokens"], expected[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("old_frames", [4, 8])
+@pytest.mark.parametrize("side", [16, 10])
+def test_positions_of_a_single_frame_are_the_mean_over_time(old_frames: int, side: int) -> None:
+    positions = torch.randn(1, 1 + old_frames * 256, 6)
+    out = interpolate_positions(positions, old_frames, 1, side)
+    expected = sum(positions[0, 1 + t * 256 : 1 + (t + 1) * 256].double() for t in range(old_frames)) / old_frames
+    grid = torch.as_tensor(expected).view(16, 16, 6).numpy()
+    if side != 16:
+        grid = np.einsum("vy,wx,yxd->vwd", cubic_matrix(16, side), cubic_matrix(16, side), grid)
+    assert torch.equal(out[:, :1], positions[:, :1])
+    np.testing.assert_allclose(out[0, 1:].numpy(), grid.reshape(-1, 6), atol=1e-5)
+
+
+@pytest.mark.parametrize("image_positions", [False, True])
+def test_a_file_loaded_for_single_frames_sees_an_image_as_the_whole_file_does(
+    image_positions: bool, tmp_path: Path
+) -> None:
+    config = replace(SMALL, image_positions=image_positions)
+    torch.save(random_model(config).state_dict(), tmp_path / "file.pt")
+    image = torch.randn(1, 3, 1, 224, 224)
+    with torch.no_grad():
+        whole, single = (load_published(tmp_path / "file.pt", config, frames).eval()(image, 4) for frames in (None, 1))
+    for output in ("tokens", "pooled"):
+        torch.testing.assert_close(single[output], whole[output], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_close(dtype: torch.dtype) -> None:
     model = random_model(replace(SMALL, image_size=56))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mm_adapter.cli import build_parser
 from mm_adapter.internvideo2 import (
     PRESETS,
     InternVideo2,
@@ -282,3 +283,27 @@ def test_encoder_says_when_it_is_random_and_is_reproducible() -> None:
         build_encoder("tiny", None, frames=0)
     with pytest.raises(ValueError, match="Image size 225 is not a multiple of the patch size 14"):
         build_encoder("S", None, image_size=225)
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "tiny"])
+def test_a_published_size_without_its_weights_is_refused_unless_asked_for(preset: str) -> None:
+    with pytest.raises(ValueError, match=rf"encoder {preset} needs its weights: .*--weights FILE.*--random-weights"):
+        build_encoder(preset, None)
+
+
+def test_random_weights_on_request(tmp_path: Path) -> None:
+    _, name = build_encoder("S", None, random_weights=True)
+    assert name == "InternVideo2-S (random weights)"
+    tiny, name = build_encoder("tiny", None, random_weights=True)
+    assert name == "InternVideo2-tiny (random weights)"
+    assert encoder_hash(tiny) == encoder_hash(build_encoder("tiny", None)[0])
+    with pytest.raises(ValueError, match=r"weights\.bin and random weights exclude each other"):
+        build_encoder("S", tmp_path / "weights.bin", random_weights=True)
+
+
+@pytest.mark.parametrize(
+    "command", [["features", "extract", "a", "b"], ["export", "a", "b"], ["chat", "a", "--exo", "c.mp4"]]
+)
+def test_commands_hand_the_wish_for_random_weights_on(command: list[str]) -> None:
+    assert build_parser().parse_args([*command, "--encoder", "S", "--random-weights"]).random_weights
+    assert not build_parser().parse_args([*command, "--encoder", "S"]).random_weights

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from mm_data.video import middle_times, read_frames
+from mm_data.video import iterate_frames, middle_times
 
 _JPEG_QUALITY = 90
 
@@ -27,7 +27,7 @@ def clip_pictures(video: Path, start: float, stop: float, count: int, size: int)
         FileNotFoundError: No such video.
         VideoError: It cannot be read.
     """
-    for frame in read_frames(video, middle_times(start, stop, count)):
+    for frame in iterate_frames(video, middle_times(start, stop, count)):
         image, buffer = Image.fromarray(frame), io.BytesIO()
         image.thumbnail((size, size))
         image.save(buffer, format="JPEG", quality=_JPEG_QUALITY)

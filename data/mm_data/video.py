@@ -1,6 +1,8 @@
 """Reads frames of a clip from a video file by time (PyAV)."""
 
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -8,6 +10,8 @@ import numpy as np
 from av.container import InputContainer
 from av.error import ArgumentError, FFmpegError, InvalidDataError
 from av.video.stream import VideoStream
+
+from mm_data.records import FPS
 
 MAX_PIXELS, MAX_SIDE = 4096 * 2304, 8192
 """Of a frame, where videos come from strangers."""
@@ -18,9 +22,48 @@ class VideoError(ValueError):
 
 
 def middle_times(start: float, stop: float, num_frames: int) -> np.ndarray:
-    """Middles of ``num_frames`` equal intervals of ``[start, stop]``, in seconds (InternVideo2's 'middle' sampling)."""
+    """Middles of ``num_frames`` equal intervals of ``[start, stop]``, in seconds; `frame_times` says what an encoder sees."""
     edges = np.linspace(start, stop, num_frames + 1)
     return (edges[:-1] + edges[1:]) / 2
+
+
+def middle_frames(count: int, num_frames: int) -> np.ndarray:
+    """Which of ``count`` frames InternVideo2's 'middle' sampling takes, ``[num_frames]`` from 0.
+
+    Intervals begin at whole frames, and of two middle frames the earlier one counts. A video that has fewer frames than are
+    asked for gives each once, then the last one again.
+    """
+    edges = np.linspace(0, count, min(num_frames, count) + 1).astype(int)
+    chosen = (edges[:-1] + edges[1:] - 1) // 2
+    return np.pad(chosen, (0, num_frames - len(chosen)), mode="edge")
+
+
+def frame_times(path: Path, start: float, stop: float, num_frames: int) -> np.ndarray:
+    """When the frames are on screen that InternVideo2's 'middle' sampling takes of a clip, ``[num_frames]`` seconds.
+
+    A clip is taken for a video of as many frames as its length holds at the file's average rate, rounded, and at least one.
+    Its frame k is the one on screen in the middle of the k-th of as many equal parts of the clip: where a clip begins with a
+    frame of the file, these are that frame and those that follow. Where frames come at a varying rate, a part may show a
+    frame for longer or several shortly, and times decide.
+
+    Raises:
+        FileNotFoundError: No such file.
+        VideoError: Not a video.
+    """
+    count = max(1, round((stop - start) * read_rate(path)))
+    return start + (middle_frames(count, num_frames) + 0.5) * (stop - start) / count
+
+
+def read_rate(path: Path) -> float:
+    """Average frames per second, 30 where the file does not say.
+
+    Raises:
+        FileNotFoundError: No such file.
+        VideoError: Not a video.
+    """
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        return float(stream.average_rate or stream.guessed_rate or FPS)
 
 
 def read_duration(path: Path) -> float:
@@ -30,20 +73,15 @@ def read_duration(path: Path) -> float:
         FileNotFoundError: No such file.
         VideoError: Not a video, or one that does not say how long it is.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"Video {path} does not exist.")
-    try:
-        with _open(path) as container:
-            stream = next(iter(container.streams.video), None)
-            if stream is not None and stream.duration is not None and stream.time_base is not None:
-                return float(stream.duration * stream.time_base)
-            if stream is not None and container.duration is not None:
-                return container.duration / av.time_base
-            if stream is not None and (end := _end_of_packets(container, stream)) > 0:
-                return end
-    except FFmpegError as error:
-        raise VideoError(f"{path}: cannot be opened: {_reason(error)}; export it again as an mp4.") from error
-    raise VideoError(f"{path}: has no video stream of a known length; export it again as an mp4.")
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        if container.duration is not None:
+            return container.duration / av.time_base
+        if (end := _end_of_packets(container, stream)) > 0:
+            return end
+    raise VideoError(f"{path}: does not say how long it is, and holds no picture; export it again as an mp4.")
 
 
 def _end_of_packets(container: InputContainer, stream: VideoStream) -> float:
@@ -81,14 +119,40 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         VideoError: Not a video.
     """
+    with _opened(path) as container:
+        stream = _video_stream(container, path)
+        return stream.codec_context.width, stream.codec_context.height
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[InputContainer]:
+    """An open video whose errors are sentences.
+
+    Raises:
+        FileNotFoundError: No such file.
+        VideoError: It cannot be read.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Video {path} does not exist; check the folder of the videos.")
+    failed = "opened"
     try:
         with _open(path) as container:
-            stream = next(iter(container.streams.video), None)
-            if stream is not None:
-                return stream.codec_context.width, stream.codec_context.height
+            failed = "decoded"
+            yield container
+    except VideoError:
+        raise
     except FFmpegError as error:
-        raise VideoError(f"{path}: cannot be opened: {_reason(error)}; export it again as an mp4.") from error
-    raise VideoError(f"{path}: has no video stream.")
+        raise VideoError(
+            f"{path}: cannot be {failed}: {_reason(error)}. Download it again, or export it again as an mp4."
+        ) from error
+    except (ValueError, OverflowError, ZeroDivisionError) as error:  # impossible time stamps
+        raise VideoError(f"{path}: cannot be read ({error}); export it again as an mp4.") from error
+
+
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+    if not container.streams.video:
+        raise VideoError(f"{path}: has no video stream; give a file with pictures, such as an mp4.")
+    return container.streams.video[0]
 
 
 def _open(path: Path | str) -> InputContainer:
@@ -106,11 +170,7 @@ def torchcodec_loads() -> bool:
 
 
 def read_frames(path: Path, times: np.ndarray, decoder: str = "pyav") -> np.ndarray:
-    """Frames shown at the given times, upright.
-
-    Frames are found by their time stamps, so variable frame rates are honoured. A rotation in the file (phones write one
-    instead of turning the pixels) is applied. Decoding starts at the key frame before the first time and stops after the
-    last.
+    """Frames shown at the given times, upright, all at once; see `iterate_frames`.
 
     Args:
         path: Video file.
@@ -122,47 +182,69 @@ def read_frames(path: Path, times: np.ndarray, decoder: str = "pyav") -> np.ndar
 
     Raises:
         FileNotFoundError: No such file.
-        VideoError: The file has no video stream or no frame, is truncated or corrupt, or ends before the last time.
+        VideoError: See `iterate_frames`; or the decoder cannot show the file as it is meant.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"Video {path} does not exist; check the takes folder of the data set.")
-    try:
-        return DECODERS[decoder](path, times)
-    except VideoError:
-        raise
-    except (ValueError, OverflowError, ZeroDivisionError) as error:  # frames of different sizes, impossible time stamps
-        raise VideoError(f"{path}: cannot be read ({error}); export it again as an mp4.") from error
+    return DECODERS[decoder](path, times)
+
+
+def iterate_frames(path: Path, times: np.ndarray) -> Iterator[np.ndarray]:
+    """Frames shown at the given times, upright, one after the other in one pass over the file.
+
+    Frames are found by their time stamps, so variable frame rates are honoured. The file's display matrix is applied: phones
+    write one instead of turning the pixels, front cameras one that mirrors. Decoding starts at the key frame before the first
+    time and stops after the last.
+
+    Args:
+        path: Video file.
+        times: Ascending seconds from the first frame of the video, ``[N]``.
+
+    Yields:
+        RGB ``[H, W, 3]`` uint8, N times and all of one size.
+
+    Raises:
+        FileNotFoundError: No such file.
+        VideoError: The file has no video stream or no frame, is truncated or corrupt, changes its size, or ends before the last
+            time.
+    """
+    with _opened(path) as container:
+        size: tuple[int, ...] | None = None
+        for frame in _frames_at(container, path, times):
+            image = _upright(frame)
+            if image.shape != (size := size or image.shape):
+                raise VideoError(
+                    f"{path}: cannot be read (its frames change from {size[1]} × {size[0]} to {image.shape[1]} × {image.shape[0]} pixels); export it again as an mp4."
+                )
+            yield image
 
 
 def _read_with_pyav(path: Path, times: np.ndarray) -> np.ndarray:
-    frames: list[np.ndarray] = []
+    return np.stack([*iterate_frames(path, times)])
+
+
+def _frames_at(container: InputContainer, path: Path, times: np.ndarray) -> Iterator[av.VideoFrame]:
+    """The decoded frame that is on screen at each of the times."""
+    stream = _video_stream(container, path)
+    stream.codec_context.thread_count = 1  # callers decode several files at once
+    base = float(stream.time_base or 0)
+    origin = (stream.start_time or 0) * base
+    taken, end = 0, 0.0
     latest: av.VideoFrame | None = None
-    end = 0.0
-    try:
-        with _open(path) as container:
-            if not container.streams.video:
-                raise VideoError(f"{path}: has no video stream.")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # callers decode several files at once
-            base = float(stream.time_base or 0)
-            origin = (stream.start_time or 0) * base
-            for frame in _from_before(container, stream, float(times[0]), base, origin):
-                shown = (frame.pts or 0) * base - origin
-                # A frame is on screen until the next one starts.
-                while len(frames) < len(times) and latest is not None and times[len(frames)] < shown - 1e-6:
-                    frames.append(_upright(latest))
-                if len(frames) == len(times):
-                    break
-                latest, end = frame, shown + float(frame.duration or 0) * base
-    except FFmpegError as error:
-        raise VideoError(f"{path}: cannot be decoded: {_reason(error)}. Download it again.") from error
+    for frame in _from_before(container, stream, float(times[0]), base, origin):
+        shown = (frame.pts or 0) * base - origin
+        # A frame is on screen until the next one starts.
+        while taken < len(times) and latest is not None and times[taken] < shown - 1e-6:
+            yield latest
+            taken += 1
+        if taken == len(times):
+            return
+        latest, end = frame, shown + float(frame.duration or 0) * base
     if latest is None:
         raise VideoError(f"{path}: holds no frame at or after {times[0]:.2f} s; the file is empty or truncated.")
-    while len(frames) < len(times) and times[len(frames)] < end + _END_SLACK:
-        frames.append(_upright(latest))
-    if len(frames) < len(times):
-        raise _ends_early(path, end, times[len(frames)])
-    return np.stack(frames)
+    while taken < len(times) and times[taken] < end + _END_SLACK:
+        yield latest
+        taken += 1
+    if taken < len(times):
+        raise _ends_early(path, end, times[taken])
 
 
 def _from_before(
@@ -187,11 +269,37 @@ def _from_before(
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """RGB pixels, turned as the file's display matrix says (quarter turns)."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90) % 4)
+    """RGB pixels as players show them: turned and mirrored as the display matrix says, to the nearest quarter turn."""
+    image = frame.to_ndarray(format="rgb24")
+    a, b, c, d = _display_matrix(frame)
+    # The pixel (x, y) is shown at (a·x + c·y, b·x + d·y).
+    if abs(b) > abs(a):
+        image, across, down = image.swapaxes(0, 1), c, b
+    else:
+        across, down = a, d
+    return image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """a, b, c and d of ``[[a, b, u], [c, d, v], [x, y, w]]``, in units of 1/65536."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 65536, 0, 0, 65536
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))
+    return a, b, c, d
+
+
+def _check_not_mirrored(path: Path) -> None:
+    """Refuses a display matrix that mirrors, of which torchcodec applies the turn alone."""
+    with _opened(path) as container:
+        frame = next(container.decode(_video_stream(container, path)), None)
+        a, b, c, d = _display_matrix(frame) if frame is not None else (1, 0, 0, 1)
+    if a * d - b * c < 0:
+        raise VideoError(f"{path}: its display matrix mirrors it, which torchcodec leaves out; use --decoder pyav.")
 
 
 def _read_with_torchcodec(path: Path, times: np.ndarray) -> np.ndarray:
+    _check_not_mirrored(path)
     from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found]
 
     try:
@@ -204,7 +312,7 @@ def _read_with_torchcodec(path: Path, times: np.ndarray) -> np.ndarray:
         before = times[times + begin < last.pts_seconds] + begin
         shown = decoder.get_frames_played_at(seconds=before.tolist()).data.numpy() if len(before) else []
         return np.stack([*shown, *[last.data.numpy()] * (len(times) - len(before))])
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OverflowError, ZeroDivisionError) as error:
         if isinstance(error, VideoError):
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -7,9 +7,8 @@ import av
 import numpy as np
 
 from mm_data.files import replacing
-from mm_data.video import read_frames
+from mm_data.video import iterate_frames
 
-_CHUNK = 30  # frames decoded at a time
 _HEIGHT = 480  # what a page shows
 
 
@@ -32,13 +31,12 @@ def cut_video(path: Path, start: float, stop: float, out: Path, fps: int = 30) -
     with replacing(out) as partial, av.open(str(partial), "w", format="mp4", options=settings) as container:
         stream = container.add_stream("libx264", rate=fps, options={"preset": "veryfast"})
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, fps)
-        for first in range(0, len(times), _CHUNK):
-            for offset, image in enumerate(read_frames(path, times[first : first + _CHUNK])):
-                if first + offset == 0:
-                    scale = min(1.0, _HEIGHT / image.shape[0])
-                    stream.width, stream.height = (2 * round(scale * side / 2) for side in image.shape[1::-1])
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-                frame = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
-                frame.pts = first + offset
-                container.mux(stream.encode(frame))
+        for number, image in enumerate(iterate_frames(path, times)):
+            if number == 0:
+                scale = min(1.0, _HEIGHT / image.shape[0])
+                stream.width, stream.height = (2 * round(scale * side / 2) for side in image.shape[1::-1])
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame = frame.reformat(width=stream.width, height=stream.height, format="yuv420p")
+            frame.pts = number
+            container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -7,9 +7,8 @@ import numpy as np
 
 from mm_data.motion.joint_maps import FORMATS, array_to_coco, to_z_up
 from mm_data.records import FPS
-from mm_data.video import VideoError, middle_times, read_duration, read_frames
+from mm_data.video import VideoError, iterate_frames, middle_times, read_duration
 
-_CHUNK = 30  # frames decoded at a time
 MIN_FOUND = 0.5
 """Share of the frames in which a person has to be found."""
 
@@ -60,14 +59,12 @@ def estimate_poses(
     landmarks = np.full((frames, form.joints, 4), np.nan)
     landmarks[..., 3] = 0.0
     with vision.PoseLandmarker.create_from_options(options) as landmarker:
-        for first in range(0, frames, _CHUNK):
-            for offset, image in enumerate(read_frames(video, times[first : first + _CHUNK])):
-                index = first + offset
-                picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-                found = landmarker.detect_for_video(picture, round(1000 * index / FPS)).pose_world_landmarks
-                if found:
-                    landmarks[index] = [(p.x, p.y, p.z, p.visibility) for p in found[0]]
-            progress(min(first + _CHUNK, frames), frames)
+        for index, image in enumerate(iterate_frames(video, times)):
+            picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+            found = landmarker.detect_for_video(picture, round(1000 * index / FPS)).pose_world_landmarks
+            if found:
+                landmarks[index] = [(p.x, p.y, p.z, p.visibility) for p in found[0]]
+            progress(index + 1, frames)
     seen = int((landmarks[..., 3] > 0).any(1).sum())
     if seen < MIN_FOUND * frames:
         raise ValueError(

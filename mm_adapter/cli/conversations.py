@@ -135,7 +135,9 @@ def here(args: argparse.Namespace, scratch: Path, console: Console) -> Conversat
         raise ValueError(f"{args.codes} was made with another pose tokenizer than the coach's.")
     features = None
     if config.video_tokens:
-        encoder, name = build_encoder(args.encoder or "tiny", args.weights, args.frames, args.image_size)
+        encoder, name = build_encoder(
+            args.encoder or "tiny", args.weights, args.frames, args.image_size, random_weights=args.random_weights
+        )
         encoder = as_trained_on(encoder, name, config).to(device)
         mine = learner_features(stretch, encoder, name, config, scratch / "features")
         features = JoinedFeatures(mine, FeatureStore(args.features) if args.features else None)

@@ -20,7 +20,9 @@ def run_export(args: argparse.Namespace) -> None:
     coach = PretrainedCoach.from_pretrained(args.coach, device, dtype, base_model=args.base_model)
     encoder = None
     if args.encoder:
-        encoder = build_encoder(args.encoder, args.weights, args.frames, args.image_size)
+        encoder = build_encoder(
+            args.encoder, args.weights, args.frames, args.image_size, random_weights=args.random_weights
+        )
     proof = export_coach(coach, args.out, args.layout, encoder)
     print(
         f"{args.out}: {args.layout} layout in {proof['dtype']}; log-probabilities differ by at most {proof['largest_difference']:.2g}, "

@@ -44,7 +44,9 @@ def run_extract(args: argparse.Namespace) -> None:
     )
     check_apart(args.out, args.source, args.videos, args.weights, inside=True)
     clips, videos = read_clips(args.source, args.videos)
-    encoder, name = build_encoder(args.encoder, args.weights, args.frames, args.image_size, dtype)
+    encoder, name = build_encoder(
+        args.encoder, args.weights, args.frames, args.image_size, dtype, random_weights=args.random_weights
+    )
     report = ConsoleReport(quiet=not state.is_main_process)
     with report.progress(f"encoding clips with {name}", len(clips)) as progress:
         rejected = extract_features(

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 def add_encoder(parser: argparse.ArgumentParser, default: str | None = None, purpose: str = "") -> None:
     """The frozen video encoder; ``purpose`` ends the help text where there is no default."""
     parser.add_argument("--encoder", default=default, help=f"tiny, S, B, L, 1B or 6B{purpose}")
-    parser.add_argument("--weights", type=Path, help="published file or folder of safetensors; random weights without")
+    parser.add_argument("--weights", type=Path, help="published file or folder of safetensors, which all but tiny need")
+    parser.add_argument(
+        "--random-weights", action="store_true", help="random weights for a published size, to try out speed and memory"
+    )
     parser.add_argument("--frames", type=int, help="frames per clip; by default what the weights were trained with")
     parser.add_argument("--image-size", type=int, help="pixels along one side, a multiple of 14; by default 224")
 

@@ -84,14 +84,15 @@ def _prepare(
     stretch, notes = Stretch.of({view: folder / view for view in views}, start, stop), []
     frames = {}
     if coach.encoder is not None:
-        seen, lacking = stretch.with_views(coach.config.views)
+        shown, encoder = coach.config.views, coach.encoder
+        seen, lacking = stretch.with_views(shown)
         if lacking:
             notes.append(f"No {' and '.join(lacking)} video: the {views[0]} video stands in for it.")
         clip = VideoClip(LEARNER, {view: str(path) for view, path in seen.videos.items()}, stretch.start, stretch.stop)
-        loaded = load_clip(clip, Path("/"), coach.encoder.frames, coach.encoder.image_size, "pyav")
+        loaded = load_clip(clip, shown, Path("/"), encoder.frames, encoder.image_size, "pyav")
         if isinstance(loaded, str):
             raise ValueError(loaded)
-        frames = {view: [_png(image) for image in video.permute(1, 2, 3, 0).numpy()] for view, video in zip(seen.videos, loaded, strict=True)}  # fmt: skip
+        frames = {view: [_png(image) for image in video.permute(1, 2, 3, 0).numpy()] for view, video in zip(shown, loaded, strict=True)}  # fmt: skip
     given = next(iter(sorted(folder.glob("pose.*"))), None)
     codes = joints = None
     if given is not None:

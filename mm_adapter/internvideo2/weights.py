@@ -39,28 +39,38 @@ def build_encoder(
     image_size: int | None = None,
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
+    random_weights: bool = False,
 ) -> tuple[InternVideo2, str]:
     """A frozen encoder and its honest name.
 
     Args:
         preset: Key of `PRESETS`.
-        weights: A published file or a folder of safetensors, or None for seeded random weights.
+        weights: A published file or a folder of safetensors, or None for seeded random weights, which all but ``tiny`` have
+            on request only.
         frames: T per clip; positions are interpolated. None keeps the file's, or the preset's without a file.
         image_size: Pixels along one side, a multiple of the patch; positions are interpolated. None keeps the preset's.
         dtype: Type of the weights.
         seed: Seed of random weights.
+        random_weights: Whether a published size may have random weights, to try out speed and memory.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Unknown preset, or a file that does not fit; see `load_published`.
+        ValueError: Unknown preset, no weights, or a file that does not fit; see `load_published`.
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown video encoder {preset!r}; choose one of {', '.join(PRESETS)}.")
+    if weights is not None and random_weights:
+        raise ValueError(f"{weights} and random weights exclude each other; leave --weights or --random-weights out.")
     if frames is not None and frames < 1:
         raise ValueError(f"{frames} frames per clip; at least 1 is needed.")
     config = replace(PRESETS[preset], image_size=image_size or PRESETS[preset].image_size)
     if config.image_size < config.patch or config.image_size % config.patch:
         raise ValueError(f"Image size {config.image_size} is not a multiple of the patch size {config.patch}.")
+    if weights is None and preset != "tiny" and not random_weights:
+        raise ValueError(
+            f"The video encoder {preset} needs its weights: give the published file with --weights FILE. Features of random weights "
+            "are worthless; to try out speed and memory, ask for them with --random-weights."
+        )
     if weights is not None:
         encoder, name = load_published(weights, config, frames), f"InternVideo2-{preset} ({weights.name})"
     else:
@@ -123,12 +133,15 @@ def load_published(path: Path, config: InternVideo2Config, frames: int | None = 
 def interpolate_positions(positions: Tensor, old_frames: int, new_frames: int, new_grid: int) -> Tensor:
     """Position embedding ``[1, 1 + T0·S0, D]`` for another number of frames and patches, CLS row untouched.
 
-    Linear over frames at every place, then bicubic over places in every frame (``align_corners`` false), as the
+    Linear over frames at every place, for a single frame their mean (as the encoder shows one to files without image
+    positions), then bicubic over places in every frame (``align_corners`` false), as the
     reference's ``interpolate_pos_embed_internvideo2_new`` does.
     """
     cls, patches = positions[:, :1], positions[:, 1:].float()
     patches = patches.unflatten(1, (old_frames, -1))  # [1, T0, S0, D]
-    if new_frames != old_frames:
+    if new_frames == 1:
+        patches = patches.mean(1, keepdim=True)
+    elif new_frames != old_frames:
         series = patches[0].permute(1, 2, 0)  # [S0, D, T0]
         patches = F.interpolate(series, size=new_frames, mode="linear").permute(2, 0, 1)[None]
     side = round(patches.shape[2] ** 0.5)

@@ -37,7 +37,7 @@ from mm_adapter.export import check_export, open_encoder
 from mm_adapter.internvideo2 import InternVideo2Config, normalise, resize_frames
 from mm_adapter.mappers import FeatureMapper
 from mm_adapter.serving.plugin import check_vllm_version
-from mm_data.video import check_pixels, middle_times, read_duration, read_frames
+from mm_data.video import check_pixels, frame_times, read_duration, read_frames
 
 PLACEHOLDER = "<|ego_video|>"
 """Stands for any view's video in a prompt; the item's turn decides which view it is."""
@@ -58,7 +58,7 @@ def frames_of_file(data: np.ndarray, encoder: InternVideo2Config) -> Tensor:
             check_pixels(path)
             if (seconds := read_duration(path)) > MAX_SECONDS:
                 raise ValueError(f"The video is {seconds:.1f} s long; at most {MAX_SECONDS:.0f} s are taken.")
-            times = middle_times(0.0, seconds, encoder.frames)
+            times = frame_times(path, 0.0, seconds, encoder.frames)
             return resize_frames(read_frames(path, times), encoder.image_size)
         except ValueError as error:
             raise ValueError(str(error).replace(file.name, "The video")) from error

@@ -1,13 +1,12 @@
 """Checks and joins finished feature stores."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mm_data.features.store import INDEX, FeatureManifest, write_end
+from mm_data.features.store import INDEX, FeatureManifest, read_index, write_end
 from mm_data.hashing import sha256_of
 from mm_data.safe_load import load_array
 
@@ -17,15 +16,19 @@ def verify_store(folder: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: The store is unfinished.
+        ValueError: The folder is no store.
     """
     manifest = FeatureManifest.read(folder)
-    index = json.loads((folder / INDEX).read_text())
     problems = []
+    try:
+        index = read_index(folder)
+    except ValueError as error:
+        index, problems = {}, [str(error)]
     lengths: dict[int, int] = {}
     for name, expected in manifest.sha256.items():
         path = folder / name
         if not path.is_file():
-            problems.append(f"{name} is missing")
+            problems += [f"{name} is missing"] if name != INDEX else []
             continue
         if sha256_of(path) != expected:
             problems.append(f"{name} has changed since it was written")
@@ -67,7 +70,7 @@ def merge_stores(folders: Sequence[Path], out: Path) -> FeatureManifest:
         differing = [f"{key}: {first[key]!r} and {own[key]!r}" for key in first if first[key] != own[key]]
         if differing:
             raise ValueError(f"{folders[0]} and {folder} cannot be merged; they differ in {'; '.join(differing)}.")
-        rows = json.loads((folder / INDEX).read_text())
+        rows = read_index(folder)
         shared = [clip for clip in rows if clip in index]
         if shared:
             raise ValueError(f"{folder} shares {len(shared)} clips with the stores before it, such as {shared[0]}.")

@@ -10,7 +10,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class FeatureManifest:
         num_tokens: V, tokens per view.
         width: C, feature width.
         dtype: NumPy name of the stored type.
-        views: Names of the views.
+        views: Names of the views, sorted: no order in which somebody listed them decides anything.
         rejected: Clips that could not be encoded, with the reason. Filled in at the end.
         sha256: Hash of every array and of the index, by path. Filled in at the end.
     """
@@ -48,6 +48,10 @@ class FeatureManifest:
     rejected: dict[str, str] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Sorts the views."""
+        object.__setattr__(self, "views", tuple(sorted(self.views)))
+
     @property
     def made_by(self) -> str:
         """Encoder's name and hash: what a coach notes of the features it was trained on."""
@@ -59,16 +63,23 @@ class FeatureManifest:
 
         Raises:
             FileNotFoundError: The folder is missing or the extraction did not finish.
-            ValueError: An earlier version wrote it.
+            ValueError: An earlier version wrote it, it is damaged, or it belongs to something else.
         """
         if not (folder / MANIFEST).is_file():
             raise FileNotFoundError(
                 f"{folder} holds no finished feature store; run `mm-coach features extract` (it resumes)."
             )
-        content = json.loads((folder / MANIFEST).read_text())
-        if "sha256" not in content:
+        content = _read_json(folder / MANIFEST)
+        needed = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.default_factory is MISSING]
+        lacking = [name for name in (*needed, "views") if name not in content]
+        if "sha256" not in content and "views" in content and "encoder" in content:
             raise ValueError(
                 f"{folder} was written by an earlier version; extract the features again into a new folder."
+            )
+        if lacking or (unknown := content.keys() - {entry.name for entry in fields(cls)}):
+            wrong = f"it lacks {', '.join(lacking)}" if lacking else f"it holds {', '.join(sorted(unknown))}"
+            raise ValueError(
+                f"{folder / MANIFEST} is no feature store's: {wrong}. Give the folder that `mm-coach features` wrote."
             )
         return cls(**{**content, "views": tuple(content["views"])})
 
@@ -85,13 +96,14 @@ class FeatureStore:
 
     Raises:
         FileNotFoundError: The folder is missing or the extraction did not finish.
+        ValueError: The folder is no store, or its manifest or index is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = FeatureManifest.read(folder)
         self._index: dict[str, tuple[int, int]] = {
-            clip: (shard, row) for clip, (shard, row) in json.loads((folder / INDEX).read_text()).items()
+            clip: (shard, row) for clip, (shard, row) in read_index(folder).items()
         }
         self._arrays: dict[tuple[int, str], np.ndarray] = {}
 
@@ -141,6 +153,32 @@ class FeatureStore:
 def pooled_features(store: FeatureStore, clip: str) -> np.ndarray:
     """One vector per clip: the mean over tokens of each view, joined; what nearest neighbours compare."""
     return np.concatenate([np.asarray(store.get(clip, view), np.float32).mean(0) for view in store.manifest.views])
+
+
+def read_index(folder: Path) -> dict[str, list[int]]:
+    """Clip to its shard and row.
+
+    Raises:
+        ValueError: The index is missing or damaged.
+    """
+    if not (folder / INDEX).is_file():
+        raise ValueError(f"{folder / INDEX} is missing; extract the features again into a new folder.")
+    return _read_json(folder / INDEX)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A file's object.
+
+    Raises:
+        ValueError: It cannot be parsed, or is no object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); extract the features again into a new folder.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no feature store's: it holds a {type(content).__name__}.")
+    return content
 
 
 def write_end(
