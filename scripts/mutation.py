@@ -57,10 +57,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "data/mm_data/pairing.py": ("test_mining",),
     "data/mm_data/mining.py": ("test_mining",),
     "data/mm_data/labelling/rules.py": ("test_labelling",),
-    "mm_adapter/loss.py": ("test_sums_and_spans",),
-    "mm_adapter/sources.py": ("test_sums_and_spans",),
-    "mm_adapter/processing.py": ("test_sums_and_spans",),
-    "mm_adapter/inference/scoring.py": ("test_sums_and_spans",),
+    "mm_adapter/loss.py": ("test_losses_and_likelihoods",),
+    "mm_adapter/sources.py": ("test_sources",),
+    "mm_adapter/processing.py": ("test_spans",),
+    "mm_adapter/inference/scoring.py": ("test_losses_and_likelihoods",),
 }
 """Module to the tests that concern it; they need none of the fixtures in conftest.py."""
 
