@@ -5,7 +5,8 @@
     python scripts/mutation.py eval/mm_eval/suites.py --sample 0    # all changes of one module
 
 Changes are those of cosmic-ray: other operators, comparisons, numbers, truths, exceptions, loops that do not run, decorators taken off.
-Type annotations and ``strict=True`` of zip are left alone: they are no behaviour. No file is touched: a change lives in a forked process that imports it in the module's place, so a
+Type annotations, ``strict=True`` and ``frozen=True`` are left alone, because they are no behaviour, and numbers are not compared by
+identity, which is no other behaviour. No file is touched: a change lives in a forked process that imports it in the module's place, so a
 run can be stopped at any time, and goes on where it was. Tests run without conftest.py, because each change costs one run of them.
 
 A change is killed where a test fails, and broken where the module cannot even be imported, which is no credit to any test. The score
@@ -68,6 +69,7 @@ _LIBRARIES = ("pytest", "numpy", "scipy.stats", "numba", "pyarrow.parquet", "tor
 """Imported once, before processes are forked."""
 
 _DESELECTED = ("-k", "not java and not big_ and not tiny")
+_BY_IDENTITY = tuple(f"{a}_{b}" for a in ("Eq", "NotEq", "Lt", "LtE", "Gt", "GtE") for b in ("Is", "IsNot"))
 KILLED, SURVIVED, TIMED_OUT, BROKEN = "killed", "survived", "timed out", "broken"
 _OUTCOMES = {0: SURVIVED, 1: KILLED}
 
@@ -102,7 +104,7 @@ def changes_of(source: str) -> Iterator[Change]:
 
     nodes, alone, seen = list(ast_nodes(get_ast(source))), list(_left_alone(source)), {source}
     for name in operator_names():
-        if get_operator(name).arguments():  # these want to be told names
+        if get_operator(name).arguments() or name.endswith(_BY_IDENTITY):  # the first want to be told names
             continue
         operator = get_operator(name)()
         places = [place for node in nodes for place in operator.mutation_positions(node)]
@@ -119,10 +121,10 @@ def changes_of(source: str) -> Iterator[Change]:
 
 
 def _left_alone(source: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where annotations and ``strict=True`` stand, as (line, column) of begin and end."""
+    """Where annotations, ``strict=True`` and ``frozen=True`` stand, as (line, column) of begin and end."""
     for node in ast.walk(ast.parse(source)):
         parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
-        if isinstance(node, ast.keyword) and node.arg == "strict":
+        if isinstance(node, ast.keyword) and node.arg in ("strict", "frozen"):
             parts.append(node.value)
         for part in parts:
             if isinstance(part, ast.expr) and part.end_lineno is not None and part.end_col_offset is not None:
