@@ -116,7 +116,7 @@ def changes_of(source: str) -> Iterator[Change]:
                 continue
             seen.add(changed)
             before, after = source.splitlines(), changed.splitlines()
-            at = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), start[0] - 1)
+            at = start[0] - 1
             yield Change(at + 1, before[at].strip(), after[at].strip() if at < len(after) else "", changed)
 
 
