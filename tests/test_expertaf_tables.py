@@ -1,29 +1,46 @@
 """ExpertAF's tables from six tuples made by hand: every row and column has the value that pencil and paper give."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from six_tuples import BASKETBALL, CLIMBING, HEIGHTS, NAN, ROWS, SOCCER, TRAINING, clip, rigid, similar, six_tuples
+from six_tuples import (
+    BASKETBALL,
+    CLIMBING,
+    NAMED,
+    NAMED_ROWS,
+    NAN,
+    RANKS,
+    ROWS,
+    SOCCER,
+    TRAINING,
+    alike,
+    rigid,
+    rows_of_poses,
+    similar,
+    six_tuples,
+)
 
 import mm_eval.expertaf.commentary as commentary
 from mm_eval.answers import ClipFile
 from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN, with_baselines
-from mm_eval.expertaf import Inputs, collect_examples, evaluate
+from mm_eval.expertaf import Inputs
 from mm_eval.expertaf.demonstration import pose_table, retrieval_table
-from mm_eval.expertaf.table import System, comparison_table, detail_tables, records_of
-from mm_eval.metric import Metric, item_metric
+from mm_eval.metric import Metric
 from mm_eval.pose import POSE_ERRORS
-from mm_eval.text.suite import Suite
 
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Inputs:
     return six_tuples(tmp_path)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("coco_suite", "modern_suite", "release_suite"):
+        monkeypatch.setattr(commentary, name, alike)
 
 
 def items_of(metric: Metric) -> list[float]:
@@ -64,34 +81,6 @@ def test_items_carry_truth_answer_clips_and_neighbours(inputs: Inputs) -> None:
 
 
 # --- commentary ------------------------------------------------------------------------------------------------------
-
-
-def alike(systems: dict[str, list[str]], references: list[str], clusters: list[str], *more: Any) -> Suite:
-    """Stands for the text metrics: whether a text is the true one, under the names of all suites."""
-    rows = {}
-    for name, texts in systems.items():
-        same = [float(text == true) for text, true in zip(texts, references, strict=True)]
-        rows[name] = {metric: item_metric(same, clusters, "0-1", metric) for metric in ("bleu4", "meteor")}
-    return Suite(rows, ["the same note", "empty commentary (floor): not computed"])
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("coco_suite", "modern_suite", "release_suite"):
-        monkeypatch.setattr(commentary, name, alike)
-
-
-NAMED_ROWS = [
-    "ours", SHUFFLED, SHUFFLED_WITHIN, CONSTANT, RANDOM, "pose nearest neighbour", "video nearest neighbour", commentary.CEILING
-]  # fmt: skip
-NAMED = {
-    "ours": [1, 0, 1, 0, 0, 0],  # wrong moment of the take; one error too many; nothing said; nothing named
-    SHUFFLED_WITHIN: [1, 0, 0, 0, 0, 0],
-    CONSTANT: [0, 0, 1, 1, 1, 0],
-    "video nearest neighbour": [0, 1, 1, 1, 1, 0],
-    "pose nearest neighbour": [0, 1, 0, 0, 0, 0],
-    commentary.CEILING: [1, 1, 1, 1, 1, 0],
-}
 
 
 def test_an_error_is_named_where_all_that_is_named_is_shown(inputs: Inputs, quick: None) -> None:
@@ -136,15 +125,6 @@ def test_the_released_scorer_has_a_floor(inputs: Inputs, quick: None) -> None:
 
 # --- retrieval -------------------------------------------------------------------------------------------------------
 
-RANKS = {
-    "ours": [1, 1.5, 2, 1.5, 6, 1],
-    "ours without the prior (raw likelihood)": [3, 1, 1, 2, 1, 3],
-    "shuffled within activity": [1.5, 2, 1.5, 1, 5, 1],
-    "constant (mean score of each clip)": [1, 2, 2, 1, 6, 1],
-    "pose nearest neighbour (ceiling)": [2, 1, 1, 2, 1, 6],
-    "video nearest neighbour": [2, 3, 1, 2, 1.5, 6],
-}
-
 
 def test_ranks_of_every_row(inputs: Inputs) -> None:
     table, sizes = retrieval_table(inputs, np.random.default_rng(0))
@@ -169,19 +149,6 @@ def test_ranks_of_every_row(inputs: Inputs) -> None:
 
 
 # --- poses -----------------------------------------------------------------------------------------------------------
-
-
-def rows_of_poses() -> dict[str, list[float]]:
-    """PA-MPJPE of every item against the expert's raw joints; the fourth expert's wrist is missing."""
-    ours = [similar(1, 2) / 2, NAN, NAN, 0, 0, 0]
-    return {
-        "ours": ours,
-        "shuffled within activity": [NAN, (similar(1, 1.2) + similar(2, 1.2)) / 2, similar(1.5, 1.1), NAN, similar(1.6, 1.1), similar(1.1, 1.6)],
-        "mean pose of the activity": [similar(7 / 3, 2), similar(7 / 3, 1.2), 0, similar(1.1, 1.5, 6), similar(1.2, 1.1), similar(1.2, 1.6)],
-        "learner's own pose": [similar(1, 2), similar(1, 1.2), similar(1, 1.1, 6), similar(1, 1.5, 6), similar(1, 1.1), similar(1, 1.6)],
-        "video nearest neighbour": [similar(1, 2, 6), similar(3, 1.2), 0, similar(1.1, 1.5, 6), similar(1, 1.1, 6), similar(1, 1.6, 6)],
-        "tokenizer round trip (floor)": [similar(2.3, 2), 0, 0, similar(1.6, 1.5, 6), 0, 0],
-    }  # fmt: skip
 
 
 def test_pose_errors_of_every_row(inputs: Inputs) -> None:
@@ -256,154 +223,6 @@ def test_random_experts_are_twenty_of_the_activity(inputs: Inputs) -> None:
     assert len(set(drawn)) > 1, "drawn anew for each item"
     again = pose_table(inputs, np.random.default_rng(0))["random expert of the activity"]["pa_mpjpe"]
     assert again == found
-
-
-# --- all of it -------------------------------------------------------------------------------------------------------
-
-
-def test_the_summary_and_chance(inputs: Inputs, quick: None) -> None:
-    result, items = evaluate(inputs)
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert [i.answers["ours"].text for i in items] == [row[5] for row in ROWS] and SHUFFLED in items[0].answers
-    assert set(result["tables"]) == {"commentary", "commentary_release", "retrieval", "pose"}
-    assert result["chance"] == pytest.approx({"recall@1": 1 / 3, "recall@5": 17 / 18, "recall@10": 1})
-    assert (result["items"], result["takes"]) == (6, 5)
-    assert result["participants"] == [f"person {take}" for take in ("b1", "b2", "c1", "c2", "s1")]
-    assert result["notes"] == [
-        "the same note", "empty commentary (floor): not computed", "ExpertAF's release recipe: the same note"
-    ]  # fmt: skip
-    shuffled = records_of(result)["commentary"][SHUFFLED]
-    poses = rows_of_poses()
-    random = records_of(result)["pose"]["random expert of the activity"]["pa_mpjpe"].value
-    assert result["summary"] == pytest.approx({
-        "commentary/error_named": 2 / 6, "commentary/bleu4": 0, "commentary/meteor": 0,
-        "commentary/error_named_shuffled": shuffled["error_named"].value, "commentary/bleu4_shuffled": 0,
-        "commentary/meteor_shuffled": 0,
-        "retrieval/recall@5_within_activity": 5 / 6, "retrieval/chance@5_within_activity": 17 / 18,
-        "retrieval/recall@5_video_nn": 5 / 6, "retrieval/recall@5_pose_nn_ceiling": 5 / 6,
-        "retrieval/median_rank": 1.5, "retrieval/median_rank_video_nn": 2, "retrieval/median_rank_chance": 2,
-        "retrieval/gallery_size": 3,
-        "pose/pa_mpjpe_mm": np.nanmean(poses["ours"]), "pose/pa_mpjpe_random_expert_mm": random,
-        "pose/pa_mpjpe_mean_pose_mm": np.mean(poses["mean pose of the activity"]),
-        "pose/pa_mpjpe_learner_mm": np.mean(poses["learner's own pose"]),
-        "pose/pa_mpjpe_tokenizer_floor_mm": np.mean(poses["tokenizer round trip (floor)"]), "pose/well_formed": 5 / 6,
-    })  # fmt: skip
-    assert evaluate(inputs)[0] == result, "the same seed, the same numbers"
-
-
-def test_what_a_system_does_not_do_has_no_table(inputs: Inputs, quick: None) -> None:
-    silent = [{"commentary": p["commentary"]} for p in inputs.predictions]
-    result, _ = evaluate(replace(inputs, predictions=silent, generated=None, reconstructed=None))
-    assert set(result["tables"]) == {"commentary", "commentary_release"} and result["chance"] == {}
-    assert all(name.startswith("commentary/") for name in result["summary"])
-    nothing, _ = evaluate(replace(inputs, generated=[None] * 6, reconstructed=None, video=None))
-    assert nothing["summary"]["pose/pa_mpjpe_mm"] is None and nothing["summary"]["pose/well_formed"] == 0
-    assert nothing["summary"]["pose/pa_mpjpe_tokenizer_floor_mm"] is None, "there is no tokenizer"
-    assert nothing["summary"]["retrieval/recall@5_video_nn"] is None
-    one = [dict(p) for p in inputs.predictions]
-    del one[3]["scores"]
-    assert not replace(inputs, predictions=one).ranked and inputs.ranked
-
-
-def result_of(inputs: Inputs) -> dict[str, Any]:
-    return evaluate(inputs)[0] | {"synthetic_data": True, "gallery": "within activity"}
-
-
-def test_the_table_of_systems_takes_each_cell_from_its_row(inputs: Inputs, quick: None) -> None:
-    result = result_of(inputs)
-    judged = {"gpt_m": Metric(0.25, None, 6, 0, "0-1", "judge")}
-    table = comparison_table([System("texts", None, note="not run"), System("all", result, "3 min", judged=judged)])
-    assert table.lead == "Synthetic data. 6 test tuples of 5 takes. Gallery: within activity, 3 clips."
-    assert table.title == "ExpertAF" and table.extra == "cost"
-    assert [(row.name, row.baseline) for row in table.rows] == [
-        ("texts", False), ("all", False), ("shuffled within activity", True), ("constant", True), ("random of the activity", True),
-        ("video nearest neighbour", True), ("pose nearest neighbour (pairs are mined with it)", True), ("chance", True),
-    ]  # fmt: skip
-    rows = {row.name: row for row in table.rows}
-    assert not rows["texts"].cells and rows["texts"].note == "not run" and rows["all"].extra == "3 min"
-    assert rows["all"].cells["judge", "gpt_m"].value == 0.25
-    poses = rows_of_poses()
-    expected = {
-        "all": (2 / 6, RANKS["ours"], poses["ours"]),
-        "shuffled within activity": (1 / 6, RANKS["shuffled within activity"], poses["shuffled within activity"]),
-        "constant": (3 / 6, RANKS["constant (mean score of each clip)"], poses["mean pose of the activity"]),
-        "video nearest neighbour": (4 / 6, RANKS["video nearest neighbour"], poses["video nearest neighbour"]),
-        "pose nearest neighbour (pairs are mined with it)": (
-            1 / 6, RANKS["pose nearest neighbour (ceiling)"], poses["learner's own pose"],
-        ),
-    }  # fmt: skip
-    for name, (errors, ranks, values) in expected.items():
-        cells = rows[name].cells
-        assert cells["commentary", "error_named"].value == pytest.approx(errors), name
-        assert cells["retrieval", "median_rank"].value == np.median(ranks), name
-        assert cells["pose", "pa_mpjpe"].value == pytest.approx(np.nanmean(values)), name
-    assert {table for table, _ in rows["random of the activity"].cells} == {"commentary", "pose"}
-    chance = {metric: cell.value for (_, metric), cell in rows["chance"].cells.items()}
-    assert chance == pytest.approx({"recall@1": 1 / 3, "recall@5": 17 / 18, "recall@10": 1, "median_rank": 2})
-    assert {(c.signature, c.n, c.n_failed, c.interval) for c in rows["chance"].cells.values()} == {
-        ("chance", 6, 0, None)
-    }
-
-
-def test_baselines_come_from_the_first_run_with_all_functions(inputs: Inputs, quick: None) -> None:
-    result = result_of(inputs)
-    silent = [{"commentary": p["commentary"]} for p in inputs.predictions]
-    texts = result_of(replace(inputs, predictions=silent, generated=None, reconstructed=None, truth=None))
-    table = comparison_table(
-        [System("texts", texts | {"synthetic_data": False}), System("all", result)], ["ExpertAF"], ["foot"]
-    )
-    assert "retrieval" in {name for name, _ in table.rows[2].cells} and table.rows[-1].name == "chance"
-    assert table.lead.startswith("Synthetic data. 6") and table.footnotes == ("foot",) and table.extra == ""
-    assert table.published is not None and list(table.published.rows) == ["ExpertAF"]
-    alone = comparison_table([System("texts", texts | {"synthetic_data": False})])
-    assert alone.lead == "6 test tuples of 5 takes." and alone.rows[-1].name != "chance"
-    assert alone.published is not None and len(alone.published.rows) == 13
-    nothing = comparison_table([System("later", None)])
-    assert nothing.lead == "No row has been run." and len(nothing.rows) == 1
-
-
-def test_detail_tables_have_every_row(inputs: Inputs, quick: None) -> None:
-    commented, retrieval, pose, release = detail_tables(result_of(inputs))
-    assert [t.title.split(" by ")[0] for t in (commented, retrieval, pose, release)] == [
-        "Commentary", "Expert retrieval", "Corrected pose, mm", "Commentary"
-    ]  # fmt: skip
-    assert [row.name for row in commented.rows] == NAMED_ROWS and commented.rows[0].cells["commentary", "error_named"].value == 2 / 6  # fmt: skip
-    assert [row.name for row in release.rows] == [*NAMED_ROWS[:-1], commentary.FLOOR]
-    assert [row.name for row in retrieval.rows] == [*RANKS, "chance"]
-    for row in retrieval.rows[:-1]:
-        assert row.cells["retrieval", "mean_rank"].value == pytest.approx(np.mean(RANKS[row.name]))
-        assert row.baseline == (row.name != "ours")
-    assert pose.rows[-1].name != "chance", "guessing poses has no value"
-    heading = {c.heading: (c.metric, c.factor, c.higher) for c in pose.columns}
-    assert heading["malformed, %"] == ("malformed", 100.0, False) and heading["PA-MPJPE"] == ("pa_mpjpe", 1.0, False)
-
-
-def test_examples_are_evenly_spaced_takes_with_their_numbers(inputs: Inputs) -> None:
-    clips = {f"{name}:0-60": clip(name) for name in HEIGHTS}
-    shown = collect_examples(inputs, clips, Path("v"))
-    assert [e["tuple_id"] for e in shown] == ["test 0", "test 2", "test 3", "test 4", "test 5"], "one per take"
-    assert [e["rank"] for e in shown] == [1, 2, 1.5, 6, 1] and [e["gallery_size"] for e in shown] == [3, 2, 2, 6, 6]
-    assert [e["retrieved_is_positive"] for e in shown] == [True, False, False, False, True]
-    assert [e["retrieved"]["clip_id"][:2] for e in shown] == ["x0", "y1", "y0", "z5", "z5"]
-    assert shown[0]["pa_mpjpe_mm"] == pytest.approx(similar(1, 2) / 2) and np.isnan(shown[1]["pa_mpjpe_mm"])
-    assert [e["learner_pa_mpjpe_mm"] for e in shown] == pytest.approx([rows_of_poses()["learner's own pose"][i] for i in (0, 2, 3, 4, 5)])  # fmt: skip
-    assert (shown[1]["injected"], shown[1]["named"]) == (
-        ["elbow_flare", "straight_knees"],
-        ["elbow_flare", "straight_knees"],
-    )
-    assert (shown[2]["injected"], shown[2]["named"]) == (["elbow_flare"], ["elbow_flare", "narrow_base"])
-    assert shown[0]["learner"] == {
-        "clip_id": "s1:0-60", "skill": "Novice", "seconds": [0, 2], "ego": "v/s1_ego.mp4", "exo": "v/s1_exo.mp4"
-    }  # fmt: skip
-    assert shown[0]["expert"]["clip_id"] == "x0:0-60" and np.array(shown[0]["poses"]["generated"]).shape == (2, 17, 3)
-    assert (shown[0]["expert_remark"], shown[0]["our_remark"]) == (ROWS[0][4], ROWS[0][5])
-    three = collect_examples(inputs, clips, Path("v"), count=3)
-    assert [e["tuple_id"] for e in three] == ["test 0", "test 3", "test 5"]
-    gap = collect_examples(replace(inputs, generated=[None] * 6, truth=None), clips, Path("v"))
-    assert gap[0]["pa_mpjpe_mm"] is None and gap[0]["poses"]["generated"] is None and "injected" not in gap[0]
-    assert collect_examples(replace(inputs, generated=None), clips, Path("v")) == []
-    silent = [{"commentary": p["commentary"]} for p in inputs.predictions]
-    assert collect_examples(replace(inputs, predictions=silent), clips, Path("v")) == []
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
