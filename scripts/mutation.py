@@ -7,7 +7,8 @@
 Changes are those of cosmic-ray: other operators, comparisons, numbers, truths, exceptions, loops that do not run, decorators taken off.
 Type annotations, ``strict=True`` and ``frozen=True`` are left alone, because they are no behaviour, and numbers are not compared by
 identity, which is no other behaviour. No file is touched: a change lives in a forked process that imports it in the module's place, so a
-run can be stopped at any time, and goes on where it was. Tests run without conftest.py, because each change costs one run of them.
+run can be stopped at any time, and goes on where it was. Tests run without conftest.py, because each change costs one run of them;
+a division by zero that numpy warns of fails them.
 
 A change is killed where a test fails, and broken where the module cannot even be imported, which is no credit to any test. The score
 is killed and timed out over all that are not broken.
@@ -181,7 +182,16 @@ def _run_tests(path: str, source: str, tests: Sequence[str]) -> None:
     code = 4
     try:
         with tempfile.TemporaryDirectory() as folder:
-            options = ["-x", "--noconftest", "-p", "no:cacheprovider", f"--basetemp={folder}/tests", *_DESELECTED]
+            options = [
+                "-x",
+                "--noconftest",
+                "-p",
+                "no:cacheprovider",
+                "-W",
+                "error::RuntimeWarning",
+                f"--basetemp={folder}/tests",
+                *_DESELECTED,
+            ]
             code = int(pytest.main([*options, *(f"tests/{name}.py" for name in tests)]))
     finally:
         os._exit(code)

@@ -64,6 +64,11 @@ def test_large_k_needs_a_larger_gallery(largest: int, ks: list[int]) -> None:
     assert found["recall@1"].signature == f"R@1|gallery:3 (median)|ties:mean|chance of the mean rank:{chance:g}|n:4"
 
 
+def test_up_to_ten_every_k_is_told() -> None:
+    found = retrieval_metrics(np.array([1.0, 2.0]), np.array([3, 3]), list("ab"), ks=(2, 9, 10, 11))
+    assert [name for name in found if name.startswith("recall")] == ["recall@2", "recall@9", "recall@10"]
+
+
 def test_chance_is_k_of_the_gallery_and_at_most_one() -> None:
     assert chance_recall(np.array([1, 5, 6, 10, 50]), 5) == pytest.approx((1 + 1 + 5 / 6 + 1 / 2 + 1 / 10) / 5)
 
