@@ -70,7 +70,7 @@ def counts(funnel: Funnel) -> dict[str, int]:
 
 
 def test_test_participants_do_not_train() -> None:
-    funnel = Funnel("splits", 1.0)
+    funnel = Funnel("splits", 0.0)
     splits = split_by_participant(TAKES, funnel)
     assert splits == {
         **dict.fromkeys(["ada-learns", "ada-shows", "ada-free", "bob-shows", "cyd-shows", "dan-learns", "gus-plays"], "train"),
@@ -94,7 +94,7 @@ def praise_of(**changes: Any) -> tuple[list[LabelledRemark], Praise, Funnel]:
         remark("cyd-shows", 0, 11.0, legs=CORRECT),
         remark("eve-shows", 0, 12.0, legs=CORRECT),
     ]
-    funnel = Funnel("roles", 1.0)
+    funnel = Funnel("roles", 0.0)
     faults, praise = sort_by_role(labelled, TAKES, splits, funnel)
     return faults, praise, funnel
 
@@ -218,7 +218,7 @@ def test_the_gallery_holds_praise_alone() -> None:
         remark("ada-shows", 1, 7.0, legs=IMPROVE),
     ]
     splits = split_by_participant(TAKES, Funnel("splits", 1.0))
-    funnel = Funnel("gallery", 1.0)
+    funnel = Funnel("gallery", 1 / 3)
     options = PairingOptions()
     found = gallery_clips(labelled, TAKES, splits, lambda uid: seen(300), options, "train", funnel)
     assert [(c.clip_id, c.participant, c.skill, activity) for c, activity in found] == [
@@ -227,6 +227,7 @@ def test_the_gallery_holds_praise_alone() -> None:
     ]
     assert funnel.kept == 2
     assert counts(funnel) == {"same clip as another remark's": 1, "evidence window too short": 1}
+    funnel.check()  # of three that are no repetition one has no window
     test = gallery_clips(labelled, TAKES, splits, lambda uid: seen(300), options, "test", Funnel("gallery", 1.0))
     assert [c.clip_id for c, _ in test] == ["eve-shows:120-180"]
     assert clip_of(TAKES["bob-shows"], 3, 9).exo_video == "bob-shows_exo.mp4"

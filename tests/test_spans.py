@@ -132,6 +132,7 @@ def test_labels_cover_answers_and_their_ends(supervised: tuple[int, ...]) -> Non
     assert made.tokenizer.decode(encoded.input_ids[:first]) == text[:before]
     assert all(label in (IGNORE, token) for label, token in zip(encoded.labels, encoded.input_ids, strict=True))
     assert encoded.sample_id == "sample" and encoded.clips == {"ego": ["one"], "exo": ["one"]}
+    assert IGNORE == -100, "as PyTorch's cross-entropy and every trainer have it"
     prompt = made.encode_prompt(DIALOGUE.messages[:2], CODES.__getitem__, "asked")
     assert encoded.input_ids[: len(prompt.input_ids)] == prompt.input_ids and set(prompt.labels) == {IGNORE}
     assert (prompt.sample_id, prompt.clips) == ("asked", encoded.clips) and len(prompt.labels) == len(prompt.input_ids)
