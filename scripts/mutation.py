@@ -207,7 +207,8 @@ def examine(path: str, tests: Sequence[str], sample: int, seed: int, log: Path) 
     """
     source = (ROOT / path).read_text()
     every = list(changes_of(source))
-    chosen = every if not sample or sample >= len(every) else random.Random(f"{seed}/{path}").sample(every, sample)
+    # A larger sample holds a smaller one.
+    chosen = random.Random(f"{seed}/{path}").sample(every, len(every))[: sample or None]
     state = hashlib.sha256(b"".join((ROOT / f"tests/{name}.py").read_bytes() for name in tests)).hexdigest()[:16]
     known = {r["key"]: r for r in map(json.loads, log.read_text().splitlines())} if log.exists() else {}
     outcome, seconds = attempt(path, source, tests, 600)
