@@ -78,8 +78,8 @@ def test_pieces_are_as_long_as_they_may_be_and_computed_again() -> None:
     forward, backward = sizes(10)
     assert forward == [10, 10, 4] and sorted(backward) == [4, 10, 10], "logits of one piece at a time"
     assert sizes(24) == ([24], []) and sizes(25) == ([24], []), "one piece needs no second run"
-    forward, backward = sizes(24, agree=lambda pieces: pieces + 2)
-    assert forward == [24, 0, 0] and sorted(backward) == [0, 0, 24], "other ranks have more pieces"
+    forward, backward = sizes(24, agree=lambda pieces: pieces + 3)
+    assert forward == [24, 0, 0, 0] and sorted(backward) == [0, 0, 0, 24], "other ranks have more pieces"
     asked: list[int] = []
     sizes(7, agree=lambda pieces: asked.append(pieces) or pieces)  # type: ignore[func-returns-value]
     assert asked == [4] and CHUNK == 512
