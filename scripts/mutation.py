@@ -41,7 +41,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "eval/mm_eval/expertaf/demonstration.py": ("test_expertaf_tables",),
     "eval/mm_eval/expertaf/evaluate.py": ("test_expertaf_summaries",),
     "eval/mm_eval/expertaf/examples.py": ("test_expertaf_summaries",),
-    "eval/mm_eval/expertaf/inputs.py": ("test_expertaf_tables",),
+    "eval/mm_eval/expertaf/inputs.py": ("test_expertaf_tables", "test_expertaf_summaries"),
     "eval/mm_eval/expertaf/table.py": ("test_expertaf_summaries",),
     "eval/mm_eval/suites.py": ("test_suite_values",),
     "eval/mm_eval/baselines.py": ("test_suite_values",),

@@ -77,19 +77,21 @@ ERRORS = {
     "c1": ("bouldering", [([0, 60], {"bent_arms": 1.0})]),
     "c2": ("bouldering", [([0, 60], {})]),
 }
-HEIGHTS = {"x0": 2.0, "x1": 1.2, "x2": 3.0, "y0": 1.1, "y1": 1.5} | {f"z{i}": 1.1 + 0.1 * i for i in range(6)}
+HEIGHTS = {"x0": 2.0, "x1": 1.2, "x2": 3.0, "x3": 4.0, "y0": 1.1, "y1": 1.5} | {
+    f"z{i}": 1.1 + 0.1 * i for i in range(6)
+}
 # Minus a candidate's prior, and as the language model says it.
 PMI = [
-    {"x0": 3.0, "x1": 2.0, "x2": 1.0},
-    {"x0": 2.0, "x1": 2.0, "x2": 1.0},
+    {"x0": 3.0, "x1": 2.0, "x2": 1.0, "x3": -9.0},
+    {"x0": 2.0, "x1": 2.0, "x2": 1.0, "x3": -9.0},
     {"y0": 0.0, "y1": 1.0},
     {"y0": 5.0, "y1": 5.0},
     {f"z{i}": float(i) for i in range(6)},
     {"z0": 1.0, "z1": 1.0, "z2": 1.0, "z3": 2.0, "z4": 3.0, "z5": 9.0},
 ]
 LIKELIHOOD = [
-    {"x0": 1.0, "x1": 2.0, "x2": 3.0},
-    {"x0": 1.0, "x1": 2.0, "x2": -3.0},
+    {"x0": 1.0, "x1": 2.0, "x2": 3.0, "x3": -9.0},
+    {"x0": 1.0, "x1": 2.0, "x2": -3.0, "x3": -9.0},
     {"y0": 1.0, "y1": 0.0},
     {"y0": 1.0, "y1": 0.0},
     {"z0": 1.0, "z1": 0.0, "z2": 0.0, "z3": 0.0, "z4": 0.0, "z5": 0.0},
@@ -97,7 +99,7 @@ LIKELIHOOD = [
 ]
 VIDEO = {
     "s1:0-60": (1, 0), "s1:100-160": (0, 2), "b1:0-60": (1, 1), "b2:0-60": (1, 1), "c1:0-60": (1, 0), "c2:0-60": (1, 0),
-    "x0:0-60": (10, 10), "x1:0-60": (1, 0.1), "x2:0-60": (0, 1), "y0:0-60": (1, 1), "y1:0-60": (1, 0),
+    "x0:0-60": (10, 10), "x1:0-60": (1, 0.1), "x2:0-60": (0, 1), "x3:0-60": (-1, -1), "y0:0-60": (1, 1), "y1:0-60": (1, 0),
     "z0:0-60": (1, 0), "z1:0-60": (2, 0), **{f"z{i}:0-60": (1, i) for i in range(2, 6)},
     "ts0:0-60": (1, 0.1), "ts1:0-60": (0, 1.5), "ts2:0-60": (9, 9), "tb0:0-60": (1, 0.9), "tc0:0-60": (-1, 0), "tc1:0-60": (-2, 0),
 }  # fmt: skip
@@ -145,12 +147,12 @@ def six_tuples(folder: Path) -> Inputs:
     learners = {
         "ts0": body(4.0),
         "ts1": body(1.2),
-        "ts2": body(1.9),
+        "ts2": body(1.6),
         "tb0": body(1.3),
         "tc0": body(1.4),
         "tc1": body(8.0),
     }
-    learners["ts2"] = body(1.9, missing=[WRIST])  # alike in what b1 lacks, and far in what it has
+    learners["ts2"] = body(1.6, missing=[WRIST])  # alike in what b1 lacks, and far in what it has
     poses |= {f"{take}:0-60": pose for take, pose in learners.items()}
     turned = joints(1.1)[..., [1, 0, 2]] * [-1, 1, 1]  # a quarter turn about the vertical axis
     generated = [joints(1.0, 2.0), None, np.ones((FRAMES, 17, 3)), 2 * joints(1.5) + 5, turned, joints(1.6)]

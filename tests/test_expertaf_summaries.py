@@ -47,7 +47,7 @@ def test_the_summary_and_chance(inputs: Inputs, quick: None) -> None:
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert [i.answers["ours"].text for i in items] == [row[5] for row in ROWS] and SHUFFLED in items[0].answers
     assert set(result["tables"]) == {"commentary", "commentary_release", "retrieval", "pose"}
-    assert result["chance"] == pytest.approx({"recall@1": 1 / 3, "recall@5": 17 / 18, "recall@10": 1})
+    assert result["chance"] == pytest.approx({"recall@1": 11 / 36, "recall@5": 17 / 18, "recall@10": 1})
     assert (result["items"], result["takes"]) == (6, 5)
     assert result["participants"] == [f"person {take}" for take in ("b1", "b2", "c1", "c2", "s1")]
     assert result["notes"] == [
@@ -62,8 +62,8 @@ def test_the_summary_and_chance(inputs: Inputs, quick: None) -> None:
         "commentary/meteor_shuffled": 0,
         "retrieval/recall@5_within_activity": 5 / 6, "retrieval/chance@5_within_activity": 17 / 18,
         "retrieval/recall@5_video_nn": 5 / 6, "retrieval/recall@5_pose_nn_ceiling": 5 / 6,
-        "retrieval/median_rank": 1.5, "retrieval/median_rank_video_nn": 2, "retrieval/median_rank_chance": 2,
-        "retrieval/gallery_size": 3,
+        "retrieval/median_rank": 1.5, "retrieval/median_rank_video_nn": 2, "retrieval/median_rank_chance": 2.5,
+        "retrieval/gallery_size": 4,
         "pose/pa_mpjpe_mm": np.nanmean(poses["ours"]), "pose/pa_mpjpe_random_expert_mm": random,
         "pose/pa_mpjpe_mean_pose_mm": np.mean(poses["mean pose of the activity"]),
         "pose/pa_mpjpe_learner_mm": np.mean(poses["learner's own pose"]),
@@ -94,7 +94,7 @@ def test_the_table_of_systems_takes_each_cell_from_its_row(inputs: Inputs, quick
     result = result_of(inputs)
     judged = {"gpt_m": Metric(0.25, None, 6, 0, "0-1", "judge")}
     table = comparison_table([System("texts", None, note="not run"), System("all", result, "3 min", judged=judged)])
-    assert table.lead == "Synthetic data. 6 test tuples of 5 takes. Gallery: within activity, 3 clips."
+    assert table.lead == "Synthetic data. 6 test tuples of 5 takes. Gallery: within activity, 4 clips."
     assert table.title == "ExpertAF" and table.extra == "cost"
     assert [(row.name, row.baseline) for row in table.rows] == [
         ("texts", False), ("all", False), ("shuffled within activity", True), ("constant", True), ("random of the activity", True),
@@ -120,7 +120,7 @@ def test_the_table_of_systems_takes_each_cell_from_its_row(inputs: Inputs, quick
         assert cells["pose", "pa_mpjpe"].value == pytest.approx(np.nanmean(values)), name
     assert {table for table, _ in rows["random of the activity"].cells} == {"commentary", "pose"}
     chance = {metric: cell.value for (_, metric), cell in rows["chance"].cells.items()}
-    assert chance == pytest.approx({"recall@1": 1 / 3, "recall@5": 17 / 18, "recall@10": 1, "median_rank": 2})
+    assert chance == pytest.approx({"recall@1": 11 / 36, "recall@5": 17 / 18, "recall@10": 1, "median_rank": 2.5})
     assert {(c.signature, c.n, c.n_failed, c.interval) for c in rows["chance"].cells.values()} == {
         ("chance", 6, 0, None)
     }
@@ -200,7 +200,7 @@ def test_examples_are_evenly_spaced_takes_with_their_numbers(inputs: Inputs) -> 
     clips = {f"{name}:0-60": clip(name) for name in HEIGHTS}
     shown = collect_examples(inputs, clips, Path("v"))
     assert [e["tuple_id"] for e in shown] == ["test 0", "test 2", "test 3", "test 4", "test 5"], "one per take"
-    assert [e["rank"] for e in shown] == [1, 2, 1.5, 6, 1] and [e["gallery_size"] for e in shown] == [3, 2, 2, 6, 6]
+    assert [e["rank"] for e in shown] == [1, 2, 1.5, 6, 1] and [e["gallery_size"] for e in shown] == [4, 2, 2, 6, 6]
     assert [e["retrieved_is_positive"] for e in shown] == [True, False, False, False, True]
     assert [e["retrieved"]["clip_id"][:2] for e in shown] == ["x0", "y1", "y0", "z5", "z5"]
     assert shown[0]["pa_mpjpe_mm"] == pytest.approx(similar(1, 2) / 2) and np.isnan(shown[1]["pa_mpjpe_mm"])
