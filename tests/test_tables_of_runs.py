@@ -17,7 +17,16 @@ from mm_eval.answers import TRAINING, TestItem, write_about, write_answers
 from mm_eval.comparison import compare
 from mm_eval.judge.judging import digest_of
 from mm_eval.metric import Metric, corpus_metric, item_metric
-from mm_eval.runs import Run, changes, check_same_items, differences, measured_otherwise, open_run, runs_table
+from mm_eval.runs import (
+    Run,
+    changes,
+    check_same_items,
+    differences,
+    measured_otherwise,
+    name_and_folder,
+    open_run,
+    runs_table,
+)
 from mm_eval.suites import SUITES
 from mm_eval.tables import RENDERERS, Column, Row, ScoreTable
 from mm_eval.tables.published import Published
@@ -112,6 +121,33 @@ def test_what_answers_were_given_stands_in_signatures_and_notes(tmp_path: Path) 
     assert "constant per category" in told.tables["answers"] and "shuffled" in told.items[0].answers
     written = json.loads((tmp_path / "metrics_nae.json").read_text())
     assert written["notes"] == told.notes and set(written["tables"]) == {"answers"}
+
+
+def test_a_folder_and_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / "lr=0.1"
+    odd.mkdir()
+    assert name_and_folder(str(odd)) == ("lr=0.1", odd) and name_and_folder(f"A={odd}") == ("A", odd)
+    assert name_and_folder(str(tmp_path / "new")) == ("new", tmp_path / "new")
+    assert name_and_folder("A=new") == ("A", Path("new")), "which is not there yet"
+    monkeypatch.chdir(odd)
+    assert name_and_folder(".") == ("lr=0.1", Path("."))
+
+
+def test_runs_of_expertaf_are_read_as_they_were_scored(tmp_path: Path) -> None:
+    write_answers(tmp_path, items([1.0] * 3))
+    with pytest.raises(
+        FileNotFoundError, match=r"metrics\.json is not there; run `mm-coach evaluate` first, or give --suite"
+    ):
+        open_run(str(tmp_path), "expertaf")
+    metric = item_metric([0.25, 0.5, 0.75], TAKES[:3], "0-1", "x")
+    result = {"tables": {"pose": {"ours": {"pa_mpjpe": metric.to_json()}}}, "notes": ["a note"]}
+    (tmp_path / "metrics.json").write_text(json.dumps(result))
+    run = open_run(f"one={tmp_path}", "expertaf")
+    assert run.name == "one" and run.metric(Column("pose", "pa_mpjpe", "")) == metric and run.notes == ["a note"]
+    assert run.clusters == TAKES[:3] and run.result == result
+    write_answers(tmp_path, [replace(item, answers={"swin": Answer("x")}) for item in items([1.0] * 3)])
+    with pytest.raises(ValueError, match=r"'item 0' has none \(3 of 3\); systems there: swin"):
+        open_run(str(tmp_path), "expertaf")
 
 
 # --- two runs --------------------------------------------------------------------------------------------------------
