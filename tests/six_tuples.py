@@ -58,7 +58,7 @@ ROWS = [
     ("s1", 0, SOCCER, "x0", "The plant foot is behind the ball.", "The plant foot lands too far behind."),
     ("s1", 100, SOCCER, "x1", "You are leaning back.", "The plant foot lands behind."),
     ("b1", 0, BASKETBALL, "y0", "Bend the knees.", "Straight knees, and the elbow is out."),
-    ("b2", 0, BASKETBALL, "y1", "Tuck the elbow.", "The elbow flares and the stance is narrow."),
+    ("b2", 15, BASKETBALL, "y1", "Tuck the elbow.", "The elbow flares and the stance is narrow."),
     ("c1", 0, CLIMBING, "z0", "Straighten the arms.", ""),
     ("c2", 0, CLIMBING, "z5", "Keep moving.", "Climb on."),
 ]
@@ -98,7 +98,7 @@ LIKELIHOOD = [
     {"z0": 1.0, "z1": 1.0, "z2": -1.0, "z3": -1.0, "z4": -1.0, "z5": 0.0},
 ]
 VIDEO = {
-    "s1:0-60": (1, 0), "s1:100-160": (0, 2), "b1:0-60": (1, 1), "b2:0-60": (1, 1), "c1:0-60": (1, 0), "c2:0-60": (1, 0),
+    "s1:0-60": (1, 0), "s1:100-160": (0, 2), "b1:0-60": (1, 1), "b2:15-75": (1, 1), "c1:0-60": (1, 0), "c2:0-60": (1, 0),
     "x0:0-60": (10, 10), "x1:0-60": (1, 0.1), "x2:0-60": (0, 1), "x3:0-60": (-1, -1), "y0:0-60": (1, 1), "y1:0-60": (1, 0),
     "z0:0-60": (1, 0), "z1:0-60": (2, 0), **{f"z{i}:0-60": (1, i) for i in range(2, 6)},
     "ts0:0-60": (1, 0.1), "ts1:0-60": (0, 1.5), "ts2:0-60": (9, 9), "tb0:0-60": (1, 0.9), "tc0:0-60": (-1, 0), "tc1:0-60": (-2, 0),

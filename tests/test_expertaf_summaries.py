@@ -213,6 +213,7 @@ def test_examples_are_evenly_spaced_takes_with_their_numbers(inputs: Inputs) -> 
     assert shown[0]["learner"] == {
         "clip_id": "s1:0-60", "skill": "Novice", "seconds": [0, 2], "ego": "v/s1_ego.mp4", "exo": "v/s1_exo.mp4"
     }  # fmt: skip
+    assert shown[2]["learner"]["seconds"] == [0.5, 2.5] and shown[2]["expert"]["seconds"] == [0, 2]
     assert shown[0]["expert"]["clip_id"] == "x0:0-60" and np.array(shown[0]["poses"]["generated"]).shape == (2, 17, 3)
     assert (shown[0]["expert_remark"], shown[0]["our_remark"]) == (ROWS[0][4], ROWS[0][5])
     three = collect_examples(inputs, clips, Path("v"), count=3)
