@@ -359,6 +359,7 @@ def test_the_constant_answer_is_the_commonest_of_the_category() -> None:
     assert sorted(s.answers[SHUFFLED].text for s in shown) == [a.text for a in ours]
     assert all(s.answers[SHUFFLED] != a for s, a in zip(shown, ours, strict=True))
     assert with_baselines(given[:1], training(1))[0].answers[SHUFFLED] == ours[0], "there is no other item"
+    assert with_baselines(given, training(5), 0) == shown != with_baselines(given, training(5), 1), "0 without a seed"
     drawn = {with_baselines(given, training(5), seed)[0].answers[RANDOM].score for seed in range(30)}
     assert drawn == {1.0, 2.0, None, 6.0}, "any of the category, and no other"
     nothing = with_baselines(items([Answer("t")], ours=ours[:1]), [TestItem("x", "t", "a", Answer("plain"))])
