@@ -166,6 +166,20 @@ def test_faults_get_windows_and_those_that_nobody_answers_are_dropped() -> None:
         strict.check()
 
 
+@pytest.mark.parametrize(
+    ("least", "below"),
+    [
+        ({"experts_train": 1}, {"experts_train": 0}), ({"experts_test": 1}, {"experts_test": 0}), ({"runners_up": 0}, {"runners_up": -1}),
+        ({"stride": 1}, {"stride": 0}), ({"min_window": 2.0}, {"min_window": 2.1}), ({"min_window": 0.1}, {"min_window": 0.0}),
+        ({"horizon": 0.1}, {"horizon": 0.0}), ({"window": 1.0}, {"window": 0.9}),
+    ],
+)  # fmt: skip
+def test_the_least_is_taken_and_what_is_below_refused(least: dict[str, Any], below: dict[str, Any]) -> None:
+    PairingOptions(**least)
+    with pytest.raises(ValueError, match=rf"{next(iter(below))}.*(has to be at least|have to be above 0)"):
+        PairingOptions(**below)
+
+
 def seen(frames: int, absent: list[int] | None = None, joints: int = 17) -> np.ndarray:
     """Poses that show so many joints, and none in some frames."""
     poses = np.zeros((frames, 17, 4))
