@@ -56,7 +56,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "eval/mm_eval/metric.py": ("test_measures", "test_metrics"),
     "eval/mm_eval/comparison.py": ("test_measures", "test_comparison"),
     "eval/mm_eval/aggregates.py": ("test_measures", "test_metrics"),
-    "data/mm_data/pairing.py": ("test_mining",),
+    "data/mm_data/pairing.py": ("test_pairing",),
     "data/mm_data/mining.py": ("test_mining",),
     "data/mm_data/labelling/rules.py": ("test_labelling",),
     "mm_adapter/loss.py": ("test_losses_and_likelihoods",),
