@@ -131,8 +131,9 @@ def test_what_is_missing_comes_with_command_and_size(copy: Path, tmp_path: Path)
     (copy / "annotations/splits.json").unlink()
     result = validate(copy)
     assert not result.usable and "--parts metadata annotations" in result.fetch[0].command
-    done = launch("mm-coach", "data", "validate", str(tmp_path / "nowhere"), check=False)
-    assert done.returncode == 1 and "does not exist" in done.stdout
+    for name in ("nowhere", "nowhere" * 20):
+        done = launch("mm-coach", "data", "validate", str(tmp_path / name), check=False)
+        assert done.returncode == 1 and f"{tmp_path / name} does not exist" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from mm_data.egoexo4d import load_poses, read_release
 from mm_data.egoexo4d.cameras import read_camera_poses, read_gopro_calibration
 from mm_data.egoexo4d.commentary import read_session, read_sessions, read_strokes
+from mm_data.egoexo4d.poses import MAX_GAP
 from mm_data.egoexo4d.takes import read_best_exo, read_captures, read_participants
 from mm_data.funnel import Funnel
 from mm_data.records import Source
@@ -131,12 +132,17 @@ def test_atomic_descriptions_vote_and_rejected_ones_do_not(copy: Path) -> None:
 
 
 def test_aria02_string_booleans_and_ego_gopros(copy: Path) -> None:
+    """A GoPro that somebody wears has a video too, which is not the one that is seen with the glasses."""
+
     def change(takes: list) -> None:
         for take in takes:
             for camera in take["capture"]["cameras"]:
                 camera["is_ego"] = str(camera["is_ego"])
-        gopro = takes[0]["capture"]["cameras"]
-        gopro.insert(0, {"cam_id": "gp01", "is_ego": True})
+        worn = takes[0]
+        worn["capture"]["cameras"].insert(0, {"cam_id": "gp01", "is_ego": True})
+        worn["frame_aligned_videos"]["gp01"] = {
+            stream: {"relative_path": "frame_aligned_videos/gp01.mp4"} for stream in ("0", "rgb")
+        }
 
     before = read_release(copy).takes
     assert any("aria02" in take.ego_video for take in before.values())
@@ -334,6 +340,21 @@ def test_poses_are_dense_by_name_and_interpolated_over_short_gaps(tmp_path: Path
     assert (poses[:6, :, 3] == 0).all(), "nothing is made up before the first pose"
     assert notes["frames without poses"] == 1 and notes["files whose frames are out of order"] == 1
     assert notes["files that begin after frame 0"] == 1 and notes["files with sparse poses"] == 1
+
+
+@pytest.mark.parametrize("max_gap", [2, 5, 6])
+def test_gaps_are_filled_up_to_the_longest_and_not_beyond(tmp_path: Path, max_gap: int) -> None:
+    path = tmp_path / "pose.json"
+    first, second = 1 + max_gap, 2 + 2 * max_gap
+    numbers = [0, first, first + 1, first + 1 + max_gap + 2, first + 1 + max_gap + 3, first + 1 + max_gap + 4]
+    path.write_text(json.dumps({str(number): frame(number) for number in numbers}))
+    poses = load_poses(path, max_gap=max_gap)
+    flags = poses[:, 0, 3].tolist()
+    assert flags[: second + 1] == [1.0, *[0.5] * max_gap, 1.0, 1.0, *[0.0] * (second - first - 1)]
+    assert flags[first + 2 : numbers[3]] == [0.0] * (max_gap + 1), "one frame more than may be filled"
+    assert poses[1:first, 0, 0] == pytest.approx(np.arange(1, first) * 2.0), "in a straight line"
+    if max_gap == MAX_GAP:
+        assert np.array_equal(load_poses(path), poses, equal_nan=True)
 
 
 def test_frames_without_joints_or_three_dimensional_part(tmp_path: Path) -> None:

@@ -53,7 +53,9 @@ def load_script(path: Path) -> ModuleType:
 
 def launch(*arguments: str, check: bool = True, timeout: int = 300) -> subprocess.CompletedProcess[str]:
     """Runs a command from the project's root, as a user would."""
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1"}
+    # A wide terminal: tables would break long paths, and with them what tests look for.
+    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1", "COLUMNS": "1000"}
+    env = {**os.environ, **quiet}
     done = subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")

@@ -1,0 +1,239 @@
+"""ExpertAF's tables from six tuples made by hand: every row and column has the value that pencil and paper give."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from six_tuples import (
+    BASKETBALL,
+    CLIMBING,
+    NAMED,
+    NAMED_ROWS,
+    NAN,
+    RANKS,
+    ROWS,
+    SOCCER,
+    TRAINING,
+    alike,
+    rigid,
+    rows_of_poses,
+    similar,
+    six_tuples,
+)
+
+import mm_eval.expertaf.commentary as commentary
+from mm_eval.answers import ClipFile
+from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN, with_baselines
+from mm_eval.expertaf import Inputs
+from mm_eval.expertaf.demonstration import pose_table, retrieval_table
+from mm_eval.metric import Metric
+from mm_eval.pose import POSE_ERRORS
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    return six_tuples(tmp_path)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("coco_suite", "modern_suite", "release_suite"):
+        monkeypatch.setattr(commentary, name, alike)
+
+
+def items_of(metric: Metric) -> list[float]:
+    assert metric.per_item is not None
+    return list(metric.per_item)
+
+
+# --- nearest neighbours and items ------------------------------------------------------------------------------------
+
+
+def test_the_nearest_training_tuple_is_the_nearest(inputs: Inputs) -> None:
+    assert inputs.video is not None
+    nearest = inputs.nearest_training(inputs.video)
+    assert [t.tuple_id for t in nearest] == ["train 0", "train 1", "train 3", "train 3", "train 0", "train 0"]
+    assert inputs.clusters == ["s1", "s1", "b1", "b2", "c1", "c2"]
+    assert inputs.activities == [SOCCER, SOCCER, BASKETBALL, BASKETBALL, CLIMBING, CLIMBING]
+
+
+def test_items_carry_truth_answer_clips_and_neighbours(inputs: Inputs) -> None:
+    items = inputs.test_items()
+    # Every learner is of height 1, and the nearest training learner of height 1.2: what a joint that is not there holds does not count.
+    assert [item.nearest for item in items] == [{"pose": "train 1", "video": f"train {i}"} for i in (0, 1, 3, 3, 0, 0)]
+    assert [item.item_id for item in items] == [f"test {i}" for i in range(6)]
+    assert [(i.cluster, i.category, i.truth.text, i.answers["ours"].text) for i in items] == [
+        (take, activity, remark, ours) for take, _, activity, _, remark, ours in ROWS
+    ]
+    assert items[1].clips == {
+        "exo": ClipFile("videos/s1_exo.mp4", 100 / 30, 160 / 30),
+        "ego": ClipFile("videos/s1_ego.mp4", 100 / 30, 160 / 30),
+    }
+    assert all(item.synthetic for item in items)
+    real = replace(inputs, truth=None, video=None).test_items()
+    assert not any(item.synthetic for item in real) and real[0].nearest == {"pose": "train 1"}
+    training = inputs.training_items()
+    assert [(i.item_id, i.cluster, i.category, i.truth.text) for i in training] == [
+        (f"train {i}", take, activity, remark) for i, (take, activity, _, remark) in enumerate(TRAINING)
+    ]
+
+
+# --- commentary ------------------------------------------------------------------------------------------------------
+
+
+def test_an_error_is_named_where_all_that_is_named_is_shown(inputs: Inputs, quick: None) -> None:
+    items = with_baselines(inputs.test_items(), inputs.training_items())
+    table, notes = commentary.commentary_table(inputs, items, None)
+    assert list(table) == NAMED_ROWS
+    for row, expected in NAMED.items():
+        assert items_of(table[row]["error_named"]) == expected, row
+        assert table[row]["error_named"].value == pytest.approx(sum(expected) / 6)
+    assert set(table[commentary.CEILING]) == {"error_named"}
+    assert items_of(table[CONSTANT]["bleu4"]) == [0, 0, 0, 1, 1, 0] and table["ours"]["bleu4"].value == 0
+    assert table["ours"]["error_named"].signature == "every named error was injected, at least one|n:6"
+    assert table["ours"]["error_named"].scale == table[commentary.CEILING]["error_named"].scale == "0-1"
+    assert table[commentary.CEILING]["error_named"].signature == "the expert's own remark|n:6"
+    assert notes == ["the same note", "empty commentary (floor): not computed"], "each note once"
+
+
+def test_shuffled_texts_are_other_items_texts(inputs: Inputs) -> None:
+    items = with_baselines(inputs.test_items(), inputs.training_items())
+    ours = [item.answers["ours"].text for item in items]
+    shuffled = [item.answers[SHUFFLED].text for item in items]
+    assert sorted(shuffled) == sorted(ours) and all(a != b for a, b in zip(shuffled, ours, strict=True))
+    assert [item.answers[SHUFFLED_WITHIN].text for item in items] == [ours[i] for i in (1, 0, 3, 2, 5, 4)]
+    remarks = {activity: {row[3] for row in TRAINING if row[1] == activity} for activity in inputs.activities}
+    assert all(item.answers[RANDOM].text in remarks[item.category] for item in items)
+
+
+def test_without_a_sidecar_no_error_is_named(inputs: Inputs, quick: None) -> None:
+    real = replace(inputs, truth=None)
+    table, _ = commentary.commentary_table(real, with_baselines(real.test_items(), real.training_items()), None)
+    assert commentary.CEILING not in table and not any("error_named" in row for row in table.values())
+
+
+def test_the_released_scorer_has_a_floor(inputs: Inputs, quick: None) -> None:
+    items = inputs.test_items()
+    rows, notes = commentary.release_table(inputs, items)
+    assert list(rows) == ["ours", commentary.FLOOR]
+    assert items_of(rows[commentary.FLOOR]["bleu4"]) == [0] * 6
+    assert notes == ["ExpertAF's release recipe: the same note"], "that the floor says nothing is no news"
+    assert commentary.FLOOR not in items[0].answers
+
+
+# --- retrieval -------------------------------------------------------------------------------------------------------
+
+
+def test_ranks_of_every_row(inputs: Inputs) -> None:
+    table, sizes = retrieval_table(inputs, np.random.default_rng(0))
+    assert sizes.tolist() == [4, 4, 2, 2, 6, 6] and set(table) == set(RANKS)
+    for row, expected in RANKS.items():
+        metrics, ranks = table[row], np.array(expected)
+        assert set(metrics) == {"recall@1", "recall@5", "recall@10", "median_rank", "mean_rank"}, (
+            "50 is more than there are"
+        )
+        assert items_of(metrics["mean_rank"]) == items_of(metrics["median_rank"]) == expected, row
+        assert metrics["mean_rank"].value == pytest.approx(ranks.mean())
+        assert metrics["median_rank"].value == np.median(ranks)
+        for k in (1, 5, 10):
+            assert items_of(metrics[f"recall@{k}"]) == (ranks <= k).tolist(), (row, k)
+    ours = table["ours"]
+    assert (ours["recall@1"].value, ours["recall@5"].value, ours["recall@10"].value) == pytest.approx((2 / 6, 5 / 6, 1))
+    sign = "gallery:4 (median)|ties:mean|chance of the mean rank:2.5|n:6"
+    assert ours["recall@5"].signature == f"R@5|{sign}" and ours["recall@5"].scale == "0-1"
+    assert ours["median_rank"].signature == f"medR|{sign}" and ours["mean_rank"].signature == f"meanR|{sign}"
+    assert ours["median_rank"].scale == ours["mean_rank"].scale == "rank"
+    assert set(retrieval_table(replace(inputs, video=None), np.random.default_rng(0))[0]) == set(RANKS) - {"video nearest neighbour"}  # fmt: skip
+
+
+# --- poses -----------------------------------------------------------------------------------------------------------
+
+
+def test_pose_errors_of_every_row(inputs: Inputs) -> None:
+    table = pose_table(inputs, np.random.default_rng(0))
+    expected = rows_of_poses()
+    assert set(table) == {*expected, "random expert of the activity"}
+    for row, values in expected.items():
+        found = table[row]["pa_mpjpe"]
+        assert items_of(found) == pytest.approx(values, abs=1e-6, nan_ok=True), row
+        assert found.value == pytest.approx(np.nanmean(values)) and found.n_failed == int(np.isnan(values).sum())
+        assert found.signature == f"pa_mpjpe|per frame, similarity, raw joints|n:{6 - found.n_failed}"
+        assert {*POSE_ERRORS, "pa_mpjpe_decoded_truth"} <= set(table[row]) and found.scale == "mm"
+    assert items_of(table["ours"]["malformed"]) == [0, 1, 0, 0, 0, 0], "a point decodes, though it is no body"
+    assert table["ours"]["malformed"].signature == "sequences that do not decode to the frames asked for|n:6"
+    assert table["ours"]["malformed"].scale == "0-1"
+    assert not any("malformed" in metrics for row, metrics in table.items() if row != "ours")
+
+
+def test_other_pose_errors_of_the_same_rows(inputs: Inputs) -> None:
+    table = pose_table(inputs, np.random.default_rng(0))
+    rigid_error = items_of(table["mean pose of the activity"]["pa_mpjpe_rigid"])
+    expected = [rigid(7 / 3, 2), rigid(7 / 3, 1.2), 0, rigid(1.1, 1.5, 6), rigid(1.2, 1.1), rigid(1.2, 1.6)]
+    assert rigid_error == pytest.approx(expected, abs=1e-6), "a mean of experts is as large as they are"
+    # Ours: two heights in one sequence; twice as large and elsewhere; a quarter turn of heading.
+    ours = {name: items_of(metric) for name, metric in table["ours"].items()}
+    scale = (4 + 2 * 1 + 2 * 2) / (4 + 1 + 4)
+    whole = 1000 * (4 * abs(scale - 1) + abs(scale - 2) + abs(2 * scale - 2)) / 7
+    assert ours["pa_mpjpe_sequence"][0] == pytest.approx(whole)
+    assert ours["mpjpe_root"][0] == pytest.approx(rigid(1, 2) / 2) == ours["mpjpe_root_yaw"][0]
+    assert ours["mpjpe_root"][3] == pytest.approx(2000 * (1 + 1 + 1.5) / 6)
+    assert ours["mpjpe_root"][4] == pytest.approx(4000 * np.sqrt(2) / 7)
+    assert ours["mpjpe_root_yaw"][4] == pytest.approx(0, abs=1e-9)
+    assert np.isnan(ours["mpjpe_root"][1]) and np.isnan(ours["pa_mpjpe_sequence"][2])
+
+
+def test_the_decoded_truth_is_the_tokenizers(inputs: Inputs) -> None:
+    """ExpertAF's release measures against its own round trip: all seventeen joints of it, and 0 for the tokenizer itself."""
+    table = pose_table(inputs, np.random.default_rng(0))
+    found = {row: metrics["pa_mpjpe_decoded_truth"] for row, metrics in table.items()}
+    first = (similar(1, 2.3, 17) + similar(2, 2.3, 17)) / 2
+    assert items_of(found["ours"]) == pytest.approx(
+        [first, NAN, NAN, similar(1.5, 1.6, 17), 0, 0], abs=1e-6, nan_ok=True
+    )
+    assert items_of(found["tokenizer round trip (floor)"]) == pytest.approx([0] * 6, abs=1e-6)
+    learner = [similar(1, 2.3), similar(1, 1.2), similar(1, 1.1, 6), similar(1, 1.6), similar(1, 1.1), similar(1, 1.6)]
+    assert items_of(found["learner's own pose"]) == pytest.approx(learner)
+    assert found["ours"].scale == "mm"
+    assert found["ours"].signature == (
+        "pa_mpjpe|per frame, similarity, truth decoded from its tokens (ExpertAF's release)|n:4"
+    )
+    without = pose_table(replace(inputs, reconstructed=None, video=None), np.random.default_rng(0))
+    assert "pa_mpjpe_decoded_truth" not in without["ours"]
+    assert set(table) - set(without) == {"tokenizer round trip (floor)", "video nearest neighbour"}
+
+
+def test_random_experts_are_twenty_of_the_activity(inputs: Inputs) -> None:
+    found = pose_table(inputs, np.random.default_rng(0))["random expert of the activity"]["pa_mpjpe"]
+    # Soccer has one expert of height 1 without a wrist and two of height 3; climbing one of 1.1 and one of 1.3.
+    pools = [((1, 6), (3, 7)), ((1, 6), (3, 7)), None, None, ((1.1, 7), (1.3, 7)), ((1.1, 7), (1.3, 7))]
+    truths = [2, 1.2, 1.1, 1.5, 1.1, 1.6]
+    drawn = []
+    for value, pool, v in zip(items_of(found), pools, truths, strict=True):
+        if pool is None:
+            continue
+        a, b = (similar(height, v, count) for height, count in pool)
+        share = (value - b) / (a - b)
+        assert round(20 * share) == pytest.approx(20 * share, abs=1e-6) and 0 < share < 1
+        drawn.append(round(20 * share))
+    assert items_of(found)[2:4] == pytest.approx([0, similar(1.1, 1.5, 6)], abs=1e-6), (
+        "there is one expert of basketball"
+    )
+    assert len(set(drawn)) > 1, "drawn anew for each item"
+    again = pose_table(inputs, np.random.default_rng(0))["random expert of the activity"]["pa_mpjpe"]
+    assert again == found
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
+def test_java_text_metrics_stand_in_the_same_rows(inputs: Inputs) -> None:
+    """A text that is the true one scores 1 by every measure, one without a common word 0."""
+    table, _ = commentary.commentary_table(inputs, with_baselines(inputs.test_items(), inputs.training_items()), None)
+    constant = {name: items_of(metric) for name, metric in table[CONSTANT].items()}
+    for name in ("meteor", "rouge_l", "rouge_l_f1"):
+        assert constant[name][3:5] == pytest.approx([1, 1]), name
+        assert items_of(table["ours"][name])[4:] == [0, 0], name
+    assert items_of(table["ours"]["error_named"]) == NAMED["ours"]
+    rows, _ = commentary.release_table(inputs, inputs.test_items())
+    floor, ours = rows[commentary.FLOOR]["rouge_l"], rows["ours"]["rouge_l"]
+    assert floor.value > 0.6 and items_of(ours)[4] == items_of(floor)[4], "the constant prefix alone"

@@ -1,0 +1,69 @@
+"""The script that changes a line and looks whether a test notices."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_coach import ROOT, launch, load_script
+
+pytest.importorskip("cosmic_ray", reason="pip install 'mm-coach[mutation]'")
+
+SOURCE = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Pair:
+    a: int | None
+    b: int
+
+def larger(pair: Pair, *more: int | str) -> int | bool:
+    return [x > 3 for x, _ in zip([pair.a], [pair.b], strict=True)][0]
+"""
+
+
+def test_changes_are_of_behaviour_alone() -> None:
+    script = load_script(ROOT / "scripts" / "mutation.py")
+    changes = list(script.changes_of(SOURCE))
+    assert {change.line for change in changes} == {4, 10}
+    assert len({change.key for change in changes}) == len(changes)
+    shown = {change.now for change in changes if change.line == 10}
+    assert any("x < 3" in line or "x <= 3" in line for line in shown) and any("x > 4" in line for line in shown)
+    assert not any("is" in line or "strict=False" in line for line in shown)
+    assert sum(change.line == 4 for change in changes) == 1, "a class without its decorator"
+    assert all(change.was == SOURCE.splitlines()[change.line - 1].strip() for change in changes)
+
+
+def test_modules_and_tests_are_there() -> None:
+    script = load_script(ROOT / "scripts" / "mutation.py")
+    for path, tests in script.MODULES.items():
+        assert (ROOT / path).is_file() and tests, path
+        assert all((ROOT / "tests" / f"{name}.py").is_file() for name in tests), path
+    assert script.module_name("eval/mm_eval/suites.py") == "mm_eval.suites"
+    assert script.module_name("mm_adapter/loss.py") == "mm_adapter.loss"
+
+
+def test_a_run_goes_on_where_it_was_and_touches_no_file(tmp_path: Path) -> None:
+    module = ROOT / "eval/mm_eval/classification.py"
+    before = module.read_bytes()
+    command = [
+        sys.executable,
+        "scripts/mutation.py",
+        "eval/mm_eval/classification.py",
+        "--out",
+        str(tmp_path),
+        "--seed",
+        "2",
+    ]
+    first = launch(*command, "--sample", "2")
+    assert "2 of " in first.stdout and "2 killed, 0 timed out, 0 survived, 0 broken: 100.0%" in first.stdout
+    log = tmp_path / "mm_eval.classification.jsonl"
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(records) == 2 and all(
+        record["outcome"] == "killed" and record["was"] != record["now"] for record in records
+    )
+    assert launch(*command, "--sample", "2").stdout == first.stdout
+    assert len(log.read_text().splitlines()) == 2, "nothing was tried twice"
+    assert module.read_bytes() == before
+    refused = launch(*command[:2], "eval/mm_eval/answers.py", check=False)
+    assert refused.returncode == 2 and "no tests are named for eval/mm_eval/answers.py" in refused.stderr
