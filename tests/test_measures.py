@@ -10,7 +10,8 @@ import pytest
 from mm_eval.aggregates import AGGREGATES, NAE_ACCURACY, NAE_CIDER, NAE_ERRORS
 from mm_eval.classification import accuracy, top_k
 from mm_eval.comparison import compare, holm, item_tests, measured_alike
-from mm_eval.metric import Metric, corpus_metric, item_metric, resampling_weights
+from mm_eval.intervals import resampling_weights
+from mm_eval.metric import Metric, corpus_metric, item_metric
 from mm_eval.narrative import narrative_map, narrative_map_ranked
 from mm_eval.pose import POSE_ERRORS, sequence_error
 from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
@@ -43,10 +44,10 @@ def test_ranks_are_those_of_sorting() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_scores_inside_a_gallery_are_finite(value: float) -> None:
+def test_candidates_without_a_score_come_last(value: float) -> None:
     scores, all_of_them = np.array([[1.0, value, 0.0]]), np.ones((1, 3), bool)
-    with pytest.raises(ValueError, match="A score inside a gallery is not finite"):
-        ranks(scores, np.array([0]), all_of_them)
+    assert ranks(scores, np.array([2]), all_of_them).tolist() == [2]
+    assert np.isnan(ranks(scores, np.array([1]), all_of_them)).all()
     assert ranks(scores, np.array([0]), np.array([[True, False, True]])).tolist() == [1]
 
 
@@ -301,7 +302,7 @@ def test_exact_p_values_are_those_of_trying_every_swap() -> None:
         a, b = (item_metric(values[:, 0], takes, "", "x") for values in (first, second))
         difference, p_value = swaps(first, second, takes, lambda rows: float(rows.mean()))
         found = compare(a, b, takes)
-        assert found.exact and (found.items, found.takes) == (9, 5)
+        assert found.exact and (found.items, found.clusters) == (9, 5)
         assert (found.difference, found.p_value) == pytest.approx((difference, p_value)), "rounding decides nothing"
 
 
@@ -316,7 +317,7 @@ def test_swaps_without_a_value_count_as_large() -> None:
     assert (found.difference, found.p_value) == pytest.approx((difference, p_value))
     undefined = compare(a, corpus_metric(np.stack([np.ones(3), true], 1), "spearman", takes, "", "x"), takes)
     assert math.isnan(undefined.difference) and math.isnan(undefined.p_value) and not undefined.exact
-    assert (undefined.items, undefined.takes) == (3, 3) and math.isnan(undefined.interval[0])
+    assert (undefined.items, undefined.clusters) == (3, 3) and math.isnan(undefined.interval[0])
 
 
 def test_random_swaps_never_give_zero() -> None:

@@ -257,7 +257,7 @@ def test_paired_differences_are_the_comparisons() -> None:
     a, b = FIRST.metric(BETTER), SECOND.metric(BETTER)
     assert a is not None and b is not None
     found = compare(b, a, TAKES)
-    assert found.difference == pytest.approx((1.0 + 0 - 0.25 + 0.25 + 0 + 0) / 6) and found.takes == 5
+    assert found.difference == pytest.approx((1.0 + 0 - 0.25 + 0.25 + 0 + 0) / 6) and found.clusters == 5
 
 
 # --- what is printed -------------------------------------------------------------------------------------------------
