@@ -16,9 +16,10 @@ Refuses: items of another task, a mixture with features of several encoders, and
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
-from trl.scripts.utils import TrlParser
 
 from mm_adapter.arguments import TaskArguments
+from mm_adapter.errors import show_sentences
+from mm_adapter.recipe_parser import RecipeParser
 from mm_adapter.task_training import train_task
 from mm_data.tasks.cot_afa import COT_AFA, CotAfaOptions
 
@@ -31,5 +32,6 @@ class CotAfaArguments(TaskArguments):
 
 
 if __name__ == "__main__":
-    args, training = TrlParser((CotAfaArguments, TrainingArguments)).parse_args_and_config()  # type: ignore[arg-type]
+    show_sentences()
+    args, training = RecipeParser(CotAfaArguments, TrainingArguments).parse_args_and_config()
     train_task(args, training, COT_AFA, CotAfaOptions(args.steps))

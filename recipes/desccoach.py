@@ -16,9 +16,10 @@ Refuses: items of another task, a mixture with features of several encoders, and
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
-from trl.scripts.utils import TrlParser
 
 from mm_adapter.arguments import TaskArguments
+from mm_adapter.errors import show_sentences
+from mm_adapter.recipe_parser import RecipeParser
 from mm_adapter.task_training import train_task
 from mm_data.tasks.desccoach import DESCCOACH, DescCoachOptions
 
@@ -33,5 +34,6 @@ class DescCoachArguments(TaskArguments):
 
 
 if __name__ == "__main__":
-    args, training = TrlParser((DescCoachArguments, TrainingArguments)).parse_args_and_config()  # type: ignore[arg-type]
+    show_sentences()
+    args, training = RecipeParser(DescCoachArguments, TrainingArguments).parse_args_and_config()
     train_task(args, training, DESCCOACH, DescCoachOptions(args.output, args.techpoints, args.hint))

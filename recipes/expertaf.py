@@ -28,7 +28,6 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, Trainer, TrainingArguments
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from trl.scripts.utils import TrlParser
 
 from mm_adapter.arguments import ExpertafArguments
 from mm_adapter.base_models import recorded_name, weights_fingerprint, word_embeddings
@@ -41,8 +40,10 @@ from mm_adapter.contrastive import (
     save_matcher,
 )
 from mm_adapter.dry_run import dry_run, dry_run_matcher, guessed_samples
+from mm_adapter.errors import show_sentences
 from mm_adapter.fine_tuning import fine_tune, is_trained, settings_of
 from mm_adapter.manifest import seal
+from mm_adapter.recipe_parser import RecipeParser
 from mm_adapter.run_directory import write_run_record
 from mm_adapter.sources import without_rejected
 from mm_adapter.trainer_flags import MATCHER, settle
@@ -53,7 +54,7 @@ from mm_data.tuple_store import read_tuples
 Stage = tuple[ExpertafArguments, TrainingArguments]
 
 
-def stages_of(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> list[Stage]:
+def stages_of(parser: RecipeParser, args: ExpertafArguments, training: TrainingArguments) -> list[Stage]:
     """The arguments of every stage: each begins where the last one ends, in a folder of its own; the last one's is the run's."""
     run, start_from, stages = Path(str(training.output_dir)), args.start_from, []
     for number, flags in enumerate(args.stages or [""], start=1):
@@ -66,7 +67,7 @@ def stages_of(parser: TrlParser, args: ExpertafArguments, training: TrainingArgu
     return stages
 
 
-def run_stages(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> None:
+def run_stages(parser: RecipeParser, args: ExpertafArguments, training: TrainingArguments) -> None:
     """Trains every stage from where the last one ended; all settings are checked before the first begins."""
     stages = stages_of(parser, args, training)
     trained = [is_trained(*stage) for stage in stages]
@@ -76,7 +77,7 @@ def run_stages(parser: TrlParser, args: ExpertafArguments, training: TrainingArg
         gc.collect()
 
 
-def plan_stages(parser: TrlParser, args: ExpertafArguments, training: TrainingArguments) -> None:
+def plan_stages(parser: RecipeParser, args: ExpertafArguments, training: TrainingArguments) -> None:
     """Prints what every stage would do and need."""
     stages = stages_of(parser, args, training)
     for number, (own, settings) in enumerate(stages, start=1):
@@ -134,7 +135,8 @@ def train_matcher(args: ExpertafArguments, training: TrainingArguments) -> None:
 
 
 if __name__ == "__main__":
-    parser = TrlParser((ExpertafArguments, TrainingArguments))  # type: ignore[arg-type]
+    show_sentences()
+    parser = RecipeParser(ExpertafArguments, TrainingArguments)
     arguments, training_arguments = parser.parse_args_and_config()
     if arguments.dry_run:
         plan_stages(parser, arguments, training_arguments)

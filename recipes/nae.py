@@ -15,9 +15,10 @@ Refuses: items of another task, a mixture with features of several encoders, and
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
-from trl.scripts.utils import TrlParser
 
 from mm_adapter.arguments import TaskArguments
+from mm_adapter.errors import show_sentences
+from mm_adapter.recipe_parser import RecipeParser
 from mm_adapter.task_training import train_task
 from mm_data.tasks.nae import NAE, NaeOptions
 
@@ -31,5 +32,6 @@ class NaeArguments(TaskArguments):
 
 
 if __name__ == "__main__":
-    args, training = TrlParser((NaeArguments, TrainingArguments)).parse_args_and_config()  # type: ignore[arg-type]
+    show_sentences()
+    args, training = RecipeParser(NaeArguments, TrainingArguments).parse_args_and_config()
     train_task(args, training, NAE, NaeOptions(args.difficulty, args.score_intervals))

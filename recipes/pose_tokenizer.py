@@ -21,7 +21,6 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
-from trl.scripts.utils import TrlParser
 
 from mm_adapter.checkpoint_folders import (
     begin_checkpoint,
@@ -34,6 +33,8 @@ from mm_adapter.checkpoint_folders import (
 )
 from mm_adapter.distributed import agreed
 from mm_adapter.epochs import EpochCallback
+from mm_adapter.errors import show_sentences
+from mm_adapter.recipe_parser import RecipeParser
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_adapter.schedules import schedule
 from mm_adapter.trainer_flags import TOKENIZER, check_flags, settle
@@ -265,5 +266,6 @@ def main(data: DataArguments, architecture: PoseTokenizerConfig, training: Train
 
 
 if __name__ == "__main__":
-    parser = TrlParser((DataArguments, PoseTokenizerConfig, TrainingArguments))  # type: ignore[arg-type]
+    show_sentences()
+    parser = RecipeParser(DataArguments, PoseTokenizerConfig, TrainingArguments)
     main(*parser.parse_args_and_config())

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from trl.scripts.utils import TrlParser
 from trl.trainer.dpo_config import DPOConfig
 
 from mm_adapter.base_models import native_dtype
@@ -23,9 +22,11 @@ from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
 from mm_adapter.checkpoint_folders import check_output_folder, identity_of
 from mm_adapter.dataset import CoachCollator
 from mm_adapter.distributed import agreed
+from mm_adapter.errors import show_sentences
 from mm_adapter.inference.generation import Coach
 from mm_adapter.joints import JointStore
 from mm_adapter.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
+from mm_adapter.recipe_parser import RecipeParser
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_adapter.schedules import schedule
 from mm_adapter.trainer_flags import PREFERENCES, check_flags, settle
@@ -130,5 +131,6 @@ def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
 
 
 if __name__ == "__main__":
-    parser = TrlParser((PreferenceArguments, PreferenceConfig))  # type: ignore[arg-type]
+    show_sentences()
+    parser = RecipeParser(PreferenceArguments, PreferenceConfig)
     main(*parser.parse_args_and_config())

@@ -83,11 +83,13 @@ def test_a_base_that_is_nowhere_is_asked_for(
     coach: TinyCoach, tmp_path: Path, capsys: pytest.CaptureFixture[str], recorded: str
 ) -> None:
     folder = save(coach, tmp_path / "coach", recorded)
-    with pytest.raises(FileNotFoundError, match=rf"base model folder {recorded} is not here.*give --base-model FOLDER"):
+    with pytest.raises(FileNotFoundError, match=rf"(?s)base model folder {recorded} is not here.*give --base-model FOLDER"):
         PretrainedCoach.from_pretrained(folder)
     with pytest.raises(FileNotFoundError, match="base model folder no/such/one is not here"):
         PretrainedCoach.from_pretrained(folder, base_model="no/such/one")
-    for command in (["export", str(folder), str(tmp_path / "export")], ["chat", str(folder), "--exo", "x.mp4"]):
+    video = tmp_path / "x.mp4"
+    video.touch()
+    for command in (["export", str(folder), str(tmp_path / "export")], ["chat", str(folder), "--exo", str(video)]):
         assert mm_coach(command) == 2
         assert "give --base-model FOLDER" in capsys.readouterr().err
     assert mm_coach(["checkpoint", "verify", str(folder)]) == 0

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 
 from mm_adapter.cli.command_parser import CommandParser
-from mm_adapter.cli.errors import report_failure
+from mm_adapter.errors import report_failure
 
 EPILOG = """\
 From nothing to a trained coach (scripts/quickstart.sh runs these steps, with all flags):

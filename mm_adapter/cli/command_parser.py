@@ -2,15 +2,10 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any
 
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The question whether a near word was meant, after a blank; nothing where no known word is near."""
-    near = get_close_matches(word.split("=", 1)[0], list(known), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]}?" if near else ""
+from mm_adapter.errors import did_you_mean
 
 
 class CommandParser(argparse.ArgumentParser):

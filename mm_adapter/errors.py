@@ -1,9 +1,12 @@
-"""What a person reads when a command fails: a sentence for what they can mend, a traceback for what we have to."""
+"""What a person reads when a command or a recipe fails: a sentence for what they can mend, a traceback for what we have to."""
 
 import errno
 import os
 import sys
 import traceback
+from collections.abc import Iterable
+from difflib import get_close_matches
+from types import TracebackType
 
 _MENDABLE = (ValueError, OSError, ModuleNotFoundError, MemoryError)
 _REASONS = {
@@ -60,3 +63,23 @@ def report_failure(error: BaseException, debug: bool) -> int:
         return 2
     print(f"mm-coach: this is a fault of mm-coach ({type(error).__name__}: {sentence(error)}); please report it with the lines above.", file=sys.stderr)  # fmt: skip
     return 1
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The question whether a near word was meant, after a blank; nothing where no known word is near."""
+    near = get_close_matches(word.split("=", 1)[0], list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def show_sentences() -> None:
+    """Lets a script end with a sentence instead of a traceback where the user can mend what is wrong."""
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            print("interrupted; run the same command again to go on.", file=sys.stderr)
+        elif can_be_mended(error):
+            print(f"{os.path.basename(sys.argv[0])}: {sentence(error)}", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = show
