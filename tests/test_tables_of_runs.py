@@ -302,7 +302,8 @@ def of_clusters(*counts: int) -> ScoreTable:
     ("counts", "sentence"),
     [
         ((10,), BRACKETS.format("10")), ((12, 0, 10), BRACKETS.format("10 to 12")), ((9,), BRACKETS.format("9") + ROUGH),
-        ((5, 30), BRACKETS.format("5 to 30") + ROUGH), ((4,), BRACKETS.format("4") + NO_INTERVAL + ROUGH), ((0, 0), ""), ((), ""),
+        ((5, 30), BRACKETS.format("5 to 30") + ROUGH), ((12, 4), BRACKETS.format("4 to 12") + NO_INTERVAL + ROUGH),
+        ((4,), BRACKETS.format("4") + NO_INTERVAL + ROUGH), ((0, 0), ""), ((), ""),
     ],
 )  # fmt: skip
 def test_brackets_say_how_many_clusters_stand_behind_what_is_printed(counts: tuple[int, ...], sentence: str) -> None:
