@@ -66,8 +66,9 @@ MODULES: dict[str, tuple[str, ...]] = {
 }
 """Module to the tests that concern it; they need none of the fixtures in conftest.py."""
 
-_LIBRARIES = ("pytest", "numpy", "scipy.stats", "numba", "pyarrow.parquet", "torch", "transformers")
-"""Imported once, before processes are forked."""
+_LIBRARIES = ("pytest", "numpy", "scipy.stats", "numba")
+_BEYOND_SCORING = ("pyarrow.parquet", "torch", "transformers")
+"""Imported once, before processes are forked; modules under ``eval`` and their tests do without the latter, which take seconds."""
 
 _DESELECTED = ("-k", "not java and not big_ and not tiny")
 _BY_IDENTITY = tuple(f"{a}_{b}" for a in ("Eq", "NotEq", "Lt", "LtE", "Gt", "GtE") for b in ("Is", "IsNot"))
@@ -260,11 +261,13 @@ def main() -> None:
         parser.error(f"no tests are named for {unknown[0]}; add it to MODULES in {Path(__file__).name}")
     os.chdir(ROOT)
     sys.path[:0] = [str(ROOT / folder) for folder in SOURCES]
-    for name in _LIBRARIES:
+    paths = args.modules or list(MODULES)
+    scoring = all(path.startswith("eval/") for path in paths)
+    for name in _LIBRARIES if scoring else (*_LIBRARIES, *_BEYOND_SCORING):
         importlib.import_module(name)
     args.out.mkdir(parents=True, exist_ok=True)
     total: Counter[str] = Counter()
-    for path in args.modules or MODULES:
+    for path in paths:
         log = args.out / f"{module_name(path)}.jsonl"
         total += examine(path, MODULES[path], args.sample, args.seed, log)
     print(f"all: {_told(total)}")

@@ -77,6 +77,8 @@ ERRORS = {
     "c1": ("bouldering", [([0, 60], {"bent_arms": 1.0})]),
     "c2": ("bouldering", [([0, 60], {})]),
 }
+SAME_PERSON = {"c2": "c1", "tc1": "tc0"}
+"""Takes of somebody who has an earlier one: six tuples of five takes by four people."""
 HEIGHTS = {"x0": 2.0, "x1": 1.2, "x2": 3.0, "x3": 4.0, "y0": 1.1, "y1": 1.5} | {
     f"z{i}": 1.1 + 0.1 * i for i in range(6)
 }
@@ -105,8 +107,12 @@ VIDEO = {
 }  # fmt: skip
 
 
+def person(take: str) -> str:
+    return f"person {SAME_PERSON.get(take, take)}"
+
+
 def clip(take: str, start: int = 0, skill: str = "Novice") -> Clip:
-    return Clip(take, f"person {take}", skill, start, start + 60, f"{take}_ego.mp4", f"{take}_exo.mp4")
+    return Clip(take, person(take), skill, start, start + 60, f"{take}_ego.mp4", f"{take}_exo.mp4")
 
 
 def coaching(name: str, activity: str, learner: Clip, expert: Clip, summary: str) -> CoachingTuple:

@@ -17,6 +17,7 @@ from six_tuples import (
     SOCCER,
     TRAINING,
     alike,
+    person,
     rigid,
     rows_of_poses,
     similar,
@@ -55,7 +56,7 @@ def test_the_nearest_training_tuple_is_the_nearest(inputs: Inputs) -> None:
     assert inputs.video is not None
     nearest = inputs.nearest_training(inputs.video)
     assert [t.tuple_id for t in nearest] == ["train 0", "train 1", "train 3", "train 3", "train 0", "train 0"]
-    assert inputs.clusters == ["s1", "s1", "b1", "b2", "c1", "c2"]
+    assert inputs.clusters == ["person s1", "person s1", "person b1", "person b2", "person c1", "person c1"]
     assert inputs.activities == [SOCCER, SOCCER, BASKETBALL, BASKETBALL, CLIMBING, CLIMBING]
 
 
@@ -65,7 +66,7 @@ def test_items_carry_truth_answer_clips_and_neighbours(inputs: Inputs) -> None:
     assert [item.nearest for item in items] == [{"pose": "train 1", "video": f"train {i}"} for i in (0, 1, 3, 3, 0, 0)]
     assert [item.item_id for item in items] == [f"test {i}" for i in range(6)]
     assert [(i.cluster, i.category, i.truth.text, i.answers["ours"].text) for i in items] == [
-        (take, activity, remark, ours) for take, _, activity, _, remark, ours in ROWS
+        (person(take), activity, remark, ours) for take, _, activity, _, remark, ours in ROWS
     ]
     assert items[1].clips == {
         "exo": ClipFile("videos/s1_exo.mp4", 100 / 30, 160 / 30),
@@ -76,7 +77,7 @@ def test_items_carry_truth_answer_clips_and_neighbours(inputs: Inputs) -> None:
     assert not any(item.synthetic for item in real) and real[0].nearest == {"pose": "train 1"}
     training = inputs.training_items()
     assert [(i.item_id, i.cluster, i.category, i.truth.text) for i in training] == [
-        (f"train {i}", take, activity, remark) for i, (take, activity, _, remark) in enumerate(TRAINING)
+        (f"train {i}", person(take), activity, remark) for i, (take, activity, _, remark) in enumerate(TRAINING)
     ]
 
 
@@ -92,9 +93,9 @@ def test_an_error_is_named_where_all_that_is_named_is_shown(inputs: Inputs, quic
         assert table[row]["error_named"].value == pytest.approx(sum(expected) / 6)
     assert set(table[commentary.CEILING]) == {"error_named"}
     assert items_of(table[CONSTANT]["bleu4"]) == [0, 0, 0, 1, 1, 0] and table["ours"]["bleu4"].value == 0
-    assert table["ours"]["error_named"].signature == "every named error was injected, at least one|n:6"
-    assert table["ours"]["error_named"].scale == table[commentary.CEILING]["error_named"].scale == "0-1"
-    assert table[commentary.CEILING]["error_named"].signature == "the expert's own remark|n:6"
+    assert table["ours"]["error_named"].signature == "every named error was injected, at least one|n:6|clusters:4"
+    assert table["ours"]["error_named"].scale == table[commentary.CEILING]["error_named"].scale == "0 or 1"
+    assert table[commentary.CEILING]["error_named"].signature == "the expert's own remark|n:6|clusters:4"
     assert notes == ["the same note", "empty commentary (floor): not computed"], "each note once"
 
 
@@ -141,8 +142,8 @@ def test_ranks_of_every_row(inputs: Inputs) -> None:
             assert items_of(metrics[f"recall@{k}"]) == (ranks <= k).tolist(), (row, k)
     ours = table["ours"]
     assert (ours["recall@1"].value, ours["recall@5"].value, ours["recall@10"].value) == pytest.approx((2 / 6, 5 / 6, 1))
-    sign = "gallery:4 (median)|ties:mean|chance of the mean rank:2.5|n:6"
-    assert ours["recall@5"].signature == f"R@5|{sign}" and ours["recall@5"].scale == "0-1"
+    sign = "gallery:4 (median)|ties:mean|chance of the mean rank:2.5|n:6|clusters:4"
+    assert ours["recall@5"].signature == f"R@5|{sign}" and ours["recall@5"].scale == "0 or 1"
     assert ours["median_rank"].signature == f"medR|{sign}" and ours["mean_rank"].signature == f"meanR|{sign}"
     assert ours["median_rank"].scale == ours["mean_rank"].scale == "rank"
     assert set(retrieval_table(replace(inputs, video=None), np.random.default_rng(0))[0]) == set(RANKS) - {"video nearest neighbour"}  # fmt: skip
@@ -155,15 +156,19 @@ def test_pose_errors_of_every_row(inputs: Inputs) -> None:
     table = pose_table(inputs, np.random.default_rng(0))
     expected = rows_of_poses()
     assert set(table) == {*expected, "random expert of the activity"}
+    # Of ours nothing is left of the second window of s1 and of b1; of the shuffled ones of the first window and of b2.
+    people = {"ours": 3, "shuffled within activity": 3}
     for row, values in expected.items():
         found = table[row]["pa_mpjpe"]
         assert items_of(found) == pytest.approx(values, abs=1e-6, nan_ok=True), row
         assert found.value == pytest.approx(np.nanmean(values)) and found.n_failed == int(np.isnan(values).sum())
-        assert found.signature == f"pa_mpjpe|per frame, similarity, raw joints|n:{6 - found.n_failed}"
+        assert found.signature == (
+            f"pa_mpjpe|per frame, similarity, raw joints|n:{6 - found.n_failed}|clusters:{people.get(row, 4)}"
+        )
         assert {*POSE_ERRORS, "pa_mpjpe_decoded_truth"} <= set(table[row]) and found.scale == "mm"
     assert items_of(table["ours"]["malformed"]) == [0, 1, 0, 0, 0, 0], "a point decodes, though it is no body"
-    assert table["ours"]["malformed"].signature == "sequences that do not decode to the frames asked for|n:6"
-    assert table["ours"]["malformed"].scale == "0-1"
+    assert table["ours"]["malformed"].signature == "sequences that do not decode to the frames asked for|n:6|clusters:4"
+    assert table["ours"]["malformed"].scale == "0 or 1"
     assert not any("malformed" in metrics for row, metrics in table.items() if row != "ours")
 
 
@@ -197,7 +202,7 @@ def test_the_decoded_truth_is_the_tokenizers(inputs: Inputs) -> None:
     assert items_of(found["learner's own pose"]) == pytest.approx(learner)
     assert found["ours"].scale == "mm"
     assert found["ours"].signature == (
-        "pa_mpjpe|per frame, similarity, truth decoded from its tokens (ExpertAF's release)|n:4"
+        "pa_mpjpe|per frame, similarity, truth decoded from its tokens (ExpertAF's release)|n:4|clusters:3"
     )
     without = pose_table(replace(inputs, reconstructed=None, video=None), np.random.default_rng(0))
     assert "pa_mpjpe_decoded_truth" not in without["ours"]

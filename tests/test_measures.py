@@ -62,7 +62,10 @@ def test_large_k_needs_a_larger_gallery(largest: int, ks: list[int]) -> None:
     assert (found["median_rank"].value, found["mean_rank"].value) == (3.25, 57.5 / 4)
     assert found["median_rank"].aggregate == "median"
     chance = (3 * 4 + largest + 1) / 4 / 2
-    assert found["recall@1"].signature == f"R@1|gallery:3 (median)|ties:mean|chance of the mean rank:{chance:g}|n:4"
+    assert (
+        found["recall@1"].signature
+        == f"R@1|gallery:3 (median)|ties:mean|chance of the mean rank:{chance:g}|n:4|clusters:3"
+    )
 
 
 def test_up_to_ten_every_k_is_told() -> None:
@@ -81,14 +84,15 @@ def test_top_k_counts_the_rank_k() -> None:
     assert items_of(found[1]) == [1, 0, 0, 0, 0, 0, 0, 0]
     assert items_of(found[2]) == [1, 1, 0, 0, 0, 1, 0, 0], "1.5 is among two and not the first"
     assert items_of(found[3]) == [1, 1, 1, 0, 0, 1, 0, 0]
-    assert found[2].signature == "top-2|classes:5|ties:mean rank|unparsed:2, wrong|n:8" and found[2].scale == "0-1"
+    assert found[2].signature == "top-2|classes:5|ties:mean rank|unparsed:2, wrong|n:8|clusters:8"
+    assert found[2].scale == "0 or 1"
 
 
 def test_accuracy_leaves_out_what_nobody_knows() -> None:
     found = accuracy(["a", None, "b", "a", None], ["a", "a", "a", None, None], list("vwxyz"))
     assert items_of(found) == pytest.approx([1, 0, 0, NAN, NAN], nan_ok=True)
-    assert found.value == pytest.approx(1 / 3) and (found.n, found.n_failed, found.scale) == (3, 2, "0-1")
-    assert found.signature == "accuracy|unparsed:2, wrong|n:3"
+    assert found.value == pytest.approx(1 / 3) and (found.n, found.n_failed, found.scale) == (3, 2, "0 or 1")
+    assert found.signature == "accuracy|unparsed:2, wrong|n:3|clusters:3"
     with pytest.raises(ValueError, match="zip"):
         accuracy(["a"], ["a", "b"], ["x"])
 
@@ -100,10 +104,10 @@ def test_relative_l2_divides_by_the_stated_range() -> None:
     true, said = [1.0, NAN, 3.0, 5.0], [2.0, 2.0, None, 5.0]
     split = relative_l2(said, true, list("abcd"), "split")
     assert items_of(split) == pytest.approx([1 / 16, NAN, NAN, 0], nan_ok=True) and split.n_failed == 2
-    assert split.signature == "r-l2|range:split [1, 5]|n:2" and split.scale == "squared share of the range"
+    assert split.signature == "r-l2|range:split [1, 5]|n:2|clusters:2" and split.scale == "squared share of the range"
     stated = relative_l2(said, true, list("abcd"), (0.0, 10.0))
     assert items_of(stated) == pytest.approx([1 / 100, NAN, NAN, 0], nan_ok=True)
-    assert stated.signature == "r-l2|range:[0, 10]|n:2"
+    assert stated.signature == "r-l2|range:[0, 10]|n:2|clusters:2"
     assert items_of(relative_l2(said, true, list("abcd"), (2.0, 10.0)))[0] == pytest.approx(1 / 64)
     classes = relative_l2([1.0, 2.0, 5.0, 9.0], [1.0, 3.0, 5.0, 7.0], list("abcd"), "class", list("xyxy"))
     assert items_of(classes) == pytest.approx([0, 1 / 16, 0, 4 / 16]) and "range:class" in classes.signature
@@ -126,7 +130,8 @@ def test_correlations_of_classes_may_be_negative() -> None:
 def test_spearman_is_of_what_was_read() -> None:
     found = spearman_correlation([3.0, None, 1.0, 9.0, 2.0], [30.0, 99.0, 10.0, NAN, 20.0], list("abcde"))
     assert found.value == pytest.approx(1) and (found.n, found.n_failed) == (3, 2)
-    assert found.signature == "spearman|ties:mean rank|n:3" and found.scale == "-1-1" and found.per_item is None
+    assert found.signature == "spearman|ties:mean rank|n:3|clusters:3"
+    assert found.scale == "-1-1" and found.per_item is None
     assert spearman_correlation([1.0, 2.0, 3.0], [3.0, 2.0, 1.0], list("abc")).value == pytest.approx(-1)
 
 
@@ -153,11 +158,11 @@ def test_a_threshold_that_is_met_is_passed() -> None:
 def test_signatures_of_narrative_map() -> None:
     arguments = ([0.0, None, NAN], [1.0, 1.0, 1.0], [1.0, 1.0, NAN], list("abc"))
     plain, strict = narrative_map(*arguments), narrative_map(*arguments, strict=True)
-    assert plain.signature == "nae-map|100 thresholds|accuracy >= threshold|without a score:2, failing|n:2"
-    assert strict.signature == "nae-map|100 thresholds|accuracy > threshold|without a score:2, failing|n:2"
+    assert plain.signature == "nae-map|100 thresholds|accuracy >= threshold|without a score:2, failing|n:2|clusters:2"
+    assert strict.signature == "nae-map|100 thresholds|accuracy > threshold|without a score:2, failing|n:2|clusters:2"
     assert plain.value == 0.5 and strict.value == 0.375 and plain.scale == "0-1"
     ranked = narrative_map_ranked([0.0, None, NAN], [1.0] * 3, [1.0] * 3, [3.0, 2.0, 1.0], list("abc"))
-    assert ranked.signature == "nae-map|100 thresholds|ranked by confidence|without a score:2, failing|n:3"
+    assert ranked.signature == "nae-map|100 thresholds|ranked by confidence|without a score:2, failing|n:3|clusters:3"
     assert ranked.value == pytest.approx(1 / 3) and ranked.scale == "0-1"
 
 
@@ -232,20 +237,25 @@ def test_ratio_of_nothing_is_not_defined() -> None:
 def test_failed_items_do_not_shift_takes(aggregate: str) -> None:
     """An interval with items that failed is the one without those items, their takes included."""
     rng = np.random.default_rng(0)
-    rows = rng.random((12, 2 if aggregate == "spearman" else 1))
-    takes = [f"take {i // 3}" for i in range(12)]
+    rows = rng.random((18, 2 if aggregate == "spearman" else 1))
+    takes = [f"take {i // 3}" for i in range(18)]
     broken = np.insert(rows, [0, 4, 4, 9], np.nan, axis=0)
     labels = ["take 9", *takes[:4], "take 0", "take 0", *takes[4:9], "take 3", *takes[9:]]
     whole, part = corpus_metric(rows, aggregate, takes, "", "x"), corpus_metric(broken, aggregate, labels, "", "x")
     assert part.interval == whole.interval and part.interval is not None
-    assert part.value == whole.value and (part.n, part.n_failed) == (12, 4)
+    assert part.value == whole.value and (part.n, part.n_failed) == (18, 4)
+    assert part.clusters == whole.clusters == 6, "a take of which nothing was scored does not count"
 
 
-def test_one_take_has_no_interval() -> None:
-    assert item_metric([1.0, 2.0], ["a", "a"], "", "x").interval is None
-    assert item_metric([1.0, 2.0], ["a", "b"], "", "x").interval is not None
-    assert item_metric([1.0, 2.0, NAN], ["a", "a", "b"], "", "x").interval is None, "nothing is known of the other"
-    assert spearman_correlation([1.0, 1.0], [1.0, 2.0], ["a", "b"]).interval is None, "it has no value"
+def test_fewer_than_five_takes_have_no_interval() -> None:
+    values = [1.0, 2.0, 3.0, 4.0, 5.0]
+    for takes, count in (("aaaaa", 1), ("abcdd", 4), ("abcde", 5)):
+        found = item_metric(values, list(takes), "", "x")
+        assert found.clusters == count and (found.interval is None) == (count < 5)
+    known = item_metric([*values, NAN], list("abcdde"), "", "x")
+    assert known.interval is None and known.clusters == 4, "nothing is known of the fifth"
+    constant = spearman_correlation([1.0] * 5, values, list("abcde"))
+    assert constant.interval is None and constant.clusters == 5, "it has no value"
 
 
 def test_weights_are_draws_of_takes() -> None:
@@ -260,14 +270,14 @@ def test_what_a_record_keeps() -> None:
     rows = np.array([[1.0, 2.0], [3.0, 4.0], [2.0, NAN]])
     found = corpus_metric(rows, "ratio", list("abc"), "unit", "sign", per_item=[0.5, 0.75, NAN])
     assert found.value == pytest.approx(4 / 6) and (found.n, found.n_failed) == (2, 1)
-    assert found.signature == "sign|n:2" and found.scale == "unit" and found.aggregate == "ratio"
+    assert found.signature == "sign|n:2|clusters:2" and found.scale == "unit" and found.aggregate == "ratio"
     assert found.rows is not None and np.array_equal(found.rows, rows, equal_nan=True)
     assert np.array_equal(found.statistics, rows, equal_nan=True)
     assert items_of(found) == pytest.approx([0.5, 0.75, NAN], nan_ok=True)
     plain = item_metric([1.0, NAN], list("ab"), "unit", "sign")
     assert plain.rows is None and plain.statistics.shape == (2, 1)
     nothing = corpus_metric(np.full((2, 2), NAN), "ratio", list("ab"), "unit", "sign")
-    assert math.isnan(nothing.value) and nothing.interval is None and nothing.signature == "sign|n:0"
+    assert math.isnan(nothing.value) and nothing.interval is None and nothing.signature == "sign|n:0|clusters:0"
     assert nothing.aggregate == "ratio" and nothing.n_failed == 2
     back = Metric.from_json(found.to_json())
     assert np.array_equal(back.statistics, rows, equal_nan=True) and back.interval == found.interval
@@ -363,7 +373,7 @@ def test_item_tests_are_paired() -> None:
 @pytest.mark.parametrize(
     ("signature", "alike"),
     [
-        ("bleu4|tok:13a|n:9", True), ("bleu4|tok:13a|unparsed:3, wrong|n:1", True), ("bleu4|tok:13a|inputs:steps", True),
+        ("bleu4|tok:13a|n:9", True), ("bleu4|tok:13a|n:1|clusters:7", True), ("bleu4|tok:13a|unparsed:3, wrong|n:1", True), ("bleu4|tok:13a|inputs:steps", True),
         ("bleu4|tok:13a|without a score:2, failing", True), ("bleu4|tok:13a|undefined:1|wins:3|sign test p:0.1", True),
         ("bleu4|tok:ptb|n:9", False), ("bleu4|n:9", False), ("bleu4|tok:13a|case:mixed", False),
     ],

@@ -44,26 +44,21 @@ def test_modules_and_tests_are_there() -> None:
 
 
 def test_a_run_goes_on_where_it_was_and_touches_no_file(tmp_path: Path) -> None:
-    module = ROOT / "eval/mm_eval/classification.py"
+    module = ROOT / "eval/mm_eval/baselines.py"
     before = module.read_bytes()
     command = [
-        sys.executable,
-        "scripts/mutation.py",
-        "eval/mm_eval/classification.py",
-        "--out",
-        str(tmp_path),
-        "--seed",
-        "2",
-    ]
-    first = launch(*command, "--sample", "2")
-    assert "2 of " in first.stdout and "2 killed, 0 timed out, 0 survived, 0 broken: 100.0%" in first.stdout
-    log = tmp_path / "mm_eval.classification.jsonl"
-    records = [json.loads(line) for line in log.read_text().splitlines()]
-    assert len(records) == 2 and all(
-        record["outcome"] == "killed" and record["was"] != record["now"] for record in records
-    )
-    assert launch(*command, "--sample", "2").stdout == first.stdout
-    assert len(log.read_text().splitlines()) == 2, "nothing was tried twice"
-    assert module.read_bytes() == before
+        sys.executable, "scripts/mutation.py", "eval/mm_eval/baselines.py", "--out", str(tmp_path), "--seed", "2"
+    ]  # fmt: skip
+    first = launch(*command, "--sample", "1").stdout
+    assert ": 1 of " in first and "1 killed, 0 timed out, 0 survived, 0 broken: 100.0%" in first
+    log = tmp_path / "mm_eval.baselines.jsonl"
+    tried = log.read_text().splitlines()
+    both = launch(*command, "--sample", "2").stdout
+    assert ": 2 of " in both and "2 killed, 0 timed out, 0 survived, 0 broken: 100.0%" in both
+    lines = log.read_text().splitlines()
+    assert len(tried) == 1 and lines[:1] == tried and len(lines) == 2, "what was tried is not tried again"
+    records = [json.loads(line) for line in lines]
+    assert all(record["outcome"] == "killed" and record["was"] != record["now"] for record in records)
+    assert len({record["key"] for record in records}) == 2 and module.read_bytes() == before
     refused = launch(*command[:2], "eval/mm_eval/answers.py", check=False)
     assert refused.returncode == 2 and "no tests are named for eval/mm_eval/answers.py" in refused.stderr

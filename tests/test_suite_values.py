@@ -56,9 +56,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 
 
 def items(truths: Sequence[Answer], **systems: Sequence[Answer]) -> list[TestItem]:
-    """Items of a take each, in categories a, b, a, b, ..."""
+    """Items in categories a, b, a, b, ..., the first two of one take and the others of a take each."""
     return [
-        TestItem(f"item {i}", f"take {i}", "ab"[i % 2], truth, {name: answers[i] for name, answers in systems.items()})
+        TestItem(
+            f"item {i}",
+            f"take {max(i, 1)}",
+            "ab"[i % 2],
+            truth,
+            {name: answers[i] for name, answers in systems.items()},
+        )
         for i, truth in enumerate(truths)
     ]
 
@@ -103,7 +109,7 @@ def test_every_column_of_nae() -> None:
     # Order does not matter, surplus and missing actions do; what could not be read is wrong, what nobody knows is left out.
     assert items_of(found["action_accuracy"]) == pytest.approx([1, 1 / 2, 1 / 2, 0, NAN], nan_ok=True)
     assert found["action_accuracy"].value == 0.5 and found["action_accuracy"].n_failed == 1
-    assert found["action_accuracy"].signature == "actions|common over longer list|unparsed:1, wrong|n:4"
+    assert found["action_accuracy"].signature == "actions|common over longer list|unparsed:1, wrong|n:4|clusters:3"
     # All thresholds; 2 of 5 on CIDEr and 2 of 4 on actions; an error too large; no score; no truth.
     assert items_of(found["nae_map"]) == pytest.approx([1, 0.2, 0, 0, NAN], nan_ok=True)
     assert items_of(found["nae_map_strict"]) == pytest.approx([0.75, 0.1, 0, 0, NAN], nan_ok=True)
@@ -165,7 +171,7 @@ def test_every_column_of_desccoach(asked: list[tuple[str, Any]]) -> None:
     assert items_of(found["findings_f1"]) == pytest.approx(expected, nan_ok=True)
     assert found["findings_f1"].value == pytest.approx((1 + 2 / 3 + 0.8) / 6)
     assert (found["findings_f1"].n, found["findings_f1"].n_failed) == (6, 1), "what is unread counts, and counts 0"
-    assert found["findings_f1"].signature == "findings|F1 per item|unparsed:1, wrong|n:6"
+    assert found["findings_f1"].signature == "findings|F1 per item|unparsed:1, wrong|n:6|clusters:5"
     assert found["relative_l2"].value == pytest.approx(0.01) and "range:[0, 10]" in found["relative_l2"].signature
     assert found["spearman"].value == pytest.approx(1) and found["bertscore"].value == 0.5
     assert values_of(found["unread"])[0] == pytest.approx(1 / 7)
@@ -223,14 +229,17 @@ def test_every_column_of_cot_afa() -> None:
     }  # fmt: skip
     assert values_of(found["top1"]) == (pytest.approx(1 / 6), [1, 0, 0, 0, 0, 0], 6, 0)
     assert values_of(found["top5"]) == (pytest.approx(4 / 6), [1, 1, 1, 0, 0, 1], 6, 0)
-    assert found["top5"].signature == "top-5|classes:8|ties:mean rank|unparsed:1, wrong|n:6"
+    assert found["top5"].signature == "top-5|classes:8|ties:mean rank|unparsed:1, wrong|n:6|clusters:5"
     assert items_of(found["verdict_accuracy"]) == pytest.approx([1, 0, 0, NAN, 1, 1], nan_ok=True)
     assert found["verdict_accuracy"].value == pytest.approx(3 / 5)
-    assert found["verdict_accuracy"].signature == "accuracy|unparsed:1, wrong|n:5"
+    assert found["verdict_accuracy"].signature == "accuracy|unparsed:1, wrong|n:5|clusters:4"
     assert items_of(found["reasoning_steps"]) == pytest.approx([3, 2, 0, 0, NAN, 1], nan_ok=True)
     assert items_of(found["suggestions"]) == pytest.approx([1, 0, 3, 0, NAN, 0], nan_ok=True)
     assert (found["reasoning_steps"].value, found["suggestions"].value) == pytest.approx((1.2, 0.8))
-    assert found["suggestions"].signature == "suggestions|by keywords|n:5" and found["suggestions"].scale == "count"
+    assert (
+        found["suggestions"].signature == "suggestions|by keywords|n:5|clusters:4"
+        and found["suggestions"].scale == "count"
+    )
     assert found["findings_f1"].value == 1
     assert values_of(rows["named"]["top1"]) == (pytest.approx(3 / 6), [1, 1, 0, 0, 1, 0], 6, 0)
     assert "top5" not in rows["named"] and not {"reasoning_steps", "findings_f1"} & set(rows["named"])

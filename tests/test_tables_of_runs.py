@@ -108,12 +108,12 @@ def test_what_answers_were_given_stands_in_signatures_and_notes(tmp_path: Path) 
     write_answers(tmp_path, shown)
     plain = open_run(str(tmp_path), "nae")
     assert f"no baselines beyond those in answers.jsonl: {tmp_path / TRAINING} is not there" in plain.notes
-    assert plain.tables["answers"]["ours"]["bleu1"].signature == "len|n:4"
+    assert plain.tables["answers"]["ours"]["bleu1"].signature == "len|n:4|clusters:3"
     write_about(tmp_path, ["steps", "class"], ["mind the gap"])
     write_answers(tmp_path, [TestItem("t", "t", "y", Answer("taught", 1.0))], TRAINING)
     told = open_run(f"named={tmp_path}", "nae")
-    assert told.tables["answers"]["ours"]["bleu1"].signature == "len|n:4|inputs:steps, class"
-    assert told.tables["answers"]["other"]["bleu1"].signature == "len|n:4"
+    assert told.tables["answers"]["ours"]["bleu1"].signature == "len|n:4|clusters:3|inputs:steps, class"
+    assert told.tables["answers"]["other"]["bleu1"].signature == "len|n:4|clusters:3"
     assert told.notes[:1] == [
         "4 of 4 items are of 1 categories without a training item, such as 'x': their constant and random rows come from all training items."
     ]
@@ -233,15 +233,16 @@ def test_a_table_of_runs_names_what_differs(monkeypatch: pytest.MonkeyPatch) -> 
     # Seven takes: 2 of 128 swaps are as large, twice that for two comparisons; one take that differs shows nothing.
     p = 2 * 2 / 128
     assert table.footnotes == (
-        f"Different from first (swaps by take, Holm over 2 comparisons, p ≤ 0.05): better +100.0 up (p = {p:.3g}).",
+        f"Different from first (swaps by cluster, Holm over 2 comparisons, p ≤ 0.05): better +100.0 up (p = {p:.3g}).",
         "shared",
         "first: mine",
     )
     assert [(row.name, row.baseline) for row in table.rows] == [("first", False), ("better", False), ("shuffled", True)]
     assert [row.cells["answers", "up"].value for row in table.rows] == [0.0, 1.0, 0.0]
-    assert table.lead == "8 test items of 7 takes." and table.title == "NAE"
+    assert table.lead == "8 test items in 7 clusters (people, or takes where nobody says whose they are)."
+    assert table.title == "NAE"
     alike = runs_table([first, replace(made("like", [0.0] * 8, [4.0] * 8), notes=["shared"])], "own")
-    assert alike.footnotes[0].endswith("(swaps by take, Holm over 2 comparisons, p ≤ 0.05): none.")
+    assert alike.footnotes[0].endswith("(swaps by cluster, Holm over 2 comparisons, p ≤ 0.05): none.")
     made_up = replace(first, items=[*first.items[:-1], replace(first.items[-1], synthetic=True)])
     assert runs_table([made_up], "own").lead.startswith("Synthetic data. 8 test items")
     with pytest.raises(ValueError, match="Two runs have the same name; write NAME=FOLDER"):
@@ -273,8 +274,8 @@ TABLE = ScoreTable(
         Column("t", "unused", "never"),
     ),
     (
-        Row("ours", {("t", "share"): Metric(0.12345, None, 3, 0, "0-1", "sign|a", (0.1, 0.25))}, extra="3 min", note="why"),
-        Row("late", {("t", "error"): Metric(7.5, None, 2, 1, "mm", "sign|b", (7.0, 8.0)), ("t", "count"): Metric(0.26, None, 3, 0, "", "c")}, note="so"),
+        Row("ours", {("t", "share"): Metric(0.12345, None, 3, 0, "0-1", "sign|a", (0.1, 0.25), clusters=12)}, extra="3 min", note="why"),
+        Row("late", {("t", "error"): Metric(7.5, None, 2, 1, "mm", "sign|b", (7.0, 8.0), clusters=10), ("t", "count"): Metric(0.26, None, 3, 0, "", "c")}, note="so"),
         Row("chance", {("t", "share"): Metric(0.5, None, 3, 0, "", "chance"), ("t", "error"): Metric(NAN, None, 0, 3, "mm", "sign|b")}, True),
     ),
     ("foot",),
@@ -283,9 +284,42 @@ TABLE = ScoreTable(
 )  # fmt: skip
 
 
+BRACKETS = "In brackets: 95 % intervals over {} clusters (people, or takes where nobody says whose they are)."
+NO_INTERVAL = " With fewer than 5 clusters there is no interval."
+ROUGH = " Fewer than 10 clusters: a rough guide, for other people may differ much more."
+
+
+def of_clusters(*counts: int) -> ScoreTable:
+    """A table whose first column has a row for each number of clusters, beside another that is not printed."""
+    rows = [
+        Row("row", {("t", "share"): Metric(0.5, None, 3, 0, "", "s", clusters=count), ("t", "hidden"): Metric(0.5, None, 3, 0, "", "s", clusters=1)})
+        for count in counts
+    ]  # fmt: skip
+    return replace(TABLE, rows=tuple(rows))
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ((10,), BRACKETS.format("10")), ((12, 0, 10), BRACKETS.format("10 to 12")), ((9,), BRACKETS.format("9") + ROUGH),
+        ((5, 30), BRACKETS.format("5 to 30") + ROUGH), ((12, 4), BRACKETS.format("4 to 12") + NO_INTERVAL + ROUGH),
+        ((4,), BRACKETS.format("4") + NO_INTERVAL + ROUGH), ((0, 0), ""), ((), ""),
+    ],
+)  # fmt: skip
+def test_brackets_say_how_many_clusters_stand_behind_what_is_printed(counts: tuple[int, ...], sentence: str) -> None:
+    assert of_clusters(*counts).about_intervals == sentence
+
+
+def test_without_clusters_nothing_is_said_of_intervals() -> None:
+    table = of_clusters(0)
+    assert RENDERERS["md"](table).splitlines()[0] == "Lead."
+    assert RENDERERS["tex"](table).splitlines()[:4] == ["% R&D", "% Lead.", "% share, %: s", r"\begin{table}"]
+    assert "<p class='note'>Lead.</p>" in RENDERERS["html"](table)
+
+
 def test_markdown_line_by_line() -> None:
     lines = RENDERERS["md"](TABLE).splitlines()
-    assert lines[0] == "Lead. In brackets: 95 % intervals by take."
+    assert lines[0] == f"Lead. {BRACKETS.format('10 to 12')}"
     assert lines[2:7] == [
         "|  | share, % ↑ | error_mm ↓ | ρ | cost |",
         "|---|---:|---:|---:|---|",
@@ -308,7 +342,7 @@ def test_markdown_line_by_line() -> None:
 
 def test_latex_line_by_line() -> None:
     lines = RENDERERS["tex"](TABLE).splitlines()
-    assert lines[:3] == ["% R&D", "% Lead.", "% In brackets: 95 % intervals by take."]
+    assert lines[:3] == ["% R&D", "% Lead.", f"% {BRACKETS.format('10 to 12')}"]
     body = lines[lines.index(r"\toprule") - 1 :]
     assert body[:9] == [
         r"\begin{tabular}{lrrrl}",
@@ -335,14 +369,18 @@ def test_csv_rounds_nothing() -> None:
     ]  # fmt: skip
     assert rows[0] == {
         "row": "ours", "kind": "system", "table": "t", "metric": "share", "value": "0.12345", "low": "0.1", "high": "0.25",
-        "n": "3", "n_failed": "0", "scale": "0-1", "signature": "sign|a",
+        "n": "3", "n_failed": "0", "clusters": "12", "scale": "0-1", "signature": "sign|a",
     }  # fmt: skip
     assert (rows[1]["n_failed"], rows[2]["low"], rows[2]["high"]) == ("1", "", "")
+    assert [r["clusters"] for r in rows] == ["12", "10", "0", "0", "0"]
+    assert list(rows[0])[7:10] == ["n", "n_failed", "clusters"] and list(rows[0])[10] == "scale"
 
 
 def test_html_escapes_and_marks() -> None:
     page = RENDERERS["html"](TABLE)
     assert page.startswith("<!doctype html>") and "<title>R&amp;D</title>" in page and "<h2>R&amp;D</h2>" in page
+    assert f"<p class='note'>Lead. {BRACKETS.format('10 to 12')}</p><div class='scroll'><table>" in page
+    assert page.count("<div class='scroll'><table>") == page.count("</table></div>") == 2, "ours and the paper's"
     assert "<th>share, % ↑</th><th>error_mm ↓</th><th>ρ</th><th>cost</th>" in page and "never" not in page
     assert (
         "<tr class='ours'><th>ours [1]</th><td><span title='sign|a'>12.3</span><span class='interval'>10.0–25.0</span></td>"

@@ -36,12 +36,12 @@ def items(*texts: str) -> list[TaskItem]:
 
 @pytest.mark.parametrize("name", DERIVED)
 def test_features_of_other_items_are_not_taken_for_these(tmp_path: Path, name: str) -> None:
-    out = tmp_path / "out"
+    root, out = tmp_path / "release", tmp_path / "out"
     first = items("one", "two", "three")
-    build_task_folder(task(first), tmp_path, out)
+    build_task_folder(task(first), root, out)
     (out / name).mkdir()
     before = read_task_manifest(out)
-    again = build_task_folder(task(items("one", "two", "three")), tmp_path, out)
+    again = build_task_folder(task(items("one", "two", "three")), root, out)
     assert again == before, "the same items may be read again beside their features"
     changed = [
         items("one", "two", "other"),
@@ -51,22 +51,26 @@ def test_features_of_other_items_are_not_taken_for_these(tmp_path: Path, name: s
     ]
     for others in changed:
         with pytest.raises(ValueError, match=f"holds {name} of other items; delete them or give another folder"):
-            build_task_folder(task(others), tmp_path, out)
+            build_task_folder(task(others), root, out)
         assert read_task_manifest(out) == before, "nothing was touched"
         assert [item.truth.text for item in read_items(out, "train")] == ["two", "three"]
     (out / name).rmdir()
-    build_task_folder(task(changed[0]), tmp_path, out)
+    build_task_folder(task(changed[0]), root, out)
     assert [item.truth.text for item in read_items(out, "train")] == ["two", "other"]
 
 
 def test_a_folder_holds_its_items_and_counts(tmp_path: Path) -> None:
     made = items("one", "two", "three")
-    manifest = build_task_folder(task(made), tmp_path, tmp_path / "out")
+    root, out = tmp_path / "release", tmp_path / "out"
+    manifest = build_task_folder(task(made), root, out)
     assert manifest["items"] == {"train": 2, "test": 1} and manifest["with_poses"] == 0
     assert manifest["knowledge"] == {"highest": 1.0} and manifest["synthetic"] is False
-    assert read_items(tmp_path / "out", "test") == made[:1] and read_items(tmp_path / "out", "train") == made[1:]
+    assert read_items(out, "test") == made[:1] and read_items(out, "train") == made[1:]
     with pytest.raises(ValueError, match="the train split holds no item"):
-        build_task_folder(task(made[:1]), tmp_path, tmp_path / "empty")
+        build_task_folder(task(made[:1]), root, tmp_path / "empty")
+    with pytest.raises(ValueError, match="lies in what is read"):
+        build_task_folder(task(made), tmp_path, out)
+    assert read_items(out, "train") == made[1:], "nothing was touched"
 
 
 def test_a_take_is_worth_the_mean_of_its_ratings() -> None:

@@ -84,7 +84,13 @@ class ScoreTable:
     @property
     def about_intervals(self) -> str:
         """What the brackets are: how many clusters stand behind them, with a warning where these are few."""
-        counts = {metric.clusters for row in self.rows for metric in row.cells.values() if metric.clusters}
+        printed = {(column.table, column.metric) for column in self.columns}
+        counts = {
+            metric.clusters
+            for row in self.rows
+            for key, metric in row.cells.items()
+            if key in printed and metric.clusters
+        }
         if not counts:
             return ""
         fewest, most = min(counts), max(counts)

@@ -46,7 +46,7 @@ def to_markdown(table: ScoreTable) -> str:
 def to_latex(table: ScoreTable) -> str:
     """For a paper, with booktabs."""
     extra = [table.extra] if table.extra else []
-    lines = [f"% {line}" for line in (table.title, table.lead, table.about_intervals, *table.signatures())]
+    lines = [f"% {line}" for line in (table.title, table.lead, table.about_intervals, *table.signatures()) if line]
     lines += [
         r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * len(table.shown)}{'l' * len(extra)}}}", r"\toprule",
     ]  # fmt: skip
