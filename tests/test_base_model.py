@@ -83,7 +83,9 @@ def test_a_base_that_is_nowhere_is_asked_for(
     coach: TinyCoach, tmp_path: Path, capsys: pytest.CaptureFixture[str], recorded: str
 ) -> None:
     folder = save(coach, tmp_path / "coach", recorded)
-    with pytest.raises(FileNotFoundError, match=rf"(?s)base model folder {recorded} is not here.*give --base-model FOLDER"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"(?s)base model folder {recorded} is not here.*give --base-model FOLDER"
+    ):
         PretrainedCoach.from_pretrained(folder)
     with pytest.raises(FileNotFoundError, match="base model folder no/such/one is not here"):
         PretrainedCoach.from_pretrained(folder, base_model="no/such/one")

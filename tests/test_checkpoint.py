@@ -241,7 +241,7 @@ def test_a_manifest_that_cannot_be_read_is_damage(
     for content in ("{", "[]", "{}"):
         (tmp_path / "checkpoint-2" / "complete.json").write_text(content)
         assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
-        assert "complete.json cannot be read" in capsys.readouterr().out
+        assert "complete.json is damaged" in capsys.readouterr().out
 
 
 def test_the_best_and_the_last_checkpoint_stay(tmp_path: Path) -> None:

@@ -316,7 +316,9 @@ def test_commands_explain_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert mm_coach(["data", "build", str(tmp_path / "none"), str(tmp_path / "out")]) == 2
     assert "does not exist" in capsys.readouterr().err
     (tmp_path / "tuples").mkdir()
-    assert mm_coach(["tokenizer", "encode", str(tmp_path / "tuples"), str(tmp_path), str(tmp_path.parent / "codes")]) == 2
+    assert (
+        mm_coach(["tokenizer", "encode", str(tmp_path / "tuples"), str(tmp_path), str(tmp_path.parent / "codes")]) == 2
+    )
     assert "mm-coach data build" in capsys.readouterr().err
 
 
