@@ -59,10 +59,15 @@ def reply(message: Any = None, choice: Any = None, **fields: Any) -> bytes:
         reply({"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": TEXT[:5]}, {"type": "text", "text": TEXT[5:]}]}),
         reply({"content": None, "tool_calls": [{"function": {"name": "json", "arguments": TEXT}}]}, {"finish_reason": "tool_calls"}),
         reply({"content": "", "tool_calls": [{"function": {"name": "json", "arguments": GOOD}}]}),
+        reply({"content": None, "function_call": {"name": "json", "arguments": TEXT}}, {"finish_reason": "function_call"}),
+        reply({"content": [TEXT[:5], TEXT[5:]]}),
+        reply({"content": f'<thinking>{{"total": 9}}</thinking>\n{TEXT}'}),
+        reply({"content": f'<|channel|>analysis<|message|>{{"total": 9}}<|end|><|channel|>final<|message|>{TEXT}'}),
         reply({"content": None, "reasoning_content": TEXT}),
         reply(usage=None),
         reply(usage={"prompt_tokens": "10", "completion_tokens": None}),
         reply(usage=[1, 2]),
+        reply(usage={"prompt_tokens": 1e400, "completion_tokens": -3}),
         reply(choice={"finish_reason": None}),
         reply(model=None),
     ],
@@ -180,6 +185,37 @@ def test_refusals_that_no_setting_mends_are_said(message: str, tmp_path: Path) -
         ask(lambda question, before: (400, {"error": {"message": message}}), tmp_path / "log")
     assert [json.loads(line)["failure"] for line in (tmp_path / "log").read_text().splitlines()] == [REJECTED] * 3
     assert not Settings().adapt(message, {"max_tokens": 1, "response_format": {}})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "max_tokens is not supported, use max_completion_tokens"},
+        {"detail": "max_tokens: extra inputs are not permitted"},
+        {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs are not permitted"}]},
+        {"object": "error", "message": "Unsupported parameter: max_tokens"},
+        {"error": {"message": "Unsupported parameter.", "param": "max_tokens"}},
+        {"error": {"message": {"text": "unknown field max_tokens"}}},
+        ["max_tokens is not supported"],
+    ],
+)
+def test_refusals_are_read_in_every_form(body: Any, tmp_path: Path) -> None:
+    def script(question: str, before: int) -> tuple[int, Any]:
+        return (422, json.dumps(body).encode()) if "max_tokens" in endpoint.bodies[-1] else (200, TEXT)
+
+    endpoint = ScriptedEndpoint(script)
+    with endpoint.running() as server:
+        request = Request("0", [{"role": "user", "content": "question"}], SCHEMA)
+        found = complete(Endpoint(server.url, "m", retries=0, concurrency=1), [request], tmp_path / "log")
+    assert (found["0"].content, tuple(found["0"].adapted)) == (GOOD, ("max_tokens",))
+
+
+@pytest.mark.parametrize(
+    "body", [{"error": "No credit is left. \ud83d"}, {"detail": [{"msg": "No credit is left."}]}, "No credit is left."]
+)
+def test_a_refusal_is_said_in_the_words_of_the_server(body: Any, tmp_path: Path) -> None:
+    with pytest.raises(EndpointError, match=r"request rejected \(Error code: 402 - .*No credit is left\."):
+        ask(lambda question, before: (402, json.dumps(body).encode()), tmp_path / "log")
 
 
 def test_a_web_page_is_the_wrong_address(tmp_path: Path) -> None:

@@ -384,6 +384,18 @@ def test_no_body_fits_inches_and_cmu_alike(thigh: float, tmp_path: Path) -> None
         import_motion(tmp_path, tmp_path.parent / "out", ImportOptions("humanml3d", unit="inch"), Silent())
 
 
+def test_a_sequence_with_another_axis_up_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(3):
+        np.save(source / f"{number}.npy", standing(3, 22))
+    np.save(source / "turned.npy", standing(3, 22)[..., [0, 2, 1]])
+    funnel = import_motion(source, tmp_path / "out", ImportOptions("humanml3d"), Silent())["funnel"][0]
+    what = "sequences whose people do not stand upright: do they lie, or is another axis up?"
+    assert funnel["kept"] == 4 and funnel["noted"][what] == 1
+    assert funnel["examples"][what] == ["turned (shoulders are along +z from the hips)"]
+
+
 # --- people ----------------------------------------------------------------------------------------------------------
 
 

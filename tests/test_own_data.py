@@ -253,3 +253,27 @@ def test_own_poses_of_three_and_four_columns(tmp_path: Path) -> None:
     np.save(path, xyz[:, :14])
     with pytest.raises(ValueError, match=r"shape \(2, 14, 3\); expected \[T, 17, 3\]"):
         load_own_poses(path)
+
+
+@pytest.mark.parametrize(("axes", "sign", "axis"), [([0, 2, 1, 3], 1, "+y"), ([0, 1, 2, 3], -1, "-z")])
+def test_a_few_takes_with_another_axis_up_are_named(
+    axes: list[int], sign: int, axis: str, folder: Path, tmp_path: Path
+) -> None:
+    own = with_poses(folder, tmp_path / "own", lambda poses: poses[..., axes] * [1, 1, sign, 1], share=0.25)
+    check = next(check for check in validate(own, all_poses=True).checks if check.what == "axes of poses")
+    first = sorted((own / "poses").glob("*.npy"))[0].stem
+    assert check.status == "warning"
+    assert check.found == (
+        "12 of 48 sequences whose people do not stand upright: do they lie, or is another axis up?: "
+        f"{first}: shoulders are along {axis} from the hips"
+    )
+    funnel = import_dataset(own, tmp_path / "out", Silent())["funnel"][0]
+    assert funnel["noted"] == {
+        "sequences whose people do not stand upright: do they lie, or is another axis up?": 12
+    } and re.search(rf"\(shoulders are along {re.escape(axis)} from the hips\)", str(funnel["examples"]))
+    assert import_dataset(own, tmp_path / "out", Silent())["funnel"][0] == funnel, "what was read before is noted again"
+
+
+def test_takes_that_stand_are_not_named(folder: Path, tmp_path: Path) -> None:
+    assert not [check for check in validate(folder, all_poses=True).checks if check.what == "axes of poses"]
+    assert not import_dataset(folder, tmp_path / "out", Silent())["funnel"][0]["noted"]

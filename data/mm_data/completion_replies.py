@@ -13,7 +13,7 @@ REFUSED, FILTERED, TRUNCATED = "refused", "content filter", "truncated"
 NOT_JSON, WRONG_CONTENT = "not JSON", "wrong content"
 SERVER_ERROR = "server error"
 
-_THINKING = re.compile(r"^.*</think>", re.DOTALL)
+_THINKING = re.compile(r"^.*(?:</(?:think|thinking|reasoning)>|<\|message\|>)", re.DOTALL)
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 
 
@@ -47,6 +47,21 @@ class Reply:
 def is_web_page(body: bytes) -> bool:
     """Whether a body is HTML: the address is that of a page for people."""
     return body.lstrip()[:1] == b"<"
+
+
+def refusal(error: Exception) -> str:
+    """What a client's error says, with what it leaves out of a server's refusal.
+
+    The client quotes a message that stands where OpenAI's servers put it, and neither the parameter that they name beside it nor
+    what others send: a sentence, ``{"detail": ...}``, a list.
+    """
+    sentence, body = str(error), getattr(error, "body", None)
+    if isinstance(body, dict) and isinstance(body.get("message"), str):
+        named = body.get("param")
+        return f"{sentence} ({named})" if isinstance(named, str) and named not in sentence else sentence
+    if not body or (isinstance(body, str) and body.lstrip().startswith("<")):
+        return sentence
+    return f"{sentence} - {body if isinstance(body, str) else json.dumps(body)}"
 
 
 def read_reply(body: bytes) -> Reply:
@@ -147,7 +162,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _text(message: dict[str, Any]) -> str:
-    """The text of an answer: a string, text parts, an object, or the arguments of its only tool call."""
+    """The text of an answer: a string, text parts, an object, or the arguments of its only call of a tool or function."""
     content = message.get("content")
     if isinstance(content, str) and content.strip():
         return content
@@ -155,15 +170,14 @@ def _text(message: dict[str, Any]) -> str:
         return json.dumps(content)
     if isinstance(content, list):
         parts = [
-            part.get("text")
+            part.get("text") if isinstance(part, dict) and part.get("type") in ("text", "output_text") else part
             for part in content
-            if isinstance(part, dict) and part.get("type") in ("text", "output_text")
         ]
         return "".join(part for part in parts if isinstance(part, str))
-    calls = message.get("tool_calls")
-    if isinstance(calls, list) and len(calls) == 1 and isinstance(calls[0], dict):
-        function = calls[0].get("function")
-        arguments = function.get("arguments") if isinstance(function, dict) else None
+    calls = message.get("tool_calls") or [{"function": message.get("function_call")}]
+    function = calls[0].get("function") if isinstance(calls, list) and len(calls) == 1 and isinstance(calls[0], dict) else None  # fmt: skip
+    if isinstance(function, dict):
+        arguments = function.get("arguments")
         return arguments if isinstance(arguments, str) else json.dumps(arguments) if isinstance(arguments, dict) else ""
     # Servers that split reasoning off put an answer of a model that did not reason there as a whole.
     for name in ("reasoning_content", "reasoning"):
@@ -176,7 +190,7 @@ def _text(message: dict[str, Any]) -> str:
 def _count(usage: Any, name: str) -> int:
     try:
         return max(0, int(usage.get(name) or 0))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
 
 

@@ -22,6 +22,7 @@ from mm_data.completion_replies import (
     WRONG_CONTENT,
     is_web_page,
     read_reply,
+    refusal,
 )
 from mm_data.completion_settings import Settings
 from mm_data.jsonl import append_record, read_records
@@ -351,7 +352,7 @@ async def _ask_once(client: Any, endpoint: Endpoint, settings: Settings, request
     import openai
 
     def failed(failure: str, error: Exception) -> Completion:
-        return Completion(request.item_id, None, failure, " ".join(str(error).split())[:300], "")
+        return Completion(request.item_id, None, failure, " ".join(refusal(error).split())[:300], "")
 
     parameters = _sampling(endpoint, request)
     if attempt:
@@ -370,12 +371,12 @@ async def _ask_once(client: Any, endpoint: Endpoint, settings: Settings, request
             return failed(RATE_LIMITED, error)
         except (openai.AuthenticationError, openai.NotFoundError) as error:
             raise EndpointError(
-                f"{endpoint.base_url} refuses model {endpoint.model!r}: {error}. Check the address (it usually ends in /v1), the model's name and the key."
+                f"{endpoint.base_url} refuses model {endpoint.model!r}: {refusal(error)}. Check the address (it usually ends in /v1), the model's name and the key."
             ) from error
         except openai.InternalServerError as error:
             return failed(SERVER_ERROR, error)
         except openai.APIStatusError as error:
-            if settings.adapted != adapted or settings.adapt(str(error), body):
+            if settings.adapted != adapted or settings.adapt(refusal(error), body):
                 continue  # another request has just found out, or this one has
             return failed(REJECTED, error)
         except (openai.APIError, ValueError) as error:

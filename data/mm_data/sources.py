@@ -11,7 +11,7 @@ from mm_data.egoexo4d import load_poses, read_release
 from mm_data.files import replacing
 from mm_data.funnel import Funnel
 from mm_data.jsonl import append_record, read_records
-from mm_data.motion.checks import check_poses, check_upright, mask_lost, trunk
+from mm_data.motion.checks import TURNED, check_poses, check_upright, mask_lost, other_axis, trunk
 from mm_data.own_data import is_own_data, load_own_poses, read_own_data
 from mm_data.parallel import parallel_map
 from mm_data.records import FPS, Source, Take
@@ -96,6 +96,8 @@ def cache_poses(
             funnel.note(what, uid, count)
         if done[uid]["early"]:
             funnel.note(ENDS_EARLY, f"{uid} ({done[uid]['early']})")
+        if done[uid]["trunk"] and (axis := other_axis(np.array(done[uid]["trunk"]))):
+            funnel.note(TURNED, f"{uid} (shoulders are along {axis} from the hips)")
     trunks = [np.array(done[uid]["trunk"]) for uid in uids if uid in done and done[uid]["trunk"]]
     check_upright(trunks, str(source.root))
     return {uid: wanted[uid] for uid in uids if uid in done}

@@ -10,7 +10,7 @@ from mm_data.egoexo4d import read_release
 from mm_data.egoexo4d.download import BENCHMARKS, LICENCE, PART_GB, fetch_command
 from mm_data.egoexo4d.takes import ANNOTATED_SPLITS, read_captures, read_participants, rows_of
 from mm_data.funnel import Funnel
-from mm_data.motion.checks import check_upright, trunk
+from mm_data.motion.checks import TURNED, check_upright, other_axis, trunk
 from mm_data.own_data import is_own_data, read_own_data
 from mm_data.pairing import split_by_participant
 from mm_data.records import EXPERT_SKILLS, FPS, LEARNER_SKILLS, Source, Take
@@ -204,7 +204,7 @@ def _reference(what: str, unknown: list[str], total: int) -> Check:
 def _check_poses(source: Source, all_poses: bool, result: Validation) -> None:
     files = sorted(source.pose_files.items(), key=lambda item: item[1])
     chosen = files if all_poses else files[:: max(1, len(files) // _POSE_SAMPLE)]
-    problems, notes, frames, trunks, early = [], Counter(), 0, [], []
+    problems, notes, frames, trunks, early, turned = [], Counter(), 0, [], [], []
     for uid, path in chosen:
         try:
             poses = load_pose_file(path, notes)
@@ -213,6 +213,8 @@ def _check_poses(source: Source, all_poses: bool, result: Validation) -> None:
             continue
         frames += len(poses)
         trunks.append(trunk(poses))
+        if axis := other_axis(trunks[-1]):
+            turned.append(f"{uid}: shoulders are along {axis} from the hips")
         if detail := ends_early(len(poses), source.takes[uid].duration):
             early.append(f"{uid}: {detail}")
     found = f"{len(chosen) - len(problems)} of {len(chosen)} read, {frames:,} frames" + "".join(
@@ -235,6 +237,9 @@ def _check_poses(source: Source, all_poses: bool, result: Validation) -> None:
         check_upright(trunks, str(source.root))
     except ValueError as error:
         result.checks.append(Check("axes of poses", BROKEN, str(error), "turn the poses so that z points up"))
+        return
+    if turned:
+        result.checks.append(Check("axes of poses", WARNING, f"{len(turned)} of {len(chosen)} {TURNED}: {turned[0]}", "turn those poses so that z points up, if nobody lies there"))  # fmt: skip
 
 
 def _cover(source: Source, result: Validation) -> None:

@@ -22,6 +22,7 @@ COLLAPSED = "frames whose joints all coincide, taken as absent"
 RESIZED = "frames with a body of less than half or more than twice its size, taken as absent"
 IMPOSSIBLE = "joints at the end of limbs that nobody has, taken as absent"
 REPEATED = "frames that repeat the one before exactly"
+TURNED = "sequences whose people do not stand upright: do they lie, or is another axis up?"
 
 _LEG = (0.52, 1.15)
 """Twice the thigh, in metres, from five-year-olds to the tallest people. The ends are 2.2 apart, as are inches and CMU's unit, so
@@ -133,6 +134,18 @@ def trunk(poses: np.ndarray) -> np.ndarray:
     return np.median(vectors, axis=0) if len(vectors) else np.full(3, np.nan)
 
 
+def other_axis(direction: np.ndarray, up: str = "z") -> str | None:
+    """``+y`` and the like where a `trunk` is not upright and lies along another axis, else None.
+
+    One such sequence may be of somebody who lies, so it is no error; it is counted as `TURNED`.
+    """
+    axis = int(np.abs(direction).argmax())
+    length = float(np.linalg.norm(direction))
+    if direction @ _UP_VECTORS[up] > _UPRIGHT or not length > _UPRIGHT or abs(direction[axis]) < _ALONG * length:
+        return None
+    return f"{'+' if direction[axis] > 0 else '-'}{'xyz'[axis]}"
+
+
 def check_upright(
     trunks: Iterable[np.ndarray], where: str, up: str = "z", remedy: str = "Turn the poses so that z points up."
 ) -> None:
@@ -150,10 +163,10 @@ def check_upright(
         ValueError: Half of the sequences or more stand along the same other axis.
     """
     known = [vector for vector in trunks if np.isfinite(vector).all()]
-    turned = Counter(axis for vector in known if (axis := _other_axis(vector, np.array(_UP_VECTORS[up]))))
+    turned = Counter(axis for vector in known if (axis := other_axis(vector, up)))
     for axis, count in turned.most_common(1):
         if 2 * count >= len(known):
-            along = [vector for vector in known if _other_axis(vector, np.array(_UP_VECTORS[up])) == axis]
+            along = [vector for vector in known if other_axis(vector, up) == axis]
             height = float(np.median([vector @ _UP_VECTORS[up] for vector in along]))
             far = float(np.median([np.abs(vector).max() for vector in along]))
             raise ValueError(
@@ -299,12 +312,3 @@ def _check_losses(kept: np.ndarray, where: str, notes: Mapping[str, int]) -> Non
         )
     if not (kept[:, hips, 3] > 0).all(1).any():
         raise ValueError(f"{where}: none of its {len(kept)} frames has both hips{f' ({what})' if what else ''}, so the poses cannot be used.")  # fmt: skip
-
-
-def _other_axis(vector: np.ndarray, up: np.ndarray) -> str | None:
-    """``+y`` and the like where the trunk is not upright and lies along another axis, else None."""
-    axis = int(np.abs(vector).argmax())
-    length = float(np.linalg.norm(vector))
-    if vector @ up > _UPRIGHT or not length > _UPRIGHT or abs(vector[axis]) < _ALONG * length:
-        return None
-    return f"{'+' if vector[axis] > 0 else '-'}{'xyz'[axis]}"

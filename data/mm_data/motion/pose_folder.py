@@ -19,7 +19,7 @@ from mm_data.build import Report
 from mm_data.files import write_atomically
 from mm_data.funnel import Funnel
 from mm_data.motion.bvh import read_bvh
-from mm_data.motion.checks import UNITS, check_poses, check_upright, mask_lost, trunk
+from mm_data.motion.checks import TURNED, UNITS, check_poses, check_upright, mask_lost, other_axis, trunk
 from mm_data.motion.joint_maps import FORMATS, JointFormat, array_to_coco, match_bvh_joints, to_z_up
 from mm_data.motion.people import choose_test_people, person_of
 from mm_data.pairing import split_by_participant
@@ -121,6 +121,9 @@ def import_motion(root: Path, out: Path, options: ImportOptions, report: Report)
     funnel.check()
     up = options.up or ("y" if options.format == "bvh" else FORMATS[options.format].up)
     check_upright((sequence.trunk for sequence in sequences), str(root), up, "Set --up.")
+    for sequence in sequences:
+        if axis := other_axis(sequence.trunk, up):
+            funnel.note(TURNED, f"{sequence.name} (shoulders are along {axis} from the hips)")
     splits, people = _split(sequences, options)
     entries = [{"name": s.name, "split": splits[s.name], "frames": s.frames} for s in sequences]
     return _finish(out, {"source": str(root.resolve()), **asdict(options)}, entries, funnel, people=people)
