@@ -244,7 +244,7 @@ def test_a_row_that_fails_is_named_with_its_reason_and_the_others_go_on(
     short, mappers = json.loads((tmp_path / "out" / "table.json").read_text())
     assert short["result"] is None and mappers["result"] is not None
     assert re.fullmatch(
-        r"not run: its training failed with status 1: ValueError: Sample .* has \d+ tokens, more than max_length 5\. .*",
+        r"not run: its training failed with status 1: expertaf\.py: Sample .* has \d+ tokens, more than max_length 5\. .*",
         short["note"],
     )
 

@@ -170,8 +170,8 @@ class TableRun:
         return done["seconds"]
 
 
-_ERROR = re.compile(r"([a-z_]\w*\.)*[A-Z]\w*(Error|Exception|Diverged|Interrupt)\b(: .+)?$")
-"""How the last line of a traceback looks."""
+_ERROR = re.compile(r"\w+\.py: .+$|([a-z_]\w*\.)*[A-Z]\w*(Error|Exception|Diverged|Interrupt)\b(: .+)?$")
+"""How the sentence of a recipe and the last line of a traceback look."""
 
 _LAUNCHERS = ("CalledProcessError", "ChildFailedError")
 """Errors that only say that the process behind a launcher failed."""
@@ -181,7 +181,7 @@ def _run(command: list[str]) -> None:
     """Runs a command, whose messages pass by as they come.
 
     Raises:
-        NotRun: It failed; says why with the line that its traceback ended with.
+        NotRun: It failed; says why with the recipe's sentence, or the line that its traceback ended with.
     """
     lines: list[str] = []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
