@@ -203,7 +203,7 @@ def test_variants_exchange_the_demonstrations_to_train_on(tiny: Path, tmp_path: 
 # --- what is missing -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("answer", ["", "  \n", ANSWER_PREFIX, ANSWER_PREFIX.strip(), ANSWER_PREFIX.strip(": "), f"\n{ANSWER_PREFIX.upper()}\n ", ANSWER_PREFIX.replace(" ", "  ") + " ...", "–", "?!", ":"])  # fmt: skip
+@pytest.mark.parametrize("answer", ["", "  \n", ANSWER_PREFIX, ANSWER_PREFIX.strip(), ANSWER_PREFIX.strip(": "), f"\n{ANSWER_PREFIX.upper()}\n ", ANSWER_PREFIX.replace(" ", "  ") + " ...", "–", "?!", ":", "<pose2>", f"{ANSWER_PREFIX} <pose1> <image>."])  # fmt: skip
 def test_samples_without_an_answer_are_dropped_and_counted(tmp_path: Path, answer: str) -> None:
     empty = sample(conversations=[{"from": "human", "value": "q"}, {"from": "gpt", "value": answer}])
     found, summary = read(tmp_path, empty, sample())
@@ -213,7 +213,7 @@ def test_samples_without_an_answer_are_dropped_and_counted(tmp_path: Path, answe
     )
 
 
-@pytest.mark.parametrize("said", ["Bend the knees.", "3", "膝を曲げる", "  Bend\nthe knees.\n"])
+@pytest.mark.parametrize("said", ["Bend the knees.", "<pose2> shows it.", "3", "膝を曲げる", "  Bend\nthe knees.\n"])
 def test_short_answers_stay(tmp_path: Path, said: str) -> None:
     turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": ANSWER_PREFIX.lower() + said}]
     (found,), summary = read(tmp_path, sample(conversations=turns))

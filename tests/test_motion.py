@@ -365,7 +365,7 @@ def test_units_of_cmu_and_of_nobody(tmp_path: Path) -> None:
         lengths[name] = np.linalg.norm(thigh, axis=-1)
         np.testing.assert_allclose(lengths[name], 0.42, atol=1e-5)
     with pytest.raises(
-        ValueError, match=r"legs are 0\.378 m long if the unit is inch; .*fit if it were cmu\. Set --unit"
+        ValueError, match=r"legs are 0\.378 m long if the unit is inch; .*fit if it were cmu\. Set --unit, or --scale"
     ):
         import_motion(tmp_path / "01", tmp_path / "out", ImportOptions("bvh", unit="inch"), Silent())
     with pytest.raises(ValueError, match=r"legs are 1\.49 m long if the unit is 0\.1 m; .*Set --scale"):

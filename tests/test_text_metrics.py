@@ -336,6 +336,9 @@ def test_other_java_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     ("folder", "reason"),
     [
         ("py path", "METEOR's Java program cannot run from a path with a blank, which"),
+        ("100%25", "METEOR's Java program cannot run from a path with '%', which"),
+        ("päth", "METEOR's Java program cannot run from a path with 'ä', which"),
+        ("a #1", "METEOR's Java program cannot run from a path with '#' and a blank, which"),
         ("path", "METEOR's Java program ended with status 1: Error: Unable to access jarfile meteor-1.5.jar"),
     ],
 )
@@ -350,6 +353,12 @@ def test_meteor_alone_is_not_computed_where_its_program_dies(
     java._meteor.cache_clear()
     assert [note for note in suite.notes if note.startswith(f"METEOR: not computed: {reason}")] == suite.notes
     assert set(suite.rows["ours"]) == {"bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"}
+
+
+def test_the_reason_is_no_place_in_javas_stack() -> None:
+    died = "Exception in thread main: x\n\tat Meteor.main(Meteor.java:3)\nCaused by: no memory\n\tat a.b(Unknown Source)\n\t... 3 more\n"
+    assert java._last_line(died) == "Caused by: no memory"
+    assert java._last_line("Picked up JAVA_TOOL_OPTIONS: -Dx\n\tat a.b\n") == "it said nothing"
 
 
 @needs_java

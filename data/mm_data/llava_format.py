@@ -17,6 +17,7 @@ ANSWER_PREFIX = "Here is the feedback based on the given pose sequence and the e
 """Constant words that ExpertAF's answers probably begin with; they inflate every text metric, so they are cut off."""
 
 _PREFIX = re.compile(r"\s+".join(map(re.escape, ANSWER_PREFIX.strip(": ").split())) + r"\s*:?", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"<\w+>")
 _SEPARATOR = "-----"
 _FIELDS = ("id", "video1", "video1_range", "video2", "video2_range", "conversations")
 
@@ -94,7 +95,7 @@ def _read_sample(
     except ValueError as error:
         return funnel.drop("malformed frame range", str(error))
     remark = _PREFIX.sub("", answer.strip()).strip()
-    if not any(letter.isalnum() for letter in remark):
+    if not any(letter.isalnum() for letter in _PLACEHOLDER.sub("", remark)):
         return funnel.drop("the answer is empty", f"{where} ({sample_id}): {answer[:80]!r}")
     if len(turns) > 2:
         funnel.note("turns after the first answer are left out", sample_id)

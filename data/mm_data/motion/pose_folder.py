@@ -300,7 +300,9 @@ def _normalise(
     poses = mask_lost(poses, lost, form.source)
     direction = poses[..., :3] * (UNITS[options.unit] if options.scale is None else options.scale)
     poses[..., :3] = to_z_up(direction, options.up or form.up)
-    unit, remedy = (options.unit, "Set --unit.") if options.scale is None else (options.scale, "Set --scale.")
+    unit, remedy = (
+        (options.unit, "Set --unit, or --scale.") if options.scale is None else (options.scale, "Set --scale.")
+    )
     poses = check_poses(poses, where, lost, unit, remedy)
     notes.update(lost)
     in_file = np.where(poses[..., 3:] > 0, direction, np.nan)

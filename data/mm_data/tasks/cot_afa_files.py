@@ -173,35 +173,67 @@ _BAD = (
 )
 _MODIFIERS = rf"((?:\s+(?:{_NOT}|{_DEGREE}|{_DONE}|in (?:a|an)))*)"
 _VERDICT = re.compile(
-    rf"\b(?:is|was|looks|seems|(?:has|have) been){_MODIFIERS}\s+(?:(?P<good>{_GOOD})|(?P<bad>{_BAD}))\b"
-    r"(?!\s+(?:to|that|if|when|for|idea|or)\b|\s*[?])"
+    rf"\b(?:is|was|looks|seems|ha(?:s|ve|d)(?:\s+{_NOT})? been){_MODIFIERS}\s+(?:(?P<good>{_GOOD})|(?P<bad>{_BAD}))\b"
+    r"(?!\s+(?:to|that|if|when|for|idea|or|except|only|apart from|aside from|other than|in name)\b|\s*[?])"
     rf"|\b(?:is|was){_MODIFIERS}\s+an?{_MODIFIERS}\s+(?:(?P<good_one>{_GOOD})|(?P<bad_one>{_BAD}))"
     r"\s+(?:action|exercise|example|execution|performance|repetition|attempt|demonstration|form|one)\b"
     rf"|(?P<meets>\b(?:does|did)?(?:\s+{_NOT})?\s*(?:meets?|met|(?:fails?|failed) to meet)\s+(?:the\s+)?standards?\b)"
 )
 """A predicate: what is, how it is not, and a word of praise or blame that is no advice ("it is good to")."""
 
-_UNDECIDED = re.compile(r"\b(?:if|whether|unless|once|neither|would|could|should|might)\b[^,;:]*$")
-"""Before a predicate that nobody states."""
+_OPINION = r"(?:that|think|believe|say|said|feel|agree|find|see|true|clear|sure|certain|the case)"
+_UNDECIDED = re.compile(
+    r"\b(?:if|whether|unless|once|neither|would|could|should|might|(?<!no )(?<!without )doubt\w*|"
+    rf"(?:not|never|cannot|nobody|hardly)\s+(?:\w+\s+)?{_OPINION})\b[^,;:]*$"
+)
+"""Before a predicate that nobody states, or whose opposite may be meant."""
+
+_ALONE = re.compile(
+    r"(?:.*\b(?P<label>verdict|assessment|judge?ment|evaluation|conclusion|overall|answer)\s*[:=-])?"
+    rf"{_MODIFIERS}\s+(?:(?P<good>{_GOOD})|(?P<bad>{_BAD}))\s*[.!]*"
+)
+"""A verdict without a verb, which is the whole of a sentence or stands behind a word for it."""
+
+_CLAUSE = re.compile(r"\s*(?:[,;:]|\b(?:but|yet|however|although|though|while|whereas)\b)\s*")
 
 
 def stated_verdict(text: str) -> str | None:
     """The verdict that an explanation states, in the published texts' words, the paper's or plain ones; None without one.
 
-    Sentences about the action count first, and the first of them decides: what follows is about its parts. Every "not" turns the
-    verdict round.
+    Sentences about the action count first, and the first of them decides: what follows is about its parts. In a sentence, too, clauses
+    about the action count first, and where they contradict each other there is no verdict. Every "not" turns the verdict round.
     """
     plain = re.sub(r"(?<=[a-z])n't\b", " not", re.sub(r"[\u2018\u2019]", "'", text.lower()))
+    plain = re.sub(r"[\u2010-\u2015]", "-", plain)
     plain = re.sub(r"\b(it|this|that|form)'s\b", r"\1 is", plain)
     plain = re.sub(r"(?<!\w)['\"\u201c*_`]+|['\"\u201d*_`]+(?!\w)", "", plain)
     sentences = re.split(r"(?<=[.!?])\s+", plain)
     for sentence in [*(s for s in sentences if re.search(r"\b(?:action|exercise)\b", s)), *sentences]:
-        for match in _VERDICT.finditer(sentence):
-            if not _UNDECIDED.search(sentence[: match.start()]):
-                good = bool(match["good"] or match["good_one"] or match["meets"])
-                turns = len(re.findall(rf"\b(?:{_NOT}|fails?|failed)\b", match[0]))
-                return STANDARD if good != bool(turns % 2) else NON_STANDARD
+        if verdicts := _verdicts(sentence):
+            return verdicts.pop() if len(verdicts) == 1 else None
+    for index, sentence in enumerate(sentences):
+        match = _ALONE.fullmatch(" " + sentence.strip())
+        if match and (match["label"] or index == 0):
+            return _turned(match, bool(match["good"]))
     return None
+
+
+def _verdicts(sentence: str) -> set[str]:
+    """Verdicts of a sentence's clauses about the action; those of the others where no such clause has one."""
+    verdicts: dict[bool, set[str]] = {True: set(), False: set()}
+    for match in _VERDICT.finditer(sentence):
+        if not _UNDECIDED.search(sentence[: match.start()]):
+            subject = _CLAUSE.split(sentence[: match.start()])[-1]
+            of_action = bool(re.search(r"\b(?:action|exercise|it|overall)\b", subject))
+            good = bool(match["good"] or match["good_one"] or match["meets"])
+            verdicts[of_action].add(_turned(match, good))
+    return verdicts[True] or verdicts[False]
+
+
+def _turned(match: re.Match[str], good: bool) -> str:
+    """The verdict of a word of praise or blame after every "not" before it."""
+    turns = len(re.findall(rf"\b(?:{_NOT}|fails?|failed)\b", match[0]))
+    return STANDARD if good != bool(turns % 2) else NON_STANDARD
 
 
 def _cells(path: Path) -> Iterator[tuple[str, str, Any]]:

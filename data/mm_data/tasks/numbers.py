@@ -51,10 +51,29 @@ _OTHERS_SCORE = re.compile(
 )
 _DISTANCE = re.compile(
     r"\b(?:need(?:s|ed)?|requir(?:es?|ed)|wants?|by|another|extra|further|lead(?:s|ing)?|los(?:es?|t|ing)|"
-    r"dropp?(?:s|ed|ing)?|deduct\w*|take[sn]? off|took off|within|cost(?:s|ing)?)"
-    r"(?:\s+(?:of|at|least|about|around|only|just|a|an|the|him|her|them|it|more|than|some))*\s*$"
+    r"dropp?(?:s|ed|ing)?|deduct\w*|penalt(?:y|ies)|bonus(?:es)?|difference|gap|margin|advantage|take[sn]? off|took off|within|cost(?:s|ing)?)"
+    r"(?:\s+(?:of|at|least|about|around|only|just|a|an|the|him|her|them|it|more|than|some))*\s*[:=]?\s*$"
 )
 """What makes a number of points a difference or an aim instead of a score."""
+
+_LOST = re.compile(r"^\s*(?:points?|pts?|marks?)\s+(?:(?:is|are|was|were|being)\s+)?(?:deducted|lost|taken off)\b")
+_OPERAND = (
+    re.compile(rf"{_NUMBER}(?:\s*points?)?\s*(?:[+×x]|times|multiplied by)\s*$"),
+    re.compile(rf"^(?:\s*points?)?\s*(?:[+×x]|times|multiplied by)\s*(?:an?\s+[a-z ]*)?{_NUMBER}"),
+)
+"""Before and behind a number that is added or multiplied; what comes behind "=" is the result."""
+
+_RESULT = re.compile(rf"(?:[+×x]|times|multiplied by)\s*{_NUMBER}\s*=\s*$")
+_GIVER = re.compile(rf"\b(?!score\b)(?:{_VERB}|total)\b")
+_THINGS = re.compile(
+    r"^\s+(?:\d+s\b|(?!(?:points|pts|marks|plus|thanks|as|is|was|has|does|this|his|its|across|unless|towards|besides|always)\b)"
+    r"[a-z]+s\b(?!\s+(?:the|an?|his|her|him|its?|them|their|this|that|how|what|up)\b))"
+)
+_ONE_THING = re.compile(
+    r"^\s+(?!(?:points?|pts?|marks?|for|in|from|out|and|but|by|on|with|after|as|because|since|to|at|of|which|is|was|"
+    r"overall|total|only)\b)[a-z]"
+)
+"""Behind a number that counts what is given ("2 chances", "1 star", "three 9s"), instead of being it."""
 
 _BOUND = re.compile(r"\b(?:over|under|above|below|at least|at most|more than|less than|up to|nearly|almost)\s*$")
 _FINAL = re.compile(r"\b(?:final|total|overall)\b")
@@ -74,7 +93,7 @@ _COUNTED = re.compile(
     r"^\s*(?:-\s*)?(?:somersaults?|twists?|turns?|rotations?|saltos?|met(?:re|er)s?|m\b|cm\b|feet\b|"
     r"seconds?|minutes?|hours?|days?|years?|s\b|[ap]\.?m\b|o'clock|judges?|dives?|divers?|rounds?|steps?|"
     r"times|after the other|of the|attempts?|repetitions?|reps?\b|place\b|degrees?|%|percent|st\b|nd\b|"
-    r"rd\b|th\b|'s\b"
+    r"rd\b|th\b|'s\b|from (?:1|an?|each|every) judges?\b"
     rf"|{_MONTH}\b(?!\s+(?:be|have|not)\b)|:\d)"
 )
 _DATE = re.compile(rf"\d{{1,4}}([/.-])\d{{1,2}}\1\d{{1,4}}|\b{_MONTH}\s+\d{{1,2}}\b(?!\.\d)|\d:\d\d(?:[:.]\d+)?")
@@ -92,7 +111,10 @@ class Reading:
 
 def in_digits(text: str) -> str:
     """Lower case, numbers as digits, without Markdown: "Forty-five point two" becomes "45.2", "two and a half" "2.5"."""
-    text = re.sub(r"[*_`#|>]+", " ", text.lower())
+    text = re.sub(r"[*_`#|]+|^[ \t]*>+(?!\s*=?\s*\d)", " ", text.lower(), flags=re.M)
+    for sign, words in (("≥|>=", "at least"), ("≤|<=", "at most"), (">", "over"), ("<", "under")):
+        text = re.sub(rf"(?:{sign})(?=\s*\d)", f" {words} ", text)
+    text = re.sub(r"(?<=\d)\s*½|(?<=\d)\s+1/2\b", ".5", text)
     text = re.sub(r"[\u2010-\u2015\u2212]", "-", text)
     text = re.sub(r"(?<=[a-z])\s*-\s*(?=[a-z])", "-", text)
     text = re.sub(r"-and-a-half\b", " and a half", text)
@@ -164,6 +186,8 @@ def _stated(plain: str, highest: float) -> tuple[list[_Stated], str | None]:
             if float(following[1]) != highest:
                 problem = problem or OTHER_SCALE
                 continue
+        if _OPERAND[1].match(after) or (_OPERAND[0].search(before) and not _RESULT.search(before)):
+            continue
         sign = re.search(r"(?:^|\s)(?:-|minus\s+|negative\s+)$", sentence)
         sentence = sentence[: sign.start()] if sign else sentence
         bound = _BOUND.search(sentence)
@@ -174,10 +198,12 @@ def _stated(plain: str, highest: float) -> tuple[list[_Stated], str | None]:
             or _OTHERS_SCORE.search(sentence[: cue.start()])
         ):
             cue = unit = None
-        alone = _NOTHING_ELSE.fullmatch(before) and not re.search(r"\w", after)
-        if not (cue or unit or continues or how == "out of" or alone):
+        if _LOST.match(after) or (cue and _GIVER.search(cue[0]) and _counts(match[1], after)):
             continue
-        if bound:
+        alone = _NOTHING_ELSE.fullmatch(before[: bound.start()] if bound else before) and not re.search(r"\w", after)
+        if not (cue or unit or continues or how == "out of" or alone or _RESULT.search(before)):
+            continue
+        if bound or re.match(r"\s*\+", after):
             problem = RANGE
             continue
         final = bool(cue and _FINAL.search(cue[0])) or bool(_IN_ALL.match(after))
@@ -186,6 +212,13 @@ def _stated(plain: str, highest: float) -> tuple[list[_Stated], str | None]:
             re.fullmatch(r"\s*(?:,|and|,\s*and|/)?\s*", plain[match.end() : following.start()])
         )
     return stated, problem
+
+
+def _counts(number: str, after: str) -> bool:
+    """Whether a number counts things that are given."""
+    if "." in number:
+        return False
+    return bool(_THINGS.match(after) or (float(number) == 1 and _ONE_THING.match(after)))
 
 
 def _joined(text: str, first: re.Match[str], second: re.Match[str]) -> str | None:

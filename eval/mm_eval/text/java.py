@@ -1,6 +1,7 @@
 """pycocoevalcap's two Java programs: the PTB tokenizer and METEOR 1.5, started with a locale of their own."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,9 @@ _OPTIONS = (
     "-Duser.country=US",
     *(f"-D{stream}.encoding=UTF-8" for stream in ("file", "stdin", "stdout", "sun.stdout")),
 )
+
+_BEYOND_ADDRESSES = re.compile(r"[^\w/.+,:;=@~!$&'()*\\-]", re.ASCII)
+"""What an address writes in another way or ends a path with: METEOR reads its jar by an address that it never decodes."""
 
 
 def ptb_tokens(lines: Sequence[str]) -> list[str]:
@@ -107,9 +111,10 @@ class _Meteor:
             return f"METEOR's Java program answered {line[:200]!r}"
         self.process.kill()
         self.process.wait()
-        if " " in str(self.folder):
+        if strange := set(_BEYOND_ADDRESSES.findall(str(self.folder))):
+            names = " and ".join(sorted("a blank" if sign == " " else repr(sign) for sign in strange))
             return (
-                f"METEOR's Java program cannot run from a path with a blank, which {self.folder} has; "
+                f"METEOR's Java program cannot run from a path with {names}, which {self.folder} has; "
                 "make the environment in a folder without"
             )
         self.errors.seek(0)
@@ -137,5 +142,6 @@ def _folder(part: str) -> Path:
 
 
 def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Picked up")]
+    """The last line that says something: no place in Java's stack."""
+    lines = [line for line in text.splitlines() if line.strip() and not re.match(r"Picked up|\s+(?:at|\.\.\.) ", line)]
     return lines[-1][:300] if lines else "it said nothing"
