@@ -398,10 +398,10 @@ def test_a_store_without_its_index_is_told_in_a_sentence(whole: Path, clips: lis
 
 def test_arrays_are_begun_under_a_name_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another process left or writes under another name is neither taken nor overwritten."""
-    other = tmp_path / "shard-00000" / "exo.partial"
-    other.parent.mkdir()
-    other.write_bytes(b"another's")
     writer = FeatureStoreWriter(tmp_path, FeatureManifest("x", "h", "p", 1, 2, "float16", ("exo",)), {"clip": {}})
+    other = tmp_path / "shard-00000" / "exo.partial"
+    other.parent.mkdir(exist_ok=True)
+    other.write_bytes(b"another's")
     writer.shards[0].write(["clip"], {"exo": np.ones((1, 1, 2), np.float16)}, {})
     assert other.read_bytes() == b"another's"
 

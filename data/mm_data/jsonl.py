@@ -14,6 +14,11 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
     append_records(path, [record])
 
 
+def lock_of(path: Path) -> Path:
+    """The lock file beside a log: on Windows nobody could read a file that is locked itself."""
+    return path.with_name(f".{path.name}.lock")
+
+
 def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """Appends one line per record and waits until they are on disk.
 
@@ -22,8 +27,7 @@ def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
     """
     line = b"".join(json.dumps(record).encode() + b"\n" for record in records)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the file: on Windows nobody could read a file that is locked itself.
-    with locked(path.with_name(f".{path.name}.lock")), path.open("a+b", buffering=0) as file:
+    with locked(lock_of(path)), path.open("a+b", buffering=0) as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_data.files import locked, write_atomically
-from mm_data.jsonl import append_record, read_records
+from mm_data.jsonl import append_record, lock_of, read_records
 
 KEY = "tuple_id"
 
@@ -67,6 +67,7 @@ class SharedRecords:
         write_atomically(self.folder / f"{self.name}.jsonl", content)
         for path in parts:
             path.unlink()
+            lock_of(path).unlink(missing_ok=True)
 
 
 def join_all(files: Sequence[SharedRecords], items: Sequence[str]) -> bool:
