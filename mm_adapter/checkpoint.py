@@ -161,17 +161,10 @@ def last_complete_checkpoint(run: Path, identity: str | None = None) -> Path | N
             print(f"{folder} was cut short while it was written and is removed")
             shutil.rmtree(folder)
         elif (folder / COMPLETE).is_file():
-            if not (damage := _damage(folder)):
+            if not (damage := problems(folder, everything=True)):
                 return folder
             print(f"{folder} is damaged and passed over: {'; '.join(damage)}")
     return None
-
-
-def _damage(folder: Path) -> list[str]:
-    try:
-        return problems(folder, everything=True)
-    except (ValueError, KeyError, TypeError) as error:
-        return [f"{COMPLETE} cannot be read ({error})"]
 
 
 def check_same_coach(checkpoint: Path, config: CoachConfig) -> None:

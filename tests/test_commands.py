@@ -14,6 +14,7 @@ from safetensors import safe_open
 from tiny_coach import ROOT
 
 from mm_adapter.cli import EPILOG, build_parser, main
+from mm_adapter.cli.flags import bert_model
 from mm_adapter.errors import can_be_mended, report_failure, sentence
 
 
@@ -191,3 +192,10 @@ sys.exit(cli.main([]))
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     os.close(write)
     assert done.returncode == 141 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--bert-layer", "18"], ["--bert-baseline", "b.tsv"]])
+def test_what_describes_weights_of_bertscore_needs_them(flags: list[str]) -> None:
+    args = build_parser().parse_args(["evaluate", "coach", "tuples", "codes", "out", *flags])
+    with pytest.raises(ValueError, match=f"{flags[0]} needs --bert-model"):
+        bert_model(args)

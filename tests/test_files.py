@@ -1,5 +1,6 @@
 """Outputs lie apart from inputs, nothing foreign is removed or replaced, and processes exclude each other."""
 
+import os
 import re
 import subprocess
 import sys
@@ -197,6 +198,20 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         second.write_text("second")
         assert path.read_text() == "old"
     assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    pipe, folder, missing = tmp_path / "pipe", tmp_path / "folder", tmp_path / "no" / "a.json"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path, error, named in (
+        (pipe, ValueError, f"{pipe} is a device or a pipe"),
+        (folder, IsADirectoryError, f"'{folder}'"),
+        (missing, FileNotFoundError, f"'{missing.parent}'"),
+    ):
+        with pytest.raises(error, match=re.escape(named)):
+            write_atomically(path, "x")
+    assert pipe.is_fifo() and sorted(tmp_path.rglob("*")) == [folder, pipe]
 
 
 def run_python(code: str) -> subprocess.Popen[str]:

@@ -131,9 +131,16 @@ def test_score_tables_with_and_without_header(tmp_path: Path) -> None:
         "7 30.1\n",
         "7 1 2 3 4\n",
         "7 30.1 28.5\n9 nan 1\n",
+        "7 30.1 28,5\n9 25 27.5\n",
+        "7 30.1 -\n",
+        "7,30.1,28.5\n",
     ):
         skating.write_text(broken)
         with pytest.raises(ValueError, match=r":[12]: expected a name and numbers for TES, PCS"):
+            read_score_table(skating)
+    for empty in ("", "\n", "Video TES PCS\n"):
+        skating.write_text(empty)
+        with pytest.raises(ValueError, match=r"fisv\.txt holds no scores"):
             read_score_table(skating)
     assert read_score_table(gymnastics, ("a", "b", "c"))["Ball_001"].keys() == {"Difficulty", "Execution", "Total"}
     skating.write_text("100 30.1 28.5\n100 25.0 27.5\n")

@@ -13,6 +13,7 @@ from mm_adapter.checkpoint import PretrainedCoach, copy_coach, last_complete_che
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.export import check_export, export_coach
 from mm_adapter.manifest import added, identity, is_complete, is_for_loaders, problems, read_manifest, seal
+from mm_adapter.run_directory import write_run_record
 
 HARMLESS = [
     ".gitattributes", ".gitignore", ".git/config", ".git/objects/aa/model.safetensors", ".cache/huggingface/.gitignore",
@@ -107,7 +108,9 @@ def test_a_damaged_seal_is_damage(tmp_path: Path, content: str) -> None:
     run = tmp_path / "run"
     for step in (1, 2):
         place(run, f"checkpoint-{step}/coach.safetensors")
+        write_run_record(run / f"checkpoint-{step}", {"identity": "mine"})
         seal(run / f"checkpoint-{step}", step=step)
+    write_run_record(run, {"identity": "mine"})
     (run / "checkpoint-2" / "complete.json").write_text(content)
     for read in (read_manifest, identity):
         with pytest.raises(ValueError, match=r"complete\.json (is damaged|lists no file)"):

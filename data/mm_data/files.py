@@ -1,5 +1,6 @@
 """Writing files: apart from what is read, only over what we wrote, and so that a crash leaves the old content or the new; and locks."""
 
+import errno
 import json
 import os
 from collections.abc import Collection, Iterator
@@ -104,7 +105,18 @@ def replacing(path: Path) -> Iterator[Path]:
     """Gives a path beside the target to write to, and moves it into place at the end; where the block raises, nothing is left of it.
 
     The name is no other process's, so several may write the same target at once, and the last one stays.
+
+    Raises:
+        FileNotFoundError: The target's folder is missing.
+        IsADirectoryError: The target is a folder.
+        ValueError: The target is a device or a pipe, which a file would replace.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a device or a pipe, which a file would replace; give the path of a file.")
     partial = path.with_name(f"{path.name}.{uuid4().hex[:12]}.partial")
     try:
         yield partial

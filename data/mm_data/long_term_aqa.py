@@ -14,7 +14,7 @@ FIS_V_COLUMNS = ("TES", "PCS", "deductions")
 def read_score_table(path: Path, columns: tuple[str, ...] | None = None) -> dict[str, dict[str, float]]:
     """Reads ``train.txt`` or ``test.txt`` of Rhythmic Gymnastics (tabs, header) or Fis-V (spaces, no header, with deductions or without).
 
-    Whether the first line is a header is told by its scores not being numbers: skipping it blindly, as published loaders
+    Whether the first line is a header is told by none of its scores being a number: skipping it blindly, as published loaders
     do, eats Fis-V's first sample.
 
     Args:
@@ -27,7 +27,7 @@ def read_score_table(path: Path, columns: tuple[str, ...] | None = None) -> dict
     Raises:
         FileNotFoundError: The file is missing.
         ValueError: A line has another number of columns than the names, or than the first line; a score is not a number; a name occurs
-            twice.
+            twice; there is no score at all.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: a table of scores was expected there.")
@@ -36,7 +36,7 @@ def read_score_table(path: Path, columns: tuple[str, ...] | None = None) -> dict
         for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1)
         if line.strip()
     ]
-    if lines and not _is_number(lines[0][1][-1]):
+    if lines and lines[0][1][1:] and not any(map(_is_number, lines[0][1][1:])):
         columns = tuple(lines.pop(0)[1][1:])
     if columns is None:
         width = len(lines[0][1]) - 1 if lines else 0
@@ -48,6 +48,8 @@ def read_score_table(path: Path, columns: tuple[str, ...] | None = None) -> dict
         if name in scores:
             raise ValueError(f"{path}:{number}: {name} is listed twice.")
         scores[name] = dict(zip(columns, map(float, values), strict=True))
+    if not scores:
+        raise ValueError(f"{path} holds no scores; download it again.")
     return scores
 
 

@@ -62,11 +62,14 @@ def bert_model(args: argparse.Namespace) -> "BertModel | None":
     """Weights of BERTScore that the flags name.
 
     Raises:
-        ValueError: No layer beside the weights.
+        ValueError: No layer beside the weights, or a layer or baselines without them.
     """
     from mm_eval.text import BertModel
 
     if args.bert_model is None:
+        for flag in ("bert_layer", "bert_baseline"):
+            if getattr(args, flag) is not None:
+                raise ValueError(f"--{flag.replace('_', '-')} needs --bert-model: the folder of BERTScore's weights.")
         return None
     if args.bert_layer is None:
         raise ValueError("--bert-model needs --bert-layer: 40 for deberta-xlarge-mnli, 18 for deberta-xlarge.")
