@@ -1,5 +1,6 @@
 """Intervals over people: their formula, how often they hold, and what is printed where people are few."""
 
+import json
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -86,6 +87,7 @@ def test_too_few_people_have_no_interval() -> None:
     assert four.interval is None and (four.value, four.clusters) == (2.5, 4)
     assert four.signature == "x|n:4|clusters:4"
     five = item_metric([1.0, 2.0, 3.0, 4.0, 5.0], list("abcde"), "mm", "x")
+    assert Metric.from_json(json.loads(json.dumps(five.to_json()))) == five
     assert five.interval is not None and 1 <= five.interval[0] < 3 < five.interval[1] <= 5
     paired = compare(four, item_metric([0.0] * 4, list("abcd"), "mm", "x"), list("abcd"))
     assert paired.difference == 2.5 and np.isnan(paired.interval).all() and paired.p_value == 0.125
