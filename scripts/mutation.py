@@ -1,6 +1,6 @@
 """Changes one place of a module at a time and looks whether the tests that concern it notice.
 
-    pip install -e '.[dev,metrics,mutation]'
+    pip install -e '.[dev,metrics]'
     python scripts/mutation.py                                  # every module below, sixty changes of each
     python scripts/mutation.py eval/mm_eval/suites.py --sample 0    # all changes of one module
 

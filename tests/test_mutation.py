@@ -4,10 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
 from tiny_coach import ROOT, launch, load_script
-
-pytest.importorskip("cosmic_ray", reason="pip install 'mm-coach[mutation]'")
 
 SOURCE = """
 from dataclasses import dataclass
