@@ -13,8 +13,8 @@ import time
 import numpy as np
 from record import finish, parser
 
-from mm_data.alignment import MIN_COMMON_JOINTS, MIN_FRAME_SHARE, best_window, error_curve, prepare_track
 from mm_data.miniature.simulate import draw_participant, simulate_take
+from mm_data.poses.window_search import MIN_COMMON_JOINTS, MIN_FRAME_SHARE, best_window, error_curve, prepare_track
 
 WINDOW, STRIDE = 60, 3
 MISSING = 0.01  # share of absent joints, as in triangulated poses

@@ -22,19 +22,20 @@ import numpy as np
 import psutil
 from record import finish, parser
 
-from mm_data.build import make_tuples
-from mm_data.egoexo4d import read_release
-from mm_data.funnel import Funnel
+from mm_data.ground.funnel import Funnel
+from mm_data.ground.parallel import parallel_map
 from mm_data.labelling import RulesLabeller, label_remarks
 from mm_data.miniature.annotations import write_annotations
 from mm_data.miniature.simulate import SimulatedTake, TimedRemark, draw_participant, simulate_take
-from mm_data.mining import align_faults
-from mm_data.pairing import PairingOptions, gallery_clips, locate_faults, sort_by_role, split_by_participant
-from mm_data.parallel import parallel_map
-from mm_data.records import CoachingTuple
-from mm_data.skeleton import JOINTS
-from mm_data.sources import cache_poses
-from mm_data.tuple_store import SPLITS, finish_folder
+from mm_data.poses.skeleton import JOINTS
+from mm_data.records import SPLITS, CoachingTuple
+from mm_data.release.egoexo4d import read_release
+from mm_data.release.pose_cache import cache_poses
+from mm_data.release.read import split_by_participant
+from mm_data.tuples.build import make_tuples
+from mm_data.tuples.mining import align_faults
+from mm_data.tuples.pairing import PairingOptions, gallery_clips, locate_faults, sort_by_role
+from mm_data.tuples.store import finish_folder
 
 TAKES, FRAMES, REMARKS = 3000, 3000, 40
 TASKS_PER_ACTIVITY = 4

@@ -23,8 +23,8 @@ from mm_adapter.batching import WindowSampler
 from mm_adapter.dataset import CoachCollator
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features, load_clip
 from mm_adapter.internvideo2 import build_encoder
-from mm_data.clip_list import read_clips
 from mm_data.features import FeatureStore
+from mm_data.folders import read_clips
 from mm_data.records import VideoClip
 
 STORE_CLIPS = 2000  # 344 MiB

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from record import RESULTS
 
+from mm_data.ground.safe_load import load_plain_pickle, read_json
 from mm_data.labelling import RulesLabeller
 from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark
-from mm_data.safe_load import load_plain_pickle, read_json
 
 HAND_LABELS = RESULTS / "labelling_hand_labels.csv"
 READINGS = ("improve", "correct", "both", "neither")

@@ -22,7 +22,7 @@ from mm_adapter.processing import CoachProcessor
 from mm_adapter.sources import tuple_sources
 from mm_adapter.training import set_trainable
 from mm_data.features import FeatureManifest, FeatureStore, FeatureStoreWriter
-from mm_data.tuple_store import clips_of_folder, read_tuples
+from mm_data.tuples.store import clips_of_folder, read_tuples
 from mm_tokenizers import PoseCodeStore
 
 ROOT = Path(__file__).resolve().parents[1]

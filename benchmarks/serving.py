@@ -29,10 +29,10 @@ from record import finish, parser
 
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.inference.generation import Coach
-from mm_data.expertaf_task import ASK_COMMENTARY, SYSTEM
 from mm_data.features import FeatureStore
 from mm_data.records import FPS, CoachingTuple
-from mm_data.tuple_store import read_manifest, read_tuples
+from mm_data.tasks.expertaf import ASK_COMMENTARY, SYSTEM
+from mm_data.tuples.store import read_manifest, read_tuples
 from mm_tokenizers.codes import PoseCodeStore
 
 _LIMIT = 64  # tokens of an answer

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from mm_data.features import FeatureManifest, FeatureStoreWriter
+from mm_data.ground.safe_load import load_array
 from mm_data.records import VideoClip
-from mm_data.safe_load import load_array
 from mm_tokenizers.state_dicts import read_torch_file
 
 _ENDINGS = (".npy", ".pt")

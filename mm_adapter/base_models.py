@@ -16,8 +16,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PretrainedConfig, PreTrainedModel
 
 from mm_adapter.packed_attention import PACKED_SDPA
-from mm_data.hashing import sha256_of
-from mm_data.safe_load import read_json
+from mm_data.ground.digests import sha256_of
+from mm_data.ground.safe_load import read_json
 
 PUBLISHED_SHAPES: dict[str, dict[str, Any]] = {
     "meta-llama/Meta-Llama-3-8B-Instruct": {

@@ -31,7 +31,7 @@ from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_adapter.public_names import without_base_places, without_places
 from mm_adapter.run_directory import read_run_record
-from mm_data.safe_load import read_json
+from mm_data.ground.safe_load import read_json
 from mm_tokenizers import PoseTokenizer, fingerprint, load_tokenizer, save_tokenizer
 
 _LM = "language_model."

@@ -11,7 +11,7 @@ from mm_adapter.configuration import VIEWS
 from mm_adapter.processing import IGNORE, CoachProcessor, Encoded
 from mm_adapter.sources import ClipFeatures, SampleSource, Variant, check_clips
 from mm_data.conversation import Conversation
-from mm_data.hashing import uniform
+from mm_data.ground.digests import uniform
 
 Sample = dict[str, Any]
 

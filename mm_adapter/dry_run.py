@@ -24,7 +24,7 @@ from mm_adapter.trainer_flags import COACH, MATCHER, check_flags
 from mm_adapter.training import set_trainable
 from mm_adapter.training_data import TrainingData
 from mm_data.features import FeatureManifest, FeatureStore
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.store import read_tuples
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary
 
 

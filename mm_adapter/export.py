@@ -41,8 +41,8 @@ from mm_adapter.mappers import FeatureMapper
 from mm_adapter.model_card import model_card
 from mm_adapter.packed_attention import PACKED_SDPA
 from mm_adapter.run_directory import run_record
-from mm_data.expertaf_task import commentary_prompt, demonstration_prompt
-from mm_data.files import write_atomically
+from mm_data.ground.files import write_atomically
+from mm_data.tasks.expertaf import commentary_prompt, demonstration_prompt
 from mm_tokenizers import save_tokenizer
 
 LAYOUTS = ("coach", "llama")

@@ -12,7 +12,7 @@ import torch
 from mm_adapter.internvideo2 import InternVideo2, encoder_hash, normalise, resize_frames
 from mm_data.features import SHARD_SIZE, FeatureManifest, FeatureStoreWriter
 from mm_data.records import VideoClip
-from mm_data.video import VideoError, frame_times, read_frames
+from mm_data.videos.frames import VideoError, frame_times, read_frames
 
 OUTPUTS = ("tokens", "pooled")
 
@@ -24,7 +24,7 @@ class ExtractionOptions:
     Attributes:
         output: ``tokens`` (g×g per frame) or ``pooled`` (one contrastive embedding per clip, ExpertAF's).
         grid: g, for ``tokens``.
-        decoder: Key of `mm_data.video.DECODERS`.
+        decoder: Key of `mm_data.videos.frames.DECODERS`.
         batch_size: Clips per encoder call; decides the last bits, so a store keeps to the one it was begun with.
         attention: Kernel, ``sdpa`` or ``flash``; likewise.
         compile: Compile the encoder; likewise.

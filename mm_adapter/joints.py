@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_data.clip_list import PoseStretch, pose_stretches
+from mm_data.folders import PoseStretch, pose_stretches
 from mm_tokenizers import canonical_poses, sample_frames
 
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mm_data.files import write_atomically
-from mm_data.hashing import sha256_of
+from mm_data.ground.digests import sha256_of
+from mm_data.ground.files import write_atomically
 
 COMPLETE, EXPORT_RECORD = "complete.json", "export.json"
 _ALWAYS_HASHED = 256 * 2**20

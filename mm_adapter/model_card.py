@@ -4,7 +4,7 @@ from typing import Any
 
 from mm_adapter.base_models import public_name
 from mm_adapter.checkpoint import PretrainedCoach
-from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
+from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
 
 
 def model_card(coach: PretrainedCoach, layout: str, proof: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from mm_adapter.dataset import CoachDataset
 from mm_adapter.inference.generation import Coach
 from mm_adapter.training import CoachTrainer
 from mm_data.conversation import Conversation
-from mm_data.jsonl import append_record
+from mm_data.ground.jsonl import append_record
 
 FILE = "commentaries.jsonl"
 

@@ -15,7 +15,7 @@ import torch
 
 from mm_data.features import FeatureManifest, FeatureStoreWriter
 from mm_data.records import FPS, Clip
-from mm_data.video import middle_times
+from mm_data.videos.frames import middle_times
 from mm_tokenizers.state_dicts import read_torch_file
 
 FOLDER = "features/omnivore_video"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_data.clip_list import pose_stretches
 from mm_data.features import FeatureManifest, FeatureStoreWriter
+from mm_data.folders import pose_stretches
 from mm_data.tasks.folder import is_task_folder, read_items
-from mm_data.tuple_store import clips_of, read_tuples
+from mm_data.tuples.store import clips_of, read_tuples
 from mm_tokenizers import canonical_poses, sample_frames
 from mm_tokenizers.canonical import LEFT_HIP, RIGHT_HIP
 

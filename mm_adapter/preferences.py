@@ -19,9 +19,9 @@ from mm_adapter.processing import IGNORE, CoachProcessor, Encoded
 from mm_adapter.sources import ClipPoses
 from mm_adapter.trainer_checkpoints import CompleteCheckpoints
 from mm_data.conversation import Conversation
-from mm_data.expertaf_task import commentary_prompt
 from mm_data.features import FeatureStore
 from mm_data.records import CoachingTuple
+from mm_data.tasks.expertaf import commentary_prompt
 
 SIDES = ("chosen", "rejected")
 

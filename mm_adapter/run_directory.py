@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mm_data.files import write_atomically
+from mm_data.ground.files import write_atomically
 
 PACKAGES = (
     "mm-coach",

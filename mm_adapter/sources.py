@@ -7,11 +7,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from mm_data.conversation import Conversation
-from mm_data.expertaf_task import FORMATS, offers_expert, training_conversation
 from mm_data.features import FeatureManifest, FeatureStore
-from mm_data.hashing import uniform
+from mm_data.ground.digests import uniform
 from mm_data.records import CoachingTuple
 from mm_data.tasks import TaskFormat, TaskItem
+from mm_data.tasks.expertaf import FORMATS, offers_expert, training_conversation
 
 Row = TypeVar("Row")
 Variant = Hashable
@@ -105,7 +105,7 @@ class TupleSource:
 
     Args:
         tuples: Of one split.
-        form: Of `mm_data.expertaf_task.FORMATS`.
+        form: Of `mm_data.tasks.expertaf.FORMATS`.
         share: See `SampleSource`.
         poses: Pose codes of all clips, or joints for a coach that reads text.
         features: Video features of all clips, or None for a pose-only coach.

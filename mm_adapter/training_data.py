@@ -11,11 +11,11 @@ from mm_adapter.configuration import VIEWS
 from mm_adapter.run_directory import read_run_record
 from mm_adapter.sources import SampleSource, TaskSource, hold_out, tuple_sources, without_rejected
 from mm_data.features import FeatureManifest, FeatureStore
-from mm_data.overlap import Material, material_of_items, material_of_tuples
 from mm_data.tasks import Task
 from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
 from mm_data.tasks.known import find_task, task_options
-from mm_data.tuple_store import read_tuples
+from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples
+from mm_data.tuples.store import read_tuples
 from mm_tokenizers import PoseTokenizer
 
 MIXED_FORMAT = "dialogue"

@@ -49,7 +49,7 @@ from mm_adapter.sources import without_rejected
 from mm_adapter.trainer_flags import MATCHER, settle
 from mm_adapter.training_data import expertaf_data
 from mm_data.features import FeatureStore
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.store import read_tuples
 
 Stage = tuple[ExpertafArguments, TrainingArguments]
 

@@ -38,9 +38,10 @@ from mm_adapter.recipe_parser import RecipeParser
 from mm_adapter.run_directory import run_record, write_run_record
 from mm_adapter.schedules import schedule
 from mm_adapter.trainer_flags import TOKENIZER, check_flags, settle
-from mm_data.files import write_atomically
-from mm_data.motion.pose_folder import is_synthetic, pose_files
-from mm_data.skeleton import MIRRORED_JOINTS, NUM_JOINTS
+from mm_data.folders import pose_files
+from mm_data.ground.files import write_atomically
+from mm_data.poses.skeleton import MIRRORED_JOINTS, NUM_JOINTS
+from mm_data.tuples.store import is_synthetic
 from mm_eval.pose_tokenizer import Motion, evaluate_tokenizer, read_motions
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, canonical_poses, numpy_codec, save_tokenizer
 from mm_tokenizers.canonical import has_hips

@@ -32,7 +32,7 @@ from mm_adapter.schedules import schedule
 from mm_adapter.trainer_flags import PREFERENCES, check_flags, settle
 from mm_adapter.training import set_trainable
 from mm_data.features import FeatureStore
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.store import read_tuples
 from mm_tokenizers.codes import PoseCodeStore
 
 

@@ -11,7 +11,7 @@ from make_tiny import CHATML, random_llama, word_tokenizer
 
 from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
 from mm_data.tasks.known import find_task
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.store import read_tuples
 
 
 def training_texts(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from mm_adapter.cli import main as mm_coach
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.store import read_tuples
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 CHATML = (

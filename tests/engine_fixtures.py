@@ -20,7 +20,7 @@ from mm_adapter.export import export_coach
 from mm_adapter.front.engine import MODEL, RunningEngine
 from mm_adapter.inference.generation import Coach
 from mm_adapter.internvideo2 import build_encoder, normalise
-from mm_data.expertaf_task import commentary_prompt
+from mm_data.tasks.expertaf import commentary_prompt
 
 LIMIT = 1024
 ENGINE = {"dtype": "float32", "enforce_eager": True}

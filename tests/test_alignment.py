@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mm_data.alignment import MIN_COMMON_JOINTS, MIN_FRAME_SHARE, best_window, error_curve, prepare_track
-from mm_data.mining import search_starts
-from mm_data.pairing import PairingOptions
-from mm_data.tuple_store import POSES, read_tuples
+from mm_data.poses.window_search import MIN_COMMON_JOINTS, MIN_FRAME_SHARE, best_window, error_curve, prepare_track
+from mm_data.records import POSES
+from mm_data.tuples.mining import search_starts
+from mm_data.tuples.pairing import PairingOptions
+from mm_data.tuples.store import read_tuples
 
 
 def svd_error(x: np.ndarray, y: np.ndarray) -> float:

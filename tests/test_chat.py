@@ -29,7 +29,7 @@ from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.retrieval import candidate_priors
 from mm_adapter.inference.sampling import WordsOnly
 from mm_adapter.monitoring import SampleAnswers
-from mm_data.expertaf_task import ASK_COMMENTARY, demonstration_prompt
+from mm_data.tasks.expertaf import ASK_COMMENTARY, demonstration_prompt
 from mm_tokenizers import numpy_codec
 
 

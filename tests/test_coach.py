@@ -22,7 +22,7 @@ from mm_adapter.inference.retrieval import (
 )
 from mm_adapter.inference.scoring import score
 from mm_adapter.processing import CoachProcessor
-from mm_data.expertaf_task import (
+from mm_data.tasks.expertaf import (
     Conversation,
     commentary_prompt,
     demonstration_prompt,

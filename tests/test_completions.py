@@ -7,17 +7,7 @@ from typing import Any
 import pytest
 from scripted_endpoint import Script, ScriptedEndpoint, answer
 
-from mm_data.completion_replies import (
-    NOT_JSON,
-    REFUSED,
-    SERVER_ERROR,
-    TRUNCATED,
-    WRONG_CONTENT,
-    find_object,
-    read_reply,
-)
-from mm_data.completion_settings import Settings
-from mm_data.completions import (
+from mm_data.asking.completions import (
     REJECTED,
     Completion,
     Endpoint,
@@ -27,6 +17,16 @@ from mm_data.completions import (
     complete,
     read_completions,
 )
+from mm_data.asking.replies import (
+    NOT_JSON,
+    REFUSED,
+    SERVER_ERROR,
+    TRUNCATED,
+    WRONG_CONTENT,
+    find_object,
+    read_reply,
+)
+from mm_data.asking.settings import Settings
 
 GOOD = {"reason": "ok", "total": 3}
 TEXT = json.dumps(GOOD)

@@ -10,12 +10,12 @@ import pytest
 from tiny_coach import Silent, launch
 
 from mm_adapter.cli import main as mm_coach
-from mm_data.egoexo4d import read_release
-from mm_data.expertaf_import import import_expertaf
-from mm_data.funnel import Funnel
-from mm_data.llava_format import ANSWER_PREFIX, read_expertaf
-from mm_data.tuple_store import clips_of_folder, read_manifest, read_tuples
-from mm_data.validate import validate
+from mm_data.exchange.expertaf_import import import_expertaf
+from mm_data.exchange.llava_format import ANSWER_PREFIX, read_expertaf
+from mm_data.ground.funnel import Funnel
+from mm_data.release.egoexo4d import read_release
+from mm_data.release.validate import validate
+from mm_data.tuples.store import clips_of_folder, read_manifest, read_tuples
 
 
 def sample(**changes: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from mm_adapter.export import (
 )
 from mm_adapter.internvideo2 import build_encoder, encoder_hash
 from mm_adapter.processing import CoachProcessor
-from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM, commentary_prompt, demonstration_prompt
+from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM, commentary_prompt, demonstration_prompt
 
 
 def pretrained(coach: TinyCoach) -> PretrainedCoach:

@@ -20,7 +20,6 @@ from mm_adapter.cli import main
 from mm_adapter.feature_extraction import ExtractionOptions, extract_features, load_clip
 from mm_adapter.internvideo2 import build_encoder, normalise
 from mm_adapter.omnivore import feature_file, import_omnivore
-from mm_data.clip_list import read_clips
 from mm_data.features import (
     FeatureManifest,
     FeatureStore,
@@ -29,6 +28,7 @@ from mm_data.features import (
     pooled_features,
     verify_store,
 )  # fmt: skip
+from mm_data.folders import read_clips
 from mm_data.records import Clip, VideoClip
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mm_adapter.cli import main as mm_coach
-from mm_data.files import check_apart, check_ours, claim_folder, replacing, take_lock, write_atomically
-from mm_data.jsonl import append_record, append_records, read_records
+from mm_data.ground.files import check_apart, check_ours, claim_folder, replacing, take_lock, write_atomically
+from mm_data.ground.jsonl import append_record, append_records, read_records
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def run_python(code: str) -> subprocess.Popen[str]:
 def test_processes_exclude_each_other_and_let_go_when_they_die(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     holder = run_python(
-        f"from pathlib import Path; from mm_data.files import locked\nwith locked(Path({str(lock)!r})): print('in', flush=True); input()"
+        f"from pathlib import Path; from mm_data.ground.files import locked\nwith locked(Path({str(lock)!r})): print('in', flush=True); input()"
     )
     assert holder.stdout is not None and holder.stdout.readline() == "in\n"
     with pytest.raises(ValueError, match="somebody else has it"):
@@ -238,7 +238,7 @@ def test_processes_exclude_each_other_and_let_go_when_they_die(tmp_path: Path) -
 def test_records_of_several_processes_are_whole(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "log.jsonl"
     code = (
-        "from pathlib import Path; from mm_data.jsonl import append_record\n"
+        "from pathlib import Path; from mm_data.ground.jsonl import append_record\n"
         f"for n in range(25): append_record(Path({str(path)!r}), {{'by': BY, 'n': n, 'text': 'x' * 20000}})"
     )
     workers = [run_python(code.replace("BY", str(by))) for by in range(3)]
@@ -265,10 +265,10 @@ warnings.simplefilter("ignore")
 del os.pread, os.fchmod
 import mm_data
 for module in pkgutil.walk_packages(mm_data.__path__, "mm_data."):
-    if module.name not in ("mm_data.miniature.render", "mm_data.review.server"):
+    if module.name not in ("mm_data.miniature.render", "mm_data.tuples.review.server"):
         importlib.import_module(module.name)
 from pathlib import Path
-from mm_data.jsonl import append_record, read_records
+from mm_data.ground.jsonl import append_record, read_records
 append_record(Path({str(tmp_path / "log.jsonl")!r}), {{"n": 1}})
 append_record(Path({str(tmp_path / "log.jsonl")!r}), {{"n": 2}})
 assert read_records(Path({str(tmp_path / "log.jsonl")!r})) == ([{{"n": 1}}, {{"n": 2}}], 0)

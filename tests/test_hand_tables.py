@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from mm_data.annotation.review import read_review
-from mm_data.clip_list import read_clips
-from mm_data.tables import number, read_csv, read_table, video_path
+from mm_data.annotation.sheet import read_review
+from mm_data.folders import read_clips
+from mm_data.ground.hand_tables import number, read_csv, read_table, video_path
 from mm_eval.judge.calibration import calibrate, labelling_sheet
 from mm_eval.judge.judging import OK, Judgement
 

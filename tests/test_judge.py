@@ -15,7 +15,7 @@ from scripted_endpoint import ScriptedEndpoint, answer, slow
 from tiny_coach import ROOT
 
 from mm_adapter.cli import main
-from mm_data.completions import Budget, Endpoint, EndpointError
+from mm_data.asking.completions import Budget, Endpoint, EndpointError
 from mm_data.tasks import Answer
 from mm_eval.answers import TestItem, read_answers, write_answers
 from mm_eval.judge import protocols

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scripted_endpoint import ScriptedEndpoint
 
-from mm_data.completions import Endpoint, EndpointError, Request, Schema, complete
+from mm_data.asking.completions import Endpoint, EndpointError, Request, Schema, complete
 from mm_data.tasks import Answer
 from mm_eval.answers import TestItem
 from mm_eval.human.packs import CHECK, KEY, Design, make_pack

@@ -12,17 +12,17 @@ import pytest
 from scripted_endpoint import ScriptedEndpoint, answer, slow
 from tiny_coach import ROOT, launch
 
-from mm_data.completions import Endpoint, EndpointError
-from mm_data.egoexo4d import read_release
-from mm_data.funnel import Funnel
-from mm_data.jsonl import append_record, read_records
+from mm_data.asking.completions import Endpoint, EndpointError
+from mm_data.ground.funnel import Funnel
+from mm_data.ground.jsonl import append_record, read_records
 from mm_data.labelling import Labels, LlmLabeller, PolarityLabeller, RulesLabeller, label_remarks, read_labels
 from mm_data.labelling.agreement import LABELS, cohen_kappa, compare_labels
 from mm_data.labelling.llm import LOG, NOT_MENTIONED, labels_schema, remark_prompt
 from mm_data.labelling.rules import label_by_rules
 from mm_data.miniature.truth import MiniatureTruth
+from mm_data.poses.skeleton import REGIONS
 from mm_data.records import CORRECT, IMPROVE, Demonstration, LabelledRemark, Remark
-from mm_data.skeleton import REGIONS
+from mm_data.release.egoexo4d import read_release
 
 
 def remark(text: str, number: int = 0) -> Remark:
@@ -296,7 +296,7 @@ def test_append_only_files_survive_torn_lines_and_many_writers(tmp_path: Path) -
     path.write_bytes(b'{"a": 1}\n{"a": 2')
     append_record(path, {"a": 3})
     assert read_records(path) == ([{"a": 1}, {"a": 3}], 1)
-    program = "import sys; from pathlib import Path; from mm_data.jsonl import append_record\nfor i in range(200): append_record(Path(sys.argv[1]), {'writer': sys.argv[2], 'i': i, 'text': 'x' * 500})"
+    program = "import sys; from pathlib import Path; from mm_data.ground.jsonl import append_record\nfor i in range(200): append_record(Path(sys.argv[1]), {'writer': sys.argv[2], 'i': i, 'text': 'x' * 500})"
     writers = [subprocess.Popen([sys.executable, "-c", program, str(path), name]) for name in "abc"]
     assert all(writer.wait() == 0 for writer in writers)
     records, torn = read_records(path)

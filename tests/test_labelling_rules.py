@@ -10,8 +10,8 @@ from mm_data.labelling.clauses import normalise, split_clauses
 from mm_data.labelling.regions import judged_regions
 from mm_data.labelling.rules import label_by_rules
 from mm_data.labelling.sides import cues, read_side
+from mm_data.poses.skeleton import REGIONS
 from mm_data.records import CORRECT, IMPROVE, Demonstration, LabelledRemark, Remark
-from mm_data.skeleton import REGIONS
 
 SIDES = {"-": IMPROVE, "+": CORRECT}
 

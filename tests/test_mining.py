@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mm_data.alignment import MIN_COMMON_JOINTS, MIN_FRAME_SHARE
-from mm_data.mining import Alignment, align_faults, search_starts
-from mm_data.pairing import (
+from mm_data.poses.window_search import MIN_COMMON_JOINTS, MIN_FRAME_SHARE
+from mm_data.tuples.mining import Alignment, align_faults, search_starts
+from mm_data.tuples.pairing import (
     Fault,
     PairingOptions,
     Praise,

@@ -9,11 +9,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 from tiny_coach import Silent, launch
 
-from mm_data.motion.bvh import read_bvh
-from mm_data.motion.joint_maps import FORMATS, array_to_coco, match_bvh_joints, to_z_up
-from mm_data.motion.people import describe_people, read_people
-from mm_data.motion.pose_folder import ImportOptions, import_dataset, import_motion, is_synthetic, pose_files
-from mm_data.skeleton import JOINT_INDEX, JOINTS
+from mm_data.folders import import_dataset, pose_files
+from mm_data.poses.bvh import read_bvh
+from mm_data.poses.joint_maps import FORMATS, array_to_coco, match_bvh_joints, to_z_up
+from mm_data.poses.people import describe_people, read_people
+from mm_data.poses.pose_folder import ImportOptions, import_motion
+from mm_data.poses.skeleton import JOINT_INDEX, JOINTS
+from mm_data.tuples.store import is_synthetic
 
 # (name, parent, offset in centimetres), y up, facing z: a person 1.7 m tall in a T-pose. Left is +x.
 RIG = [

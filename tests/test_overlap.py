@@ -12,12 +12,12 @@ from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.cli import main
 from mm_adapter.training_data import trained_on
 from mm_data.miniature.desccoach import add_commentary
-from mm_data.overlap import Material, material_of_items, material_of_tuples, overlap
 from mm_data.records import VideoClip
 from mm_data.tasks import Answer, TaskItem
 from mm_data.tasks.desccoach import DESCCOACH
 from mm_data.tasks.folder import build_task_folder, read_items, shared_sides
-from mm_data.tuple_store import read_tuples
+from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples, overlap
+from mm_data.tuples.store import read_tuples
 from mm_eval.answers import TRAINING, TestItem, write_answers
 from mm_eval.expertaf.table import System, comparison_table, detail_tables
 from mm_eval.runs import open_run, runs_table

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from tiny_coach import Silent, launch
 
-from mm_data.egoexo4d import load_poses, read_release
-from mm_data.motion.pose_folder import import_dataset
-from mm_data.own_data import load_own_poses, read_own_data
-from mm_data.tuple_store import read_manifest, read_tuples
-from mm_data.validate import validate
+from mm_data.folders import import_dataset
+from mm_data.release.egoexo4d import load_poses, read_release
+from mm_data.release.own_videos import load_own_poses, read_own_data
+from mm_data.release.validate import validate
+from mm_data.tuples.store import read_manifest, read_tuples
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mm_data.alignment import MIN_COMMON_JOINTS
-from mm_data.funnel import Funnel
-from mm_data.pairing import (
+from mm_data.ground.funnel import Funnel
+from mm_data.poses.window_search import MIN_COMMON_JOINTS
+from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark, Take
+from mm_data.release.read import split_by_participant
+from mm_data.tuples.pairing import (
     Fault,
     PairingOptions,
     Praise,
@@ -17,9 +19,7 @@ from mm_data.pairing import (
     gallery_clips,
     locate_faults,
     sort_by_role,
-    split_by_participant,
 )
-from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark, Take
 
 GROUP = ("train", "Soccer", "Penalty kick")
 

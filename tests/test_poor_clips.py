@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.store import read_tuples
 from mm_eval.expertaf import Inputs, collect_examples, evaluate
 from mm_eval.expertaf.demonstration import pose_table, retrieval_table
 from mm_eval.retrieval import ranks, retrieval_metrics

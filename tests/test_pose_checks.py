@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mm_data.motion.checks import (
+from mm_data.poses.checks import (
     AT_ORIGIN,
     COLLAPSED,
     IMPOSSIBLE,
@@ -20,9 +20,9 @@ from mm_data.motion.checks import (
     mask_lost,
     trunk,
 )
-from mm_data.motion.joint_maps import FORMATS, array_to_coco
-from mm_data.skeleton import JOINT_INDEX
-from mm_data.sources import ends_early, load_clip_poses, load_pose_file
+from mm_data.poses.joint_maps import FORMATS, array_to_coco
+from mm_data.poses.skeleton import JOINT_INDEX
+from mm_data.release.read import ends_early, load_clip_poses, load_pose_file
 
 _PLACES = {
     "nose": (0.0, 0.12, 1.62), "left-eye": (0.03, 0.1, 1.65), "right-eye": (-0.03, 0.1, 1.65), "left-ear": (0.08, 0.0, 1.63),

@@ -10,10 +10,10 @@ from tiny_coach import TinyCoach
 
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.joints import JointStore
-from mm_data.motion.bvh import read_bvh
-from mm_data.motion.bvh_writer import write_bvh
-from mm_data.motion.drawing import SIZE, draw
-from mm_data.skeleton import JOINTS
+from mm_data.poses.bvh import read_bvh
+from mm_data.poses.bvh_writer import write_bvh
+from mm_data.poses.drawing import SIZE, draw
+from mm_data.poses.skeleton import JOINTS
 from mm_tokenizers import numpy_codec
 from mm_tokenizers.vocabulary import parse_text
 

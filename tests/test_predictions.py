@@ -14,7 +14,7 @@ from mm_adapter.cli import main as mm_coach
 from mm_adapter.distributed import launch_name
 from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.sampling import AnswerGrammar, GumbelNoise, Sampling
-from mm_data.shared_records import SharedRecords, join_all
+from mm_data.ground.shared_records import SharedRecords, join_all
 from mm_tokenizers import PoseVocabulary
 
 # --- sampling --------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mm_data.procrustes import pa_mpjpe
+from mm_data.poses.procrustes import pa_mpjpe
 
 
 def reference_sequence() -> tuple[np.ndarray, np.ndarray]:

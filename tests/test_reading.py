@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mm_data.egoexo4d import load_poses, read_release
-from mm_data.egoexo4d.cameras import read_camera_poses, read_gopro_calibration
-from mm_data.egoexo4d.commentary import read_session, read_sessions, read_strokes
-from mm_data.egoexo4d.poses import MAX_GAP
-from mm_data.egoexo4d.takes import read_best_exo, read_captures, read_participants
-from mm_data.funnel import Funnel
+from mm_data.ground.funnel import Funnel
 from mm_data.records import Source
-from mm_data.stats import rating_statistics, task_statistics
+from mm_data.release.egoexo4d import load_poses, read_release
+from mm_data.release.egoexo4d.cameras import read_camera_poses, read_gopro_calibration
+from mm_data.release.egoexo4d.commentary import read_session, read_sessions, read_strokes
+from mm_data.release.egoexo4d.poses import MAX_GAP
+from mm_data.release.egoexo4d.takes import read_best_exo, read_captures, read_participants
+from mm_data.release.statistics import rating_statistics, task_statistics
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:

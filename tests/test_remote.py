@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from mm_adapter.chat.remote import RemoteCoach
-from mm_data.expertaf_task import commentary_prompt
+from mm_data.tasks.expertaf import commentary_prompt
 
 ABOUT = {"model": "coach", "experts": 0}
 

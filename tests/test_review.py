@@ -14,9 +14,9 @@ import uvicorn
 from starlette.testclient import TestClient
 from tiny_coach import launch
 
-from mm_data.review.decisions import Decision, content_key, read_decisions, record_decision
-from mm_data.review.server import review_app
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.review.decisions import Decision, content_key, read_decisions, record_decision
+from mm_data.tuples.review.server import review_app
+from mm_data.tuples.store import read_tuples
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mm_data.long_term_aqa import fit_clips, read_logo_scores, read_score_table
-from mm_data.safe_load import join_inside, load_array, load_plain_pickle, parse_frame_range, read_json
+from mm_data.ground.safe_load import join_inside, load_array, load_plain_pickle, parse_frame_range, read_json
+from mm_data.tasks.long_term_aqa import fit_clips, read_logo_scores, read_score_table
 
 
 class Exploit:

@@ -19,10 +19,10 @@ from mm_adapter.sources import (
     without_rejected,
 )
 from mm_data.conversation import Conversation, said
-from mm_data.expertaf_task import FORMATS, offers_expert, training_conversation
-from mm_data.hashing import uniform
+from mm_data.ground.digests import uniform
 from mm_data.records import Clip, CoachingTuple, Provenance, VideoClip
 from mm_data.tasks import Answer, TaskItem
+from mm_data.tasks.expertaf import FORMATS, offers_expert, training_conversation
 
 # --- where samples come from -----------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mm_data.egoexo4d import read_release
-from mm_data.stats import task_statistics
+from mm_data.release.egoexo4d import read_release
+from mm_data.release.statistics import task_statistics
 
 
 def test_statistics_of_named_and_unnamed_tasks_and_nothing_else(tiny: Path) -> None:

@@ -21,10 +21,10 @@ from mm_adapter.inference.predict import Functions, predict, read_predictions
 from mm_adapter.inference.retrieval import Gallery, rank_by_demonstration, rank_by_remark
 from mm_adapter.joints import JointStore
 from mm_adapter.processing import CoachProcessor
-from mm_data.clip_list import stretches_of
 from mm_data.conversation import Conversation
-from mm_data.expertaf_task import commentary_prompt, training_conversation
-from mm_data.tuple_store import clips_of
+from mm_data.folders import stretches_of
+from mm_data.tasks.expertaf import commentary_prompt, training_conversation
+from mm_data.tuples.store import clips_of
 from mm_eval.expertaf.table import System, comparison_table
 from mm_eval.tables import to_markdown
 from mm_tokenizers.coordinates import poses_to_text, text_to_poses

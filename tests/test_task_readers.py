@@ -10,7 +10,7 @@ import numpy as np
 import openpyxl
 import pytest
 
-from mm_data.clip_list import pose_stretches, read_clips
+from mm_data.folders import pose_stretches, read_clips
 from mm_data.miniature.desccoach import add_commentary
 from mm_data.miniature.dives import write_dives
 from mm_data.miniature.gym import write_gym

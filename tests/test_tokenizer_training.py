@@ -14,8 +14,8 @@ from tiny_coach import ROOT, launch, load_script
 
 from mm_adapter.checkpoint_folders import begin_checkpoint
 from mm_adapter.run_directory import write_run_record
-from mm_data.motion.pose_folder import pose_files
-from mm_data.skeleton import MIRRORED_JOINTS
+from mm_data.folders import pose_files
+from mm_data.poses.skeleton import MIRRORED_JOINTS
 from mm_eval.pose_tokenizer import Motion, evaluate_tokenizer, read_motions
 from mm_tokenizers import canonical_poses, fingerprint, load_tokenizer, numpy_codec, save_tokenizer
 from mm_tokenizers.canonical import has_hips

@@ -16,23 +16,14 @@ import pytest
 from tiny_coach import ROOT, Silent, launch
 
 from mm_adapter.cli.data import read_config
-from mm_data.build import BuildOptions, build_tuples
-from mm_data.explain import explain_tuple
-from mm_data.funnel import Funnel
+from mm_data.ground.funnel import Funnel
 from mm_data.miniature.truth import SIDECAR
-from mm_data.pairing import PairingOptions
-from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, CoachingTuple
-from mm_data.review.decisions import Decision, apply_decisions, content_key, read_decisions, record_decision
-from mm_data.tuple_store import (
-    MANIFEST,
-    POSES,
-    SPLITS,
-    find_tuple,
-    read_gallery,
-    read_manifest,
-    read_mined_test,
-    read_tuples,
-)
+from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, POSES, SPLITS, CoachingTuple
+from mm_data.tuples.build import BuildOptions, build_tuples
+from mm_data.tuples.explain import explain_tuple
+from mm_data.tuples.pairing import PairingOptions
+from mm_data.tuples.review.decisions import Decision, apply_decisions, content_key, read_decisions, record_decision
+from mm_data.tuples.store import MANIFEST, find_tuple, read_gallery, read_manifest, read_mined_test, read_tuples
 
 TINY = BuildOptions(PairingOptions(experts_train=2, stride=6))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tiny_coach import Silent
 
-from mm_data.build import BuildOptions, build_tuples
-from mm_data.pairing import PairingOptions
 from mm_data.records import CoachingTuple
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.build import BuildOptions, build_tuples
+from mm_data.tuples.pairing import PairingOptions
+from mm_data.tuples.store import read_tuples
 
 EVERYBODY = BuildOptions(PairingOptions(experts_train=100, experts_test=100, runners_up=0, stride=15, horizon=2.0))
 

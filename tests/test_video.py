@@ -18,9 +18,9 @@ from PIL import Image
 
 from mm_adapter.chat.estimator import estimate_poses
 from mm_adapter.feature_extraction import load_clip
-from mm_data.pictures import clip_pictures
 from mm_data.records import VideoClip
-from mm_data.video import (
+from mm_data.videos.cut import cut_video
+from mm_data.videos.frames import (
     DECODERS,
     VideoError,
     check_pixels,
@@ -33,7 +33,7 @@ from mm_data.video import (
     read_size,
     torchcodec_loads,
 )  # fmt: skip
-from mm_data.video_cut import cut_video
+from mm_data.videos.pictures import clip_pictures
 
 decoders = pytest.mark.parametrize(
     "decoder",

@@ -26,8 +26,8 @@ from mm_adapter.inference.predict import read_predictions
 from mm_adapter.inference.retrieval import rank_by_demonstration
 from mm_adapter.mappers import FeatureMapper
 from mm_adapter.serving import plugin
-from mm_data.expertaf_task import ASK_COMMENTARY, commentary_prompt
-from mm_data.shared_records import SharedRecords
+from mm_data.ground.shared_records import SharedRecords
+from mm_data.tasks.expertaf import ASK_COMMENTARY, commentary_prompt
 from mm_tokenizers import PoseVocabulary
 
 pytest.importorskip("vllm")

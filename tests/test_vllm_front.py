@@ -25,10 +25,10 @@ from mm_adapter.front.experts import EngineRanker
 from mm_adapter.inference.generation import ANSWER_TOKENS
 from mm_adapter.inference.predict import decode_codes
 from mm_adapter.inference.retrieval import rank_by_demonstration
-from mm_data.expertaf_task import ASK_COMMENTARY
 from mm_data.features import FeatureStore
-from mm_data.sources import load_pose_file
-from mm_data.video import read_duration
+from mm_data.release.read import load_pose_file
+from mm_data.tasks.expertaf import ASK_COMMENTARY
+from mm_data.videos.frames import read_duration
 from mm_tokenizers.codes import PoseCodeStore
 
 pytest.importorskip("vllm")

@@ -17,7 +17,7 @@ from test_video import grey, write_video
 from mm_adapter.cli import main
 from mm_data.records import FPS
 from mm_data.tasks import Answer
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.store import read_tuples
 from mm_eval.answers import TRAINING, ClipFile, TestItem, read_about, read_answers, write_answers
 from mm_eval.runs import open_run
 

@@ -22,7 +22,7 @@ from mm_adapter.processing import CoachProcessor
 from mm_adapter.sources import ClipPoses, tuple_sources
 from mm_adapter.training import CoachTrainer, set_trainable
 from mm_data.features import FeatureStore
-from mm_data.tuple_store import read_tuples
+from mm_data.tuples.store import read_tuples
 from mm_tokenizers import fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore
 

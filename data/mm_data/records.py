@@ -4,8 +4,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mm_data.funnel import Funnel
+from mm_data.ground.funnel import Funnel
 
+SPLITS = ("train", "test")
+POSES = "poses"
+"""Folder of the pose arrays, one ``.npy`` per take, inside a folder of tuples, of items or of motion."""
 FPS = 30
 """Frames per second of videos and poses; all frame numbers count at this rate."""
 

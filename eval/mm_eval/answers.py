@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mm_data.files import write_atomically
-from mm_data.jsonl import read_records
-from mm_data.overlap import Material
+from mm_data.ground.files import write_atomically
+from mm_data.ground.jsonl import read_records
 from mm_data.tasks import Answer
+from mm_data.tasks.overlap import Material
 
 Item = TypeVar("Item")
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mm_data.procrustes import MIN_JOINTS, pa_mpjpe
-from mm_data.skeleton import JOINT_INDEX
+from mm_data.poses.procrustes import MIN_JOINTS, pa_mpjpe
+from mm_data.poses.skeleton import JOINT_INDEX
 
 _MILLIMETRES = 1000.0
 _HIPS = [JOINT_INDEX["left-hip"], JOINT_INDEX["right-hip"]]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mm_data.files import write_atomically
-from mm_data.overlap import overlap
+from mm_data.ground.files import write_atomically
+from mm_data.tasks.overlap import overlap
 from mm_eval.answers import (
     ABOUT,
     EXPECTED,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.own_modules import import_own
+from mm_data.ground.own_modules import import_own
 from mm_data.tasks import Answer
 from mm_eval.answers import TestItem, systems_of, texts_of
 from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED_WITHIN

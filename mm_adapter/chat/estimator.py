@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_data.motion.joint_maps import FORMATS, array_to_coco, to_z_up
+from mm_data.poses.joint_maps import FORMATS, array_to_coco, to_z_up
 from mm_data.records import FPS
-from mm_data.video import VideoError, iterate_frames, middle_times, read_duration
+from mm_data.videos.frames import VideoError, iterate_frames, middle_times, read_duration
 
 MIN_FOUND = 0.5
 """Share of the frames in which a person has to be found."""

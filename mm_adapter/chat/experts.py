@@ -7,10 +7,10 @@ from pathlib import Path
 from mm_adapter.inference.retrieval import Gallery, Ranker, candidate_priors
 from mm_adapter.joints import JointStore
 from mm_adapter.sources import without_rejected
-from mm_data.clip_list import stretches_of
 from mm_data.features import FeatureStore
+from mm_data.folders import stretches_of
 from mm_data.records import FPS, Clip, CoachingTuple
-from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples
+from mm_data.tuples.store import clips_of, read_gallery, read_manifest, read_tuples
 from mm_tokenizers.codes import PoseCodeStore
 
 

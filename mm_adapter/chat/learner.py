@@ -13,7 +13,7 @@ from mm_adapter.internvideo2 import InternVideo2
 from mm_adapter.sources import ClipFeatures, ClipPoses
 from mm_data.features import FeatureManifest, FeatureStore
 from mm_data.records import FPS, VideoClip
-from mm_data.video import VideoError, check_pixels, read_duration
+from mm_data.videos.frames import VideoError, check_pixels, read_duration
 from mm_tokenizers import PoseTokenizer, canonical_poses, numpy_codec
 from mm_tokenizers.canonical import sample_frames
 

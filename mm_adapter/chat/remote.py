@@ -13,7 +13,7 @@ from mm_adapter.chat.learner import JoinedPoses
 from mm_adapter.front.engine import LOOPBACK
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.conversation import Message
-from mm_data.files import write_atomically
+from mm_data.ground.files import write_atomically
 
 KEY = "MM_COACH_API_KEY"
 """Environment variable of the server's API key, on both sides."""

@@ -11,7 +11,7 @@ import numpy as np
 from mm_adapter.chat.learner import LEARNER, JoinedPoses
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.conversation import Message
-from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, commentary_prompt
+from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, commentary_prompt
 
 _SHOW = re.compile(r"\s*(please |can you |could you )*(show|demonstrate)\b", re.IGNORECASE)
 

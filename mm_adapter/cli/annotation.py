@@ -18,11 +18,11 @@ from mm_data.annotation import (
     write_review,
 )
 from mm_data.annotation.pipeline import LOG
-from mm_data.completions import Endpoint, Request, estimate
-from mm_data.egoexo4d import read_release
-from mm_data.files import check_apart, claim_folder
-from mm_data.funnel import Funnel
+from mm_data.asking.completions import Endpoint, Request, estimate
+from mm_data.ground.files import check_apart, claim_folder
+from mm_data.ground.funnel import Funnel
 from mm_data.labelling import RulesLabeller
+from mm_data.release.egoexo4d import read_release
 from mm_data.tasks.cot_afa_files import COMMENTS, STEPS, read_steps, sheet_actions
 from mm_data.tasks.desccoach_files import DIMENSIONS, FILE
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from mm_adapter.cli.console import plain_console, stage_progress
 from mm_adapter.cli.paths import check_chat_paths, is_address
 from mm_adapter.cli.quiet import held_back, without_warnings
-from mm_data.expertaf_task import ASK_COMMENTARY
+from mm_data.tasks.expertaf import ASK_COMMENTARY
 
 if TYPE_CHECKING:
     from mm_adapter.chat.session import Demonstration
@@ -95,8 +95,8 @@ def _save(talk: "Conversation", shown: "Demonstration", save: Path) -> Path:
     """Draws and writes a demonstration; its files' common beginning."""
     import numpy as np
 
-    from mm_data.motion.bvh_writer import write_bvh
-    from mm_data.motion.drawing import LEARNER, SHOWN, draw
+    from mm_data.poses.bvh_writer import write_bvh
+    from mm_data.poses.drawing import LEARNER, SHOWN, draw
 
     save.mkdir(parents=True, exist_ok=True)
     number = next(n for n in itertools.count(1) if not (save / f"demonstration-{n}.png").exists())
@@ -114,7 +114,7 @@ def _save(talk: "Conversation", shown: "Demonstration", save: Path) -> Path:
 
 
 def _show_experts(console: Console, talk: "Conversation", shown: "Demonstration", stem: Path) -> None:
-    from mm_data.video import VideoError
+    from mm_data.videos.frames import VideoError
 
     with stage_progress() as progress:
         talk.prepare_experts(lambda done, total: progress("how likely each expert is anyway", done, total))

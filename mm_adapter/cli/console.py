@@ -77,7 +77,7 @@ def stage_progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], No
 
 
 class ConsoleReport:
-    """Prints finished stages and progress bars; see `mm_data.build.Report`.
+    """Prints finished stages and progress bars; see `mm_data.ground.progress.Report`.
 
     Args:
         quiet: Print nothing: one of several processes speaks for all.

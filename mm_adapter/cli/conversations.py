@@ -27,10 +27,10 @@ from mm_adapter.inference.retrieval import rank_by_demonstration
 from mm_adapter.inference.sampling import Sampling
 from mm_adapter.internvideo2 import build_encoder
 from mm_data.features import FeatureStore
-from mm_data.motion.checks import describe
+from mm_data.poses.checks import describe
 from mm_data.records import FPS
-from mm_data.sources import load_clip_poses
-from mm_data.video_cut import cut_video
+from mm_data.release.read import load_clip_poses
+from mm_data.videos.cut import cut_video
 from mm_tokenizers.codes import PoseCodeStore
 
 Progress = Callable[[int, int], None]

@@ -13,17 +13,17 @@ from rich.table import Table
 from mm_adapter.cli import data_exchange, data_inspection
 from mm_adapter.cli.console import ConsoleReport, print_table
 from mm_adapter.cli.endpoints import add_prices, print_estimate
-from mm_data.build import BuildOptions, build_tuples
-from mm_data.completions import Endpoint
-from mm_data.files import check_apart
-from mm_data.funnel import Funnel
+from mm_data.asking.completions import Endpoint
+from mm_data.ground.files import check_apart
+from mm_data.ground.funnel import Funnel
 from mm_data.labelling import Labeller, LlmLabeller, PolarityLabeller, RulesLabeller, label_remarks
 from mm_data.labelling.llm import LOG
-from mm_data.pairing import PairingOptions
 from mm_data.records import Remark, Source
-from mm_data.review.decisions import REVIEW
-from mm_data.sources import read_source
-from mm_data.tuple_store import LABELS, MANIFEST, claim_tuple_folder
+from mm_data.release.read import read_source
+from mm_data.tuples.build import BuildOptions, build_tuples
+from mm_data.tuples.pairing import PairingOptions
+from mm_data.tuples.review.decisions import REVIEW
+from mm_data.tuples.store import LABELS, MANIFEST, claim_tuple_folder
 
 LABELLERS = ("rules", "polarity", "llm")
 

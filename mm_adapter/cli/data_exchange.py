@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 
 from mm_adapter.cli.console import ConsoleReport
-from mm_data.expertaf_import import import_expertaf
-from mm_data.files import check_apart
-from mm_data.llava_format import write_llava
-from mm_data.review.decisions import REVIEW
-from mm_data.sources import read_source
-from mm_data.tuple_store import SPLITS, read_manifest, read_tuples
-from mm_data.variants import EXPERTS, write_variant
+from mm_data.exchange.expertaf_import import import_expertaf
+from mm_data.exchange.llava_format import write_llava
+from mm_data.ground.files import check_apart
+from mm_data.records import SPLITS
+from mm_data.release.read import read_source
+from mm_data.tuples.review.decisions import REVIEW
+from mm_data.tuples.store import read_manifest, read_tuples
+from mm_data.tuples.variants import EXPERTS, write_variant
 
 
 def add_steps(steps: argparse._SubParsersAction) -> None:
@@ -62,7 +63,7 @@ def run_review(args: argparse.Namespace) -> None:
     try:
         import uvicorn
 
-        from mm_data.review.server import LOOPBACK, review_app
+        from mm_data.tuples.review.server import LOOPBACK, review_app
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is missing: pip install 'mm-coach[review]'.") from error
     if not 0 < args.port < 65536:

@@ -11,17 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from mm_adapter.cli.console import plain_console, print_table
-from mm_data.explain import Explanation, explain_tuple
-from mm_data.files import check_apart, write_atomically
+from mm_data.ground.files import check_apart, write_atomically
 from mm_data.labelling import Labels, read_labels
 from mm_data.labelling.agreement import LABELS, Agreement, compare_labels
 from mm_data.miniature.truth import MiniatureTruth
 from mm_data.records import CORRECT, IMPROVE
-from mm_data.sources import read_source
-from mm_data.stats import rating_statistics, task_statistics
-from mm_data.tuple_store import LABELS as LABEL_FILE
-from mm_data.tuple_store import clips_of_folder
-from mm_data.validate import BROKEN, MISSING, Validation, validate
+from mm_data.release.read import read_source
+from mm_data.release.statistics import rating_statistics, task_statistics
+from mm_data.release.validate import BROKEN, MISSING, Validation, validate
+from mm_data.tuples.explain import Explanation, explain_tuple
+from mm_data.tuples.store import LABELS as LABEL_FILE
+from mm_data.tuples.store import clips_of_folder
 
 _CURVE_WIDTH, _CURVE_BLOCKS = 72, " ▁▂▃▄▅▆▇█"
 _STATS = ("task", "takes", "people", "learners", "experts", "poses", "minutes", "remarks", "words")

@@ -16,7 +16,7 @@ from mm_adapter.base_models import native_dtype
 from mm_adapter.cli.console import plain_console
 from mm_adapter.run_directory import versions
 from mm_adapter.serving.plugin import check_vllm_version, vllm_version
-from mm_data.video import torchcodec_loads
+from mm_data.videos.frames import torchcodec_loads
 
 MIN_FREE_GIB = 5
 Check = tuple[str, str, str]

@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from mm_data.completions import Budget, Endpoint, Estimate
+from mm_data.asking.completions import Budget, Endpoint, Estimate
 
 
 def add_endpoint(parser: argparse.ArgumentParser, model_required: bool = True) -> None:

@@ -23,9 +23,9 @@ from mm_adapter.cli.test_set import (
 from mm_adapter.contrastive import CONFIG as MATCHER_CONFIG
 from mm_adapter.manifest import identity
 from mm_adapter.run_directory import differences
-from mm_data.files import check_apart, write_atomically
-from mm_data.hashing import hash_of, sha256_of
-from mm_data.safe_load import read_json
+from mm_data.ground.digests import hash_of, sha256_of
+from mm_data.ground.files import check_apart, write_atomically
+from mm_data.ground.safe_load import read_json
 from mm_eval.answers import FILE as ANSWERS
 from mm_eval.answers import write_answers
 from mm_eval.report import write_report

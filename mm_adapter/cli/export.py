@@ -9,7 +9,7 @@ from mm_adapter.base_models import native_dtype
 from mm_adapter.checkpoint import PretrainedCoach
 from mm_adapter.export import export_coach
 from mm_adapter.internvideo2 import build_encoder
-from mm_data.files import check_apart
+from mm_data.ground.files import check_apart
 
 
 def run_export(args: argparse.Namespace) -> None:

@@ -13,11 +13,11 @@ from mm_adapter.feature_extraction import ExtractionOptions, extract_features
 from mm_adapter.internvideo2 import build_encoder
 from mm_adapter.omnivore import import_omnivore
 from mm_adapter.pose_features import joint_basis, write_pose_features
-from mm_data.clip_list import read_clips
 from mm_data.features import FeatureStore
-from mm_data.files import check_apart
-from mm_data.tuple_store import clips_of_folder
-from mm_data.video import torchcodec_loads
+from mm_data.folders import read_clips
+from mm_data.ground.files import check_apart
+from mm_data.tuples.store import clips_of_folder
+from mm_data.videos.frames import torchcodec_loads
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 

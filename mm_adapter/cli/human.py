@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from mm_adapter.cli.console import plain_console, stage_progress
-from mm_data.files import check_apart, write_atomically
+from mm_data.ground.files import check_apart, write_atomically
 from mm_eval.answers import OURS, TRUTH, TestItem, evenly_spaced, systems_of
 from mm_eval.human.packs import KEY, LIKERT, PACK, Design, make_pack
 from mm_eval.human.ratings import Rating, import_answers

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mm_adapter.cli.console import plain_console, stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
-from mm_data.files import check_apart, write_atomically
+from mm_data.ground.files import check_apart, write_atomically
 from mm_eval.answers import TRUTH, TestItem, evenly_spaced, read_answers
 from mm_eval.intervals import interval_text
 from mm_eval.judge.audit import audit_page

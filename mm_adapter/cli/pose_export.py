@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from mm_adapter.cli.tokenizer import check_maker
-from mm_data.files import check_apart
-from mm_data.jsonl import read_records
-from mm_data.motion.bvh_writer import write_bvh
-from mm_data.motion.drawing import ENDINGS, LEARNER, SHOWN, draw
-from mm_data.safe_load import load_archive, load_array
+from mm_data.ground.files import check_apart
+from mm_data.ground.jsonl import read_records
+from mm_data.ground.safe_load import load_archive, load_array
+from mm_data.poses.bvh_writer import write_bvh
+from mm_data.poses.drawing import ENDINGS, LEARNER, SHOWN, draw
 from mm_tokenizers import PoseTokenizer, canonical_poses, load_tokenizer, numpy_codec
 from mm_tokenizers.vocabulary import parse_text
 

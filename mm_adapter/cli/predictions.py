@@ -20,10 +20,10 @@ from mm_adapter.inference.retrieval import Ranker, rank_by_demonstration, rank_b
 from mm_adapter.inference.sampling import Sampling
 from mm_adapter.manifest import identity
 from mm_adapter.run_directory import read_run_record
-from mm_data.files import check_apart
-from mm_data.hashing import sha256_of
-from mm_data.jsonl import read_records
-from mm_data.shared_records import SharedRecords
+from mm_data.ground.digests import sha256_of
+from mm_data.ground.files import check_apart
+from mm_data.ground.jsonl import read_records
+from mm_data.ground.shared_records import SharedRecords
 from mm_eval.retrieval import chance_recall, ranks
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import json
 from mm_adapter.base_models import embedded_source_hash, weights_fingerprint, write_embedded_language_model
 from mm_adapter.cli.console import progress_bar
 from mm_adapter.run_directory import differences
-from mm_data.files import write_atomically
-from mm_data.safe_load import read_json
+from mm_data.ground.files import write_atomically
+from mm_data.ground.safe_load import read_json
 
 _RECORD = "embedded.json"
 """Says of which embedded file a language model was written; written last."""

@@ -27,7 +27,7 @@ from mm_adapter.front.engine import LOOPBACK, Engine, RunningEngine
 from mm_adapter.front.experts import EngineRanker
 from mm_adapter.serving.plugin import check_vllm_version
 from mm_data.features import FeatureStore
-from mm_data.tuple_store import read_manifest
+from mm_data.tuples.store import read_manifest
 from mm_tokenizers.codes import PoseCodeStore
 
 _IDLE_CONNECTIONS = 64  # browsers keep some open

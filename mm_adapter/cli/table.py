@@ -18,8 +18,8 @@ from rich.markdown import Markdown
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.cli.checkpoints import tensor_sizes
 from mm_adapter.manifest import is_complete, read_manifest
-from mm_data.files import write_atomically
-from mm_data.safe_load import read_json
+from mm_data.ground.files import write_atomically
+from mm_data.ground.safe_load import read_json
 from mm_eval.expertaf.table import System, comparison_table
 from mm_eval.tables import RENDERERS, to_markdown
 

@@ -20,15 +20,15 @@ from mm_adapter.joints import JointStore
 from mm_adapter.manifest import identity
 from mm_adapter.run_directory import check_same_run, run_record, write_run_record
 from mm_adapter.training_data import trained_on
-from mm_data.clip_list import pose_stretches
 from mm_data.features import FeatureStore, pooled_features
-from mm_data.files import check_apart
-from mm_data.hashing import hash_of
-from mm_data.overlap import Material, material_of_items, overlap
-from mm_data.shared_records import SharedRecords, join_all
+from mm_data.folders import pose_stretches
+from mm_data.ground.digests import hash_of
+from mm_data.ground.files import check_apart
+from mm_data.ground.shared_records import SharedRecords, join_all
 from mm_data.tasks import Answer, TaskFormat, TaskItem
 from mm_data.tasks.folder import read_items, read_task_manifest
 from mm_data.tasks.known import find_task, task_options
+from mm_data.tasks.overlap import Material, material_of_items, overlap
 from mm_eval.answers import (
     EXPECTED,
     OURS,

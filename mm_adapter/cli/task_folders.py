@@ -6,9 +6,9 @@ from typing import Any
 from rich.text import Text
 
 from mm_adapter.cli.console import ConsoleReport, plain_console
+from mm_data.records import SPLITS
 from mm_data.tasks.folder import build_task_folder, read_items, read_task_manifest
 from mm_data.tasks.known import find_task, task_options
-from mm_data.tuple_store import SPLITS
 
 
 def run_read(args: argparse.Namespace) -> None:

@@ -24,14 +24,14 @@ from mm_adapter.manifest import identity
 from mm_adapter.run_directory import check_same_run, read_run_record, run_record, write_run_record
 from mm_adapter.sources import without_rejected
 from mm_adapter.training_data import trained_on
-from mm_data.clip_list import stretches_of
-from mm_data.expertaf_task import shows_poses
 from mm_data.features import FeatureStore, pooled_features
-from mm_data.hashing import hash_of
+from mm_data.folders import stretches_of
+from mm_data.ground.digests import hash_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
-from mm_data.overlap import Material, material_of_tuples, overlap
 from mm_data.records import Clip, CoachingTuple
-from mm_data.tuple_store import clips_of, read_gallery, read_manifest, read_tuples, tuples_hash
+from mm_data.tasks.expertaf import shows_poses
+from mm_data.tasks.overlap import Material, material_of_tuples, overlap
+from mm_data.tuples.store import clips_of, read_gallery, read_manifest, read_tuples, tuples_hash
 from mm_eval.answers import OURS, TestItem, read_about, read_answers
 from mm_eval.expertaf import Inputs, collect_examples, evaluate
 from mm_eval.text import BertModel

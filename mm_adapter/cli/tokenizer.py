@@ -13,13 +13,14 @@ import yaml
 from rich.table import Table
 
 from mm_adapter.cli.console import ConsoleReport, plain_console
-from mm_data.clip_list import PoseStretch, pose_stretches
-from mm_data.files import check_apart, check_ours, claim_folder, write_atomically
-from mm_data.motion.checks import describe
-from mm_data.motion.people import describe_people, read_people
-from mm_data.motion.pose_folder import ImportOptions, import_dataset, import_motion, is_synthetic, pose_files
-from mm_data.safe_load import load_archive
-from mm_data.sources import load_clip_poses
+from mm_data.folders import PoseStretch, import_dataset, pose_files, pose_stretches
+from mm_data.ground.files import check_apart, check_ours, claim_folder, write_atomically
+from mm_data.ground.safe_load import load_archive
+from mm_data.poses.checks import describe
+from mm_data.poses.people import describe_people, read_people
+from mm_data.poses.pose_folder import ImportOptions, import_motion
+from mm_data.release.read import load_clip_poses
+from mm_data.tuples.store import is_synthetic
 from mm_eval.intervals import interval_text
 from mm_eval.pose_tokenizer import evaluate_tokenizer, read_motions, write_page
 from mm_tokenizers import (

@@ -6,8 +6,8 @@ import shutil
 
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
-from mm_data.files import check_apart, check_ours, write_atomically
-from mm_data.overlap import overlap
+from mm_data.ground.files import check_apart, check_ours, write_atomically
+from mm_data.tasks.overlap import overlap
 from mm_eval.answers import TRAINING, evenly_spaced, material_of, read_answers, write_about, write_answers
 from mm_eval.zero_shot import RECORD, Told, ask, classes_of, estimate_asking, instruction
 from mm_eval.zero_shot.asking import COT_AFA, LOG, Frames

@@ -38,11 +38,11 @@ from mm_adapter.front.preparation import PreparedClip
 from mm_adapter.front.replies import failed, no_clip, points, read_json, read_seconds, refused, refusing
 from mm_adapter.inference.generation import ANSWER_TOKENS
 from mm_adapter.inference.predict import decode_codes
-from mm_data.expertaf_task import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
+from mm_data.poses.skeleton import BONES
 from mm_data.records import FPS
-from mm_data.skeleton import BONES
-from mm_data.video import MAX_PIXELS, VideoError
-from mm_data.video_cut import cut_video
+from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
+from mm_data.videos.cut import cut_video
+from mm_data.videos.frames import MAX_PIXELS, VideoError
 
 _STATIC = str(files("mm_adapter.front").joinpath("static"))
 _POLICY = "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; frame-ancestors 'none'"

@@ -11,7 +11,7 @@ from mm_adapter.configuration import CoachConfig
 from mm_adapter.export import RECORD
 from mm_adapter.internvideo2 import InternVideo2Config
 from mm_adapter.processing import CoachProcessor
-from mm_data.expertaf_task import shows_poses
+from mm_data.tasks.expertaf import shows_poses
 from mm_tokenizers import PoseTokenizer, load_tokenizer
 from mm_tokenizers.vocabulary import parse_text
 

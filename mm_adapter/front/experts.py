@@ -9,7 +9,7 @@ from mm_adapter.front.coach import ExportedCoach
 from mm_adapter.front.conversation import Conversations, clip_parts
 from mm_adapter.front.engine import Engine, features_part
 from mm_adapter.sources import ClipFeatures, ClipPoses
-from mm_data.expertaf_task import demonstration_prompt
+from mm_data.tasks.expertaf import demonstration_prompt
 
 
 class EngineRanker:

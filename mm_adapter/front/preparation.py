@@ -15,9 +15,9 @@ from mm_adapter.chat.estimator import estimate_poses
 from mm_adapter.chat.learner import LEARNER, Stretch, learner_codes
 from mm_adapter.feature_extraction import load_clip
 from mm_adapter.front.coach import ExportedCoach
-from mm_data.motion.checks import describe
+from mm_data.poses.checks import describe
 from mm_data.records import VideoClip
-from mm_data.sources import load_clip_poses
+from mm_data.release.read import load_clip_poses
 
 MEMORY_GIB = 4
 """Address space of a decoding process beyond what its models take."""

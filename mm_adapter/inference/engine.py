@@ -23,9 +23,9 @@ from mm_adapter.processing import CoachProcessor, Encoded
 from mm_adapter.serving.memory import cache_flags
 from mm_adapter.serving.plugin import GRAMMAR, check_vllm_version, use_first_model_runner
 from mm_data.conversation import Message
-from mm_data.expertaf_task import commentary_prompt, demonstration_prompt, shows_poses
 from mm_data.features import FeatureStore
-from mm_data.hashing import uniform
+from mm_data.ground.digests import uniform
+from mm_data.tasks.expertaf import commentary_prompt, demonstration_prompt, shows_poses
 from mm_tokenizers.codes import PoseCodeStore
 
 MAX_MODEL_LEN = 8192

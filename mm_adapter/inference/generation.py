@@ -22,7 +22,7 @@ from mm_adapter.modeling import CoachForConditionalGeneration
 from mm_adapter.processing import CoachProcessor
 from mm_adapter.sources import ClipFeatures, ClipPoses, NoPoses
 from mm_data.conversation import Message
-from mm_data.expertaf_task import commentary_prompt, demonstration_prompt
+from mm_data.tasks.expertaf import commentary_prompt, demonstration_prompt
 from mm_tokenizers.codes import PoseCodeStore
 from mm_tokenizers.coordinates import text_to_poses
 

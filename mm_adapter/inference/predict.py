@@ -19,8 +19,8 @@ from mm_adapter.distributed import launch_name, launched_processes
 from mm_adapter.inference.generation import Answers
 from mm_adapter.inference.retrieval import Gallery, Ranker, candidate_priors
 from mm_adapter.inference.sampling import GREEDY, Sampling
+from mm_data.ground.shared_records import SharedRecords, join_all
 from mm_data.records import CoachingTuple
-from mm_data.shared_records import SharedRecords, join_all
 from mm_tokenizers import PoseTokenizer, numpy_codec
 
 FUNCTIONS = ("commentary", "demonstration", "retrieval")

@@ -14,8 +14,8 @@ from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.scoring import score
 from mm_adapter.processing import IGNORE
 from mm_data.conversation import Conversation
-from mm_data.expertaf_task import commentary_prompt, demonstration_prompt
 from mm_data.records import Clip, CoachingTuple
+from mm_data.tasks.expertaf import commentary_prompt, demonstration_prompt
 
 PRIOR_PROMPTS = 10
 

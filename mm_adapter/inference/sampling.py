@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from mm_data.hashing import uniform
+from mm_data.ground.digests import uniform
 from mm_tokenizers import PoseVocabulary
 
 

@@ -11,7 +11,7 @@ from mm_adapter.inference.generation import Coach
 from mm_adapter.inference.scoring import score
 from mm_adapter.processing import IGNORE
 from mm_data.conversation import Message
-from mm_data.shared_records import SharedRecords
+from mm_data.ground.shared_records import SharedRecords
 from mm_data.tasks import Answer, TaskFormat, TaskItem
 from mm_data.tasks.cot_afa import NO_ACTION
 

@@ -37,7 +37,7 @@ from mm_adapter.export import check_export, open_encoder
 from mm_adapter.internvideo2 import InternVideo2Config, normalise, resize_frames
 from mm_adapter.mappers import FeatureMapper
 from mm_adapter.serving.plugin import check_vllm_version
-from mm_data.video import check_pixels, frame_times, read_duration, read_frames
+from mm_data.videos.frames import check_pixels, frame_times, read_duration, read_frames
 
 PLACEHOLDER = "<|ego_video|>"
 """Stands for any view's video in a prompt; the item's turn decides which view it is."""

@@ -4,7 +4,7 @@ Nothing is annotated unless asked for; every answer is logged, so that a run res
 """
 
 from mm_data.annotation.pipeline import Annotation, Draft, annotate, mirror_release
-from mm_data.annotation.review import Decision, read_review, write_review
+from mm_data.annotation.sheet import Decision, read_review, write_review
 
 __all__ = [
     "Annotation",

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mm_data.completions import Request, Schema
-from mm_data.files import write_atomically
-from mm_data.funnel import Funnel
-from mm_data.pictures import clip_pictures
-from mm_data.prompts import load_prompt
+from mm_data.asking.completions import Request, Schema
+from mm_data.asking.prompts import load_prompt
+from mm_data.ground.files import write_atomically
+from mm_data.ground.funnel import Funnel
 from mm_data.tasks.cot_afa import ChainStep, CotAfaFormat, CotAfaOptions, explanation, inconsistencies
 from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, STEPS, Row, read_rows, read_test_captions
-from mm_data.video import read_duration
+from mm_data.videos.frames import read_duration
+from mm_data.videos.pictures import clip_pictures
 
 STEP_COUNT = 5
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mm_data.completions import Request, Schema
-from mm_data.files import write_atomically
-from mm_data.prompts import load_prompt
+from mm_data.asking.completions import Request, Schema
+from mm_data.asking.prompts import load_prompt
+from mm_data.ground.files import write_atomically
 from mm_data.records import CORRECT, LabelledRemark, Remark, Source, Take
 from mm_data.tasks.desccoach_files import DIMENSIONS, FILE, REGION_DIMENSIONS
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mm_data.completions import Request, Schema
-from mm_data.files import write_atomically
-from mm_data.prompts import load_prompt
-from mm_data.safe_load import load_plain_pickle
+from mm_data.asking.completions import Request, Schema
+from mm_data.asking.prompts import load_prompt
+from mm_data.ground.files import write_atomically
+from mm_data.ground.safe_load import load_plain_pickle
 from mm_data.tasks import Answer
 from mm_data.tasks.nae import NaeFormat, NaeOptions, altered
 from mm_data.tasks.nae_files import ANNOTATIONS, DIVE_VOCABULARY, HIGHEST, dive_actions, key_of, read_captions

@@ -7,9 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mm_data.annotation.review import ACCEPT, FIX, REJECT, Decision
-from mm_data.completions import Budget, Endpoint, Request, complete
-from mm_data.funnel import Funnel
+from mm_data.annotation.sheet import ACCEPT, FIX, REJECT, Decision
+from mm_data.asking.completions import Budget, Endpoint, Request, complete
+from mm_data.ground.funnel import Funnel
 
 LOG = "llm_answers.jsonl"
 _AT_ONCE = 64

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mm_data.features.store import INDEX, FeatureManifest, read_index, write_end
-from mm_data.hashing import sha256_of
-from mm_data.safe_load import load_array
+from mm_data.ground.digests import sha256_of
+from mm_data.ground.safe_load import load_array
 
 
 def verify_store(folder: Path) -> list[str]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.files import write_atomically
-from mm_data.hashing import sha256_of
+from mm_data.ground.digests import sha256_of
+from mm_data.ground.files import write_atomically
 
 MANIFEST, INDEX, PLAN, STATUS = "manifest.json", "index.json", "plan.json", "status.jsonl"
 

@@ -9,9 +9,9 @@ import numpy as np
 from filelock import FileLock
 
 from mm_data.features.store import MANIFEST, PLAN, STATUS, FeatureManifest, write_end
-from mm_data.files import check_ours, locked, replacing, take_lock, write_atomically
-from mm_data.hashing import sha256_of
-from mm_data.jsonl import append_records, read_records
+from mm_data.ground.digests import sha256_of
+from mm_data.ground.files import check_ours, locked, replacing, take_lock, write_atomically
+from mm_data.ground.jsonl import append_records, read_records
 
 OK = "ok"
 SHARD_SIZE = 2048

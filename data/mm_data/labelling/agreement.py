@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from mm_data.labelling.labeller import Labels
 from mm_data.labelling.llm import NOT_MENTIONED
+from mm_data.poses.skeleton import REGIONS
 from mm_data.records import CORRECT, IMPROVE
-from mm_data.skeleton import REGIONS
 
 LABELS = (IMPROVE, CORRECT, NOT_MENTIONED)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from mm_data.files import write_atomically
-from mm_data.funnel import Funnel
-from mm_data.jsonl import read_records
+from mm_data.ground.files import write_atomically
+from mm_data.ground.funnel import Funnel
+from mm_data.ground.jsonl import read_records
 from mm_data.records import LabelledRemark, Remark
 
 NOTHING_SAID = "no body region"

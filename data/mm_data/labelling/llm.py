@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mm_data.completions import Completion, Endpoint, Estimate, Request, Schema, complete, estimate
+from mm_data.asking.completions import Completion, Endpoint, Estimate, Request, Schema, complete, estimate
+from mm_data.asking.prompts import Messages, load_prompt
 from mm_data.labelling.labeller import NOTHING_SAID
-from mm_data.prompts import Messages, load_prompt
+from mm_data.poses.skeleton import JOINTS, REGIONS
 from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark
-from mm_data.skeleton import JOINTS, REGIONS
 
 PROMPT = "remark-labels-1"
 NOT_MENTIONED = "not mentioned"

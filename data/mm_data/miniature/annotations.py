@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.hashing import uniform
+from mm_data.ground.digests import uniform
 from mm_data.miniature.simulate import FPS, TAKES_PER_PARTICIPANT, SimulatedTake
 
 _DATE = "20260101_00:00:00"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from mm_data.skeleton import JOINT_INDEX, MIRRORED_JOINTS, NUM_JOINTS
+from mm_data.poses.skeleton import JOINT_INDEX, MIRRORED_JOINTS, NUM_JOINTS
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mm_data.files import write_atomically
+from mm_data.ground.files import write_atomically
+from mm_data.ground.safe_load import read_json
 from mm_data.miniature.truth import SIDECAR
-from mm_data.safe_load import read_json
 
 RECORD, UNFINISHED = "miniature.json", ".miniature"
 """What a finished miniature was asked for, with its counts; and what an unfinished one was."""

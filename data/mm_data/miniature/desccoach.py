@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.files import write_atomically
+from mm_data.ground.files import write_atomically
 from mm_data.miniature.annotations import write_commentary_folder
 from mm_data.miniature.remarks import CORRECTIONS, PRAISE
 from mm_data.miniature.simulate import FPS, SimulatedTake
 from mm_data.miniature.write import planned_takes, write_miniature
-from mm_data.skeleton import REGIONS
+from mm_data.poses.skeleton import REGIONS
 from mm_data.tasks.desccoach_files import DIMENSIONS, FILE, REGION_DIMENSIONS
 
 _HINDSIGHT = 0.5

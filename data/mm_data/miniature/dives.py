@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_data.files import write_atomically
+from mm_data.ground.files import write_atomically
+from mm_data.ground.parallel import parallel_map
+from mm_data.ground.synthetic import mark_synthetic
 from mm_data.miniature.activities import Change, smooth_interpolation
 from mm_data.miniature.body import POSTURE_INDEX, Posture
 from mm_data.miniature.performance import SIZE, Performer, finish_poses, record
 from mm_data.miniature.render import Camera, Scene
-from mm_data.parallel import parallel_map
-from mm_data.synthetic import mark_synthetic
 from mm_data.tasks.nae_files import ANNOTATIONS, POSITIONS, ROTATIONS, dive_actions
 from mm_data.tasks.numbers import in_words
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 
-from mm_data.files import write_atomically
+from mm_data.ground.files import write_atomically
+from mm_data.ground.parallel import parallel_map
+from mm_data.ground.synthetic import mark_synthetic
 from mm_data.miniature.activities import smooth_interpolation
 from mm_data.miniature.body import POSTURE_INDEX
 from mm_data.miniature.exercises import EXERCISES, STANDING, Exercise, FormFault
 from mm_data.miniature.performance import SIZE, Performer, finish_poses, record
 from mm_data.miniature.render import Camera, Scene
-from mm_data.parallel import parallel_map
-from mm_data.synthetic import mark_synthetic
 from mm_data.tasks.cot_afa import ChainStep, explanation
 from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, NON_STANDARD, SHEET, STANDARD, STEPS
 

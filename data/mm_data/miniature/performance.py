@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_data.files import write_atomically
+from mm_data.ground.files import write_atomically
 from mm_data.miniature.body import POSTURE_INDEX, Physique, mirrored, pose_joints
 from mm_data.miniature.render import Camera, Scene, draw_frames, write_video
 from mm_data.miniature.simulate import sway
-from mm_data.motion.pose_folder import MANIFEST
-from mm_data.tuple_store import POSES
+from mm_data.poses.pose_folder import MANIFEST
+from mm_data.records import POSES
 
 SIZE = (256, 192)
 JITTER = 0.004

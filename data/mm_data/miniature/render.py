@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from mm_data.miniature.simulate import FPS, SimulatedTake
-from mm_data.skeleton import BONES, JOINT_INDEX
+from mm_data.poses.skeleton import BONES, JOINT_INDEX
 
 EXO_SIZE = (320, 240)
 EGO_SIZE = (192, 192)

@@ -8,8 +8,8 @@ import numpy as np
 from mm_data.miniature.activities import ACTIVITIES, Activity, Change, smooth_interpolation
 from mm_data.miniature.body import Physique, mirrored, pose_joints
 from mm_data.miniature.remarks import Spoken, correction, empty_remark, praise
+from mm_data.poses.skeleton import REGIONS
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS
-from mm_data.skeleton import REGIONS
 
 FPS = 30.0
 REPETITIONS = 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.files import write_atomically
+from mm_data.ground.files import write_atomically
 from mm_data.miniature.annotations import ego_name, write_annotations, write_json
 from mm_data.miniature.render import Camera, build_scene, ego_cameras, exo_cameras, render_view
 from mm_data.miniature.simulate import (
@@ -19,7 +19,7 @@ from mm_data.miniature.simulate import (
     simulate_take,
 )
 from mm_data.miniature.truth import SIDECAR
-from mm_data.skeleton import JOINTS
+from mm_data.poses.skeleton import JOINTS
 
 _VIDEOS = {True: "with videos", False: "without videos"}
 _POSE_JITTER = 0.004  # metres, per coordinate: triangulated poses are never clean

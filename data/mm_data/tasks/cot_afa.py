@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mm_data.conversation import Conversation, Message, said
-from mm_data.hashing import uniform
+from mm_data.ground.digests import uniform
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.cot_afa_files import NON_STANDARD, STANDARD, read_cot_afa, stated_verdict
 from mm_data.tasks.numbers import named_actions

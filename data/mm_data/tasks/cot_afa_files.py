@@ -20,9 +20,9 @@ from typing import Any
 
 import openpyxl
 
-from mm_data.funnel import Funnel
-from mm_data.safe_load import read_json
-from mm_data.synthetic import is_marked_synthetic
+from mm_data.ground.funnel import Funnel
+from mm_data.ground.safe_load import read_json
+from mm_data.ground.synthetic import is_marked_synthetic
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.task import TaskData, TaskItem
 from mm_data.tasks.videos import FOLDER, whole_video

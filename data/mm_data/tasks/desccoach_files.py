@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.egoexo4d import read_release
-from mm_data.funnel import Funnel
+from mm_data.ground.funnel import Funnel
+from mm_data.ground.safe_load import read_json
 from mm_data.records import Source, Take, VideoClip
-from mm_data.safe_load import read_json
+from mm_data.release.egoexo4d import read_release
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.task import TaskData, TaskItem
 
@@ -32,7 +32,7 @@ DIMENSIONS = (
 REGION_DIMENSIONS: dict[str, str] = dict(
     zip(("head", "torso", "arms", "hands", "legs", "feet"), DIMENSIONS, strict=False)
 )
-"""Body region of `mm_data.skeleton` to its dimension."""
+"""Body region of `mm_data.poses.skeleton` to its dimension."""
 
 HIGHEST = 10.0
 

@@ -3,7 +3,7 @@
 ::
 
     FOLDER/train.jsonl, test.jsonl     a `TaskItem` per line
-    FOLDER/poses.json, poses/<clip>.npy   a pose folder (`mm_data.motion.pose_folder`), where clips have poses
+    FOLDER/poses.json, poses/<clip>.npy   a pose folder (`mm_data.poses.pose_folder`), where clips have poses
     FOLDER/items.json                  task, source, knowledge, counts and funnel; written last
 """
 
@@ -15,19 +15,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mm_data.files import BEGUN, check_apart, claim_folder, write_atomically
-from mm_data.funnel import Funnel
-from mm_data.jsonl import read_records
-from mm_data.motion.pose_folder import MANIFEST as POSE_MANIFEST
-from mm_data.motion.pose_folder import is_synthetic
-from mm_data.overlap import material_of_items, overlap
-from mm_data.records import FPS, VideoClip
-from mm_data.safe_load import is_path_component, load_array
-from mm_data.skeleton import JOINT_INDEX
-from mm_data.sources import FINISHED, cache_poses
+from mm_data.ground.files import BEGUN, check_apart, claim_folder, write_atomically
+from mm_data.ground.funnel import Funnel
+from mm_data.ground.jsonl import read_records
+from mm_data.ground.safe_load import is_path_component, load_array
+from mm_data.poses.pose_folder import MANIFEST as POSE_MANIFEST
+from mm_data.poses.skeleton import JOINT_INDEX
+from mm_data.records import FPS, POSES, SPLITS, VideoClip
+from mm_data.release.pose_cache import FINISHED, cache_poses
 from mm_data.tasks.answer import Answer
+from mm_data.tasks.overlap import material_of_items, overlap
 from mm_data.tasks.task import Task, TaskData, TaskItem
-from mm_data.tuple_store import POSES, SPLITS
+from mm_data.tuples.store import is_synthetic
 
 MANIFEST = "items.json"
 DERIVED = ("features", "pose_codes")

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
-from mm_data.own_modules import import_own
+from mm_data.ground.own_modules import import_own
 from mm_data.tasks.cot_afa import COT_AFA
 from mm_data.tasks.desccoach import DESCCOACH
 from mm_data.tasks.nae import NAE

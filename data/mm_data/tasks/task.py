@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mm_data.conversation import Conversation, Message, clip_part
-from mm_data.funnel import Funnel
+from mm_data.ground.funnel import Funnel
 from mm_data.records import Source, VideoClip
 from mm_data.tasks.answer import Answer
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from mm_data.funnel import Funnel
+from mm_data.ground.funnel import Funnel
 from mm_data.records import VideoClip
-from mm_data.video import VideoError, read_duration
+from mm_data.videos.frames import VideoError, read_duration
 
 FOLDER = "videos"
 

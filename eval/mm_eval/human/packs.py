@@ -16,8 +16,8 @@ from string import Template
 
 import numpy as np
 
-from mm_data.files import write_atomically
-from mm_data.video_cut import cut_video
+from mm_data.ground.files import write_atomically
+from mm_data.videos.cut import cut_video
 from mm_eval.answers import TRUTH, TestItem
 from mm_eval.text import clean
 

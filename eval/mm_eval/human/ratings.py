@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mm_data.tables import read_csv
+from mm_data.ground.hand_tables import read_csv
 from mm_eval.human.packs import KEY, LIKERT, POINTS
 
 _COLUMNS = ("rater", "question", "label", "value")

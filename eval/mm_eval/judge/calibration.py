@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from mm_data.ground.hand_tables import read_csv
 from mm_data.labelling.agreement import cohen_kappa
-from mm_data.tables import read_csv
 from mm_eval.agreement import krippendorff_alpha
 from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import NOT_MENTIONED, VERDICTS

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mm_data.completions import (
+from mm_data.asking.completions import (
     Budget,
     Completion,
     Endpoint,
@@ -18,8 +18,8 @@ from mm_data.completions import (
     read_completions,
     request_key,
 )
-from mm_data.files import write_atomically
-from mm_data.jsonl import read_records
+from mm_data.ground.files import write_atomically
+from mm_data.ground.jsonl import read_records
 from mm_eval.answers import TRUTH, TestItem, texts_of
 from mm_eval.judge import protocols
 from mm_eval.judge.protocols import COACH_SCORE, COUNTS, DETAILS, FIRST, NOT_MENTIONED, PREFERENCE, SAME, SECOND, TIE

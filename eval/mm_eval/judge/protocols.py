@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mm_data.completions import Request, Schema
-from mm_data.prompts import Prompt, load_prompt
+from mm_data.asking.completions import Request, Schema
+from mm_data.asking.prompts import Prompt, load_prompt
 from mm_eval.text import clean
 
 VERSION = "1"

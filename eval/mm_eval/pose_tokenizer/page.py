@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.files import write_atomically
-from mm_data.skeleton import BONES, JOINTS
+from mm_data.ground.files import write_atomically
+from mm_data.poses.skeleton import BONES, JOINTS
 from mm_eval.intervals import interval_text
 from mm_eval.pose_tokenizer.round_trip import Decode, Encode, Motion
 

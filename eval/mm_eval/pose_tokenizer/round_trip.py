@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.procrustes import pa_mpjpe
+from mm_data.poses.procrustes import pa_mpjpe
+from mm_data.poses.skeleton import JOINTS, MIRRORED_JOINTS, REGIONS
 from mm_data.records import FPS
-from mm_data.skeleton import JOINTS, MIRRORED_JOINTS, REGIONS
 from mm_eval.metric import corpus_metric
 
 Encode = Callable[[np.ndarray], np.ndarray]

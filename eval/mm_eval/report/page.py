@@ -11,9 +11,9 @@ from typing import Any
 
 from PIL import Image
 
-from mm_data.files import write_atomically
-from mm_data.skeleton import BONES
-from mm_data.video import VideoError, middle_times, read_frames
+from mm_data.ground.files import write_atomically
+from mm_data.poses.skeleton import BONES
+from mm_data.videos.frames import VideoError, middle_times, read_frames
 from mm_eval.expertaf.table import detail_tables
 from mm_eval.report.headline import facts, headline, millimetres
 from mm_eval.tables import to_html

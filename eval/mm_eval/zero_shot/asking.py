@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mm_data.completions import Budget, Completion, Endpoint, Estimate, Request, Schema, complete, estimate
-from mm_data.pictures import clip_pictures
-from mm_data.prompts import Prompt, load_prompt
+from mm_data.asking.completions import Budget, Completion, Endpoint, Estimate, Request, Schema, complete, estimate
+from mm_data.asking.prompts import Prompt, load_prompt
 from mm_data.tasks import Answer
+from mm_data.videos.pictures import clip_pictures
 from mm_eval.answers import OURS, TestItem
 
 NAE, COT_AFA = "nae", "cot-afa"

@@ -1,6 +1,0 @@
-"""Readers of the Ego-Exo4D release (v2): takes, splits, commentary, proficiency, body poses and cameras."""
-
-from mm_data.egoexo4d.poses import load_poses
-from mm_data.egoexo4d.release import read_release
-
-__all__ = ["load_poses", "read_release"]

@@ -1,0 +1,1 @@
+"""Tuples from and to the files of other projects."""

@@ -1,0 +1,184 @@
+"""Other skeletons as COCO-17: which source joint stands for which of ours, and which way is up.
+
+A joint that the source lacks stays absent (flag 0); nothing is invented. SMPL's ``head`` joint is inside the skull, so it
+does not stand for the nose.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mm_data.poses.skeleton import JOINT_INDEX, JOINTS, absent_poses
+
+_SMPL = {
+    "left-hip": 1,
+    "right-hip": 2,
+    "left-knee": 4,
+    "right-knee": 5,
+    "left-ankle": 7,
+    "right-ankle": 8,
+    "left-shoulder": 16,
+    "right-shoulder": 17,
+    "left-elbow": 18,
+    "right-elbow": 19,
+    "left-wrist": 20,
+    "right-wrist": 21,
+}
+_MEDIAPIPE = {
+    "nose": 0,
+    "left-eye": 2,
+    "right-eye": 5,
+    "left-ear": 7,
+    "right-ear": 8,
+    "left-shoulder": 11,
+    "right-shoulder": 12,
+    "left-elbow": 13,
+    "right-elbow": 14,
+    "left-wrist": 15,
+    "right-wrist": 16,
+    "left-hip": 23,
+    "right-hip": 24,
+    "left-knee": 25,
+    "right-knee": 26,
+    "left-ankle": 27,
+    "right-ankle": 28,
+}
+
+
+@dataclass(frozen=True)
+class JointFormat:
+    """A skeleton as arrays hold it.
+
+    Attributes:
+        joints: Number of joints.
+        source: COCO joint name to its index.
+        up: Axis that points up by convention: ``z``, ``y`` or ``y-down``.
+        fps: Frame rate by convention.
+        min_visibility: Flags above this mean visible. MediaPipe's are probabilities, the others' are 0 or 1.
+    """
+
+    joints: int
+    source: Mapping[str, int]
+    up: str
+    fps: float
+    min_visibility: float = 0.0
+
+
+FORMATS = {
+    "coco17": JointFormat(17, JOINT_INDEX, "z", 30.0),
+    "wholebody": JointFormat(133, JOINT_INDEX, "z", 30.0),
+    "humanml3d": JointFormat(22, _SMPL, "y", 20.0),
+    "smpl": JointFormat(24, _SMPL, "y", 30.0),
+    "mediapipe": JointFormat(33, _MEDIAPIPE, "y-down", 30.0, min_visibility=0.5),
+}
+"""Array formats by name; `ImportOptions` can override ``up`` and ``fps``."""
+
+_TO_Z_UP = {
+    "z": np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+    "y": np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]),
+    "y-down": np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]),
+}
+UP_AXES = tuple(_TO_Z_UP)
+
+
+def to_z_up(points: np.ndarray, up: str) -> np.ndarray:
+    """Rotates ``[..., 3]`` so that ``up`` becomes +z; handedness is kept.
+
+    Raises:
+        ValueError: Unknown axis.
+    """
+    if up not in _TO_Z_UP:
+        raise ValueError(f"Up axis {up!r} is unknown; choose {', '.join(UP_AXES)}.")
+    return points @ _TO_Z_UP[up].T
+
+
+def array_to_coco(array: np.ndarray, form: JointFormat, where: str) -> np.ndarray:
+    """Joints of a source format to ``[T, 17, 4]`` with NaN and flag 0 where a joint is absent; other flags are kept.
+
+    Args:
+        array: ``[T, J, 3]``, or ``[T, J, 4]`` with visibility; source axes and unit.
+        form: The format.
+        where: File, for the error.
+
+    Raises:
+        ValueError: Another shape, no frame, or a visible joint that is not finite.
+    """
+    if array.ndim != 3 or array.shape[1] != form.joints or array.shape[2] not in (3, 4):
+        hint = " This looks like HumanML3D's feature vectors; give its joint positions (new_joints)." if array.shape[-1:] == (263,) else ""  # fmt: skip
+        raise ValueError(
+            f"{where}: shape {array.shape}; expected [T, {form.joints}, 3] or [T, {form.joints}, 4].{hint}"
+        )
+    if not len(array):
+        raise ValueError(f"{where}: holds no frame (shape {array.shape}).")
+    finite = np.isfinite(array[..., :3]).all(axis=2)
+    flags = array[..., 3] if array.shape[2] == 4 else finite.astype(float)
+    visible = flags > form.min_visibility
+    if np.any(visible & ~finite):
+        frame, joint = np.argwhere(visible & ~finite)[0]
+        raise ValueError(
+            f"{where}: frame {frame}, joint {joint} is visible but not finite; set its flag to 0 or mend it."
+        )
+    poses = absent_poses(len(array))
+    for name, index in form.source.items():
+        seen = visible[:, index]
+        poses[seen, JOINT_INDEX[name], :3] = array[seen, index, :3]
+        poses[seen, JOINT_INDEX[name], 3] = flags[seen, index]
+    return poses
+
+
+# Names of a limb's joints after lower-casing and removing separators; {side} is left or right, {s} its first letter.
+_BVH_CONVENTIONS: tuple[dict[str, str], ...] = (
+    {"shoulder": "{side}arm", "elbow": "{side}forearm", "wrist": "{side}hand"},
+    {"shoulder": "{side}shoulder", "elbow": "{side}elbow", "wrist": "{side}wrist"},
+    {"shoulder": "{s}shoulder", "elbow": "{s}elbow", "wrist": "{s}wrist"},
+    {"hip": "{side}upleg", "knee": "{side}leg", "ankle": "{side}foot"},
+    {"hip": "{side}hip", "knee": "{side}knee", "ankle": "{side}ankle"},
+    {"hip": "{side}thigh", "knee": "{side}shin", "ankle": "{side}foot"},
+    {"hip": "{s}hip", "knee": "{s}knee", "ankle": "{s}ankle"},
+)
+_BVH_FACE = {"nose": "nose", "eye": "{side}eye", "ear": "{side}ear"}
+
+
+def match_bvh_joints(names: list[str], given: Mapping[str, str], where: str) -> dict[str, str]:
+    """COCO joint name to the name of the BVH joint that stands for it.
+
+    Knows the names of CMU, Mixamo and LAFAN1 rigs, and Left/RightHip-Knee-Ankle. A limb is matched by one convention as a whole, because
+    ``LeftShoulder`` is the collar bone in some rigs and the shoulder joint in others.
+
+    Args:
+        names: Joints of the file.
+        given: COCO names that the user mapped by hand; they win.
+        where: File, for the error.
+
+    Raises:
+        ValueError: A hip, knee or shoulder cannot be matched, or the user's map names what does not exist.
+    """
+    unknown = [f"{ours}: {theirs}" for ours, theirs in given.items() if ours not in JOINT_INDEX or theirs not in names]
+    if unknown:
+        raise ValueError(f"{where}: the joint map names what is not there: {', '.join(unknown)}. Joints of the file: {', '.join(names)}.")  # fmt: skip
+    plain = {_plain(name): name for name in reversed(names)}
+    found: dict[str, str] = {}
+    for side in ("left", "right"):
+        for convention in _BVH_CONVENTIONS:
+            wanted = {f"{side}-{part}": name.format(side=side, s=side[0]) for part, name in convention.items()}
+            if all(name in plain for name in wanted.values()) and not wanted.keys() & found.keys():
+                found |= {ours: plain[name] for ours, name in wanted.items()}
+        for part, name in _BVH_FACE.items():
+            ours = part if part == "nose" else f"{side}-{part}"
+            if name.format(side=side) in plain:
+                found[ours] = plain[name.format(side=side)]
+    found |= given
+    needed = [name for name in JOINTS if name.endswith(("shoulder", "hip", "knee"))]
+    lacking = [name for name in needed if name not in found]
+    if lacking:
+        raise ValueError(
+            f"{where}: no joint for {', '.join(lacking)} among {', '.join(names)}. Give a YAML file with --joint-map, lines like "
+            "'left-hip: LeftUpLeg'."
+        )
+    return found
+
+
+def _plain(name: str) -> str:
+    """Lower case, without a rig's prefix (``mixamorig:``) and separators."""
+    return name.rsplit(":", 1)[-1].lower().replace("_", "").replace("-", "").replace(" ", "")

@@ -1,0 +1,334 @@
+"""Checks a data set before anything runs on it: presence, schema, cross-references, coverage, what to fetch next."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mm_data.ground.funnel import Funnel
+from mm_data.ground.safe_load import read_json
+from mm_data.poses.checks import TURNED, check_upright, other_axis, trunk
+from mm_data.records import EXPERT_SKILLS, FPS, LEARNER_SKILLS, SPLITS, Source, Take
+from mm_data.release.egoexo4d import read_release
+from mm_data.release.egoexo4d.download import BENCHMARKS, LICENCE, PART_GB, fetch_command
+from mm_data.release.egoexo4d.takes import ANNOTATED_SPLITS, read_captures, read_participants, rows_of
+from mm_data.release.own_videos import is_own_data, read_own_data
+from mm_data.release.read import ENDS_EARLY, ends_early, load_pose_file, split_by_participant
+
+OK, WARNING, MISSING, BROKEN = "ok", "warning", "missing", "broken"
+_RELEASE_TAKES = 5035  # takes of release v2, which the sizes of its parts are for
+_POSE_SAMPLE = 20
+_READY = "takes for tuples"
+_NO_POSES = {
+    False: "fetch the body poses: annotations/ego_pose",
+    True: "put them into poses/, or build with --allow-unaligned, whose tuples can be reviewed and exported, not trained on",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    status: str
+    found: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """What to download next."""
+
+    why: str
+    command: str
+    gigabytes: float
+
+
+@dataclass
+class Validation:
+    """Result of `validate`.
+
+    Attributes:
+        checks: In the order they were made.
+        coverage: One row per activity, and ``all``: how many takes reach every stage.
+        fetch: What to download next.
+        uids: Takes that can take part but lack videos, for the downloader's ``--uids``.
+    """
+
+    checks: list[Check] = field(default_factory=list)
+    coverage: list[dict[str, Any]] = field(default_factory=list)
+    fetch: list[Fetch] = field(default_factory=list)
+    uids: list[str] = field(default_factory=list)
+
+    @property
+    def usable(self) -> bool:
+        """Whether tuples can be built."""
+        return not any(check.status in (MISSING, BROKEN) for check in self.checks)
+
+
+def validate(
+    root: Path,
+    all_poses: bool = False,
+    only: Collection[str] | None = None,
+    uids_file: Path = Path("uids.txt"),
+    progress: Callable[[str], None] = lambda what: None,
+) -> Validation:
+    """Checks a data set; never raises for what is wrong with it.
+
+    Args:
+        root: Ego-Exo4D download, miniature, or a folder of one's own videos.
+        all_poses: Read every pose file instead of an even sample.
+        only: Takes whose videos are wanted; all that can take part where it is None.
+        uids_file: Where the caller will write `Validation.uids`; named in the downloader's command.
+        progress: Called with what is being looked at.
+    """
+    result = Validation()
+    if not root.is_dir():
+        result.checks.append(Check("folder", MISSING, f"{root} does not exist", f"make it, or `mm-coach miniature {root}`"))  # fmt: skip
+        return result
+    own = is_own_data(root)
+    if not own:
+        progress("metadata and annotations")
+        _check_files(root, result)
+        if not result.usable:
+            result.fetch.append(_annotations(root, "metadata and annotations are needed before anything else"))
+            return result
+    progress("cross-references")
+    try:
+        source = read_own_data(root, 1.0) if own else read_release(root, 1.0)
+    except (ValueError, FileNotFoundError, KeyError, TypeError, AttributeError) as error:
+        detail = f"key {error} is missing from an entry" if isinstance(error, KeyError) else str(error)
+        result.checks.append(Check("reading", BROKEN, detail, "mend or download the file again"))
+        return result
+    for funnel in source.funnels:
+        lost = sum(funnel.dropped.values())
+        notes = [f"{count} {what}" for what, count in (funnel.dropped + funnel.noted).most_common()]
+        status = WARNING if lost > 0.5 * (lost + funnel.kept) else OK
+        result.checks.append(Check(funnel.stage, status, f"{funnel.kept} of {funnel.kept + lost}" + "".join(f"; {n}" for n in notes)))  # fmt: skip
+    if not own:
+        _check_references(root, source, result)
+    progress("pose files")
+    _check_poses(source, all_poses, result)
+    progress("coverage")
+    _cover(source, result)
+    result.checks.append(_readiness(source, own))
+    if not own:
+        _plan_fetching(root, source, only, uids_file, result)
+    return result
+
+
+_REQUIRED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("takes.json", ("take_uid", "take_name", "root_dir", "participant_uid", "university_name", "duration_sec", "capture", "frame_aligned_videos")),
+    ("captures.json", ("capture_uid", "cameras")),
+    ("participants.json", ("participant_uid", "university_name")),
+    *((f"annotations/proficiency_demonstrator_{split}.json", ("take_uid", "proficiency_score")) for split in ANNOTATED_SPLITS),
+)  # fmt: skip
+_OPTIONAL = {
+    "proficiency_demonstration": "the polarity labeller",
+    "atomic_descriptions": "the best exo view of takes where takes.json has none",
+}
+
+
+def _check_files(root: Path, result: Validation) -> None:
+    def check(name: str, test: Callable[[Any], str | None], count: Callable[[Any], int]) -> None:
+        path = root / name
+        try:
+            content = read_json(path, "not downloaded")
+            problem = test(content)
+        except FileNotFoundError:
+            result.checks.append(Check(name, MISSING, "not there", _annotations(root, "").command))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            result.checks.append(Check(name, BROKEN, str(error), "download it again"))
+        else:
+            result.checks.append(
+                Check(name, BROKEN, problem, "download it again")
+                if problem
+                else Check(name, OK, f"{count(content):,} entries")
+            )
+
+    for name, keys in _REQUIRED:
+        check(name, lambda c, n=name, k=keys: _lacking(rows_of(c, root / n), k), lambda c, n=name: len(rows_of(c, root / n)))  # fmt: skip
+    check("annotations/splits.json", lambda c: None if isinstance(c["take_uid_to_split"], dict) else "no take_uid_to_split", lambda c: len(c["take_uid_to_split"]))  # fmt: skip
+    for split in ANNOTATED_SPLITS:
+        check(
+            f"annotations/expert_commentary_{split}.json",
+            lambda c: _lacking((s for sessions in c["annotations"].values() for s in sessions), ("commentary", "commentary_data")),
+            lambda c: sum(len(s["commentary_data"]) for sessions in c["annotations"].values() for s in sessions),
+        )  # fmt: skip
+    for kind, use in _OPTIONAL.items():
+        there = [s for s in ANNOTATED_SPLITS if (root / f"annotations/{kind}_{s}.json").is_file()]
+        result.checks.append(
+            Check(f"annotations/{kind}_*.json", OK, f"{' and '.join(there)}")
+            if there
+            else Check(f"annotations/{kind}_*.json", WARNING, f"not there; only for {use}", fetch_command(root, ("annotations",)))
+        )  # fmt: skip
+
+
+def _lacking(rows: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> str | None:
+    lacking: Counter[str] = Counter()
+    total = 0
+    for row in rows:
+        total += 1
+        lacking.update(key for key in keys if key not in row)
+    if not total:
+        return "no entries"
+    return ", ".join(f"{count} of {total} entries lack {key!r}" for key, count in lacking.items()) or None
+
+
+def _check_references(root: Path, source: Source, result: Validation) -> None:
+    participants, captures = set(read_participants(root)), set(read_captures(root))
+    unknown = sorted({take.participant for take in source.takes.values()} - participants)
+    result.checks.append(_reference("participants of takes", unknown, len(source.takes)))
+    names = {take.take_name.rsplit("_", 1)[0] for take in source.takes.values()}
+    known = {str(capture.get("capture_name")) for capture in read_captures(root).values()}
+    result.checks.append(_reference("captures of takes", sorted(names - known) if captures else ["captures.json"], len(names)))  # fmt: skip
+    files = {path.stem for path in (root / "annotations/ego_pose").glob("*/body/*/*.json")}
+    result.checks.append(_reference("pose files of known takes", sorted(files - source.takes.keys()), len(files)))
+    sessions = sum(1 for _ in (root / "annotations/expert_commentary").glob("*/*/data.json"))
+    result.checks.append(
+        Check("commentators' folders", OK, f"{sessions} with ratings")
+        if sessions
+        else Check("commentators' folders", WARNING, "none: no ratings and drawings", fetch_command(root, ("expert_commentary",)))
+    )  # fmt: skip
+
+
+def _reference(what: str, unknown: list[str], total: int) -> Check:
+    if not unknown:
+        return Check(what, OK, f"{total} known")
+    return Check(what, WARNING, f"{len(unknown)} of {total} unknown, such as {unknown[0]}")
+
+
+def _check_poses(source: Source, all_poses: bool, result: Validation) -> None:
+    files = sorted(source.pose_files.items(), key=lambda item: item[1])
+    chosen = files if all_poses else files[:: max(1, len(files) // _POSE_SAMPLE)]
+    problems, notes, frames, trunks, early, turned = [], Counter(), 0, [], [], []
+    for uid, path in chosen:
+        try:
+            poses = load_pose_file(path, notes)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        frames += len(poses)
+        trunks.append(trunk(poses))
+        if axis := other_axis(trunks[-1]):
+            turned.append(f"{uid}: shoulders are along {axis} from the hips")
+        if detail := ends_early(len(poses), source.takes[uid].duration):
+            early.append(f"{uid}: {detail}")
+    found = f"{len(chosen) - len(problems)} of {len(chosen)} read, {frames:,} frames" + "".join(
+        f"; {count:,} {what}" for what, count in notes.most_common() if count
+    )
+    if problems:
+        result.checks.append(
+            Check(
+                "pose files",
+                BROKEN if len(problems) > 0.5 * len(chosen) else WARNING,
+                f"{found}; unreadable: {problems[0]}",
+                "those takes are dropped; mend the files, or download them again",
+            )
+        )
+    else:
+        result.checks.append(Check("pose files", OK if files else WARNING, found if files else "none"))
+    if early:
+        result.checks.append(Check("poses and videos", WARNING, f"{len(early)} of {len(chosen)} {ENDS_EARLY}: {early[0]}", f"bring the poses to {FPS} fps if so"))  # fmt: skip
+    try:
+        check_upright(trunks, str(source.root))
+    except ValueError as error:
+        result.checks.append(Check("axes of poses", BROKEN, str(error), "turn the poses so that z points up"))
+        return
+    if turned:
+        result.checks.append(Check("axes of poses", WARNING, f"{len(turned)} of {len(chosen)} {TURNED}: {turned[0]}", "turn those poses so that z points up, if nobody lies there"))  # fmt: skip
+
+
+def _cover(source: Source, result: Validation) -> None:
+    spoken = {remark.take_uid for remark in source.remarks}
+    by_activity: dict[str, list[Take]] = {}
+    for take in source.takes.values():
+        by_activity.setdefault(take.activity, []).append(take)
+    for activity, takes in [*sorted(by_activity.items()), ("all", list(source.takes.values()))]:
+        stages = [
+            ("takes", lambda t: True),
+            ("skill", lambda t: t.skill is not None),
+            ("remarks", lambda t: t.take_uid in spoken),
+            ("poses", lambda t: t.take_uid in source.pose_files),
+            ("videos", lambda t: _has_videos(source.root, t)),
+        ]
+        row: dict[str, Any] = {"activity": activity}
+        left = takes
+        for name, test in stages:
+            left = [take for take in left if test(take)]
+            row[name] = len(left)
+        row["learners"] = sum(take.skill in LEARNER_SKILLS for take in left)
+        row["experts"] = sum(take.skill in EXPERT_SKILLS for take in left)
+        result.coverage.append(row)
+
+
+def _readiness(source: Source, own: bool) -> Check:
+    """Whether tuples can come of it: in both splits, a learner and an expert of one task, with remarks and poses."""
+    spoken = {remark.take_uid for remark in source.remarks}
+    stages: tuple[tuple[str, str, Callable[[Take], bool]], ...] = (
+        ("no take has a skill level", "give takes a skill", lambda t: t.skill is not None),
+        ("no take with a skill level has a task", "name the tasks", lambda t: t.task is not None),
+        ("no take with a skill level has a remark", "add remarks about these takes", lambda t: t.take_uid in spoken),
+        (
+            "no take with a skill level and a remark has poses",
+            _NO_POSES[own],
+            lambda t: t.take_uid in source.pose_files,
+        ),
+    )
+    left = dict(source.takes)
+    for problem, fix, test in stages:
+        left = {uid: take for uid, take in left.items() if test(take)}
+        if not left:
+            return Check(_READY, MISSING, problem, fix)
+    splits = split_by_participant(left, Funnel("", 1.0))
+    for split in SPLITS:
+        takes = [left[uid] for uid in splits if splits[uid] == split]
+        tasks = [{t.task for t in takes if t.skill in skills} for skills in (LEARNER_SKILLS, EXPERT_SKILLS)]
+        if not tasks[0] & tasks[1]:
+            return Check(
+                _READY,
+                MISSING,
+                f"the {split} split has no task with both a learner and an expert, among {len(takes)} takes with skill, remarks and poses",
+                "add takes of such people; nobody is on both sides",
+            )
+    return Check(_READY, OK, f"{len(splits)} takes with skill, remarks and poses")
+
+
+def _has_videos(root: Path, take: Take) -> bool:
+    return all((root / path).is_file() for path in (take.ego_video, take.exo_video))
+
+
+def _annotations(root: Path, why: str) -> Fetch:
+    command = fetch_command(root, ("metadata", "annotations"), BENCHMARKS)
+    return Fetch(f"{why}. {LICENCE}".lstrip(". "), command, PART_GB["metadata"] + PART_GB["annotations"])
+
+
+def _plan_fetching(
+    root: Path, source: Source, only: Collection[str] | None, uids_file: Path, result: Validation
+) -> None:
+    spoken = {remark.take_uid for remark in source.remarks}
+    candidates = [t for t in source.takes.values() if t.skill and t.take_uid in spoken]
+    without_poses = [t for t in candidates if t.take_uid not in source.pose_files]
+    if without_poses and not any((root / "annotations/ego_pose").glob("*/body/automatic/*.json")):
+        result.fetch.append(
+            Fetch(
+                f"{len(without_poses)} takes with skill and remarks lack poses",
+                fetch_command(root, ("ego_pose_pseudo_gt",)),
+                PART_GB["ego_pose_pseudo_gt"],
+            )
+        )
+    result.uids = [
+        t.take_uid
+        for t in candidates
+        if t.take_uid in source.pose_files and (only is None or t.take_uid in only) and not _has_videos(root, t)
+    ]  # fmt: skip
+    if result.uids:
+        size = PART_GB["downscaled_takes/448"] * len(result.uids) / _RELEASE_TAKES
+        result.fetch.append(
+            Fetch(
+                f"{len(result.uids)} takes can take part but lack videos (needed for features, not for tuples; --uids {uids_file} writes their list)",
+                fetch_command(root, ("downscaled_takes/448",), uids=[f"$(cat {uids_file})"]),
+                round(size, 1),
+            )
+        )
