@@ -13,12 +13,12 @@ import time
 import numpy as np
 from record import finish, parser
 
-from mm_eval.aggregates import AGGREGATES
-from mm_eval.intervals import cluster_interval
-from mm_eval.metric import Metric, item_metric
-from mm_eval.retrieval import retrieval_metrics
-from mm_eval.scores import relative_l2, spearman_correlation
-from mm_eval.text import coco_suite, modern_suite, release_suite
+from mm_eval.metrics.retrieval import retrieval_metrics
+from mm_eval.metrics.scores import relative_l2, spearman_correlation
+from mm_eval.metrics.text import coco_suite, modern_suite, release_suite
+from mm_eval.statistics.aggregates import AGGREGATES
+from mm_eval.statistics.intervals import cluster_interval
+from mm_eval.statistics.metric import Metric, item_metric
 
 WORDS = [f"word{number}" for number in range(300)]
 

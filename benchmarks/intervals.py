@@ -3,7 +3,7 @@
     python benchmarks/intervals.py [--sets 1000] [--seed 0] [--save]
 
 Each simulated test set has people with 1 to 4 items; 40 % of an item's variance belongs to its person. The true value is the metric of
-60,000 such people. Beside the intervals of `mm_eval.intervals` stands the plain percentile bootstrap. ``paired`` compares two systems that
+60,000 such people. Beside the intervals of `mm_eval.statistics.intervals` stands the plain percentile bootstrap. ``paired`` compares two systems that
 are equally good: how often the interval leaves out 0, and how often the p-value of swapped answers is below 0.05. ``people`` gives each of
 k people three takes of two items and resamples takes, then people.
 """
@@ -15,10 +15,10 @@ import numpy as np
 from record import finish, parser
 from scipy.stats import expon, norm
 
-from mm_eval.aggregates import AGGREGATES, BLEU_ORDERS
-from mm_eval.comparison import compare
-from mm_eval.intervals import resampling_weights
-from mm_eval.metric import YES_OR_NO, corpus_metric, item_metric
+from mm_eval.statistics.aggregates import AGGREGATES, BLEU_ORDERS
+from mm_eval.statistics.comparison import compare
+from mm_eval.statistics.intervals import resampling_weights
+from mm_eval.statistics.metric import YES_OR_NO, corpus_metric, item_metric
 
 CLUSTERS = (6, 8, 10, 12, 20, 40, 80)
 WITHIN_PERSON = 0.4
@@ -91,7 +91,7 @@ def numbers(person: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def coverage(kind: Kind, count: int, sets: int, seed: int) -> tuple[float, float]:
-    """Share of simulated sets whose interval holds the true value, by percentiles and by `mm_eval.intervals`."""
+    """Share of simulated sets whose interval holds the true value, by percentiles and by `mm_eval.statistics.intervals`."""
     aggregate = AGGREGATES[kind.aggregate]
     rng = np.random.default_rng(seed)
     many = people(60_000, rng)
@@ -151,7 +151,11 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     args = arguments.parse_args()
     result: dict[str, dict[str, list[float]]] = {"coverage": {}, "paired": {}, "people": {}}
-    print("Coverage of 95 % intervals, percentiles → mm_eval.intervals\n| |" + "|".join(map(str, CLUSTERS)) + "|")
+    print(
+        "Coverage of 95 % intervals, percentiles → mm_eval.statistics.intervals\n| |"
+        + "|".join(map(str, CLUSTERS))
+        + "|"
+    )
     for name, kind in KINDS.items():
         rows = [coverage(kind, count, args.sets, args.seed) for count in CLUSTERS]
         result["coverage"][name] = [round(now, 3) for _, now in rows]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from record import finish, parser
 
-from mm_eval.intervals import interval_text
+from mm_eval.statistics.intervals import interval_text
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("step", "joint_loss", "commitment_loss", "codes_used", "perplexity", "held_out_mpjpe_mm")

@@ -42,7 +42,7 @@ from mm_data.folders import pose_files
 from mm_data.ground.files import write_atomically
 from mm_data.poses.skeleton import MIRRORED_JOINTS, NUM_JOINTS
 from mm_data.tuples.store import is_synthetic
-from mm_eval.pose_tokenizer import Motion, evaluate_tokenizer, read_motions
+from mm_eval.metrics.pose_round_trip import Motion, evaluate_tokenizer, read_motions
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, canonical_poses, numpy_codec, save_tokenizer
 from mm_tokenizers.canonical import has_hips
 from mm_tokenizers.quantizer import EmaQuantizer

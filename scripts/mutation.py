@@ -2,7 +2,7 @@
 
     pip install -e '.[dev,metrics]'
     python scripts/mutation.py                                  # every module below, sixty changes of each
-    python scripts/mutation.py eval/mm_eval/suites.py --sample 0    # all changes of one module
+    python scripts/mutation.py eval/mm_eval/suites/tasks.py --sample 0    # all changes of one module
 
 Changes are those of cosmic-ray: other operators, comparisons, numbers, truths, exceptions, loops that do not run, decorators taken off.
 Type annotations, ``strict=True`` and ``frozen=True`` are left alone, because they are no behaviour, and numbers are not compared by
@@ -37,26 +37,26 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (".", "tokenizers", "data", "eval")
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "eval/mm_eval/expertaf/commentary.py": ("test_expertaf_tables",),
-    "eval/mm_eval/expertaf/demonstration.py": ("test_expertaf_tables",),
-    "eval/mm_eval/expertaf/evaluate.py": ("test_expertaf_summaries",),
-    "eval/mm_eval/expertaf/examples.py": ("test_expertaf_summaries",),
-    "eval/mm_eval/expertaf/inputs.py": ("test_expertaf_tables", "test_expertaf_summaries"),
-    "eval/mm_eval/expertaf/table.py": ("test_expertaf_summaries",),
-    "eval/mm_eval/suites.py": ("test_suite_values",),
-    "eval/mm_eval/baselines.py": ("test_suite_values",),
-    "eval/mm_eval/scores.py": ("test_measures", "test_metrics"),
-    "eval/mm_eval/classification.py": ("test_measures", "test_suite_values"),
-    "eval/mm_eval/retrieval.py": ("test_measures", "test_metrics"),
-    "eval/mm_eval/pose.py": ("test_measures", "test_metrics", "test_expertaf_tables"),
-    "eval/mm_eval/narrative.py": ("test_measures", "test_suite_values"),
-    "eval/mm_eval/runs.py": ("test_tables_of_runs",),
+    "eval/mm_eval/suites/expertaf/commentary.py": ("test_expertaf_tables",),
+    "eval/mm_eval/suites/expertaf/demonstration.py": ("test_expertaf_tables",),
+    "eval/mm_eval/suites/expertaf/evaluate.py": ("test_expertaf_summaries",),
+    "eval/mm_eval/suites/expertaf/examples.py": ("test_expertaf_summaries",),
+    "eval/mm_eval/suites/expertaf/inputs.py": ("test_expertaf_tables", "test_expertaf_summaries"),
+    "eval/mm_eval/tables/expertaf.py": ("test_expertaf_summaries",),
+    "eval/mm_eval/suites/tasks.py": ("test_suite_values",),
+    "eval/mm_eval/answers/baselines.py": ("test_suite_values",),
+    "eval/mm_eval/metrics/scores.py": ("test_measures", "test_metrics"),
+    "eval/mm_eval/metrics/classification.py": ("test_measures", "test_suite_values"),
+    "eval/mm_eval/metrics/retrieval.py": ("test_measures", "test_metrics"),
+    "eval/mm_eval/metrics/pose.py": ("test_measures", "test_metrics", "test_expertaf_tables"),
+    "eval/mm_eval/metrics/narrative.py": ("test_measures", "test_suite_values"),
+    "eval/mm_eval/suites/runs.py": ("test_tables_of_runs",),
     "eval/mm_eval/tables/model.py": ("test_tables_of_runs",),
     "eval/mm_eval/tables/rendering.py": ("test_tables_of_runs",),
-    "eval/mm_eval/metric.py": ("test_measures", "test_metrics", "test_intervals"),
-    "eval/mm_eval/comparison.py": ("test_measures", "test_comparison"),
-    "eval/mm_eval/aggregates.py": ("test_measures", "test_metrics"),
-    "eval/mm_eval/intervals.py": ("test_intervals",),
+    "eval/mm_eval/statistics/metric.py": ("test_measures", "test_metrics", "test_intervals"),
+    "eval/mm_eval/statistics/comparison.py": ("test_measures", "test_comparison"),
+    "eval/mm_eval/statistics/aggregates.py": ("test_measures", "test_metrics"),
+    "eval/mm_eval/statistics/intervals.py": ("test_intervals",),
     "data/mm_data/tuples/pairing.py": ("test_pairing",),
     "data/mm_data/tuples/mining.py": ("test_mining",),
     "mm_adapter/loss.py": ("test_losses_and_likelihoods",),
@@ -150,7 +150,7 @@ class Changed(SourceFileLoader):
 
 
 def module_name(path: str) -> str:
-    """``eval/mm_eval/suites.py`` as it is imported."""
+    """``eval/mm_eval/suites/tasks.py`` as it is imported."""
     parts = Path(path).with_suffix("").parts
     return ".".join(parts[1:] if parts[0] in SOURCES else parts)
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-import mm_eval.expertaf.commentary as commentary
+import mm_eval.suites.expertaf.commentary as commentary
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple, Provenance
-from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN
-from mm_eval.expertaf import Inputs
-from mm_eval.metric import item_metric
-from mm_eval.text.suite import Suite
+from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN
+from mm_eval.metrics.text.suite import Suite
+from mm_eval.statistics.metric import item_metric
+from mm_eval.suites.expertaf import Inputs
 
 FRAMES = 2
 LEFT_HIP, RIGHT_HIP, LEFT_SHOULDER, RIGHT_SHOULDER, NOSE, ANKLE, WRIST = 11, 12, 5, 6, 0, 15, 9

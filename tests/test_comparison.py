@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from mm_eval.comparison import compare, holm, item_tests
-from mm_eval.metric import corpus_metric, item_metric
+from mm_eval.statistics.comparison import compare, holm, item_tests
+from mm_eval.statistics.metric import corpus_metric, item_metric
 
 FIRST = [0.434383, 0.261951, 0.353792, 0.261224, 0.17829, 1, 0.41, 0.22, 0.37, 0.55]
 SECOND = [0.40, 0.25, 0.36, 0.20, 0.15, 0.93, 0.42, 0.18, 0.30, 0.50]

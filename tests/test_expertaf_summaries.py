@@ -20,12 +20,12 @@ from six_tuples import (
     six_tuples,
 )
 
-import mm_eval.expertaf.commentary as commentary
-from mm_eval.baselines import SHUFFLED
-from mm_eval.expertaf import Inputs, collect_examples, evaluate
-from mm_eval.expertaf.table import COLUMNS, System, comparison_table, detail_tables, records_of
-from mm_eval.metric import Metric
+import mm_eval.suites.expertaf.commentary as commentary
+from mm_eval.answers.baselines import SHUFFLED
+from mm_eval.statistics.metric import Metric, records_of
+from mm_eval.suites.expertaf import Inputs, collect_examples, evaluate
 from mm_eval.tables import Column
+from mm_eval.tables.expertaf import COLUMNS, System, comparison_table, detail_tables
 
 
 @pytest.fixture

@@ -24,13 +24,13 @@ from six_tuples import (
     six_tuples,
 )
 
-import mm_eval.expertaf.commentary as commentary
-from mm_eval.answers import ClipFile
-from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN, with_baselines
-from mm_eval.expertaf import Inputs
-from mm_eval.expertaf.demonstration import pose_table, retrieval_table
-from mm_eval.metric import Metric
-from mm_eval.pose import POSE_ERRORS
+import mm_eval.suites.expertaf.commentary as commentary
+from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN, with_baselines
+from mm_eval.answers.test_sets import ClipFile
+from mm_eval.metrics.pose import POSE_ERRORS
+from mm_eval.statistics.metric import Metric
+from mm_eval.suites.expertaf import Inputs
+from mm_eval.suites.expertaf.demonstration import pose_table, retrieval_table
 
 
 @pytest.fixture

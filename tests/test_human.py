@@ -13,11 +13,11 @@ from test_video import grey, write_video
 
 from mm_adapter.cli import main
 from mm_data.tasks import Answer
-from mm_eval.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
-from mm_eval.answers import ClipFile, TestItem, write_answers
+from mm_eval.answers.test_sets import ClipFile, TestItem, write_answers
 from mm_eval.human.packs import balanced_blocks, check_positions
 from mm_eval.human.ratings import import_answers
 from mm_eval.human.statistics import agreement_of, analyse, bradley_terry, pair_outcomes
+from mm_eval.statistics.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
 
 LIKERT = np.array(
     [[3, 4, 3, 3, 4], [2, 2, 1, 2, 2], [4, 4, 4, 3, 4], [1, 2, 1, 1, 1], [3, 3, 2, 3, 3], [2, 3, 3, 2, 4], [4, 3, 4, 4, 4], [1, 1, 2, 1, 2]],

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mm_eval.aggregates import AGGREGATES
-from mm_eval.comparison import compare
-from mm_eval.expertaf.inputs import Inputs
-from mm_eval.intervals import _quantiles, cluster_interval, interval_text, resampling_weights
-from mm_eval.metric import YES_OR_NO, Metric, corpus_metric, item_metric
+from mm_eval.statistics.aggregates import AGGREGATES
+from mm_eval.statistics.comparison import compare
+from mm_eval.statistics.intervals import _quantiles, cluster_interval, interval_text, resampling_weights
+from mm_eval.statistics.metric import YES_OR_NO, Metric, corpus_metric, item_metric
+from mm_eval.suites.expertaf.inputs import Inputs
 from mm_eval.tables import Column, Row, ScoreTable
 from mm_eval.tables.rendering import RENDERERS
 

@@ -17,7 +17,7 @@ from tiny_coach import ROOT
 from mm_adapter.cli import main
 from mm_data.asking.completions import Budget, Endpoint, EndpointError
 from mm_data.tasks import Answer
-from mm_eval.answers import TestItem, read_answers, write_answers
+from mm_eval.answers.test_sets import TestItem, read_answers, write_answers
 from mm_eval.judge import protocols
 from mm_eval.judge.audit import audit_page
 from mm_eval.judge.judging import Judgement, Plan, estimate_judging, judge, read_judgements

@@ -11,7 +11,7 @@ from scripted_endpoint import ScriptedEndpoint
 
 from mm_data.asking.completions import Endpoint, EndpointError, Request, Schema, complete
 from mm_data.tasks import Answer
-from mm_eval.answers import TestItem
+from mm_eval.answers.test_sets import TestItem
 from mm_eval.human.packs import CHECK, KEY, Design, make_pack
 from mm_eval.human.ratings import import_answers
 from mm_eval.judge.protocols import (

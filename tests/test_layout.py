@@ -32,7 +32,7 @@ def test_wheel_holds_four_packages(tmp_path: Path) -> None:
     top = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert top == {"mm_adapter", "mm_tokenizers", "mm_data", "mm_eval"}
     assert "mm_adapter/_recipes/expertaf.py" in names
-    assert {"mm_eval/report/template.html", "mm_adapter/front/static/coach.js"} <= set(names)
+    assert {"mm_eval/pages/report.html", "mm_adapter/front/static/coach.js"} <= set(names)
 
 
 def test_dependencies_point_one_way() -> None:

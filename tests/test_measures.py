@@ -7,15 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mm_eval.aggregates import AGGREGATES, NAE_ACCURACY, NAE_CIDER, NAE_ERRORS
-from mm_eval.classification import accuracy, top_k
-from mm_eval.comparison import compare, holm, item_tests, measured_alike
-from mm_eval.intervals import resampling_weights
-from mm_eval.metric import Metric, corpus_metric, item_metric
-from mm_eval.narrative import narrative_map, narrative_map_ranked
-from mm_eval.pose import POSE_ERRORS, sequence_error
-from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
-from mm_eval.scores import mean_correlation, relative_l2, spearman_correlation
+from mm_eval.metrics.classification import accuracy, top_k
+from mm_eval.metrics.narrative import narrative_map, narrative_map_ranked
+from mm_eval.metrics.pose import POSE_ERRORS, sequence_error
+from mm_eval.metrics.retrieval import chance_recall, ranks, retrieval_metrics
+from mm_eval.metrics.scores import mean_correlation, relative_l2, spearman_correlation
+from mm_eval.statistics.aggregates import AGGREGATES, NAE_ACCURACY, NAE_CIDER, NAE_ERRORS
+from mm_eval.statistics.comparison import compare, holm, item_tests, measured_alike
+from mm_eval.statistics.intervals import resampling_weights
+from mm_eval.statistics.metric import Metric, corpus_metric, item_metric
 
 NAN = float("nan")
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from test_procrustes import reference_sequence
 
-from mm_eval.aggregates import AGGREGATES, NAE_ACCURACY, NAE_CIDER, NAE_ERRORS
-from mm_eval.classification import accuracy, top_k
-from mm_eval.intervals import resampling_weights
-from mm_eval.metric import Metric, item_metric
-from mm_eval.narrative import narrative_map, narrative_map_ranked
-from mm_eval.pose import POSE_ERRORS, sequence_error
-from mm_eval.retrieval import chance_recall, ranks, retrieval_metrics
-from mm_eval.scores import mean_correlation, relative_l2, spearman_correlation
-from mm_eval.temporal import TimedFeedback, matches, temporal_f
+from mm_eval.metrics.classification import accuracy, top_k
+from mm_eval.metrics.narrative import narrative_map, narrative_map_ranked
+from mm_eval.metrics.pose import POSE_ERRORS, sequence_error
+from mm_eval.metrics.retrieval import chance_recall, ranks, retrieval_metrics
+from mm_eval.metrics.scores import mean_correlation, relative_l2, spearman_correlation
+from mm_eval.metrics.temporal import TimedFeedback, matches, temporal_f
+from mm_eval.statistics.aggregates import AGGREGATES, NAE_ACCURACY, NAE_CIDER, NAE_ERRORS
+from mm_eval.statistics.intervals import resampling_weights
+from mm_eval.statistics.metric import Metric, item_metric
 
 JUDGED = [85.5, 62.1, 90, 45.3, 70.2, 55, 99, 33.3]
 PREDICTED = [80, 65, 88, 50, 60, 58, 95, 40]

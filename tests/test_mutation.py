@@ -36,19 +36,19 @@ def test_modules_and_tests_are_there() -> None:
     for path, tests in script.MODULES.items():
         assert (ROOT / path).is_file() and tests, path
         assert all((ROOT / "tests" / f"{name}.py").is_file() for name in tests), path
-    assert script.module_name("eval/mm_eval/suites.py") == "mm_eval.suites"
+    assert script.module_name("eval/mm_eval/suites/tasks.py") == "mm_eval.suites.tasks"
     assert script.module_name("mm_adapter/loss.py") == "mm_adapter.loss"
 
 
 def test_a_run_goes_on_where_it_was_and_touches_no_file(tmp_path: Path) -> None:
-    module = ROOT / "eval/mm_eval/baselines.py"
+    module = ROOT / "eval/mm_eval/answers/baselines.py"
     before = module.read_bytes()
     command = [
-        sys.executable, "scripts/mutation.py", "eval/mm_eval/baselines.py", "--out", str(tmp_path), "--seed", "2"
+        sys.executable, "scripts/mutation.py", "eval/mm_eval/answers/baselines.py", "--out", str(tmp_path), "--seed", "2"
     ]  # fmt: skip
     first = launch(*command, "--sample", "1").stdout
     assert ": 1 of " in first and "1 killed, 0 timed out, 0 survived, 0 broken: 100.0%" in first
-    log = tmp_path / "mm_eval.baselines.jsonl"
+    log = tmp_path / "mm_eval.answers.baselines.jsonl"
     tried = log.read_text().splitlines()
     both = launch(*command, "--sample", "2").stdout
     assert ": 2 of " in both and "2 killed, 0 timed out, 0 survived, 0 broken: 100.0%" in both
@@ -57,5 +57,5 @@ def test_a_run_goes_on_where_it_was_and_touches_no_file(tmp_path: Path) -> None:
     records = [json.loads(line) for line in lines]
     assert all(record["outcome"] == "killed" and record["was"] != record["now"] for record in records)
     assert len({record["key"] for record in records}) == 2 and module.read_bytes() == before
-    refused = launch(*command[:2], "eval/mm_eval/answers.py", check=False)
-    assert refused.returncode == 2 and "no tests are named for eval/mm_eval/answers.py" in refused.stderr
+    refused = launch(*command[:2], "eval/mm_eval/answers/test_sets.py", check=False)
+    assert refused.returncode == 2 and "no tests are named for eval/mm_eval/answers/test_sets.py" in refused.stderr

@@ -18,10 +18,10 @@ from mm_data.tasks.desccoach import DESCCOACH
 from mm_data.tasks.folder import build_task_folder, read_items, shared_sides
 from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples, overlap
 from mm_data.tuples.store import read_tuples
-from mm_eval.answers import TRAINING, TestItem, write_answers
-from mm_eval.expertaf.table import System, comparison_table, detail_tables
-from mm_eval.runs import open_run, runs_table
+from mm_eval.answers.test_sets import TRAINING, TestItem, write_answers
+from mm_eval.suites.runs import open_run, runs_table
 from mm_eval.tables import to_markdown
+from mm_eval.tables.expertaf import System, comparison_table, detail_tables
 
 
 def item(name: str, split: str, clip: VideoClip, person: str | None, cluster: str = "c") -> TaskItem:

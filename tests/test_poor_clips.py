@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mm_data.tuples.store import read_tuples
-from mm_eval.expertaf import Inputs, collect_examples, evaluate
-from mm_eval.expertaf.demonstration import pose_table, retrieval_table
-from mm_eval.retrieval import ranks, retrieval_metrics
+from mm_eval.metrics.retrieval import ranks, retrieval_metrics
+from mm_eval.suites.expertaf import Inputs, collect_examples, evaluate
+from mm_eval.suites.expertaf.demonstration import pose_table, retrieval_table
 
 NAN, INF = float("nan"), float("inf")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mm_eval.report.headline import facts, headline, strongest
+from mm_eval.pages.headline import facts, headline, strongest
 
 
 def rows(metric: str, **values: float | None) -> dict[str, dict[str, dict[str, Any]]]:
@@ -67,7 +67,7 @@ def test_model_data_duration_and_different_remarks_are_said(tmp_path: Path) -> N
 @pytest.fixture
 def page(tmp_path: Path, tiny: Path) -> Path:
     """A report with two clips whose remarks are long."""
-    from mm_eval.report import write_report
+    from mm_eval.pages.report import write_report
 
     pose = [[[0.1 * joint, 0.0, 0.05 * joint, 1.0] for joint in range(17)]] * 3
     clip = {

@@ -13,12 +13,12 @@ import pytest
 
 from mm_adapter.cli import main
 from mm_data.tasks import Answer
-from mm_eval.answers import TRAINING, TestItem, write_answers
-from mm_eval.baselines import CONSTANT, RANDOM, SHUFFLED, unseen_categories, with_baselines
+from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, unseen_categories, with_baselines
+from mm_eval.answers.test_sets import TRAINING, TestItem, write_answers
 from mm_eval.judge.judging import digest_of
-from mm_eval.metric import Metric, item_metric
-from mm_eval.runs import open_run, runs_table
-from mm_eval.suites import SUITES, evaluate_answers
+from mm_eval.statistics.metric import Metric, item_metric
+from mm_eval.suites.runs import open_run, runs_table
+from mm_eval.suites.tasks import SUITES, evaluate_answers
 from mm_eval.tables import RENDERERS, Column, Row, ScoreTable
 from mm_eval.tables.published import NAE
 

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mm_eval.suites as suites
+import mm_eval.suites.tasks as suites
 from mm_data.tasks import Answer
-from mm_eval.answers import TestItem
-from mm_eval.baselines import (
+from mm_eval.answers.baselines import (
     CONSTANT,
     NEAREST,
     RANDOM,
@@ -20,10 +19,11 @@ from mm_eval.baselines import (
     unseen_categories,
     with_baselines,
 )
-from mm_eval.metric import Metric, item_metric
-from mm_eval.scores import SPLIT
-from mm_eval.suites import CHANCE, SUITES, evaluate_answers, find_suite, judged_scores, unread_parts
-from mm_eval.text.suite import Suite
+from mm_eval.answers.test_sets import TestItem
+from mm_eval.metrics.scores import SPLIT
+from mm_eval.metrics.text.suite import Suite
+from mm_eval.statistics.metric import Metric, item_metric
+from mm_eval.suites.tasks import CHANCE, SUITES, evaluate_answers, find_suite, judged_scores, unread_parts
 
 NAN = float("nan")
 CIDER = {"good": 0.3, "fair": 0.12}

@@ -25,8 +25,8 @@ from mm_data.conversation import Conversation
 from mm_data.folders import stretches_of
 from mm_data.tasks.expertaf import commentary_prompt, training_conversation
 from mm_data.tuples.store import clips_of
-from mm_eval.expertaf.table import System, comparison_table
 from mm_eval.tables import to_markdown
+from mm_eval.tables.expertaf import System, comparison_table
 from mm_tokenizers.coordinates import poses_to_text, text_to_poses
 
 # --- what a clip looks like ------------------------------------------------------------------------------------------

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mm_eval.suites as suites
+import mm_eval.suites.tasks as suites
 from mm_data.tasks import Answer
-from mm_eval.answers import TRAINING, TestItem, write_about, write_answers
-from mm_eval.comparison import compare
+from mm_eval.answers.test_sets import TRAINING, TestItem, write_about, write_answers
 from mm_eval.judge.judging import digest_of
-from mm_eval.metric import Metric, corpus_metric, item_metric
-from mm_eval.runs import (
+from mm_eval.metrics.text.suite import Suite
+from mm_eval.statistics.comparison import compare
+from mm_eval.statistics.metric import Metric, corpus_metric, item_metric
+from mm_eval.suites.runs import (
     Run,
     changes,
     check_same_items,
@@ -27,10 +28,9 @@ from mm_eval.runs import (
     open_run,
     runs_table,
 )
-from mm_eval.suites import SUITES
+from mm_eval.suites.tasks import SUITES
 from mm_eval.tables import RENDERERS, Column, Row, ScoreTable
 from mm_eval.tables.published import Published
-from mm_eval.text.suite import Suite
 
 NAN = float("nan")
 TAKES = ["a", "a", "b", "c", "d", "e", "f", "g"]

@@ -27,7 +27,7 @@ from mm_data.miniature.gym import write_gym
 from mm_data.tasks.cot_afa import COT_AFA, CotAfaFormat, CotAfaOptions
 from mm_data.tasks.folder import read_items, read_task_manifest
 from mm_data.tasks.nae import NAE, NaeFormat, NaeOptions
-from mm_eval.answers import EXPECTED, OURS, TRAINING, read_about, read_answers
+from mm_eval.answers.test_sets import EXPECTED, OURS, TRAINING, read_about, read_answers
 from mm_tokenizers.codes import PoseCodeStore
 
 SETTINGS = [

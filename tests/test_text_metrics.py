@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-import mm_eval.text
-from mm_eval.aggregates import AGGREGATES
-from mm_eval.metric import Metric
-from mm_eval.text import PREFIX, Suite, clean, coco_suite, java, modern_suite, release_suite
+import mm_eval.metrics.text
+from mm_eval.metrics.text import PREFIX, Suite, clean, coco_suite, java, modern_suite, release_suite
+from mm_eval.statistics.aggregates import AGGREGATES
+from mm_eval.statistics.metric import Metric
 
 REFERENCES = [
     "The player keeps the head up and bends the knees, but releases the ball too early.",
@@ -77,7 +77,7 @@ def test_coco_vectors(coco: Suite, name: str, value: float, per_item: list[float
 
 @needs_java
 def test_ptb_tokens() -> None:
-    from mm_eval.text.java import ptb_tokens
+    from mm_eval.metrics.text.java import ptb_tokens
 
     assert list(ptb_tokens([REFERENCES[1], REFERENCES[4], CANDIDATES[3]])) == [
         "the climber 's arms are fully extended which wastes energy keep the elbows slightly bent",
@@ -132,7 +132,7 @@ def test_meteor_equals_its_own_program() -> None:
         ("There is a place in the city centre, Alimentum, that is not family-friendly.",
          "Alimentum is located in the city centre. It is not family-friendly.", 0.424851),
     ]  # fmt: skip
-    from mm_eval.text.java import meteor_statistics
+    from mm_eval.metrics.text.java import meteor_statistics
 
     rows = np.array([meteor_statistics(candidate, [true]) for true, candidate, _ in pairs])
     assert AGGREGATES["meteor"](np.eye(3), rows) == pytest.approx([value for *_, value in pairs], abs=1e-6)
@@ -255,7 +255,7 @@ def test_bert_score_by_local_weights(tmp_path: Path) -> None:
         vocab_size=len(words) + 5, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
     )
     BertModel(config).save_pretrained(tmp_path)
-    bert = mm_eval.text.BertModel(tmp_path, layer=2)
+    bert = mm_eval.metrics.text.BertModel(tmp_path, layer=2)
     systems = {"ours": CANDIDATES, "odd": ODD, "perfect": REFERENCES}
     suite = modern_suite(systems, REFERENCES, CLUSTERS, bert)
     ours = suite.rows["ours"]["bertscore"]

@@ -16,7 +16,7 @@ from mm_adapter.checkpoint_folders import begin_checkpoint
 from mm_adapter.run_directory import write_run_record
 from mm_data.folders import pose_files
 from mm_data.poses.skeleton import MIRRORED_JOINTS
-from mm_eval.pose_tokenizer import Motion, evaluate_tokenizer, read_motions
+from mm_eval.metrics.pose_round_trip import Motion, evaluate_tokenizer, read_motions
 from mm_tokenizers import canonical_poses, fingerprint, load_tokenizer, numpy_codec, save_tokenizer
 from mm_tokenizers.canonical import has_hips
 

@@ -18,8 +18,8 @@ from mm_adapter.cli import main
 from mm_data.records import FPS
 from mm_data.tasks import Answer
 from mm_data.tuples.store import read_tuples
-from mm_eval.answers import TRAINING, ClipFile, TestItem, read_about, read_answers, write_answers
-from mm_eval.runs import open_run
+from mm_eval.answers.test_sets import TRAINING, ClipFile, TestItem, read_about, read_answers, write_answers
+from mm_eval.suites.runs import open_run
 
 
 def run_of(folder: Path, videos: list[ClipFile], **truth: Any) -> Path:

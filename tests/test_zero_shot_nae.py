@@ -10,8 +10,8 @@ from test_video import grey, write_video
 
 from mm_adapter.cli import main
 from mm_data.tasks import Answer
-from mm_eval.answers import ClipFile, TestItem, read_answers, write_answers
-from mm_eval.runs import open_run
+from mm_eval.answers.test_sets import ClipFile, TestItem, read_answers, write_answers
+from mm_eval.suites.runs import open_run
 
 TRUTH = Answer("A half twist, and a flat entry; the score is 41.5.", 41.5, actions=["half twist", "flat entry"])
 GOOD = {"text": "A dive.", "actions": ["half twist"], "score": 40}

@@ -9,8 +9,8 @@ from rich.markdown import Markdown
 
 from mm_adapter.cli.flags import bert_model
 from mm_data.ground.files import write_atomically
-from mm_eval.intervals import interval_text
-from mm_eval.runs import Change, Difference, Run, changes, differences, measured_otherwise, open_run, runs_table
+from mm_eval.statistics.intervals import interval_text
+from mm_eval.suites.runs import Change, Difference, Run, changes, differences, measured_otherwise, open_run, runs_table
 from mm_eval.tables import RENDERERS, Column, to_markdown
 
 _DIFF = "diff"

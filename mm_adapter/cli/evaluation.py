@@ -26,10 +26,10 @@ from mm_adapter.run_directory import differences
 from mm_data.ground.digests import hash_of, sha256_of
 from mm_data.ground.files import check_apart, write_atomically
 from mm_data.ground.safe_load import read_json
-from mm_eval.answers import FILE as ANSWERS
-from mm_eval.answers import write_answers
-from mm_eval.report import write_report
-from mm_eval.zero_shot import RECORD as ZERO_SHOT
+from mm_eval.answers.test_sets import FILE as ANSWERS
+from mm_eval.answers.test_sets import write_answers
+from mm_eval.answers.zero_shot import RECORD as ZERO_SHOT
+from mm_eval.pages.report import write_report
 
 MADE_OF, REPORT_OF = "made_of", "report_of"
 """Entries of ``metrics.json`` that tell whether it is what would be made again."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mm_eval.text import BertModel
+    from mm_eval.metrics.text import BertModel
 
 
 def add_encoder(parser: argparse.ArgumentParser, default: str | None = None, purpose: str = "") -> None:
@@ -64,7 +64,7 @@ def bert_model(args: argparse.Namespace) -> "BertModel | None":
     Raises:
         ValueError: No layer beside the weights, or a layer or baselines without them.
     """
-    from mm_eval.text import BertModel
+    from mm_eval.metrics.text import BertModel
 
     if args.bert_model is None:
         for flag in ("bert_layer", "bert_baseline"):

@@ -11,12 +11,12 @@ from rich.table import Table
 
 from mm_adapter.cli.console import plain_console, stage_progress
 from mm_data.ground.files import check_apart, write_atomically
-from mm_eval.answers import OURS, TRUTH, TestItem, evenly_spaced, systems_of
+from mm_eval.answers.test_sets import OURS, TRUTH, TestItem, evenly_spaced, systems_of
 from mm_eval.human.packs import KEY, LIKERT, PACK, Design, make_pack
 from mm_eval.human.ratings import Rating, import_answers
 from mm_eval.human.statistics import analyse
-from mm_eval.intervals import interval_text
-from mm_eval.runs import name_and_folder, read_own_answers
+from mm_eval.statistics.intervals import interval_text
+from mm_eval.suites.runs import name_and_folder, read_own_answers
 
 RATINGS, REPORT = "ratings.csv", "report.json"
 

@@ -11,14 +11,14 @@ from rich.table import Table
 from mm_adapter.cli.console import plain_console, stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.ground.files import check_apart, write_atomically
-from mm_eval.answers import TRUTH, TestItem, evenly_spaced, read_answers
-from mm_eval.intervals import interval_text
+from mm_eval.answers.test_sets import TRUTH, TestItem, evenly_spaced, read_answers
 from mm_eval.judge.audit import audit_page
 from mm_eval.judge.calibration import ENOUGH_ITEMS, calibrate, labelling_sheet
 from mm_eval.judge.judging import Plan, estimate_judging, judge, read_judgements
 from mm_eval.judge.protocols import PREFERENCE
 from mm_eval.judge.scoring import MOST_FAILED, score_judgements
-from mm_eval.metric import Metric
+from mm_eval.statistics.intervals import interval_text
+from mm_eval.statistics.metric import Metric
 
 _ANSWER_TOKENS = 1500
 METRICS, PAGE, SHEET, CALIBRATION = "metrics.json", "audit.html", "labels.csv", "calibration.json"

@@ -24,7 +24,7 @@ from mm_data.ground.digests import sha256_of
 from mm_data.ground.files import check_apart
 from mm_data.ground.jsonl import read_records
 from mm_data.ground.shared_records import SharedRecords
-from mm_eval.retrieval import chance_recall, ranks
+from mm_eval.metrics.retrieval import chance_recall, ranks
 
 if TYPE_CHECKING:
     from mm_adapter.inference.engine import EngineCoach

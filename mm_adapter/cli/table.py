@@ -20,8 +20,8 @@ from mm_adapter.cli.checkpoints import tensor_sizes
 from mm_adapter.manifest import is_complete, read_manifest
 from mm_data.ground.files import write_atomically
 from mm_data.ground.safe_load import read_json
-from mm_eval.expertaf.table import System, comparison_table
 from mm_eval.tables import RENDERERS, to_markdown
+from mm_eval.tables.expertaf import System, comparison_table
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 if not RECIPES.is_dir():  # installed from a wheel

@@ -29,7 +29,7 @@ from mm_data.tasks import Answer, TaskFormat, TaskItem
 from mm_data.tasks.folder import read_items, read_task_manifest
 from mm_data.tasks.known import find_task, task_options
 from mm_data.tasks.overlap import Material, material_of_items, overlap
-from mm_eval.answers import (
+from mm_eval.answers.test_sets import (
     EXPECTED,
     OURS,
     TRAINING,

@@ -32,9 +32,9 @@ from mm_data.records import Clip, CoachingTuple
 from mm_data.tasks.expertaf import shows_poses
 from mm_data.tasks.overlap import Material, material_of_tuples, overlap
 from mm_data.tuples.store import clips_of, read_gallery, read_manifest, read_tuples, tuples_hash
-from mm_eval.answers import OURS, TestItem, read_about, read_answers
-from mm_eval.expertaf import Inputs, collect_examples, evaluate
-from mm_eval.text import BertModel
+from mm_eval.answers.test_sets import OURS, TestItem, read_about, read_answers
+from mm_eval.metrics.text import BertModel
+from mm_eval.suites.expertaf import Inputs, collect_examples, evaluate
 from mm_tokenizers import PoseTokenizer
 from mm_tokenizers.codes import PoseCodeStore
 

@@ -21,8 +21,9 @@ from mm_data.poses.people import describe_people, read_people
 from mm_data.poses.pose_folder import ImportOptions, import_motion
 from mm_data.release.read import load_clip_poses
 from mm_data.tuples.store import is_synthetic
-from mm_eval.intervals import interval_text
-from mm_eval.pose_tokenizer import evaluate_tokenizer, read_motions, write_page
+from mm_eval.metrics.pose_round_trip import evaluate_tokenizer, read_motions
+from mm_eval.pages.pose_tokenizer import write_page
+from mm_eval.statistics.intervals import interval_text
 from mm_tokenizers import (
     PoseCodeStore,
     PoseTokenizer,

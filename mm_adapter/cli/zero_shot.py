@@ -8,9 +8,8 @@ from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.ground.files import check_apart, check_ours, write_atomically
 from mm_data.tasks.overlap import overlap
-from mm_eval.answers import TRAINING, evenly_spaced, material_of, read_answers, write_about, write_answers
-from mm_eval.zero_shot import RECORD, Told, ask, classes_of, estimate_asking, instruction
-from mm_eval.zero_shot.asking import COT_AFA, LOG, Frames
+from mm_eval.answers.test_sets import TRAINING, evenly_spaced, material_of, read_answers, write_about, write_answers
+from mm_eval.answers.zero_shot import COT_AFA, LOG, RECORD, Frames, Told, ask, classes_of, estimate_asking, instruction
 
 _ANSWER_TOKENS = 400
 

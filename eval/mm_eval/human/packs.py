@@ -18,8 +18,8 @@ import numpy as np
 
 from mm_data.ground.files import write_atomically
 from mm_data.videos.cut import cut_video
-from mm_eval.answers import TRUTH, TestItem
-from mm_eval.text import clean
+from mm_eval.answers.test_sets import TRUTH, TestItem
+from mm_eval.metrics.text import clean
 
 LIKERT, RANK = "likert", "rank"
 POINTS = 4

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, friedmanchisquare, wilcoxon
 
-from mm_eval.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
-from mm_eval.comparison import compare, holm
 from mm_eval.human.packs import LIKERT
 from mm_eval.human.ratings import Imported, Rating
-from mm_eval.metric import Metric, item_metric
+from mm_eval.statistics.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
+from mm_eval.statistics.comparison import compare, holm
+from mm_eval.statistics.metric import Metric, item_metric
 
 
 @dataclass(frozen=True)

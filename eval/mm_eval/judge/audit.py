@@ -7,7 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from mm_eval.answers import TRUTH, TestItem
+from mm_eval.answers.test_sets import TRUTH, TestItem
 from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import SAME
 

@@ -13,9 +13,9 @@ from scipy.stats import spearmanr
 
 from mm_data.ground.hand_tables import read_csv
 from mm_data.labelling.agreement import cohen_kappa
-from mm_eval.agreement import krippendorff_alpha
 from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import NOT_MENTIONED, VERDICTS
+from mm_eval.statistics.agreement import krippendorff_alpha
 
 ENOUGH_ITEMS = 100
 """Labelled items below which a judge should not be trusted with a headline."""

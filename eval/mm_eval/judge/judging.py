@@ -20,10 +20,10 @@ from mm_data.asking.completions import (
 )
 from mm_data.ground.files import write_atomically
 from mm_data.ground.jsonl import read_records
-from mm_eval.answers import TRUTH, TestItem, texts_of
+from mm_eval.answers.test_sets import TRUTH, TestItem, texts_of
 from mm_eval.judge import protocols
 from mm_eval.judge.protocols import COACH_SCORE, COUNTS, DETAILS, FIRST, NOT_MENTIONED, PREFERENCE, SAME, SECOND, TIE
-from mm_eval.text.cleaning import clean, has_words
+from mm_eval.metrics.text.cleaning import clean, has_words
 
 LOG, JUDGEMENTS, SETTINGS = "judge_answers.jsonl", "judgements.jsonl", "judge.json"
 OK, INSTRUCTS = "ok", "speaks to the judge"

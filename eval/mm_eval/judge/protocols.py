@@ -12,7 +12,7 @@ from typing import Any
 
 from mm_data.asking.completions import Request, Schema
 from mm_data.asking.prompts import Prompt, load_prompt
-from mm_eval.text import clean
+from mm_eval.metrics.text import clean
 
 VERSION = "1"
 """Of parsing and aggregation; it goes up whenever the same raw answers would give other numbers."""

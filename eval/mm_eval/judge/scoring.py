@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from mm_eval.answers import TestItem
+from mm_eval.answers.test_sets import TestItem
 from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import COACH_SCORE, HIGHEST_RATING, PREFERENCE
-from mm_eval.metric import YES_OR_NO, Metric, corpus_metric, item_metric
+from mm_eval.statistics.metric import YES_OR_NO, Metric, corpus_metric, item_metric
 
 MOST_FAILED = 0.02
 """Share of judgements that may fail before a headline is withheld."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mm_eval.intervals import FEW_CLUSTERS, FEWEST_CLUSTERS
-from mm_eval.metric import Metric
+from mm_eval.statistics.intervals import FEW_CLUSTERS, FEWEST_CLUSTERS
+from mm_eval.statistics.metric import Metric
 from mm_eval.tables.published import Published
 
 

@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Callable
 
-from mm_eval.metric import Metric
+from mm_eval.statistics.metric import Metric
 from mm_eval.tables.model import Column, Row, ScoreTable
 from mm_eval.tables.published import Published
 

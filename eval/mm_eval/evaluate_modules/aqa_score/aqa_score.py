@@ -3,7 +3,7 @@
 import datasets
 import evaluate
 
-from mm_eval.scores import SPLIT, relative_l2, spearman_correlation
+from mm_eval.metrics.scores import SPLIT, relative_l2, spearman_correlation
 
 
 class AqaScore(evaluate.Metric):

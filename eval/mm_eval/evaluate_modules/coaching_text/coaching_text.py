@@ -1,9 +1,9 @@
-"""Texts against references by one of the suites of `mm_eval.text`."""
+"""Texts against references by one of the suites of `mm_eval.metrics.text`."""
 
 import datasets
 import evaluate
 
-from mm_eval.text import coco_suite, modern_suite, release_suite
+from mm_eval.metrics.text import coco_suite, modern_suite, release_suite
 
 SUITES = {"coco": coco_suite, "modern": modern_suite, "release": release_suite}
 

@@ -4,7 +4,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from mm_eval.retrieval import ranks, retrieval_metrics
+from mm_eval.metrics.retrieval import ranks, retrieval_metrics
 
 
 class ExpertRetrieval(evaluate.Metric):

@@ -4,7 +4,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from mm_eval.pose import POSE_ERRORS, sequence_error
+from mm_eval.metrics.pose import POSE_ERRORS, sequence_error
 
 
 class PoseError(evaluate.Metric):

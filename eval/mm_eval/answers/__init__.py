@@ -1,0 +1,1 @@
+"""Answers to a test set, whoever gave them: files, baselines, models behind an endpoint."""

@@ -1,0 +1,1 @@
+"""Scores of answers against the truth: words, ranks, classes, numbers and poses."""

@@ -1,0 +1,1 @@
+"""What a number rests on: metrics as statistics per item, intervals over people, paired comparisons, agreement."""

@@ -1,0 +1,1 @@
+"""Which metrics a task is scored by, and the tables of several runs on it."""
