@@ -18,11 +18,11 @@ from paper_sized import VIDEO_TOKENS, VIDEO_WIDTH, make_tiny, paper_sized, rando
 from record import finish, parser
 from torch.utils.data import DataLoader
 
-from mm_adapter.base_models import native_dtype
-from mm_adapter.batching import WindowSampler
-from mm_adapter.dataset import CoachCollator
-from mm_adapter.feature_extraction import ExtractionOptions, extract_features, load_clip
-from mm_adapter.internvideo2 import build_encoder
+from mm_adapter.distributed import native_dtype
+from mm_adapter.features.extract import ExtractionOptions, extract_features, load_clip
+from mm_adapter.features.internvideo2 import build_encoder
+from mm_adapter.samples.batching import WindowSampler
+from mm_adapter.samples.collator import CoachCollator
 from mm_data.features import FeatureStore
 from mm_data.folders import read_clips
 from mm_data.records import VideoClip

@@ -13,14 +13,13 @@ import torch
 from peft import LoraConfig
 from transformers import AutoTokenizer
 
-from mm_adapter.base_models import LORA_TARGETS, load_language_model, write_embedded_language_model
-from mm_adapter.checkpoint import add_lora
-from mm_adapter.configuration import CoachConfig
-from mm_adapter.dataset import CoachDataset
-from mm_adapter.modeling import CoachForConditionalGeneration
-from mm_adapter.processing import CoachProcessor
-from mm_adapter.sources import tuple_sources
-from mm_adapter.training import set_trainable
+from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.language_model import load_language_model, write_embedded_language_model
+from mm_adapter.model.lora import LORA_TARGETS, add_lora, set_trainable
+from mm_adapter.model.processor import CoachProcessor
+from mm_adapter.samples.dataset import CoachDataset
+from mm_adapter.samples.sources import tuple_sources
 from mm_data.features import FeatureManifest, FeatureStore, FeatureStoreWriter
 from mm_data.tuples.store import clips_of_folder, read_tuples
 from mm_tokenizers import PoseCodeStore

@@ -21,12 +21,12 @@ from record import finish, parser
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from mm_adapter.configuration import CoachConfig
-from mm_adapter.inference.generation import Coach
+from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.scoring import score
-from mm_adapter.modeling import CoachForConditionalGeneration
-from mm_adapter.packed_attention import PACKED_SDPA
-from mm_adapter.processing import CoachProcessor
+from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.packed_attention import PACKED_SDPA
+from mm_adapter.model.processor import CoachProcessor
 from mm_tokenizers import PoseCodeStore
 
 PAPER_GALLERY = 1272

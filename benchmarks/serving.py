@@ -27,8 +27,8 @@ import psutil
 import torch
 from record import finish, parser
 
-from mm_adapter.checkpoint import PretrainedCoach
-from mm_adapter.inference.generation import Coach
+from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.inference.coach import Coach
 from mm_data.features import FeatureStore
 from mm_data.records import FPS, CoachingTuple
 from mm_data.tasks.expertaf import ASK_COMMENTARY, SYSTEM

@@ -23,10 +23,11 @@ from record import finish, parser
 from torch import Tensor
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from mm_adapter.base_models import native_dtype
-from mm_adapter.batching import WindowSampler
-from mm_adapter.dataset import CoachCollator, CoachDataset
-from mm_adapter.sources import TupleSource
+from mm_adapter.distributed import native_dtype
+from mm_adapter.samples.batching import WindowSampler
+from mm_adapter.samples.collator import CoachCollator
+from mm_adapter.samples.dataset import CoachDataset
+from mm_adapter.samples.sources import TupleSource
 
 
 class First:

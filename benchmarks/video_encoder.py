@@ -10,8 +10,8 @@ import time
 import torch
 from record import finish, parser
 
-from mm_adapter.internvideo2 import build_encoder
-from mm_adapter.internvideo2.modeling import ATTENTION
+from mm_adapter.features.internvideo2 import build_encoder
+from mm_adapter.features.internvideo2.modeling import ATTENTION
 
 
 def main() -> None:

@@ -91,3 +91,11 @@ def agreed(choose: Callable[[], T]) -> T:
     chosen = [choose() if PartialState().is_main_process else None]
     broadcast_object_list(chosen)
     return chosen[0]  # type: ignore[return-value]
+
+
+def native_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    capabilities = torch.cpu.get_capabilities()
+    return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else torch.float32

@@ -25,31 +25,15 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import torch
-from transformers import AutoTokenizer, Trainer, TrainingArguments
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+from transformers import TrainingArguments
 
-from mm_adapter.arguments import ExpertafArguments
-from mm_adapter.base_models import recorded_name, weights_fingerprint, word_embeddings
-from mm_adapter.contrastive import (
-    MATCHER_WIDTH,
-    Matcher,
-    MatcherConfig,
-    MatcherInputs,
-    matched_views,
-    save_matcher,
-)
-from mm_adapter.dry_run import dry_run, dry_run_matcher, guessed_samples
+from mm_adapter.cli.recipe_parser import RecipeParser
 from mm_adapter.errors import show_sentences
-from mm_adapter.fine_tuning import fine_tune, is_trained, settings_of
-from mm_adapter.manifest import seal
-from mm_adapter.recipe_parser import RecipeParser
-from mm_adapter.run_directory import write_run_record
-from mm_adapter.sources import without_rejected
-from mm_adapter.trainer_flags import MATCHER, settle
-from mm_adapter.training_data import expertaf_data
-from mm_data.features import FeatureStore
-from mm_data.tuples.store import read_tuples
+from mm_adapter.evaluation.matcher_training import dry_run_matcher, train_matcher
+from mm_adapter.training.arguments import ExpertafArguments
+from mm_adapter.training.data import expertaf_data
+from mm_adapter.training.dry_run import dry_run, guessed_samples
+from mm_adapter.training.stage import fine_tune, is_trained
 
 Stage = tuple[ExpertafArguments, TrainingArguments]
 
@@ -94,44 +78,6 @@ def plan_stages(parser: RecipeParser, args: ExpertafArguments, training: Trainin
 def train(args: ExpertafArguments, training: TrainingArguments) -> None:
     """Trains one stage and saves; run again to resume."""
     fine_tune(args, training, partial(expertaf_data, args, training.seed))
-
-
-def train_matcher(args: ExpertafArguments, training: TrainingArguments) -> None:
-    """Trains InternVideo2-FT, the contrastive baseline: no language model, minutes, no checkpoints on the way."""
-    if args.features is None:
-        raise ValueError("--mode contrastive matches video; give --features.")
-    if is_deepspeed_zero3_enabled():
-        raise ValueError("--mode contrastive trains a few layers; launch it with cpu.yaml or ddp.yaml.")
-    training = settle(training, MATCHER, remove_unused_columns=False, save_strategy="no", gradient_checkpointing=False)
-    run, store = Path(str(training.output_dir)), FeatureStore(Path(args.features))
-    torch.manual_seed(training.seed)
-    tuples, _ = without_rejected(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], store)
-    if not tuples:
-        raise ValueError(f"{args.tuples} has no training tuples whose clips have features; build it with some.")
-    embeddings = word_embeddings(args.language_model)
-    inputs = MatcherInputs(tuples, store, AutoTokenizer.from_pretrained(args.language_model), embeddings)
-    video = store.manifest
-    matcher = Matcher(
-        MatcherConfig(
-            video_width=video.width,
-            views=matched_views(args.views, video.views),
-            word_width=embeddings.shape[1],
-            width=MATCHER_WIDTH,
-            video_encoder=video.made_by,
-            language_model=recorded_name(args.language_model),
-            language_model_fingerprint=weights_fingerprint(args.language_model),
-        )
-    )
-    main_process = training.process_index == 0
-    if main_process:
-        write_run_record(run, settings_of(args, training))
-        print(f"[trainable] {sum(p.numel() for p in matcher.parameters()):,} parameters, {len(tuples)} tuples")
-    trainer = Trainer(model=matcher, args=training, train_dataset=inputs, data_collator=inputs.collate)
-    trainer.train()
-    trainer.save_state()
-    if main_process:
-        save_matcher(matcher.cpu(), run / "coach")
-        seal(run / "coach")
 
 
 if __name__ == "__main__":

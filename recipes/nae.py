@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
 
-from mm_adapter.arguments import TaskArguments
+from mm_adapter.cli.recipe_parser import RecipeParser
 from mm_adapter.errors import show_sentences
-from mm_adapter.recipe_parser import RecipeParser
-from mm_adapter.task_training import train_task
+from mm_adapter.training.arguments import TaskArguments
+from mm_adapter.training.stage import train_task
 from mm_data.tasks.nae import NAE, NaeOptions
 
 

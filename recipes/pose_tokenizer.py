@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from mm_adapter.checkpoint_folders import (
+from mm_adapter.checkpoint.folders import (
     begin_checkpoint,
     check_output_folder,
     end_checkpoint,
@@ -31,13 +31,13 @@ from mm_adapter.checkpoint_folders import (
     remove_older,
     unfinished,
 )
+from mm_adapter.checkpoint.run_record import run_record, write_run_record
+from mm_adapter.cli.recipe_parser import RecipeParser
 from mm_adapter.distributed import agreed
-from mm_adapter.epochs import EpochCallback
 from mm_adapter.errors import show_sentences
-from mm_adapter.recipe_parser import RecipeParser
-from mm_adapter.run_directory import run_record, write_run_record
-from mm_adapter.schedules import schedule
-from mm_adapter.trainer_flags import TOKENIZER, check_flags, settle
+from mm_adapter.samples.batching import EpochCallback
+from mm_adapter.training.schedules import schedule
+from mm_adapter.training.trainer_flags import TOKENIZER, check_flags, settle
 from mm_data.folders import pose_files
 from mm_data.ground.files import write_atomically
 from mm_data.poses.skeleton import MIRRORED_JOINTS, NUM_JOINTS

@@ -17,20 +17,19 @@ import torch
 from datasets import Dataset
 from trl.trainer.dpo_config import DPOConfig
 
-from mm_adapter.base_models import native_dtype
-from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
-from mm_adapter.checkpoint_folders import check_output_folder, identity_of
-from mm_adapter.dataset import CoachCollator
-from mm_adapter.distributed import agreed
+from mm_adapter.checkpoint.coach import PretrainedCoach, last_complete_checkpoint
+from mm_adapter.checkpoint.folders import check_output_folder, identity_of
+from mm_adapter.checkpoint.run_record import run_record, write_run_record
+from mm_adapter.cli.recipe_parser import RecipeParser
+from mm_adapter.distributed import agreed, native_dtype
 from mm_adapter.errors import show_sentences
-from mm_adapter.inference.generation import Coach
-from mm_adapter.joints import JointStore
-from mm_adapter.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
-from mm_adapter.recipe_parser import RecipeParser
-from mm_adapter.run_directory import run_record, write_run_record
-from mm_adapter.schedules import schedule
-from mm_adapter.trainer_flags import PREFERENCES, check_flags, settle
-from mm_adapter.training import set_trainable
+from mm_adapter.inference.coach import Coach
+from mm_adapter.model.lora import set_trainable
+from mm_adapter.samples.clip_stores import JointStore
+from mm_adapter.samples.collator import CoachCollator
+from mm_adapter.training.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
+from mm_adapter.training.schedules import schedule
+from mm_adapter.training.trainer_flags import PREFERENCES, check_flags, settle
 from mm_data.features import FeatureStore
 from mm_data.tuples.store import read_tuples
 from mm_tokenizers.codes import PoseCodeStore

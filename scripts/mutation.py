@@ -59,9 +59,9 @@ MODULES: dict[str, tuple[str, ...]] = {
     "eval/mm_eval/statistics/intervals.py": ("test_intervals",),
     "data/mm_data/tuples/pairing.py": ("test_pairing",),
     "data/mm_data/tuples/mining.py": ("test_mining",),
-    "mm_adapter/loss.py": ("test_losses_and_likelihoods",),
-    "mm_adapter/sources.py": ("test_sources",),
-    "mm_adapter/processing.py": ("test_spans",),
+    "mm_adapter/model/loss.py": ("test_losses_and_likelihoods",),
+    "mm_adapter/samples/sources.py": ("test_sources",),
+    "mm_adapter/model/processor.py": ("test_spans",),
     "mm_adapter/inference/scoring.py": ("test_losses_and_likelihoods",),
 }
 """Module to the tests that concern it; they need none of the fixtures in conftest.py."""

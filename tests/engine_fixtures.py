@@ -15,11 +15,11 @@ import torch
 from tiny_coach import TinyCoach, perturb
 from transformers import AutoTokenizer
 
-from mm_adapter.checkpoint import PretrainedCoach
-from mm_adapter.export import export_coach
-from mm_adapter.front.engine import MODEL, RunningEngine
-from mm_adapter.inference.generation import Coach
-from mm_adapter.internvideo2 import build_encoder, normalise
+from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.export.write import export_coach
+from mm_adapter.features.internvideo2 import build_encoder, normalise
+from mm_adapter.inference.coach import Coach
+from mm_adapter.serving.http.engine import MODEL, RunningEngine
 from mm_data.tasks.expertaf import commentary_prompt
 
 LIMIT = 1024
@@ -110,7 +110,7 @@ def videos(tiny: Path) -> list[bytes]:
 
 def in_transformers(served: Served, codes: np.ndarray, data: list[bytes], limit: int = 12) -> str:
     """The same question about whole videos, encoded here."""
-    from mm_adapter.serving.vllm_model import frames_of_file
+    from mm_adapter.serving.vllm.model import frames_of_file
 
     encoder, _ = build_encoder("tiny", None)
     frames = [frames_of_file(np.frombuffer(one, np.uint8), encoder.config) for one in data]

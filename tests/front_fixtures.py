@@ -13,13 +13,13 @@ import pytest
 from starlette.testclient import TestClient
 from tiny_coach import TinyCoach, perturb
 
-from mm_adapter.checkpoint import PretrainedCoach
-from mm_adapter.export import export_coach
-from mm_adapter.front.app import Front, Limits, front_app
-from mm_adapter.front.clips import ClipShelf, ClipWorkers
-from mm_adapter.front.coach import ExportedCoach
-from mm_adapter.front.engine import Engine
-from mm_adapter.internvideo2 import build_encoder
+from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.export.write import export_coach
+from mm_adapter.features.internvideo2 import build_encoder
+from mm_adapter.serving.http.app import Front, Limits, front_app
+from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
+from mm_adapter.serving.http.engine import Engine
+from mm_adapter.serving.http.exported_coach import ExportedCoach
 
 MEGABYTES = 1
 

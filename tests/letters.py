@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from mm_adapter.configuration import ClipFormat
-from mm_adapter.processing import CoachProcessor
+from mm_adapter.model.config import ClipFormat
+from mm_adapter.model.processor import CoachProcessor
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 CHATML = (

@@ -12,11 +12,14 @@ from tiny_coach import FRAMES, TinyCoach, perturb
 from transformers import AutoModelForCausalLM as AnyCausalLM
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaModel, MistralConfig, Qwen2Config
 
-from mm_adapter import checkpoint as checkpoints
-from mm_adapter.arguments import CoachArguments
-from mm_adapter.assembly import build_coach
-from mm_adapter.base_models import (
-    LORA_TARGETS,
+from mm_adapter.checkpoint import coach as checkpoints
+from mm_adapter.checkpoint.coach import PretrainedCoach, copy_for_everybody
+from mm_adapter.checkpoint.public_names import without_places
+from mm_adapter.checkpoint.seal import problems, seal
+from mm_adapter.cli import main as mm_coach
+from mm_adapter.evaluation.matcher import Matcher, MatcherConfig, save_matcher
+from mm_adapter.export.write import export_coach
+from mm_adapter.model.language_model import (
     load_language_model,
     public_name,
     recorded_name,
@@ -24,12 +27,9 @@ from mm_adapter.base_models import (
     weights_fingerprint,
     word_embeddings,
 )
-from mm_adapter.checkpoint import PretrainedCoach, copy_for_everybody
-from mm_adapter.cli import main as mm_coach
-from mm_adapter.contrastive import Matcher, MatcherConfig, save_matcher
-from mm_adapter.export import export_coach
-from mm_adapter.manifest import problems, seal
-from mm_adapter.public_names import without_places
+from mm_adapter.model.lora import LORA_TARGETS
+from mm_adapter.training.arguments import CoachArguments
+from mm_adapter.training.build import build_coach
 from mm_data.features import FeatureStore
 
 

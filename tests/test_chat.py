@@ -17,18 +17,19 @@ from rich.table import Table
 from tiny_coach import TinyCoach, dataset, launch, perturb, trainer
 from transformers import TrainerControl
 
-from mm_adapter.chat.estimator import estimate_poses
-from mm_adapter.chat.experts import ExpertSearch
-from mm_adapter.chat.learner import LEARNER, JoinedPoses, Stretch
-from mm_adapter.chat.session import ChatSession, Demonstration
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.checkpoint.coach import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.cli.console import ConsoleReport, plain_console, stage_progress
 from mm_adapter.cli.quiet import held_back, without_warnings
-from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.retrieval import candidate_priors
-from mm_adapter.inference.sampling import WordsOnly
-from mm_adapter.monitoring import SampleAnswers
+from mm_adapter.inference.chat import ChatSession, Demonstration
+from mm_adapter.inference.coach import Coach
+from mm_adapter.inference.experts import ExpertSearch
+from mm_adapter.inference.own_clip import Stretch
+from mm_adapter.inference.pose_estimator import estimate_poses
+from mm_adapter.inference.ranking import candidate_priors
+from mm_adapter.model.grammar import WordsOnly
+from mm_adapter.samples.clip_stores import LEARNER, JoinedPoses
+from mm_adapter.training.held_out_answers import SampleAnswers
 from mm_data.tasks.expertaf import ASK_COMMENTARY, demonstration_prompt
 from mm_tokenizers import numpy_codec
 
@@ -219,7 +220,7 @@ def test_the_corrected_pose_comes_before_the_search_for_experts(
         return candidate_priors(*arguments)
 
     monkeypatch.setattr(ExpertSearch, "prepare", waiting)
-    monkeypatch.setattr("mm_adapter.chat.experts.candidate_priors", counted)
+    monkeypatch.setattr("mm_adapter.inference.experts.candidate_priors", counted)
     poses = sorted((coach.folder / "tuples" / "poses").glob("*.npy"))[0]
     folder = coach.folder
     gallery = ["--gallery", folder / "tuples", "--codes", folder / "pose_codes", "--features", folder / "features"]
@@ -373,7 +374,7 @@ def test_what_chat_refuses(
 
 
 def test_long_videos_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mm_adapter.chat.learner.read_duration", lambda path: 7200.0)
+    monkeypatch.setattr("mm_adapter.inference.own_clip.read_duration", lambda path: 7200.0)
     with pytest.raises(ValueError, match="7200 s are more than 60 s"):
         Stretch.of({"exo": Path("long.mp4")}, 0.0, None)
 

@@ -11,9 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tiny_coach import TinyCoach, batch_of, dataset, perturb, trainer
 
-from mm_adapter import checkpoint as checkpoints
-from mm_adapter.base_models import weights_fingerprint
-from mm_adapter.checkpoint import (
+from mm_adapter.checkpoint import coach as checkpoints
+from mm_adapter.checkpoint.coach import (
     PretrainedCoach,
     check_same_coach,
     copy_coach,
@@ -22,10 +21,11 @@ from mm_adapter.checkpoint import (
     trainable_state,
     write_coach,
 )
-from mm_adapter.checkpoint_folders import begin_checkpoint, checkpoint_folders, remove_older
+from mm_adapter.checkpoint.folders import begin_checkpoint, checkpoint_folders, remove_older
+from mm_adapter.checkpoint.run_record import write_run_record
+from mm_adapter.checkpoint.seal import is_complete, problems, read_manifest, seal
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.manifest import is_complete, problems, read_manifest, seal
-from mm_adapter.run_directory import write_run_record
+from mm_adapter.model.language_model import weights_fingerprint
 
 
 def write(coach: TinyCoach, folder: Path) -> None:
@@ -157,7 +157,9 @@ def test_weights_that_cannot_be_right_are_not_saved(
     assert not is_complete(tmp_path)
 
 
-@pytest.mark.parametrize("failing", ["mm_adapter.checkpoint.save_file", "mm_adapter.optimizer_state.save_file"])
+@pytest.mark.parametrize(
+    "failing", ["mm_adapter.checkpoint.coach.save_file", "mm_adapter.checkpoint.optimizer.save_file"]
+)
 def test_a_full_disk_costs_the_new_checkpoint_only(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:

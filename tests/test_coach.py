@@ -11,9 +11,8 @@ import pytest
 import torch
 from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset, perturb
 
-from mm_adapter.configuration import ClipFormat
-from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.retrieval import (
+from mm_adapter.inference.coach import Coach
+from mm_adapter.inference.ranking import (
     PRIOR_PROMPTS,
     Gallery,
     candidate_priors,
@@ -21,7 +20,8 @@ from mm_adapter.inference.retrieval import (
     rank_by_demonstration,
 )
 from mm_adapter.inference.scoring import score
-from mm_adapter.processing import CoachProcessor
+from mm_adapter.model.config import ClipFormat
+from mm_adapter.model.processor import CoachProcessor
 from mm_data.tasks.expertaf import (
     Conversation,
     commentary_prompt,

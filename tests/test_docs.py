@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_coach import ROOT, TinyCoach, perturb
 
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.checkpoint.coach import PretrainedCoach
 
 
 def blocks(page: str) -> list[str]:

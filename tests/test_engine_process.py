@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mm_adapter.front.engine import RunningEngine, root_cause
+from mm_adapter.serving.http.engine import RunningEngine, root_cause
 from mm_adapter.serving.memory import LEAST_CACHE, MOST_CACHE, cache_flags
 
 GIB = 2**30

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from mm_adapter.inference import task_answers
+from mm_adapter.evaluation import task_answers
+from mm_adapter.evaluation.task_answers import confidence, expected_score
 from mm_adapter.inference.scoring import CandidateScores
-from mm_adapter.inference.task_answers import confidence, expected_score
 from mm_data.tasks import ScoreSlot
 from mm_data.tasks.desccoach import DescCoachFormat, DescCoachOptions
 from mm_data.tasks.nae import NaeFormat, NaeOptions

@@ -12,20 +12,15 @@ from safetensors.torch import load_file, save_file
 from tiny_coach import TinyCoach, batch_of, perturb
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mm_adapter import export
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.checkpoint.coach import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.export import (
-    QUANTIZED_BOUND,
-    as_trained_on,
-    check_export,
-    export_coach,
-    open_encoder,
-    open_llama,
-    open_mappers,
-)
-from mm_adapter.internvideo2 import build_encoder, encoder_hash
-from mm_adapter.processing import CoachProcessor
+from mm_adapter.export import write as export
+from mm_adapter.export.prove import QUANTIZED_BOUND
+from mm_adapter.export.read import check_export, open_encoder, open_llama, open_mappers
+from mm_adapter.export.write import export_coach
+from mm_adapter.features.extract import as_trained_on
+from mm_adapter.features.internvideo2 import build_encoder, encoder_hash
+from mm_adapter.model.processor import CoachProcessor
 from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM, commentary_prompt, demonstration_prompt
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny_coach import FRAMES, TinyCoach, perturb
 
-from mm_adapter import base_models
-from mm_adapter import checkpoint as checkpoints
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.checkpoint import coach as checkpoints
+from mm_adapter.checkpoint.coach import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.cli import prepare
+from mm_adapter.model import language_model as base_models
 from mm_data.miniature.dives import write_dives
 from mm_data.tasks.nae import NaeFormat
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, load_tokenizer, save_tokenizer

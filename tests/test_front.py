@@ -20,11 +20,11 @@ from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.front.app import Front, Limits, front_app
-from mm_adapter.front.clips import BusyError, ClipShelf, ClipWorkers, LimitError, Upload
-from mm_adapter.front.engine import Engine
-from mm_adapter.front.passing import pass_on
-from mm_adapter.front.preparation import PreparedClip
+from mm_adapter.serving.http.app import Front, Limits, front_app
+from mm_adapter.serving.http.clips import BusyError, ClipShelf, ClipWorkers, LimitError, Upload
+from mm_adapter.serving.http.engine import Engine
+from mm_adapter.serving.http.passing import pass_on
+from mm_adapter.serving.http.preparation import PreparedClip
 
 
 def test_a_clip_is_prepared_once_and_its_files_are_gone(
@@ -248,7 +248,7 @@ def test_a_question_ends_with_its_client() -> None:
 
 
 def test_large_bodies_of_many_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mm_adapter.front.guard._BODIES_AT_ONCE", 0.5)
+    monkeypatch.setattr("mm_adapter.serving.http.guard._BODIES_AT_ONCE", 0.5)
     files = {"exo": ("a.mp4", bytes(600_000))}
     reply = client.post("/v1/clips", files=files)
     assert reply.status_code == 429 and "Others are sending" in error_of(reply)

@@ -9,7 +9,7 @@ import pytest
 from front_fixtures import Scripted, array, error_of, video
 from starlette.testclient import TestClient
 
-from mm_adapter.front.conversation import take_upload
+from mm_adapter.serving.http.conversation import take_upload
 from mm_tokenizers.vocabulary import SEQUENCE_END
 
 VIDEO = {"type": "video_url", "video_url": {"url": "data:v;base64,AAAA"}}

@@ -9,14 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mm_adapter.internvideo2 import (
+from mm_adapter.features.internvideo2 import (
     InternVideo2,
     InternVideo2Config,
     load_published,
     normalise,
     resize_frames,
 )
-from mm_adapter.internvideo2.weights import interpolate_positions
+from mm_adapter.features.internvideo2.weights import interpolate_positions
 
 SMALL = InternVideo2Config(32, 3, 2, 64, frames=4, pool_heads=2, pool_dim=16, embed_dim=8, image_positions=True)
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from mm_adapter.cli import build_parser
-from mm_adapter.internvideo2 import (
+from mm_adapter.features.internvideo2 import (
     PRESETS,
     InternVideo2,
     InternVideo2Config,

@@ -32,7 +32,7 @@ def test_wheel_holds_four_packages(tmp_path: Path) -> None:
     top = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert top == {"mm_adapter", "mm_tokenizers", "mm_data", "mm_eval"}
     assert "mm_adapter/_recipes/expertaf.py" in names
-    assert {"mm_eval/pages/report.html", "mm_adapter/front/static/coach.js"} <= set(names)
+    assert {"mm_eval/pages/report.html", "mm_adapter/serving/http/static/coach.js"} <= set(names)
 
 
 def test_dependencies_point_one_way() -> None:
@@ -56,7 +56,7 @@ def test_training_data_path_never_reads_the_sidecar() -> None:
     readers = {path.relative_to(ROOT).as_posix() for path in paths if knows.search(path.read_text())}
     written = {name for name in readers if name.startswith("data/mm_data/miniature/")}
     assert "data/mm_data/miniature/truth.py" in written
-    assert readers - written == {"mm_adapter/cli/data_inspection.py", "mm_adapter/cli/test_set.py"}
+    assert readers - written == {"mm_adapter/cli/data_inspection.py", "mm_adapter/evaluation/test_set.py"}
     for name in readers - written:
         module = name.removesuffix(".py").replace("/", ".")
         users = [p for p in paths if re.search(rf"^(?:from|import) .*\b{re.escape(module)}\b", p.read_text(), re.M)]

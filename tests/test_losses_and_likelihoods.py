@@ -10,12 +10,12 @@ from letters import CODES, processor
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mm_adapter.configuration import CoachConfig
-from mm_adapter.inference.generation import Coach
+from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.scoring import CandidateScores, _chunks, _positions, score
-from mm_adapter.loss import CHUNK, supervised_cross_entropy, token_statistics
-from mm_adapter.modeling import CoachForConditionalGeneration
-from mm_adapter.packed_attention import PACKED_SDPA
+from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.loss import CHUNK, supervised_cross_entropy, token_statistics
+from mm_adapter.model.packed_attention import PACKED_SDPA
 from mm_data.conversation import clip_part, said
 
 # --- the loss --------------------------------------------------------------------------------------------------------

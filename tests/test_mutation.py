@@ -37,7 +37,7 @@ def test_modules_and_tests_are_there() -> None:
         assert (ROOT / path).is_file() and tests, path
         assert all((ROOT / "tests" / f"{name}.py").is_file() for name in tests), path
     assert script.module_name("eval/mm_eval/suites/tasks.py") == "mm_eval.suites.tasks"
-    assert script.module_name("mm_adapter/loss.py") == "mm_adapter.loss"
+    assert script.module_name("mm_adapter/model/loss.py") == "mm_adapter.model.loss"
 
 
 def test_a_run_goes_on_where_it_was_and_touches_no_file(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny_coach import TinyCoach, dataset, trained_losses, trainer
 
-from mm_adapter.checkpoint import last_complete_checkpoint
-from mm_adapter.optimizer_state import innermost, read_optimizer, write_optimizer
+from mm_adapter.checkpoint.coach import last_complete_checkpoint
+from mm_adapter.checkpoint.optimizer import innermost, read_optimizer, write_optimizer
 
 OPTIMIZERS = ["adafactor", "adamw_bnb_8bit", "paged_adamw_8bit", "lion_8bit", "paged_adamw_32bit", "sgd", "rmsprop"]
 

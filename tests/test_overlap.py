@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tiny_coach import TinyCoach
 
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.checkpoint.coach import PretrainedCoach
 from mm_adapter.cli import main
-from mm_adapter.training_data import trained_on
+from mm_adapter.training.data import trained_on
 from mm_data.miniature.desccoach import add_commentary
 from mm_data.records import VideoClip
 from mm_data.tasks import Answer, TaskItem

@@ -9,10 +9,10 @@ from tiny_coach import TinyCoach, collated, dataset, trainer
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainingArguments
 
-from mm_adapter.base_models import LORA_TARGETS
-from mm_adapter.plan import SHARDINGS, Batch, activation_bytes, estimate_memory
-from mm_adapter.schedules import optimizer_steps
-from mm_adapter.throughput import TrainingFlops
+from mm_adapter.model.lora import LORA_TARGETS
+from mm_adapter.training.plan import SHARDINGS, Batch, activation_bytes, estimate_memory
+from mm_adapter.training.schedules import optimizer_steps
+from mm_adapter.training.throughput import TrainingFlops
 
 # --- plan ------------------------------------------------------------------------------------------------------------
 

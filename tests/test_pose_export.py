@@ -9,7 +9,7 @@ from PIL import Image
 from tiny_coach import TinyCoach
 
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.joints import JointStore
+from mm_adapter.samples.clip_stores import JointStore
 from mm_data.poses.bvh import read_bvh
 from mm_data.poses.bvh_writer import write_bvh
 from mm_data.poses.drawing import SIZE, draw

@@ -9,11 +9,12 @@ import pytest
 import torch
 from tiny_coach import TinyCoach, launch, perturb
 
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.checkpoint.coach import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.distributed import launch_name
-from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.sampling import AnswerGrammar, GumbelNoise, Sampling
+from mm_adapter.inference.coach import Coach
+from mm_adapter.inference.sampling import GumbelNoise, Sampling
+from mm_adapter.model.grammar import AnswerGrammar
 from mm_data.ground.shared_records import SharedRecords, join_all
 from mm_tokenizers import PoseVocabulary
 

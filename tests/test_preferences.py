@@ -10,8 +10,8 @@ from datasets import Dataset
 from tiny_coach import TinyCoach, batch_of, collator, launch
 from trl.trainer.dpo_config import DPOConfig
 
-from mm_adapter.checkpoint import PretrainedCoach, last_complete_checkpoint
-from mm_adapter.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
+from mm_adapter.checkpoint.coach import PretrainedCoach, last_complete_checkpoint
+from mm_adapter.training.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
 
 
 def pairs_of(coach: TinyCoach, path: Path, count: int = 12) -> list[dict[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_coach import ROOT
 
-from mm_adapter.recipe_parser import RecipeParser
+from mm_adapter.cli.recipe_parser import RecipeParser
 
 
 @dataclass

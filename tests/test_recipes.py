@@ -17,10 +17,10 @@ import pytest
 from safetensors.torch import load_file
 from tiny_coach import CONFIG, ROOT, launch, paths
 
-from mm_adapter.checkpoint import last_complete_checkpoint
-from mm_adapter.checkpoint_folders import begin_checkpoint
+from mm_adapter.checkpoint.coach import last_complete_checkpoint
+from mm_adapter.checkpoint.folders import begin_checkpoint
+from mm_adapter.checkpoint.seal import read_manifest
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.manifest import read_manifest
 
 
 def train(tiny: Path, out: Path, launcher: str, *options: str) -> list[float]:
@@ -70,7 +70,7 @@ def test_a_run_leaves_the_printed_table(one_process: Path) -> None:
 
 LOGITS = """
 import sys, torch
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.checkpoint.coach import PretrainedCoach
 from mm_tokenizers.codes import PoseCodeStore
 torch.manual_seed(0)
 for folder in sys.argv[1:]:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mm_adapter.chat.remote import RemoteCoach
+from mm_adapter.serving.client import RemoteCoach
 from mm_data.tasks.expertaf import commentary_prompt
 
 ABOUT = {"model": "coach", "experts": 0}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from letters import CODES
 
-from mm_adapter.sources import (
+from mm_adapter.samples.clip_stores import NoPoses
+from mm_adapter.samples.sources import (
     SHORT,
-    NoPoses,
     TaskSource,
     TupleSource,
     check_clips,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from letters import CHATML, CLIP, CODES, JOINTS, letters, processor
 
-from mm_adapter.processing import EGO_TOKEN, EXO_TOKEN, IGNORE, CoachProcessor
+from mm_adapter.model.processor import EGO_TOKEN, EXO_TOKEN, IGNORE, CoachProcessor
 from mm_data.conversation import Conversation, clip_part, said
 from mm_tokenizers.coordinates import poses_to_text
 

@@ -14,13 +14,13 @@ from tiny_coach import FRAMES, TinyCoach, collator, dataset, perturb
 
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.cli.table import NotRun, _run, read_variants
-from mm_adapter.contrastive import Matcher, MatcherConfig, MatcherInputs, load_matcher, save_matcher
-from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.neighbours import Space, feature_space, matched_space, predict_by_neighbours
-from mm_adapter.inference.predict import Functions, predict, read_predictions
-from mm_adapter.inference.retrieval import Gallery, rank_by_demonstration, rank_by_remark
-from mm_adapter.joints import JointStore
-from mm_adapter.processing import CoachProcessor
+from mm_adapter.evaluation.matcher import Matcher, MatcherConfig, MatcherInputs, load_matcher, save_matcher
+from mm_adapter.evaluation.neighbours import Space, feature_space, matched_space, predict_by_neighbours
+from mm_adapter.evaluation.predictions import Functions, predict, read_predictions
+from mm_adapter.inference.coach import Coach
+from mm_adapter.inference.ranking import Gallery, rank_by_demonstration, rank_by_remark
+from mm_adapter.model.processor import CoachProcessor
+from mm_adapter.samples.clip_stores import JointStore
 from mm_data.conversation import Conversation
 from mm_data.folders import stretches_of
 from mm_data.tasks.expertaf import commentary_prompt, training_conversation

@@ -17,10 +17,10 @@ import torch
 from tiny_coach import ROOT, TinyCoach, collated
 
 from mm_adapter.cli import main
-from mm_adapter.dataset import CoachDataset
-from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.task_answers import expected_score, rank_choice
-from mm_adapter.sources import TaskSource, tuple_sources
+from mm_adapter.evaluation.task_answers import expected_score, rank_choice
+from mm_adapter.inference.coach import Coach
+from mm_adapter.samples.dataset import CoachDataset
+from mm_adapter.samples.sources import TaskSource, tuple_sources
 from mm_data.features import FeatureStore
 from mm_data.miniature.dives import write_dives
 from mm_data.miniature.gym import write_gym

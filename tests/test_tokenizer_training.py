@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_coach import ROOT, launch, load_script
 
-from mm_adapter.checkpoint_folders import begin_checkpoint
-from mm_adapter.run_directory import write_run_record
+from mm_adapter.checkpoint.folders import begin_checkpoint
+from mm_adapter.checkpoint.run_record import write_run_record
 from mm_data.folders import pose_files
 from mm_data.poses.skeleton import MIRRORED_JOINTS
 from mm_eval.metrics.pose_round_trip import Motion, evaluate_tokenizer, read_motions

@@ -12,7 +12,16 @@ import torch
 from tiny_coach import CONFIG, ROOT, TinyCoach, dataset, load_script, trainer
 from transformers import TrainingArguments
 
-from mm_adapter.trainer_flags import COACH, MATCHER, PREFERENCES, TOKENIZER, Flags, changed_flags, check_flags, settle
+from mm_adapter.training.trainer_flags import (
+    COACH,
+    MATCHER,
+    PREFERENCES,
+    TOKENIZER,
+    Flags,
+    changed_flags,
+    check_flags,
+    settle,
+)
 
 
 def preference_config() -> type[TrainingArguments]:

@@ -15,12 +15,13 @@ from accelerate.data_loader import prepare_data_loader
 from tiny_coach import TinyCoach, batch_of, collated, dataset, trained_losses, trainer
 from torch.utils.data import DataLoader
 
-from mm_adapter.batching import WindowSampler, tokens
-from mm_adapter.checkpoint import last_complete_checkpoint, trainable_names
-from mm_adapter.dataset import CoachDataset
-from mm_adapter.loss import supervised_cross_entropy
-from mm_adapter.sources import hold_out
-from mm_adapter.training import TrainingDiverged, set_trainable
+from mm_adapter.checkpoint.coach import last_complete_checkpoint, trainable_names
+from mm_adapter.model.lora import set_trainable
+from mm_adapter.model.loss import supervised_cross_entropy
+from mm_adapter.samples.batching import WindowSampler, tokens
+from mm_adapter.samples.dataset import CoachDataset
+from mm_adapter.samples.sources import hold_out
+from mm_adapter.training.trainer import TrainingDiverged
 
 # --- batches ---------------------------------------------------------------------------------------------------------
 

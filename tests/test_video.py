@@ -16,8 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mm_adapter.chat.estimator import estimate_poses
-from mm_adapter.feature_extraction import load_clip
+from mm_adapter.features.extract import load_clip
+from mm_adapter.inference.pose_estimator import estimate_poses
 from mm_data.records import VideoClip
 from mm_data.videos.cut import cut_video
 from mm_data.videos.frames import (

@@ -16,16 +16,17 @@ import torch
 from engine_fixtures import LIMIT, Served, Server, embeds, in_transformers, text, video
 from tiny_coach import TinyCoach, launch, perturb
 
-from mm_adapter.checkpoint import PretrainedCoach
-from mm_adapter.cli.test_set import TestSet
-from mm_adapter.export import ARCHITECTURE, export_coach
-from mm_adapter.front.engine import MODEL
-from mm_adapter.inference.engine import PromptEmbeddings
-from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.predict import read_predictions
-from mm_adapter.inference.retrieval import rank_by_demonstration
-from mm_adapter.mappers import FeatureMapper
-from mm_adapter.serving import plugin
+from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.evaluation.predictions import read_predictions
+from mm_adapter.evaluation.test_set import TestSet
+from mm_adapter.export.read import ARCHITECTURE
+from mm_adapter.export.write import export_coach
+from mm_adapter.inference.coach import Coach
+from mm_adapter.inference.ranking import rank_by_demonstration
+from mm_adapter.model.mappers import FeatureMapper
+from mm_adapter.serving.http.engine import MODEL
+from mm_adapter.serving.vllm import plugin
+from mm_adapter.serving.vllm.offline import PromptEmbeddings
 from mm_data.ground.shared_records import SharedRecords
 from mm_data.tasks.expertaf import ASK_COMMENTARY, commentary_prompt
 from mm_tokenizers import PoseVocabulary
@@ -167,7 +168,7 @@ def test_concurrent_requests_complete(served: Served, server: Server, videos: li
 
 
 def test_pooled_features_are_one_token_per_view() -> None:
-    from mm_adapter.serving.vllm_model import ServedCoach
+    from mm_adapter.serving.vllm.model import ServedCoach
 
     mappers = torch.nn.ModuleDict({view: FeatureMapper(32, 16) for view in ("ego", "exo")})
     config = SimpleNamespace(video_tokens=1, video_width=32, shown_views=["ego", "exo"])

@@ -14,17 +14,16 @@ import numpy as np
 import pytest
 from engine_fixtures import Served, Server, in_transformers
 
-from mm_adapter.chat.experts import ExpertGallery, ExpertSearch
-from mm_adapter.chat.learner import Stretch, learner_codes
-from mm_adapter.chat.remote import RemoteCoach
-from mm_adapter.chat.session import ChatSession
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.front.clips import ClipShelf, ClipWorkers
-from mm_adapter.front.coach import ExportedCoach
-from mm_adapter.front.experts import EngineRanker
-from mm_adapter.inference.generation import ANSWER_TOKENS
-from mm_adapter.inference.predict import decode_codes
-from mm_adapter.inference.retrieval import rank_by_demonstration
+from mm_adapter.inference.chat import ChatSession
+from mm_adapter.inference.coach import ANSWER_TOKENS, decode_codes
+from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
+from mm_adapter.inference.own_clip import Stretch, learner_codes
+from mm_adapter.inference.ranking import rank_by_demonstration
+from mm_adapter.serving.client import RemoteCoach
+from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
+from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_adapter.serving.http.ranker import EngineRanker
 from mm_data.features import FeatureStore
 from mm_data.release.read import load_pose_file
 from mm_data.tasks.expertaf import ASK_COMMENTARY

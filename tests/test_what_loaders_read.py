@@ -8,12 +8,13 @@ import pytest
 import torch
 from tiny_coach import TinyCoach, perturb
 
-from mm_adapter import run_directory
-from mm_adapter.checkpoint import PretrainedCoach, copy_coach, last_complete_checkpoint
+from mm_adapter.checkpoint import run_record as run_directory
+from mm_adapter.checkpoint.coach import PretrainedCoach, copy_coach, last_complete_checkpoint
+from mm_adapter.checkpoint.run_record import write_run_record
+from mm_adapter.checkpoint.seal import added, identity, is_complete, is_for_loaders, problems, read_manifest, seal
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.export import check_export, export_coach
-from mm_adapter.manifest import added, identity, is_complete, is_for_loaders, problems, read_manifest, seal
-from mm_adapter.run_directory import write_run_record
+from mm_adapter.export.read import check_export
+from mm_adapter.export.write import export_coach
 
 HARMLESS = [
     ".gitattributes", ".gitignore", ".git/config", ".git/objects/aa/model.safetensors", ".cache/huggingface/.gitignore",

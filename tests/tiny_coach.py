@@ -13,14 +13,16 @@ import torch
 from peft import LoraConfig
 from transformers import AutoTokenizer, TrainingArguments
 
-from mm_adapter.base_models import load_language_model, weights_fingerprint
-from mm_adapter.checkpoint import add_lora
-from mm_adapter.configuration import CoachConfig
-from mm_adapter.dataset import CoachCollator, CoachDataset
-from mm_adapter.modeling import CoachForConditionalGeneration
-from mm_adapter.processing import CoachProcessor
-from mm_adapter.sources import ClipPoses, tuple_sources
-from mm_adapter.training import CoachTrainer, set_trainable
+from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.language_model import load_language_model, weights_fingerprint
+from mm_adapter.model.lora import add_lora, set_trainable
+from mm_adapter.model.processor import CoachProcessor
+from mm_adapter.samples.clip_stores import ClipPoses
+from mm_adapter.samples.collator import CoachCollator
+from mm_adapter.samples.dataset import CoachDataset
+from mm_adapter.samples.sources import tuple_sources
+from mm_adapter.training.trainer import CoachTrainer
 from mm_data.features import FeatureStore
 from mm_data.tuples.store import read_tuples
 from mm_tokenizers import fingerprint, load_tokenizer

@@ -17,8 +17,8 @@ from mm_adapter.cli.quiet import held_back, without_warnings
 from mm_data.tasks.expertaf import ASK_COMMENTARY
 
 if TYPE_CHECKING:
-    from mm_adapter.chat.session import Demonstration
     from mm_adapter.cli.conversations import Conversation
+    from mm_adapter.inference.chat import Demonstration
 
 _ENDS = ("quit", "exit", "q", "bye")
 _HELPS = ("help", "h", "?")

@@ -7,12 +7,12 @@ from pathlib import Path
 from rich.table import Table
 from safetensors import safe_open
 
-from mm_adapter.base_models import find_base_model
-from mm_adapter.checkpoint import read_config, weight_problem
+from mm_adapter.checkpoint.coach import read_config, weight_problem
+from mm_adapter.checkpoint.run_record import read_run_record
+from mm_adapter.checkpoint.seal import problems, read_manifest
 from mm_adapter.cli.console import plain_console
-from mm_adapter.export import RECORD, check_export
-from mm_adapter.manifest import problems, read_manifest
-from mm_adapter.run_directory import read_run_record
+from mm_adapter.export.read import RECORD, check_export
+from mm_adapter.model.language_model import find_base_model
 
 
 def run_inspect(args: argparse.Namespace) -> None:

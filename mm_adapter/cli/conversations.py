@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from mm_adapter.base_models import native_dtype
-from mm_adapter.chat.estimator import estimate_poses
-from mm_adapter.chat.experts import ExpertGallery, ExpertSearch
-from mm_adapter.chat.learner import LEARNER, JoinedFeatures, JoinedPoses, Stretch, learner_codes, learner_features
-from mm_adapter.chat.session import ChatSession
-from mm_adapter.checkpoint import PretrainedCoach
+from mm_adapter.checkpoint.coach import PretrainedCoach
 from mm_adapter.cli.console import ConsoleReport
-from mm_adapter.cli.test_set import can_demonstrate
-from mm_adapter.export import as_trained_on
-from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.predict import decode_codes
-from mm_adapter.inference.retrieval import rank_by_demonstration
+from mm_adapter.distributed import native_dtype
+from mm_adapter.evaluation.test_set import can_demonstrate
+from mm_adapter.features.extract import as_trained_on
+from mm_adapter.features.internvideo2 import build_encoder
+from mm_adapter.inference.chat import ChatSession
+from mm_adapter.inference.coach import Coach, decode_codes
+from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
+from mm_adapter.inference.own_clip import Stretch, learner_codes, learner_features
+from mm_adapter.inference.pose_estimator import estimate_poses
+from mm_adapter.inference.ranking import rank_by_demonstration
 from mm_adapter.inference.sampling import Sampling
-from mm_adapter.internvideo2 import build_encoder
+from mm_adapter.samples.clip_stores import LEARNER, JoinedFeatures, JoinedPoses
 from mm_data.features import FeatureStore
 from mm_data.poses.checks import describe
 from mm_data.records import FPS
@@ -64,7 +64,7 @@ def at_server(args: argparse.Namespace, console: Console) -> Conversation:
         ConnectionError: The server does not answer.
         ValueError: A flag is the server's own, or the server refuses the clip.
     """
-    from mm_adapter.chat.remote import KEY, RemoteCoach  # the `serve` extra
+    from mm_adapter.serving.client import KEY, RemoteCoach  # the `serve` extra
 
     own = (
         "base_model",

@@ -12,10 +12,10 @@ import torch
 from packaging.requirements import Requirement
 from rich.table import Table
 
-from mm_adapter.base_models import native_dtype
+from mm_adapter.checkpoint.run_record import versions
 from mm_adapter.cli.console import plain_console
-from mm_adapter.run_directory import versions
-from mm_adapter.serving.plugin import check_vllm_version, vllm_version
+from mm_adapter.distributed import native_dtype
+from mm_adapter.serving.vllm.plugin import check_vllm_version, vllm_version
 from mm_data.videos.frames import torchcodec_loads
 
 MIN_FREE_GIB = 5

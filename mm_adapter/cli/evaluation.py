@@ -8,10 +8,13 @@ from typing import Any
 
 from rich.table import Table
 
-from mm_adapter.checkpoint import coach_folder
+from mm_adapter.checkpoint.coach import coach_folder
+from mm_adapter.checkpoint.run_record import differences
+from mm_adapter.checkpoint.seal import identity
 from mm_adapter.cli.console import plain_console, stage_progress
 from mm_adapter.cli.flags import bert_model
-from mm_adapter.cli.test_set import (
+from mm_adapter.evaluation.matcher import CONFIG as MATCHER_CONFIG
+from mm_adapter.evaluation.test_set import (
     NEAREST_NEIGHBOUR,
     Evaluation,
     TestSet,
@@ -20,9 +23,6 @@ from mm_adapter.cli.test_set import (
     score,
     zero_shot_predictions,
 )
-from mm_adapter.contrastive import CONFIG as MATCHER_CONFIG
-from mm_adapter.manifest import identity
-from mm_adapter.run_directory import differences
 from mm_data.ground.digests import hash_of, sha256_of
 from mm_data.ground.files import check_apart, write_atomically
 from mm_data.ground.safe_load import read_json

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from mm_adapter.base_models import native_dtype
-from mm_adapter.checkpoint import PretrainedCoach
-from mm_adapter.export import export_coach
-from mm_adapter.internvideo2 import build_encoder
+from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.distributed import native_dtype
+from mm_adapter.export.write import export_coach
+from mm_adapter.features.internvideo2 import build_encoder
 from mm_data.ground.files import check_apart
 
 

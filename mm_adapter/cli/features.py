@@ -5,14 +5,13 @@ from pathlib import Path
 
 import torch
 
-from mm_adapter.array_features import import_arrays
-from mm_adapter.base_models import native_dtype
 from mm_adapter.cli.console import ConsoleReport, plain_console
-from mm_adapter.distributed import launched_processes
-from mm_adapter.feature_extraction import ExtractionOptions, extract_features
-from mm_adapter.internvideo2 import build_encoder
-from mm_adapter.omnivore import import_omnivore
-from mm_adapter.pose_features import joint_basis, write_pose_features
+from mm_adapter.distributed import launched_processes, native_dtype
+from mm_adapter.features.arrays import import_arrays
+from mm_adapter.features.extract import ExtractionOptions, extract_features
+from mm_adapter.features.internvideo2 import build_encoder
+from mm_adapter.features.omnivore import import_omnivore
+from mm_adapter.features.skeleton import joint_basis, write_pose_features
 from mm_data.features import FeatureStore
 from mm_data.folders import read_clips
 from mm_data.ground.files import check_apart

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.manifest import COMPLETE
+from mm_adapter.checkpoint.seal import COMPLETE
 
 _VIDEOS = {"exo": "The exo video", "ego": "The ego video"}
 _GALLERY = {"gallery": "The gallery", "codes": "The folder of pose codes", "features": "The feature store"}

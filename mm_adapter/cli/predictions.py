@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from mm_adapter.checkpoint import coach_folder
+from mm_adapter.checkpoint.coach import coach_folder
+from mm_adapter.checkpoint.run_record import read_run_record
+from mm_adapter.checkpoint.seal import identity
 from mm_adapter.cli.console import plain_console, stage_progress
-from mm_adapter.cli.test_set import GENERATED, TRANSFORMERS, TestSet, begin_predictions, can_demonstrate, open_coach
 from mm_adapter.distributed import launched_processes
-from mm_adapter.inference.generation import Answers, Coach
-from mm_adapter.inference.predict import Functions, predict
-from mm_adapter.inference.retrieval import Ranker, rank_by_demonstration, rank_by_remark
+from mm_adapter.evaluation.predictions import Functions, predict
+from mm_adapter.evaluation.test_set import (
+    GENERATED,
+    TRANSFORMERS,
+    TestSet,
+    begin_predictions,
+    can_demonstrate,
+    open_coach,
+)
+from mm_adapter.inference.coach import Answers, Coach
+from mm_adapter.inference.ranking import Ranker, rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import Sampling
-from mm_adapter.manifest import identity
-from mm_adapter.run_directory import read_run_record
 from mm_data.ground.digests import sha256_of
 from mm_data.ground.files import check_apart
 from mm_data.ground.jsonl import read_records
@@ -27,7 +34,7 @@ from mm_data.ground.shared_records import SharedRecords
 from mm_eval.metrics.retrieval import chance_recall, ranks
 
 if TYPE_CHECKING:
-    from mm_adapter.inference.engine import EngineCoach
+    from mm_adapter.serving.vllm.offline import EngineCoach
 
 VLLM = "vllm"
 CUTS = (1, 5, 10, 50)
@@ -41,7 +48,7 @@ def run_generate(args: argparse.Namespace) -> None:
         shows = coach if can_demonstrate(opened) else None
         _generate(args, test, coach, shows, partial(rank_by_demonstration if shows else rank_by_remark, coach))
         return
-    from mm_adapter.inference.engine import EngineCoach
+    from mm_adapter.serving.vllm.offline import EngineCoach
 
     with EngineCoach(args.coach, test.codes, test.features, shlex.split(args.vllm)) as engine:
         _generate(

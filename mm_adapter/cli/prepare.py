@@ -3,9 +3,9 @@
 import argparse
 import json
 
-from mm_adapter.base_models import embedded_source_hash, weights_fingerprint, write_embedded_language_model
+from mm_adapter.checkpoint.run_record import differences
 from mm_adapter.cli.console import progress_bar
-from mm_adapter.run_directory import differences
+from mm_adapter.model.language_model import embedded_source_hash, weights_fingerprint, write_embedded_language_model
 from mm_data.ground.files import write_atomically
 from mm_data.ground.safe_load import read_json
 

@@ -16,16 +16,17 @@ import uvicorn
 from rich.console import Console
 from rich.text import Text
 
-from mm_adapter.chat.experts import ExpertGallery, ExpertSearch
-from mm_adapter.chat.remote import KEY
 from mm_adapter.cli.console import plain_console, stage_progress
-from mm_adapter.export import check_export
-from mm_adapter.front.app import Front, Limits, front_app
-from mm_adapter.front.clips import ClipShelf, ClipWorkers
-from mm_adapter.front.coach import ExportedCoach
-from mm_adapter.front.engine import LOOPBACK, Engine, RunningEngine
-from mm_adapter.front.experts import EngineRanker
-from mm_adapter.serving.plugin import check_vllm_version
+from mm_adapter.export.read import check_export
+from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
+from mm_adapter.serving import LOOPBACK
+from mm_adapter.serving.client import KEY
+from mm_adapter.serving.http.app import Front, Limits, front_app
+from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
+from mm_adapter.serving.http.engine import Engine, RunningEngine
+from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_adapter.serving.http.ranker import EngineRanker
+from mm_adapter.serving.vllm.plugin import check_vllm_version
 from mm_data.features import FeatureStore
 from mm_data.tuples.store import read_manifest
 from mm_tokenizers.codes import PoseCodeStore

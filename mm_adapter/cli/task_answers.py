@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from mm_adapter.base_models import native_dtype
-from mm_adapter.checkpoint import PretrainedCoach, coach_folder
+from mm_adapter.checkpoint.coach import PretrainedCoach, coach_folder
+from mm_adapter.checkpoint.run_record import check_same_run, run_record, write_run_record
+from mm_adapter.checkpoint.seal import identity
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.task_folders import switches
-from mm_adapter.distributed import launch_name, launched_processes
-from mm_adapter.inference.generation import Coach
-from mm_adapter.inference.task_answers import answer_items, read_answer
-from mm_adapter.joints import JointStore
-from mm_adapter.manifest import identity
-from mm_adapter.run_directory import check_same_run, run_record, write_run_record
-from mm_adapter.training_data import trained_on
+from mm_adapter.distributed import launch_name, launched_processes, native_dtype
+from mm_adapter.evaluation.task_answers import answer_items, read_answer
+from mm_adapter.inference.coach import Coach
+from mm_adapter.samples.clip_stores import JointStore
+from mm_adapter.training.data import trained_on
 from mm_data.features import FeatureStore, pooled_features
 from mm_data.folders import pose_stretches
 from mm_data.ground.digests import hash_of

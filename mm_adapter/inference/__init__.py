@@ -1,1 +1,1 @@
-"""Using a trained coach: commentary, constrained pose generation, ranking by likelihood."""
+"""Asking a coach: words, choices, poses; about clips of a data set or one's own."""

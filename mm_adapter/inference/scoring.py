@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from mm_adapter.configuration import CoachConfig
-from mm_adapter.dataset import Sample
-from mm_adapter.inference.generation import Coach
-from mm_adapter.loss import CHUNK
-from mm_adapter.packed_attention import PACKED_SDPA
+from mm_adapter.inference.coach import Coach
+from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.loss import CHUNK
+from mm_adapter.model.packed_attention import PACKED_SDPA
+from mm_adapter.samples.dataset import Sample
 
 
 @dataclass(frozen=True)

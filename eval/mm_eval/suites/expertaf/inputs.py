@@ -22,7 +22,7 @@ class Inputs:
 
     Attributes:
         tuples: Test tuples.
-        predictions: Records of `mm_adapter.inference.predict`; without ``scores`` nothing was ranked.
+        predictions: Records of `mm_adapter.evaluation.predictions`; without ``scores`` nothing was ranked.
         generated: Generated joints ``[T, 17, 3]`` per tuple, or None where nothing usable was generated; None for a system that
             generates no poses.
         reconstructed: The tokenizer's round trip of the expert's poses ``[T, 17, 3]`` per tuple, or None for systems

@@ -1,1 +1,0 @@
-"""Asking a trained coach about one's own clip."""

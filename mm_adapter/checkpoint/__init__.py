@@ -1,0 +1,1 @@
+"""What is on disk: a coach, a run and its checkpoints, complete or not one at all."""

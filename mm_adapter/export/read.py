@@ -1,0 +1,68 @@
+"""Opens an export, and makes sure first that it is as it was written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from mm_adapter.checkpoint.seal import EXPORT_RECORD, added, problems
+from mm_adapter.features.internvideo2 import InternVideo2, InternVideo2Config
+from mm_adapter.model.config import VIEWS, CoachConfig
+from mm_adapter.model.mappers import FeatureMapper
+from mm_adapter.model.packed_attention import PACKED_SDPA
+
+RECORD = EXPORT_RECORD
+ARCHITECTURE = "MMCoachForConditionalGeneration"
+NUM_PLACEHOLDERS = len(VIEWS)
+VIDEO_PROCESSOR = "MMCoachVideoProcessor"
+
+
+def open_llama(folder: Path, dtype: torch.dtype | str = "auto") -> PreTrainedModel:
+    """An export's language model in transformers, whatever its layout."""
+    text = CoachConfig(**json.loads((folder / "coach_config.json").read_text())).text_config
+    return AutoModelForCausalLM.from_pretrained(folder, config=text, dtype=dtype, attn_implementation=PACKED_SDPA)
+
+
+def open_mappers(folder: Path) -> dict[str, FeatureMapper]:
+    """An export's video mappers by view."""
+    config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+    path = folder / "video" / "mappers.safetensors"
+    if not path.is_file():
+        return {}
+    state, mappers = load_file(path), {}
+    for view in config.shown_views:
+        mapper = FeatureMapper(config.video_width, config.text_config.hidden_size)
+        prefix = f"{view}_mapper."
+        mapper.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        mappers[view] = mapper.eval().requires_grad_(False)
+    return mappers
+
+
+def open_encoder(folder: Path) -> tuple[InternVideo2, dict[str, Any]] | None:
+    """An export's video encoder and its description, where it has one."""
+    path = folder / "video" / "encoder.json"
+    if not path.is_file():
+        return None
+    description = json.loads(path.read_text())
+    encoder = InternVideo2(InternVideo2Config(**description["architecture"]))
+    state = load_file(folder / "video" / "encoder.safetensors")
+    encoder.load_state_dict(state)
+    return encoder.to(next(iter(state.values())).dtype).eval().requires_grad_(False), description
+
+
+def check_export(folder: Path) -> None:
+    """Makes sure that every file of an export that a loader might read is as it was written, and that none was added.
+
+    Raises:
+        FileNotFoundError: The folder is no complete export.
+        ValueError: Files were changed or added; lists them.
+    """
+    if found := problems(folder, everything=True):
+        raise ValueError(f"{folder} was changed after it was exported: {'; '.join(found)}. Export it again.")
+    if foreign := added(folder):
+        raise ValueError(
+            f"{folder} holds files that the export did not write and engines might read: {', '.join(f'{name} was added' for name in foreign)}. Delete them."
+        )

@@ -1,0 +1,1 @@
+"""Frozen encoders, and what fills feature stores."""

@@ -1,0 +1,1 @@
+"""What a coach is: its language model, mappers, pose tokens, adapter, and how a conversation becomes tokens."""

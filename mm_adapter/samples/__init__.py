@@ -1,0 +1,1 @@
+"""What a batch is made of: clips, conversations about them, token sequences."""

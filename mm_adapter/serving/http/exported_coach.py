@@ -1,0 +1,88 @@
+"""An export as the front needs it: no language model, only what turns clips into prompts and poses into joints."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mm_adapter.export.read import RECORD
+from mm_adapter.features.internvideo2 import InternVideo2Config
+from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.processor import CoachProcessor
+from mm_data.tasks.expertaf import shows_poses
+from mm_tokenizers import PoseTokenizer, load_tokenizer
+from mm_tokenizers.vocabulary import parse_text
+
+
+@dataclass(frozen=True)
+class ExportedCoach:
+    """An opened export.
+
+    Attributes:
+        folder: The export.
+        config: The coach's configuration.
+        processor: Renders clips as in training.
+        pose_tokenizer: Encodes and decodes poses.
+        encoder: Of the packed video encoder, or None for a coach that sees no video.
+        can_demonstrate: Whether it was trained on more than commentary.
+    """
+
+    folder: Path
+    config: CoachConfig
+    processor: CoachProcessor
+    pose_tokenizer: PoseTokenizer
+    encoder: InternVideo2Config | None
+    can_demonstrate: bool
+
+    @classmethod
+    def open(cls, folder: Path) -> "ExportedCoach":
+        """Opens an export whose coach sees no video, or that has its video encoder packed.
+
+        Raises:
+            ValueError: The folder is no export, or cannot look at videos.
+        """
+        if not (folder / RECORD).is_file():
+            raise ValueError(f"{folder} is no export; make one: mm-coach export COACH EXPORT --encoder NAME.")
+        config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+        encoder = None
+        if config.video_tokens:
+            entry = json.loads((folder / "config.json").read_text()).get("encoder")
+            if entry is None:
+                raise ValueError(
+                    f"{folder} holds no video encoder, or is in layout llama; export again with --encoder (and --weights) in layout coach."
+                )
+            encoder = InternVideo2Config(**entry)
+        formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
+        processor = CoachProcessor.load(folder, config.clip_format)
+        tokenizer = load_tokenizer(folder / "pose_tokenizer")
+        return cls(folder, config, processor, tokenizer, encoder, shows_poses(formats))
+
+    def pose_codes(self, text: Any, grid: Any) -> np.ndarray:
+        """Codes ``[T, M]`` of pose tokens as text, or of nested lists.
+
+        Raises:
+            ValueError: They are not one sequence of this coach's vocabulary.
+        """
+        if isinstance(text, str):
+            codes = parse_text(text)
+        else:
+            try:
+                codes = np.array(grid)
+            except ValueError:  # rows of different lengths
+                codes = np.array(None)
+            if codes.dtype.kind != "i":
+                raise ValueError("Pose codes have to be a grid of integers, or pose tokens as text.")
+        self.processor.vocabulary.to_ids(codes)
+        return codes
+
+    def pose_tokens(self, codes: np.ndarray) -> str:
+        """Codes ``[T, M]`` as text.
+
+        Raises:
+            ValueError: They are none of this coach's.
+        """
+        vocabulary = self.processor.vocabulary
+        names = vocabulary.names()
+        return "".join(names[token - vocabulary.first_id] for token in vocabulary.to_ids(codes))

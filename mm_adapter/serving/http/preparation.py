@@ -1,0 +1,121 @@
+"""What the decoding processes do with an uploaded clip."""
+
+import io
+import resource
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+
+from mm_adapter.features.extract import load_clip
+from mm_adapter.inference.own_clip import Stretch, learner_codes
+from mm_adapter.inference.pose_estimator import estimate_poses
+from mm_adapter.samples.clip_stores import LEARNER
+from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_data.poses.checks import describe
+from mm_data.records import VideoClip
+from mm_data.release.read import load_clip_poses
+
+MEMORY_GIB = 4
+"""Address space of a decoding process beyond what its models take."""
+
+
+@dataclass(frozen=True)
+class PreparedClip:
+    """What is kept of a clip.
+
+    Attributes:
+        seconds: Length.
+        frames: View to the PNG files of the frames that the encoder sees, in the coach's order of views.
+        codes: Pose codes ``[T, M]``, or None where the coach sees no poses and none were given.
+        joints: Canonical poses ``[T, 17, 4]`` behind the codes, or None.
+        notes: What the learner should know.
+    """
+
+    seconds: float
+    frames: dict[str, list[bytes]]
+    codes: np.ndarray | None
+    joints: np.ndarray | None
+    notes: list[str]
+
+
+_opened: tuple[ExportedCoach, Path | None] | None = None
+
+
+def open_worker(folder: Path, pose_model: Path | None) -> None:
+    """Prepares a process: opens what it needs and limits what it may take beyond."""
+    global _opened
+    torch.set_num_threads(1)
+    _opened = ExportedCoach.open(folder), pose_model
+    limit = psutil.Process().memory_info().vms + MEMORY_GIB * 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def prepare_clip(folder: Path, views: list[str], start: float, stop: float | None) -> PreparedClip:
+    """Runs in a worker: videos and poses of a folder, prepared as training clips were.
+
+    Args:
+        folder: Holds a file per view, and ``pose.npy`` or ``pose.json`` where poses were given.
+        views: Names of the files.
+        start: First second.
+        stop: End; None is the shortest video's.
+
+    Raises:
+        ValueError: Something is wrong with the videos or poses; the message names no path.
+    """
+    assert _opened is not None
+    coach, pose_model = _opened
+    try:
+        return _prepare(coach, pose_model, folder, views, start, stop)
+    except (ValueError, FileNotFoundError) as error:
+        message = str(error)
+        for name in (*views, "pose.npy", "pose.json"):
+            what = "The poses" if name.startswith("pose") else f"The {name} video"
+            message = message.replace(str(folder / name), what)
+        raise ValueError(message) from None
+
+
+def _prepare(
+    coach: ExportedCoach, pose_model: Path | None, folder: Path, views: list[str], start: float, stop: float | None
+) -> PreparedClip:
+    stretch, notes = Stretch.of({view: folder / view for view in views}, start, stop), []
+    frames = {}
+    if coach.encoder is not None:
+        shown, encoder = coach.config.views, coach.encoder
+        seen, lacking = stretch.with_views(shown)
+        if lacking:
+            notes.append(f"No {' and '.join(lacking)} video: the {views[0]} video stands in for it.")
+        clip = VideoClip(LEARNER, {view: str(path) for view, path in seen.videos.items()}, stretch.start, stretch.stop)
+        loaded = load_clip(clip, shown, Path("/"), encoder.frames, encoder.image_size, "pyav")
+        if isinstance(loaded, str):
+            raise ValueError(loaded)
+        frames = {view: [_png(image) for image in video.permute(1, 2, 3, 0).numpy()] for view, video in zip(shown, loaded, strict=True)}  # fmt: skip
+    given = next(iter(sorted(folder.glob("pose.*"))), None)
+    codes = joints = None
+    if given is not None:
+        lost: Counter[str] = Counter()
+        poses = stretch.poses_of(load_clip_poses(given, lost), "The pose file")
+        notes += [f"{sentence}." for sentence in describe(lost)]
+    elif coach.config.pose_form == "none":
+        poses = None
+    elif pose_model is not None:
+        poses = estimate_poses(stretch.filmed_from_outside, pose_model, stretch.start, stretch.stop)
+        found = int((poses[..., 3] > 0).any(1).sum())
+        notes.append(f"Found a person in {found} of {len(poses)} frames.")
+    else:
+        raise ValueError(
+            "This coach needs poses and the server finds none by itself: send them too, as .npy [T, 17, 4] at 30 fps or an Ego-Exo4D pose file."
+        )
+    if poses is not None:
+        codes, joints = learner_codes(poses, coach.pose_tokenizer, coach.config.pose_frames)
+    return PreparedClip(stretch.stop - stretch.start, frames, codes, joints, notes)
+
+
+def _png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(file, "PNG", compress_level=1)
+    return file.getvalue()

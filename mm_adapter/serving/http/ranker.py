@@ -1,0 +1,62 @@
+"""Ranks experts by what the engine says: every pair of prompt and candidate runs in full, as engines score prompts."""
+
+from typing import Any
+
+import torch
+
+from mm_adapter.samples.clip_stores import ClipFeatures, ClipPoses
+from mm_adapter.serving.http.clips import ClipShelf
+from mm_adapter.serving.http.conversation import Conversations, clip_parts
+from mm_adapter.serving.http.engine import Engine, features_part
+from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_data.tasks.expertaf import demonstration_prompt
+
+
+class EngineRanker:
+    """A `retrieval.Ranker`, of the engine.
+
+    Args:
+        engine: Scores.
+        coach: Its export.
+        shelf: Uploaded clips.
+        poses: Pose codes of the gallery.
+        features: Its video features, or None for a coach that sees no video.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        coach: ExportedCoach,
+        shelf: ClipShelf,
+        poses: ClipPoses,
+        features: ClipFeatures | None,
+    ) -> None:
+        self.engine, self.coach, self.shelf, self.poses, self.features = engine, coach, shelf, poses, features
+        self.conversations = Conversations(coach, self._parts)
+
+    def __call__(self, learner: str, remark: str, pool: list[str]) -> torch.Tensor:
+        """Mean log-likelihoods of the candidates' poses (ExpertAF Eq. 2).
+
+        Raises:
+            KeyError: The learner's clip is not kept any more.
+            ValueError: The remark cannot be asked about.
+            EngineError: The engine does not answer.
+        """
+        messages = self.conversations.rewrite(demonstration_prompt(learner, remark))
+        answers = [self.coach.pose_tokens(self.poses[clip]) for clip in pool]
+        ids = [self.coach.processor.answer_ids(self.poses[clip]) for clip in pool]
+        return self.engine.likelihoods(messages, answers, ids)
+
+    def _parts(self, clip_id: str) -> list[dict[str, Any]]:
+        """Of an uploaded clip, or of a training clip, whose prompts make the priors."""
+        kept = self.shelf.get(clip_id)
+        if kept is not None:
+            return clip_parts(self.coach, kept)
+        if self.poses.missing([clip_id]):
+            raise KeyError(clip_id)
+        config = self.coach.config
+        shown = config.views if self.features is not None else []
+        videos = [features_part(self.features.get(clip_id, view)) for view in shown]  # type: ignore[union-attr]
+        if config.pose_form == "none":
+            return videos
+        return [{"type": "text", "text": self.coach.pose_tokens(self.poses[clip_id])}, *videos]

@@ -1,0 +1,121 @@
+"""Direct preference optimisation of a trained coach, from pairs of remarks about one clip. TRL does it; this is the adapter.
+
+A pair is one line of JSON: ``{"tuple_id": ..., "chosen": ..., "rejected": ...}``, preferred by a person or a judge. Other
+keys, such as who preferred it, are kept out of the way.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from mm_adapter.checkpoint.trainer import CompleteCheckpoints
+from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.processor import IGNORE, CoachProcessor, Encoded
+from mm_adapter.samples.clip_stores import ClipPoses
+from mm_adapter.samples.collator import CoachCollator
+from mm_adapter.samples.dataset import with_features
+from mm_data.conversation import Conversation
+from mm_data.features import FeatureStore
+from mm_data.records import CoachingTuple
+from mm_data.tasks.expertaf import commentary_prompt
+
+SIDES = ("chosen", "rejected")
+
+
+def read_pairs(path: Path, tuples: Sequence[CoachingTuple]) -> list[dict[str, str]]:
+    """Pairs with the learner's clip: ``clip``, ``chosen``, ``rejected``.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A line that is no pair, an unknown tuple, or two equal remarks; says which line.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give a .jsonl of tuple_id, chosen and rejected.")
+    clips = {t.tuple_id: t.learner.clip_id for t in tuples}
+    pairs = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        where = f"{path}, line {number}"
+        try:
+            pair = json.loads(line)
+            tuple_id, chosen, rejected = pair["tuple_id"], pair["chosen"].strip(), pair["rejected"].strip()
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{where}: not an object with tuple_id, chosen and rejected texts ({error}).") from error
+        if tuple_id not in clips:
+            raise ValueError(f"{where}: tuple {tuple_id!r} is not in the training split of the tuple folder.")
+        if not chosen or not rejected or chosen == rejected:
+            raise ValueError(f"{where}: chosen and rejected have to be two different remarks.")
+        pairs.append({"clip": clips[tuple_id], "chosen": chosen, "rejected": rejected})
+    if not pairs:
+        raise ValueError(f"{path} holds no pairs.")
+    return pairs
+
+
+class PreferenceCollator:
+    """Pairs to the batch that `trl.DPOTrainer` expects: all chosen, then all rejected, padded on the right.
+
+    Args:
+        processor: The coach's.
+        poses: Of the clips.
+        features: Of the clips, or None for a pose-only coach.
+        collate: `CoachCollator` with layout ``right``.
+        max_length: Longest sample in tokens.
+    """
+
+    def __init__(
+        self,
+        processor: CoachProcessor,
+        poses: ClipPoses,
+        features: FeatureStore | None,
+        collate: CoachCollator,
+        max_length: int,
+    ) -> None:
+        self.processor, self.poses, self.features, self.collate = processor, poses, features, collate
+        self.max_length = max_length
+
+    def encode(self, clip: str, remark: str) -> Encoded:
+        """Question about the clip, answered with the remark.
+
+        Raises:
+            ValueError: Too long.
+        """
+        answer = {"role": "assistant", "content": [{"type": "text", "text": remark}]}
+        conversation = Conversation(clip, [*commentary_prompt(clip), answer], (2,))
+        encoded = self.processor.encode(conversation, self.poses.__getitem__)
+        if len(encoded.input_ids) > self.max_length:
+            raise ValueError(
+                f"The remark {remark[:60]!r} on clip {clip} makes {len(encoded.input_ids)} tokens, more than max_length {self.max_length}."
+            )
+        return encoded
+
+    def __call__(self, pairs: Sequence[dict[str, str]]) -> dict[str, torch.Tensor]:
+        """Builds the batch."""
+        samples = [self.encode(pair["clip"], pair[side]) for side in SIDES for pair in pairs]
+        batch = self.collate([with_features(sample, self.features) for sample in samples])
+        del batch["samples"]
+        batch["completion_mask"] = (batch.pop("labels") != IGNORE).long()
+        return batch
+
+
+class CoachDPOTrainer(CompleteCheckpoints, DPOTrainer):
+    """TRL's trainer on ready batches, with our checkpoints.
+
+    Args:
+        model: The coach, with what trains already set.
+        reference: The same coach, frozen.
+        **kwargs: Passed on to `trl.DPOTrainer`.
+    """
+
+    def __init__(
+        self, model: CoachForConditionalGeneration, reference: CoachForConditionalGeneration, **kwargs: Any
+    ) -> None:
+        super().__init__(model=model, ref_model=reference, **kwargs)
+        for patched in (model, reference):  # TRL computes with one head's weight; the coach has two and does it itself
+            vars(patched).pop("forward", None)
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset  # the collator renders and tokenizes, because of media spans
