@@ -1,5 +1,6 @@
 """Guards of the layout: our folders must never shadow other packages (a top-level `tokenizers` would, under DeepSpeed)."""
 
+import ast
 import os
 import re
 import subprocess
@@ -35,18 +36,155 @@ def test_wheel_holds_four_packages(tmp_path: Path) -> None:
     assert {"mm_eval/pages/report.html", "mm_adapter/serving/http/static/coach.js"} <= set(names)
 
 
-def test_dependencies_point_one_way() -> None:
-    """mm_tokenizers and mm_data know nobody; mm_eval knows mm_data; library code never imports recipes."""
-    forbidden = {
-        "tokenizers/mm_tokenizers": ("mm_data", "mm_adapter", "mm_eval"),
-        "data/mm_data": ("mm_tokenizers", "mm_adapter", "mm_eval"),
-        "eval/mm_eval": ("mm_tokenizers", "mm_adapter"),
+PACKAGES = {"mm_tokenizers": "tokenizers", "mm_data": "data", "mm_eval": "eval", "mm_adapter": ""}
+MAY_IMPORT: dict[str, dict[str, set[str]]] = {
+    "mm_data": {
+        "ground": set(),
+        "asking": {"ground"},
+        "videos": {"ground"},
+        "features": {"ground"},
+        "poses": {"ground"},
+        "labelling": {"ground", "asking", "poses"},
+        "release": {"ground", "poses", "videos"},
+        "tuples": {"ground", "poses", "release", "labelling"},
+        "tasks": {"ground", "poses", "videos", "release", "tuples"},
+        "annotation": {"ground", "asking", "videos", "tasks"},
+        "exchange": {"ground", "poses", "release", "tuples", "tasks"},
+        "miniature": {"ground", "poses", "labelling", "tasks"},
+        "folders": {"ground", "poses", "release", "tuples", "tasks"},
+    },
+    "mm_eval": {
+        "statistics": set(),
+        "metrics": {"statistics"},
+        "answers": set(),
+        "tables": {"statistics", "answers"},
+        "judge": {"statistics", "answers", "metrics"},
+        "human": {"statistics", "answers", "metrics"},
+        "suites": {"statistics", "answers", "metrics", "tables", "judge"},
+        "pages": {"statistics", "metrics", "tables"},
+        "evaluate_modules": {"metrics"},
+    },
+    "mm_adapter": {
+        "ground": set(),
+        "model": {"ground"},
+        "features": {"model"},
+        "samples": {"model"},
+        "checkpoint": {"ground", "model"},
+        "inference": {"model", "features", "samples"},
+        "training": {"ground", "model", "samples", "checkpoint", "inference"},
+        "evaluation": {"ground", "model", "samples", "checkpoint", "inference", "training"},
+        "export": {"model", "features", "checkpoint"},
+        "serving": {"model", "features", "samples", "inference", "export"},
+        "cli": {
+            "ground",
+            "model",
+            "features",
+            "samples",
+            "checkpoint",
+            "inference",
+            "training",
+            "evaluation",
+            "export",
+            "serving",
+        },
+    },
+}
+"""Package to room to the rooms below that it may import: the whole plan of the house. A package's own modules are its ground floor."""
+
+MOST_ARROWS = 40
+ABOVE_THE_PLAN = {"mm_data.folders"}
+"""Modules at a package's top that are no ground floor."""
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, inside functions and for types too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def modules_of(package: str) -> dict[str, Path]:
+    """Module name to file."""
+    folder = ROOT / PACKAGES[package] / package
+    names = {
+        path: ".".join((package, *path.relative_to(folder).with_suffix("").parts)) for path in folder.rglob("*.py")
     }
-    for folder, packages in forbidden.items():
-        for path in (ROOT / folder).rglob("*.py"):
-            text = path.read_text()
-            for package in packages:
-                assert f"from {package}" not in text and f"import {package}" not in text, f"{path} imports {package}"
+    return {name.removesuffix(".__init__"): path for path, name in names.items()}
+
+
+def room_of(module: str, modules: dict[str, Path]) -> str | None:
+    """The room that a module of ours belongs to; None for a name that is none."""
+    package, _, rest = module.partition(".")
+    if module not in modules:
+        return None
+    first = f"{package}.{rest.partition('.')[0]}"
+    is_folder = first in modules and modules[first].name == "__init__.py"
+    return first.rpartition(".")[2] if rest and (is_folder or first in ABOVE_THE_PLAN) else "ground"
+
+
+def arrows_of(package: str) -> dict[tuple[str, str], list[str]]:
+    """(room, room that it imports) to the imports that make the arrow."""
+    modules, arrows = modules_of(package), {}
+    for module, path in modules.items():
+        for name in imports_of(path):
+            here, there = room_of(module, modules), room_of(name, modules)
+            if there is not None and here != there and name != package:
+                arrows.setdefault((here, there), []).append(f"{module} imports {name}")
+    return arrows
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_rooms_import_what_the_plan_allows(package: str) -> None:
+    arrows, plan = arrows_of(package), MAY_IMPORT[package]
+    for (here, there), imports in arrows.items():
+        assert there in plan.get(here, ()), f"{here} may not import {there}: {', '.join(sorted(imports))}"
+    unused = {(here, there) for here in plan for there in plan[here]} - set(arrows)
+    assert not unused, f"the plan allows what nobody needs any more: {sorted(unused)}"
+    assert len(arrows) <= MOST_ARROWS
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_the_plan_has_no_circle(package: str) -> None:
+    """Every room stands on rooms that were named before it, so nothing runs back up."""
+    above = list(MAY_IMPORT[package])
+    for place, room in enumerate(above):
+        assert MAY_IMPORT[package][room] <= set(above[:place]), room
+
+
+def test_dependencies_point_one_way() -> None:
+    """mm_tokenizers and mm_data know nobody; mm_eval knows mm_data; of mm_adapter, two rooms know mm_eval; nobody imports recipes."""
+    below = {"mm_tokenizers": set(), "mm_data": set(), "mm_eval": {"mm_data"}, "mm_adapter": {*PACKAGES}}
+    modules = {name: path for package in PACKAGES for name, path in modules_of(package).items()}
+    for module, path in modules.items():
+        package = module.partition(".")[0]
+        known = {name.partition(".")[0] for name in imports_of(path)}
+        assert known & {*PACKAGES, "recipes"} - {package} <= below[package], module
+        if "mm_eval" in known and package == "mm_adapter":
+            assert room_of(module, modules) in ("evaluation", "cli"), f"{module} imports mm_eval"
+
+
+@pytest.mark.parametrize(
+    ("library", "rooms"),
+    [("argparse", "mm_adapter.cli"), ("vllm", "mm_adapter.serving.vllm"), ("starlette", "mm_adapter.serving.http")],
+)
+def test_some_libraries_have_one_room(library: str, rooms: str) -> None:
+    also = {"starlette": {"mm_data.tuples.review.server", "mm_adapter.cli.serve"}}.get(library, set())
+    for package in PACKAGES:
+        for module, path in modules_of(package).items():
+            if any(name.partition(".")[0] == library for name in imports_of(path)):
+                assert module in also or module.startswith(rooms), f"{module} imports {library}"
+
+
+def test_the_server_and_its_engine_do_not_know_each_other() -> None:
+    modules = modules_of("mm_adapter")
+    for module, path in modules.items():
+        for here, there in (("http", "vllm"), ("vllm", "http")):
+            if module.startswith(f"mm_adapter.serving.{here}"):
+                assert not any(name.startswith(f"mm_adapter.serving.{there}") for name in imports_of(path)), module
 
 
 def test_training_data_path_never_reads_the_sidecar() -> None:
