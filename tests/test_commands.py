@@ -14,7 +14,7 @@ from safetensors import safe_open
 from tiny_coach import ROOT
 
 from mm_adapter.cli import EPILOG, build_parser, main
-from mm_adapter.cli.flags import bert_model
+from mm_adapter.cli.old_flags import bert_model
 from mm_adapter.errors import can_be_mended, report_failure, sentence
 
 

@@ -1,12 +1,15 @@
-"""The `mm-coach` command."""
+"""The `mm-coach` command. Every command is a typed function in a file of its own; here they get their order."""
 
-import argparse
 import os
-import pkgutil
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 
-from mm_adapter.cli.command_parser import CommandParser
+from cyclopts import App, CycloptsError, Parameter
+
+from mm_adapter.cli.checkpoint import app as checkpoint
+from mm_adapter.cli.doctor import doctor
+from mm_adapter.cli.export import export
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -23,38 +26,44 @@ From nothing to a trained coach (scripts/quickstart.sh runs these steps, with al
   mm-coach report RUN/evaluation RUN/report --training RUN/coach_training --tokenizer-training RUN/pose_tokenizer
 """
 
+app = App(
+    name="mm-coach",
+    help="Build, train and question a video action coach. Every command has --help; --debug shows every failure's traceback.",
+    help_epilogue=EPILOG,
+    help_format="plaintext",
+    version=f"mm-coach {version('mm-coach')}",
+    default_parameter=Parameter(consume_multiple=True, negative=()),
+    exit_on_error=False,
+    print_error=False,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+for command in (doctor, checkpoint, export):
+    app.command(command)
+for place, name in enumerate(app):
+    app[name].sort_key = place
+    app[name].help_epilogue = ""
 
-def build_parser() -> argparse.ArgumentParser:
-    """All commands."""
-    # Not above: workers that vLLM spawns import this module too, and its CPU build stops where numba is loaded.
-    from mm_adapter.cli.commands import add_commands
 
-    parser = CommandParser(
-        prog="mm-coach",
-        description="Build, train and question a video action coach. Every command has --help.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"mm-coach {version('mm-coach')}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of every failure")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add_commands(commands)
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Runs one command.
+
+    Args:
+        words: Words of the command line after ``mm-coach``; those of the process where None is given.
 
     Returns:
         Exit status: 0, or what the command says; 2 where the user can mend what is wrong, with a sentence; 1 for a fault of ours,
         with its traceback; 130 after Ctrl-C.
     """
-    args = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if words is None else words)
+    debug = "--debug" in words
     try:
-        run = pkgutil.resolve_name(args.run) if isinstance(args.run, str) else args.run
-        status = run(args) or 0
+        status = _run([word for word in words if word != "--debug"])
         sys.stdout.flush()  # here, so that a reader that has gone is noticed here
         return status
+    except CycloptsError as error:
+        print(f"mm-coach: {error} `--help` lists what there is.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("mm-coach: interrupted; run the same command again to go on.", file=sys.stderr)
         return 130
@@ -62,4 +71,15 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        return report_failure(error, args.debug)
+        return report_failure(error, debug)
+
+
+def _run(words: list[str]) -> int:
+    if words and not words[0].startswith("-") and words[0] not in list(app):  # until every command has moved
+        import pkgutil
+
+        from mm_adapter.cli.old_parser import build_parser
+
+        args = build_parser().parse_args(words)
+        return (pkgutil.resolve_name(args.run) if isinstance(args.run, str) else args.run)(args) or 0
+    return app(words) or 0

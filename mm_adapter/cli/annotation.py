@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from mm_adapter.cli.console import ConsoleReport
-from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
+from mm_adapter.cli.old_endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.annotation import (
     Annotation,
     annotate,

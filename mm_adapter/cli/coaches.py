@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli.flags import (
+from mm_adapter.cli.old_flags import (
     add_base_model,
     add_bert,
     add_encoder,
@@ -18,39 +18,8 @@ _PREDICTIONS = "folder with one .jsonl per function"
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds them, in the order in which they are needed."""
-    for add in (_add_checkpoint, _add_export, _add_evaluation, _add_table, _add_chat, _add_serve):
+    for add in (_add_evaluation, _add_table, _add_chat, _add_serve):
         add(commands)
-
-
-def _add_checkpoint(commands: argparse._SubParsersAction) -> None:
-    steps = commands.add_parser("checkpoint", help="coaches on disk").add_subparsers(metavar="STEP", required=True)
-    inspect = steps.add_parser("inspect", help="what a checkpoint is, what it was built on and what it holds")
-    inspect.add_argument("folder", type=Path, help="a run's coach/ or checkpoint-N folder")
-    inspect.set_defaults(run="mm_adapter.cli.checkpoints:run_inspect")
-    verify = steps.add_parser(
-        "verify", help="check hashes, weights and the base model; exit status 1 if something is wrong"
-    )
-    verify.add_argument("folder", type=Path, help="a coach, a checkpoint or an export")
-    add_base_model(verify)
-    verify.set_defaults(run="mm_adapter.cli.checkpoints:run_verify")
-
-
-def _add_export(commands: argparse._SubParsersAction) -> None:
-    export = commands.add_parser("export", help="a coach as a checkpoint that engines load, with proof and model card")
-    export.add_argument("coach", help="a run's coach/ or checkpoint-N folder, or a name on the Hub")
-    export.add_argument("out", type=Path, help="new folder")
-    add_base_model(export)
-    export.add_argument(
-        "--layout",
-        choices=("coach", "llama"),
-        default="coach",
-        help="coach: vLLM with mm-coach beside it; llama: any engine, poses as text, no video",
-    )
-    add_encoder(export, purpose=", as in features extract: also packed, for a server that takes videos")
-    export.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="auto is bfloat16 on GPUs that have it"
-    )
-    export.set_defaults(run="mm_adapter.cli.export:run_export")
 
 
 def _add_chat(commands: argparse._SubParsersAction) -> None:

@@ -4,13 +4,12 @@ import argparse
 from pathlib import Path
 
 from mm_adapter.cli import coaches, data, evaluations, tasks
-from mm_adapter.cli.flags import add_encoder
+from mm_adapter.cli.old_flags import add_encoder
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds every command, in the order in which they are needed."""
     for add in (
-        _add_doctor,
         _add_preparation,
         data.add_commands,
         _add_features,
@@ -20,14 +19,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         evaluations.add_commands,
     ):
         add(commands)
-
-
-def _add_doctor(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "doctor", help="report versions, devices, Java, vLLM and disk, and how to mend what is missing"
-    )
-    parser.add_argument("--folder", type=Path, default=Path("."), help="where runs will be written")
-    parser.set_defaults(run="mm_adapter.cli.doctor:run")
 
 
 def _add_preparation(commands: argparse._SubParsersAction) -> None:

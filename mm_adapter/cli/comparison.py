@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markdown import Markdown
 
-from mm_adapter.cli.flags import bert_model
+from mm_adapter.cli.old_flags import bert_model
 from mm_data.ground.files import write_atomically
 from mm_eval.statistics.intervals import interval_text
 from mm_eval.suites.runs import Change, Difference, Run, changes, differences, measured_otherwise, open_run, runs_table

@@ -1,6 +1,6 @@
 """What all commands print with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,8 +27,27 @@ def plain_console(**options: Any) -> Console:
     return Console(markup=False, emoji=False, **options)
 
 
-def print_table(table: Table) -> None:
-    """Prints a table without breaking a word: where the console is too narrow for that, lines are longer than it is wide."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None, numbers: Collection[str] = ()
+) -> None:
+    """Prints a table without breaking a word: where the console is too narrow for that, lines are longer than it is wide.
+
+    Args:
+        columns: Headings.
+        rows: One cell per heading.
+        title: Line above the table.
+        numbers: Headings of columns that are justified to the right.
+    """
+    table = Table(title=title, title_justify="left", show_header=any(columns))
+    for heading in columns:
+        table.add_column(heading, justify="right" if heading in numbers else "left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    print_unbroken(table)
+
+
+def print_unbroken(table: Table) -> None:
+    """Prints a table of one's own making without breaking a word."""
     console = plain_console()
     wide = console.options.update(max_width=10_000)
     lengths = [

@@ -11,8 +11,8 @@ import yaml
 from rich.table import Table
 
 from mm_adapter.cli import data_exchange, data_inspection
-from mm_adapter.cli.console import ConsoleReport, print_table
-from mm_adapter.cli.endpoints import add_prices, print_estimate
+from mm_adapter.cli.console import ConsoleReport, print_unbroken
+from mm_adapter.cli.old_endpoints import add_prices, print_estimate
 from mm_data.asking.completions import Endpoint
 from mm_data.ground.files import check_apart
 from mm_data.ground.funnel import Funnel
@@ -196,7 +196,7 @@ def run_build(args: argparse.Namespace) -> None:
     for stage in manifest["funnel"]:
         dropped = "\n".join(f"{count} {reason}" for reason, count in stage["dropped"].items())
         table.add_row(stage["stage"], str(stage["read"]), str(stage["kept"]), dropped)
-    print_table(table)
+    print_unbroken(table)
     print(f"{out}/report.html has the histograms, {out}/README.md is the data set card")
 
 

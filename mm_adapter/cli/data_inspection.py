@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from mm_adapter.cli.console import plain_console, print_table
+from mm_adapter.cli.console import plain_console, print_unbroken
 from mm_data.ground.files import check_apart, write_atomically
 from mm_data.labelling import Labels, read_labels
 from mm_data.labelling.agreement import LABELS, Agreement, compare_labels
@@ -98,9 +98,9 @@ def run_validate(args: argparse.Namespace) -> int:
         mend = (f"\n{check.fix}", "bold") if check.fix else ""
         found = Text.assemble(f"{check.what}: {check.found}", mend)
         table.add_row(Text(check.status, _COLOURS[check.status]), found)
-    print_table(table)
+    print_unbroken(table)
     if result.coverage:
-        print_table(_table(result.coverage, "takes that reach every stage"))
+        print_unbroken(_table(result.coverage, "takes that reach every stage"))
     for fetch in result.fetch:
         print(f"\nfetch next, about {fetch.gigabytes:g} GB: {fetch.why}\n  {fetch.command}")
     _save(args.json, {**asdict(result), "usable": result.usable})
@@ -122,9 +122,9 @@ def run_stats(args: argparse.Namespace) -> None:
     source = read_source(args.source, 1.0)
     rows, ratings = task_statistics(source), rating_statistics(source)
     shown = [{key: row[key] for key in _STATS} for row in rows]
-    print_table(_table(shown, f"{args.source}{' (synthetic)' if source.synthetic else ''}"))
+    print_unbroken(_table(shown, f"{args.source}{' (synthetic)' if source.synthetic else ''}"))
     if ratings:
-        print_table(_table(ratings, "commentators' ratings, each on a scale of their own"))
+        print_unbroken(_table(ratings, "commentators' ratings, each on a scale of their own"))
     _save(args.json, {"synthetic": source.synthetic, "tasks": rows, "ratings": ratings})
 
 
@@ -148,7 +148,7 @@ def run_agreement(args: argparse.Namespace) -> None:
             row[f"{name} R"] = _share(region.recall(label))
         rows.append({**row, "differ": len(region.examples)})
     print(f"{first.name} against {second.name}: {agreement.compared} remarks judged by both, {agreement.failed} failed, {agreement.only_one} judged by one only")  # fmt: skip
-    print_table(_table(rows, f"precision and recall of {first.name}, with {second.name} as the reference"))
+    print_unbroken(_table(rows, f"precision and recall of {first.name}, with {second.name} as the reference"))
     _print_confusion(agreement)
     texts = first.texts | second.texts
     for region in agreement.regions:
@@ -165,7 +165,7 @@ def _share(value: float | None) -> float | None:
 def _print_confusion(agreement: Agreement) -> None:
     total = {(a, b): sum(r.confusion[a, b] for r in agreement.regions) for a in LABELS for b in LABELS}
     rows = [{"first \\ second": a, **{b: total[a, b] for b in LABELS}} for a in LABELS]
-    print_table(_table(rows, "confusion over all regions"))
+    print_unbroken(_table(rows, "confusion over all regions"))
 
 
 def run_why(args: argparse.Namespace) -> None:

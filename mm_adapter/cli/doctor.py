@@ -1,22 +1,11 @@
 """`mm-coach doctor`: what this machine has, and how to mend what is missing."""
 
-import argparse
 import os
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
-
-import torch
-from packaging.requirements import Requirement
-from rich.table import Table
-
-from mm_adapter.checkpoint.run_record import versions
-from mm_adapter.cli.console import plain_console
-from mm_adapter.distributed import native_dtype
-from mm_adapter.serving.vllm.plugin import check_vllm_version, vllm_version
-from mm_data.videos.frames import torchcodec_loads
 
 MIN_FREE_GIB = 5
 Check = tuple[str, str, str]
@@ -32,7 +21,25 @@ EXTRAS = {
 """Optional parts of the package and what they are for."""
 
 
+def doctor(*, folder: Path = Path()) -> int:
+    """Report versions, devices, Java, vLLM and disk, and how to mend what is missing; exit status 1 if training cannot run.
+
+    Args:
+        folder: Where runs will be written.
+    """
+    from mm_adapter.cli.console import print_table
+
+    optional = {"vLLM", "Java", "deepspeed", "bitsandbytes", "embedded language model", "torchcodec"}
+    extras = [_extra(name, purpose) for name, purpose in EXTRAS.items()]
+    optional |= {what for what, _, _ in extras}
+    checks = [*_packages(), *extras, _devices(), _java(), _vllm(), _torchcodec(), _embedded_model(), _disk(folder)]
+    print_table(("what", "found", "to mend"), [(what, found, mend or "ok") for what, found, mend in checks])
+    return int(any(mend and what not in optional for what, _, mend in checks))
+
+
 def _packages() -> list[Check]:
+    from mm_adapter.checkpoint.run_record import versions
+
     extras = {"trl": "train", "deepspeed": "train", "bitsandbytes": "qlora"}
     checks = []
     for name, found in versions().items():
@@ -43,6 +50,8 @@ def _packages() -> list[Check]:
 
 def _extra(name: str, purpose: str) -> Check:
     """Whether everything is installed that an extra asks for."""
+    from packaging.requirements import Requirement
+
     asked = [Requirement(line) for line in requires("mm-coach") or []]
     wanted = [
         requirement.name
@@ -65,6 +74,10 @@ def _is_installed(package: str) -> bool:
 
 
 def _devices() -> Check:
+    import torch
+
+    from mm_adapter.distributed import native_dtype
+
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         return ("device", f"{names}; weights in {native_dtype(torch.device('cuda'))}", "")
@@ -81,6 +94,8 @@ def _java() -> Check:
 
 
 def _vllm() -> Check:
+    from mm_adapter.serving.vllm.plugin import check_vllm_version, vllm_version
+
     if find_spec("vllm") is None:
         return (
             "vLLM",
@@ -95,6 +110,8 @@ def _vllm() -> Check:
 
 
 def _torchcodec() -> Check:
+    from mm_data.videos.frames import torchcodec_loads
+
     if torchcodec_loads():
         return ("torchcodec", "loads; mm-coach features extract --decoder torchcodec", "")
     return (
@@ -116,18 +133,3 @@ def _disk(folder: Path) -> Check:
         return ("disk", f"{folder.resolve()} is not writable", "give another --folder or change its permissions")
     mend = f"runs need about {MIN_FREE_GIB} GiB; free some space" if free < MIN_FREE_GIB else ""
     return ("disk", f"{free:.0f} GiB free at {folder.resolve()}", mend)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Prints the table; exits with 1 when something that training needs is missing."""
-    optional = {"vLLM", "Java", "deepspeed", "bitsandbytes", "embedded language model", "torchcodec"}
-    extras = [_extra(name, purpose) for name, purpose in EXTRAS.items()]
-    optional |= {what for what, _, _ in extras}
-    checks = [*_packages(), *extras, _devices(), _java(), _vllm(), _torchcodec(), _embedded_model(), _disk(args.folder)]
-    table = Table(title="mm-coach doctor", title_justify="left")
-    for heading in ("what", "found", "to mend"):
-        table.add_column(heading, overflow="fold")
-    for what, found, mend in checks:
-        table.add_row(what, found, mend or "ok")
-    plain_console().print(table)
-    return int(any(mend and what not in optional for what, _, mend in checks))

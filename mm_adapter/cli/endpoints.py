@@ -1,83 +1,116 @@
-"""Flags of commands that ask a model behind an OpenAI-compatible endpoint, and what they cost."""
+"""Flags of commands that ask a model behind an OpenAI-compatible endpoint, and what the answers cost."""
 
-import argparse
+from __future__ import annotations
+
 import os
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mm_data.asking.completions import Budget, Endpoint, Estimate
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from mm_data.asking.completions import Budget, Endpoint, Estimate
 
 
-def add_endpoint(parser: argparse.ArgumentParser, model_required: bool = True) -> None:
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PriceFlags:
+    """Prices of tokens."""
+
+    input_price: float = 0.0
+    """Price of a million prompt tokens."""
+
+    output_price: float = 0.0
+    """Price of a million answer tokens."""
+
+    def print_estimate(self, estimate: Estimate) -> None:
+        """Prints what is left to ask and what it would cost."""
+        left = estimate.requests - estimate.cached
+        print(f"requests            {left} ({estimate.cached} of {estimate.requests} are answered already)")
+        print(f"prompt tokens       about {estimate.prompt_tokens:,} (characters / 4)")
+        print(f"answer tokens       about {estimate.completion_tokens:,}")
+        if self.input_price or self.output_price:
+            print(f"cost                about {estimate.cost(self.input_price, self.output_price):,.2f}")
+        else:
+            print("cost                unknown: give --input-price and --output-price per million tokens")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EndpointFlags(PriceFlags):
     """Where to ask, how much at a time, and for how much money."""
-    parser.add_argument("--base-url", default="https://api.openai.com/v1", help="of the endpoint; vLLM's ends in /v1")
-    parser.add_argument(
-        "--model", required=model_required, help="name of the served model; a dated one for numbers to be kept"
-    )
-    parser.add_argument(
-        "--api-key-variable", default="OPENAI_API_KEY", help="environment variable that holds the endpoint's key"
-    )
-    parser.add_argument("--concurrency", type=int, default=8, help="requests in flight")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds per request")
-    parser.add_argument("--max-tokens", type=int, help="of an answer")
-    parser.add_argument("--temperature", type=float, default=0.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--estimate", action="store_true", help="print requests, tokens and cost, and ask nothing")
-    add_prices(parser)
-    parser.add_argument("--max-cost", type=float, help="stop once answers have cost more; needs both prices")
 
+    base_url: str = "https://api.openai.com/v1"
+    """Address of the endpoint; vLLM's ends in /v1."""
 
-def add_prices(parser: argparse.ArgumentParser) -> None:
-    """Of tokens."""
-    parser.add_argument("--input-price", type=float, default=0.0, help="per million prompt tokens")
-    parser.add_argument("--output-price", type=float, default=0.0, help="per million answer tokens")
+    model: str | None = None
+    """Name of the served model; a dated one for numbers to be kept."""
 
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the endpoint's key."""
 
-def endpoint_of(args: argparse.Namespace, max_tokens: int) -> Endpoint:
-    """What the flags say.
+    concurrency: int = 8
+    """Number of requests in flight."""
 
-    Args:
-        args: Of `add_endpoint`.
-        max_tokens: Of an answer, unless the flags say otherwise.
-    """
-    parameters: dict[str, Any] = {
-        "temperature": args.temperature,
-        "max_tokens": args.max_tokens or max_tokens,
-        "seed": args.seed,
-    }
-    return Endpoint(
-        base_url=args.base_url,
-        model=args.model,
-        api_key=os.environ.get(args.api_key_variable, "none"),
-        concurrency=args.concurrency,
-        timeout=args.timeout,
-        parameters=parameters,
-    )
+    timeout: float = 60.0
+    """Seconds that a request may take."""
 
+    max_tokens: int | None = None
+    """Most tokens of an answer; by default what the command needs."""
 
-def checked_budget(args: argparse.Namespace, estimate: Estimate) -> Budget | None:
-    """The budget that the flags set.
+    temperature: float = 0.0
+    """Temperature of the draws."""
 
-    Raises:
-        ValueError: No prices, or the estimate is above the limit already.
-    """
-    if args.max_cost is None:
-        return None
-    if not (args.input_price and args.output_price):
-        raise ValueError("--max-cost needs --input-price and --output-price per million tokens.")
-    expected = estimate.cost(args.input_price, args.output_price)
-    if expected > args.max_cost:
-        raise ValueError(
-            f"About {expected:,.2f} would be needed, above --max-cost {args.max_cost:g}; nothing was asked."
+    seed: int = 0
+    """Seed of the draws, where the endpoint has one."""
+
+    estimate: bool = False
+    """Print requests, tokens and cost, and ask nothing."""
+
+    max_cost: float | None = None
+    """Stop once answers have cost more; needs both prices."""
+
+    def endpoint(self, max_tokens: int) -> Endpoint:
+        """Builds the endpoint.
+
+        Args:
+            max_tokens: Most tokens of an answer where --max-tokens is not given.
+
+        Raises:
+            ValueError: No model is named.
+        """
+        from mm_data.asking.completions import Endpoint
+
+        if self.model is None:
+            raise ValueError("Give --model, the name of the served model (`curl BASE_URL/models` lists them).")
+        return Endpoint(
+            base_url=self.base_url,
+            model=self.model,
+            api_key=os.environ.get(self.api_key_variable, "none"),
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            parameters={
+                "temperature": self.temperature,
+                "max_tokens": self.max_tokens or max_tokens,
+                "seed": self.seed,
+            },
         )
-    return Budget(args.input_price, args.output_price, args.max_cost)
 
+    def budget(self, estimate: Estimate) -> Budget | None:
+        """Builds the budget, or None without --max-cost.
 
-def print_estimate(args: argparse.Namespace, estimate: Estimate) -> None:
-    """What is left to ask."""
-    print(f"requests            {estimate.requests - estimate.cached} ({estimate.cached} of {estimate.requests} are answered already)")  # fmt: skip
-    print(f"prompt tokens       about {estimate.prompt_tokens:,} (characters / 4)")
-    print(f"answer tokens       about {estimate.completion_tokens:,}")
-    if args.input_price or args.output_price:
-        print(f"cost                about {estimate.cost(args.input_price, args.output_price):,.2f}")
-    else:
-        print("cost                unknown: give --input-price and --output-price per million tokens")
+        Raises:
+            ValueError: No prices, or the estimate is above the limit already.
+        """
+        from mm_data.asking.completions import Budget
+
+        if self.max_cost is None:
+            return None
+        if not (self.input_price and self.output_price):
+            raise ValueError("--max-cost needs --input-price and --output-price per million tokens.")
+        expected = estimate.cost(self.input_price, self.output_price)
+        if expected > self.max_cost:
+            raise ValueError(
+                f"About {expected:,.2f} would be needed, above --max-cost {self.max_cost:g}; nothing was asked."
+            )
+        return Budget(self.input_price, self.output_price, self.max_cost)

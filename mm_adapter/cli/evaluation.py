@@ -12,7 +12,7 @@ from mm_adapter.checkpoint.coach import coach_folder
 from mm_adapter.checkpoint.run_record import differences
 from mm_adapter.checkpoint.seal import identity
 from mm_adapter.cli.console import plain_console, stage_progress
-from mm_adapter.cli.flags import bert_model
+from mm_adapter.cli.old_flags import bert_model
 from mm_adapter.evaluation.matcher import CONFIG as MATCHER_CONFIG
 from mm_adapter.evaluation.test_set import (
     NEAREST_NEIGHBOUR,

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli.endpoints import add_endpoint
-from mm_adapter.cli.flags import add_bert
+from mm_adapter.cli.old_endpoints import add_endpoint
+from mm_adapter.cli.old_flags import add_bert
 
 _SUITES = ("expertaf", "desccoach", "nae", "cot-afa")
 

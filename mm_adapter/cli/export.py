@@ -1,30 +1,48 @@
 """`mm-coach export`."""
 
-import argparse
 from pathlib import Path
+from typing import Literal
 
-import torch
+from mm_adapter.cli.flags import EncoderFlags
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
-from mm_adapter.distributed import native_dtype
-from mm_adapter.export.write import export_coach
-from mm_adapter.features.internvideo2 import build_encoder
-from mm_data.ground.files import check_apart
+_NO_ENCODER = EncoderFlags()
 
 
-def run_export(args: argparse.Namespace) -> None:
-    """Merges, writes and proves."""
-    check_apart(args.out, Path(args.coach), args.weights)
+def export(
+    coach: str,
+    out: Path,
+    *,
+    base_model: str | None = None,
+    layout: Literal["coach", "llama"] = "coach",
+    encoder: EncoderFlags = _NO_ENCODER,
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+) -> None:
+    """Write a coach as a checkpoint that engines load, with proof and model card.
+
+    Args:
+        coach: A run's coach/ or checkpoint-N folder, or a name on the Hub.
+        out: New folder.
+        base_model: Folder or Hub name of the coach's language model, where it is not where training had it.
+        layout: coach: vLLM with mm-coach beside it; llama: any engine, poses as text, no video.
+        encoder: Encoder to pack too, as in `features extract`, for a server that takes videos.
+        dtype: dtype of the weights; auto is bfloat16 on GPUs that have it.
+    """
+    import torch
+
+    from mm_adapter.checkpoint.coach import PretrainedCoach
+    from mm_adapter.distributed import native_dtype
+    from mm_adapter.export.write import export_coach
+    from mm_data.ground.files import check_apart
+
+    check_apart(out, Path(coach), encoder.weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = native_dtype(device) if args.dtype == "auto" else getattr(torch, args.dtype)
-    coach = PretrainedCoach.from_pretrained(args.coach, device, dtype, base_model=args.base_model)
-    encoder = None
-    if args.encoder:
-        encoder = build_encoder(
-            args.encoder, args.weights, args.frames, args.image_size, random_weights=args.random_weights
-        )
-    proof = export_coach(coach, args.out, args.layout, encoder)
+    precision = native_dtype(device) if dtype == "auto" else getattr(torch, dtype)
+    opened = PretrainedCoach.from_pretrained(coach, device, precision, base_model=base_model)
+    proof = export_coach(opened, out, layout, encoder.build())
     print(
-        f"{args.out}: {args.layout} layout in {proof['dtype']}; log-probabilities differ by at most {proof['largest_difference']:.2g}, "
-        f"their divergence is {proof['mean_divergence']:.2g} nats (bound {proof['bound']} on the {proof['bounded'].replace('_', ' ')}) at {proof['positions']} positions, the most likely token is the same at {proof['same_most_likely_token']:.1%}"
+        f"{out}: {layout} layout in {proof['dtype']}; "
+        f"log-probabilities differ by at most {proof['largest_difference']:.2g}, "
+        f"their divergence is {proof['mean_divergence']:.2g} nats "
+        f"(bound {proof['bound']} on the {proof['bounded'].replace('_', ' ')}) at {proof['positions']} positions, "
+        f"the most likely token is the same at {proof['same_most_likely_token']:.1%}"
     )

@@ -1,94 +1,131 @@
-"""Flags that several commands share."""
+"""Flags that several commands share, as dataclasses whose fields become flags.
 
-import argparse
+Every module of this package is imported by `mm-coach --help`: whatever loads numpy or torch is imported inside functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cyclopts import Parameter
+
 if TYPE_CHECKING:
+    import torch
+
+    from mm_adapter.features.internvideo2 import InternVideo2
+    from mm_adapter.inference.sampling import Sampling
     from mm_eval.metrics.text import BertModel
 
 
-def add_encoder(parser: argparse.ArgumentParser, default: str | None = None, purpose: str = "") -> None:
-    """The frozen video encoder; ``purpose`` ends the help text where there is no default."""
-    parser.add_argument("--encoder", default=default, help=f"tiny, S, B, L, 1B or 6B{purpose}")
-    parser.add_argument("--weights", type=Path, help="published file or folder of safetensors, which all but tiny need")
-    parser.add_argument(
-        "--random-weights", action="store_true", help="random weights for a published size, to try out speed and memory"
-    )
-    parser.add_argument("--frames", type=int, help="frames per clip; by default what the weights were trained with")
-    parser.add_argument("--image-size", type=int, help="pixels along one side, a multiple of 14; by default 224")
+@Parameter(name="*")
+@dataclass(frozen=True)
+class EncoderFlags:
+    """The frozen video encoder."""
+
+    encoder: str | None = None
+    """Size of the video encoder: tiny, S, B, L, 1B or 6B."""
+
+    weights: Path | None = None
+    """Published file or folder of safetensors, which every size but tiny needs."""
+
+    random_weights: bool = False
+    """Draw random weights for a published size, to try out speed and memory."""
+
+    frames: int | None = None
+    """Frames per clip; by default the number that the weights were trained with."""
+
+    image_size: int | None = None
+    """Pixels along one side, a multiple of 14; by default 224."""
+
+    def build(self, default: str | None = None, dtype: torch.dtype | None = None) -> tuple[InternVideo2, str] | None:
+        """Builds the encoder and its name; None where no flag and no default names one.
+
+        Args:
+            default: Size to build where --encoder is not given.
+            dtype: dtype of the weights; by default float32.
+        """
+        size = self.encoder or default
+        if size is None:
+            return None
+        from mm_adapter.features.internvideo2 import build_encoder
+
+        options = {} if dtype is None else {"dtype": dtype}
+        return build_encoder(
+            size, self.weights, self.frames, self.image_size, random_weights=self.random_weights, **options
+        )
 
 
-def add_base_model(parser: argparse.ArgumentParser) -> None:
-    """Where the language model of a coach is."""
-    parser.add_argument(
-        "--base-model",
-        type=str,
-        metavar="FOLDER",
-        help="language model that the coach was trained on (a folder, or a name on the Hub), where it is not where training had it",
-    )
-
-
-def add_gallery(parser: argparse.ArgumentParser) -> None:
+@Parameter(name="*")
+@dataclass(frozen=True)
+class GalleryFlags:
     """Experts among whom a demonstration is looked for."""
-    parser.add_argument("--gallery", type=Path, help="tuple folder whose experts are searched for a demonstration")
-    parser.add_argument("--activity", help="only experts of this activity")
-    parser.add_argument("--codes", type=Path, help="pose codes of the gallery")
-    parser.add_argument("--features", type=Path, help="feature store of the gallery")
+
+    gallery: Path | None = None
+    """Tuple folder whose experts are searched for a demonstration."""
+
+    activity: str | None = None
+    """Search only experts of this activity."""
+
+    codes: Path | None = None
+    """Pose codes of the gallery."""
+
+    features: Path | None = None
+    """Feature store of the gallery."""
 
 
-def add_test_set(parser: argparse.ArgumentParser, coach: str, out: str) -> None:
-    """A coach, the tuples it is asked about, and where the answers go."""
-    parser.add_argument("coach", type=Path, help=coach)
-    parser.add_argument("tuples", type=Path)
-    parser.add_argument("codes", type=Path, help="pose codes of the tuples")
-    parser.add_argument("out", type=Path, help=out)
-    parser.add_argument("--features", type=Path, help="feature store, unless the coach is pose-only")
-    add_base_model(parser)
-    parser.add_argument(
-        "--gallery", choices=("activity", "all"), default="activity", help="which expert clips are ranked"
-    )
-    parser.add_argument("--max-tuples", type=int, help="an evenly spaced subset of the test tuples")
-
-
-def add_bert(parser: argparse.ArgumentParser) -> None:
-    """Weights of BERTScore."""
-    parser.add_argument("--bert-model", type=Path, help="folder of weights for BERTScore, such as deberta-xlarge-mnli")
-    parser.add_argument("--bert-layer", type=int, help="of which states are compared: 40, for deberta-xlarge 18")
-    parser.add_argument("--bert-baseline", type=Path, help="bert-score's file of baselines, to rescale by")
-
-
-def bert_model(args: argparse.Namespace) -> "BertModel | None":
-    """Weights of BERTScore that the flags name.
-
-    Raises:
-        ValueError: No layer beside the weights, or a layer or baselines without them.
-    """
-    from mm_eval.metrics.text import BertModel
-
-    if args.bert_model is None:
-        for flag in ("bert_layer", "bert_baseline"):
-            if getattr(args, flag) is not None:
-                raise ValueError(f"--{flag.replace('_', '-')} needs --bert-model: the folder of BERTScore's weights.")
-        return None
-    if args.bert_layer is None:
-        raise ValueError("--bert-model needs --bert-layer: 40 for deberta-xlarge-mnli, 18 for deberta-xlarge.")
-    return BertModel(args.bert_model, args.bert_layer, args.bert_baseline)
-
-
-def add_vllm(parser: argparse.ArgumentParser) -> None:
-    """Flags that are handed on to vLLM."""
-    parser.add_argument(
-        "--vllm",
-        default="",
-        metavar="FLAGS",
-        help="flags for vLLM: --vllm='--max-model-len 4096 --tensor-parallel-size 2'",
-    )
-
-
-def add_sampling(parser: argparse.ArgumentParser) -> None:
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SamplingFlags:
     """How tokens are drawn."""
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the most likely token")
-    parser.add_argument("--top-p", type=float, default=1.0)
-    parser.add_argument("--top-k", type=int, default=0, help="0 keeps all tokens")
-    parser.add_argument("--seed", type=int, default=0, help="what is drawn depends on it and the question alone")
+
+    temperature: float = 0.0
+    """Temperature of the draws; 0 takes the most likely token."""
+
+    top_p: float = 1.0
+    """Probability mass that is drawn from."""
+
+    top_k: int = 0
+    """Number of tokens that are drawn from; 0 keeps all."""
+
+    seed: int = 0
+    """Seed of the draws, which depend on it and the question alone."""
+
+    def sampling(self) -> Sampling:
+        """Builds what the coach draws with."""
+        from mm_adapter.inference.sampling import Sampling
+
+        return Sampling(self.temperature, self.top_p, self.top_k, self.seed)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class BertFlags:
+    """Weights of BERTScore."""
+
+    bert_model: Path | None = None
+    """Folder of weights for BERTScore, such as deberta-xlarge-mnli."""
+
+    bert_layer: int | None = None
+    """Layer whose states are compared: 40 for deberta-xlarge-mnli, 18 for deberta-xlarge."""
+
+    bert_baseline: Path | None = None
+    """bert-score's file of baselines, to rescale by."""
+
+    def model(self) -> BertModel | None:
+        """Builds what BERTScore reads, or None without weights.
+
+        Raises:
+            ValueError: No layer beside the weights, or a layer or baselines without them.
+        """
+        if self.bert_model is None:
+            for flag, value in (("--bert-layer", self.bert_layer), ("--bert-baseline", self.bert_baseline)):
+                if value is not None:
+                    raise ValueError(f"{flag} needs --bert-model: the folder of BERTScore's weights.")
+            return None
+        if self.bert_layer is None:
+            raise ValueError("--bert-model needs --bert-layer: 40 for deberta-xlarge-mnli, 18 for deberta-xlarge.")
+        from mm_eval.metrics.text import BertModel
+
+        return BertModel(self.bert_model, self.bert_layer, self.bert_baseline)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from mm_adapter.cli.console import plain_console, stage_progress
-from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
+from mm_adapter.cli.old_endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.ground.files import check_apart, write_atomically
 from mm_eval.answers.test_sets import TRUTH, TestItem, evenly_spaced, read_answers
 from mm_eval.judge.audit import audit_page

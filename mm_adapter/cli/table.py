@@ -15,9 +15,9 @@ import yaml
 from rich.console import Console
 from rich.markdown import Markdown
 
+from mm_adapter.checkpoint.inspection import tensor_sizes
 from mm_adapter.checkpoint.seal import is_complete, read_manifest
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.cli.checkpoints import tensor_sizes
 from mm_data.ground.files import write_atomically
 from mm_data.ground.safe_load import read_json
 from mm_eval.tables import RENDERERS, to_markdown

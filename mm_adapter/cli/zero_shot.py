@@ -5,7 +5,7 @@ import json
 import shutil
 
 from mm_adapter.cli.console import stage_progress
-from mm_adapter.cli.endpoints import checked_budget, endpoint_of, print_estimate
+from mm_adapter.cli.old_endpoints import checked_budget, endpoint_of, print_estimate
 from mm_data.ground.files import check_apart, check_ours, write_atomically
 from mm_data.tasks.overlap import overlap
 from mm_eval.answers.test_sets import TRAINING, evenly_spaced, material_of, read_answers, write_about, write_answers
