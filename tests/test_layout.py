@@ -155,6 +155,15 @@ def test_the_plan_has_no_circle(package: str) -> None:
         assert MAY_IMPORT[package][room] <= set(above[:place]), room
 
 
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_the_page_about_rooms_says_what_the_plan_says(package: str) -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    section = text.partition(f"### `{package}`")[2].partition("#")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| `")]
+    told = {room.strip("`"): {name for name in imports.split(", ") if name} for room, _, imports in rows}
+    assert told == MAY_IMPORT[package] and list(told) == list(MAY_IMPORT[package])
+
+
 def test_dependencies_point_one_way() -> None:
     """mm_tokenizers and mm_data know nobody; mm_eval knows mm_data; of mm_adapter, two rooms know mm_eval; nobody imports recipes."""
     below = {"mm_tokenizers": set(), "mm_data": set(), "mm_eval": {"mm_data"}, "mm_adapter": {*PACKAGES}}
