@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 from mm_adapter.cli.checkpoint import app as checkpoint
 from mm_adapter.cli.doctor import doctor
 from mm_adapter.cli.export import export
+from mm_adapter.cli.task import app as task
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -38,7 +39,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (doctor, checkpoint, export):
+for command in (doctor, checkpoint, export, task):
     app.command(command)
 for place, name in enumerate(app):
     app[name].sort_key = place
