@@ -192,7 +192,7 @@ def test_a_run_is_compared_with_its_own_baselines(
     assert main(["eval", "diff", good, str(folders[1]), "--suite", "nae", "--against", nearest]) == 2
     assert "compares one run with --against, 2 were given" in capsys.readouterr().err
     assert main(["eval", good, "--suite", "nae", "--against", nearest]) == 2
-    assert "--against belongs to `eval diff RUN`" in capsys.readouterr().err
+    assert "Unknown option: --against" in capsys.readouterr().err, "a table holds baselines anyhow"
 
 
 def test_runs_of_other_items_are_refused(

@@ -8,8 +8,13 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError, Parameter
 
 from mm_adapter.cli.checkpoint import app as checkpoint
+from mm_adapter.cli.compare import app as compare
 from mm_adapter.cli.doctor import doctor
 from mm_adapter.cli.export import export
+from mm_adapter.cli.human import app as human
+from mm_adapter.cli.judge import app as judge
+from mm_adapter.cli.task import app as task
+from mm_adapter.cli.zero_shot import zero_shot
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -38,7 +43,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (doctor, checkpoint, export):
+for command in (doctor, checkpoint, export, task, compare, judge, human, zero_shot):
     app.command(command)
 for place, name in enumerate(app):
     app[name].sort_key = place

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli import coaches, data, evaluations, tasks
+from mm_adapter.cli import coaches, data, tasks
 from mm_adapter.cli.old_flags import add_encoder
 
 
@@ -16,7 +16,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         _add_tokenizer,
         coaches.add_commands,
         tasks.add_commands,
-        evaluations.add_commands,
     ):
         add(commands)
 

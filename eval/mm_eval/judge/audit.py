@@ -2,18 +2,37 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import Any
 
+from mm_data.ground.files import write_atomically
 from mm_eval.answers.test_sets import TRUTH, TestItem
 from mm_eval.judge.judging import OK, Judgement
-from mm_eval.judge.protocols import SAME
+
+PAGE = "audit.html"
 
 
-def audit_page(judgements: Sequence[Judgement], items: Sequence[TestItem], settings: dict[str, Any]) -> str:
-    """One card per judgement; those that failed come first."""
+def write_audit_page(
+    out: Path, judgements: Sequence[Judgement], items: Sequence[TestItem], settings: Mapping[str, Any]
+) -> None:
+    """Writes the page into a folder; see `audit_page`."""
+    write_atomically(out / PAGE, audit_page(judgements, items, settings))
+
+
+def audit_page(judgements: Sequence[Judgement], items: Sequence[TestItem], settings: Mapping[str, Any]) -> str:
+    """Fills in the page: one card per judgement, those that failed first.
+
+    Args:
+        judgements: Judgements of one run of the judge.
+        items: Items of the test set.
+        settings: Settings of the run.
+
+    Returns:
+        HTML.
+    """
     by_id = {item.item_id: item for item in items}
     ordered = sorted(judgements, key=lambda j: j.status == OK)
     failed = sum(j.status != OK for j in judgements)
@@ -29,17 +48,15 @@ def audit_page(judgements: Sequence[Judgement], items: Sequence[TestItem], setti
     )
 
 
-def _card(j: Judgement, item: TestItem, settings: dict[str, Any]) -> str:
+def _card(j: Judgement, item: TestItem, settings: Mapping[str, Any]) -> str:
     text = item.truth.text if j.system == TRUTH else item.answers[j.system].text
     quotes = [v["quote"] for v in j.verdicts if v["quote"]]
     outcome = j.problem and f"{j.status}: {j.problem}"
     if j.status == OK:
         outcome = _outcome(j)
     other = ""
-    if settings["against"]:
-        other = (
-            f"<h4>{html.escape(settings['against'])}</h4><p>{html.escape(item.answers[settings['against']].text)}</p>"
-        )
+    if against := settings["against"]:
+        other = f"<h4>{html.escape(against)}</h4><p>{html.escape(item.answers[against].text)}</p>"
     raw = "".join(f"<pre>{html.escape(reply)}</pre>" for reply in j.raw) or "<p>Nothing was asked.</p>"
     return f"""
 <article class="{"ok" if j.status == OK else "failed"}">
@@ -64,18 +81,18 @@ def _outcome(j: Judgement) -> str:
 def _verdicts(j: Judgement) -> str:
     if not j.verdicts:
         return ""
-    rows = "".join(
-        f"<tr class='{'same' if v['verdict'] == SAME else v['verdict'].split()[0]}'><td>{number}</td><td>{html.escape(v['text'])}</td>"
-        f"<td>{html.escape(v['quote'])}</td><td>{html.escape(v['verdict'])}</td><td>{html.escape(v['reason'])}</td></tr>"
-        for number, v in enumerate(j.verdicts, start=1)
-    )
-    return f"<table><thead><tr><th></th><th>Detail</th><th>Quote</th><th>Verdict</th><th>Reason</th></tr></thead><tbody>{rows}</tbody></table>"
+    rows = ""
+    for number, verdict in enumerate(j.verdicts, start=1):
+        cells = "".join(f"<td>{html.escape(verdict[name])}</td>" for name in ("text", "quote", "verdict", "reason"))
+        rows += f"<tr class='{verdict['verdict'].split()[0]}'><td>{number}</td>{cells}</tr>"
+    headings = "".join(f"<th>{heading}</th>" for heading in ("", "Detail", "Quote", "Verdict", "Reason"))
+    return f"<table><thead><tr>{headings}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _marked(text: str, quotes: Sequence[str]) -> str:
-    """The text with quotes marked where they stand to the letter."""
-    found = [re.escape(quote) for quote in sorted(set(quotes), key=len, reverse=True) if quote in text]
-    if not found:
+    """Marks quotes in a text, where they stand in it to the letter."""
+    patterns = [re.escape(quote) for quote in sorted(set(quotes), key=len, reverse=True) if quote in text]
+    if not patterns:
         return html.escape(text)
-    parts = re.split(f"({'|'.join(found)})", text)
+    parts = re.split(f"({'|'.join(patterns)})", text)
     return "".join(f"<mark>{html.escape(p)}</mark>" if i % 2 else html.escape(p) for i, p in enumerate(parts))
