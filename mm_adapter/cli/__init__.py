@@ -10,6 +10,8 @@ from cyclopts import App, CycloptsError, Parameter
 from mm_adapter.cli.checkpoint import app as checkpoint
 from mm_adapter.cli.doctor import doctor
 from mm_adapter.cli.export import export
+from mm_adapter.cli.language_model import language_model
+from mm_adapter.cli.miniature import miniature
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -32,13 +34,13 @@ app = App(
     help_epilogue=EPILOG,
     help_format="plaintext",
     version=f"mm-coach {version('mm-coach')}",
-    default_parameter=Parameter(consume_multiple=True, negative=()),
+    default_parameter=Parameter(consume_multiple=True, negative=(), allow_repeating=True),
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (doctor, checkpoint, export):
+for command in (miniature, language_model, doctor, checkpoint, export):
     app.command(command)
 for place, name in enumerate(app):
     app[name].sort_key = place
