@@ -8,6 +8,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError, Parameter
 
 from mm_adapter.cli.checkpoint import app as checkpoint
+from mm_adapter.cli.data import app as data
 from mm_adapter.cli.doctor import doctor
 from mm_adapter.cli.export import export
 from mm_adapter.cli.language_model import language_model
@@ -40,7 +41,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (miniature, language_model, doctor, checkpoint, export):
+for command in (miniature, language_model, data, doctor, checkpoint, export):
     app.command(command)
 for place, name in enumerate(app):
     app[name].sort_key = place

@@ -3,14 +3,13 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli import coaches, data, evaluations, tasks
+from mm_adapter.cli import coaches, evaluations, tasks
 from mm_adapter.cli.old_flags import add_encoder
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds every command, in the order in which they are needed."""
     for add in (
-        data.add_commands,
         _add_features,
         _add_tokenizer,
         coaches.add_commands,
