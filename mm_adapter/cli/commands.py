@@ -3,47 +3,19 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli import coaches, data, tasks
+from mm_adapter.cli import coaches, tasks
 from mm_adapter.cli.old_flags import add_encoder
 
 
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """Adds every command, in the order in which they are needed."""
     for add in (
-        _add_preparation,
-        data.add_commands,
         _add_features,
         _add_tokenizer,
         coaches.add_commands,
         tasks.add_commands,
     ):
         add(commands)
-
-
-def _add_preparation(commands: argparse._SubParsersAction) -> None:
-    mini = commands.add_parser("miniature", help="write a synthetic data set in a task's true on-disk format")
-    mini.add_argument("out", type=Path)
-    mini.add_argument(
-        "--task",
-        choices=("expertaf", "desccoach", "nae", "cot-afa"),
-        default="expertaf",
-        help="Ego-Exo4D, the same with DescCoach's commentary, dives with scores, or exercises with standard and faulty form",
-    )
-    mini.add_argument("--takes", type=int, default=200, help="number of takes, dives or clips")
-    mini.add_argument("--seed", type=int, default=0, help="same takes and seed, same bytes")
-    mini.add_argument("--workers", type=int, default=2)
-    mini.add_argument(
-        "--no-videos",
-        action="store_true",
-        help="annotations and poses only: enough for tuples and for coaches that see poses alone",
-    )
-    mini.set_defaults(run="mm_adapter.cli.prepare:run_miniature")
-
-    model = commands.add_parser(
-        "language-model", help="write the embedded SmolLM2-135M-Instruct as a checkpoint folder"
-    )
-    model.add_argument("out", type=Path)
-    model.set_defaults(run="mm_adapter.cli.prepare:run_language_model")
 
 
 def _add_features(commands: argparse._SubParsersAction) -> None:
