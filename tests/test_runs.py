@@ -276,5 +276,5 @@ def test_every_format_shows_gaps_and_notes() -> None:
     )
     assert "- [1] why" in text["md"] and "- foot" in text["md"] and "never" not in "".join(text.values())
     assert r"one [1] & 50.0 {\scriptsize (40.0--60.0)} & -- \\" in text["tex"] and r"\midrule" in text["tex"]
-    assert "title='s|x'" in text["html"] and "foot" in text["html"] and "PGMI" in text["html"]
+    assert 'title="s|x"' in text["html"] and "foot" in text["html"] and "PGMI" in text["html"]
     assert text["csv"].count("\n") == 4
