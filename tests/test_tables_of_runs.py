@@ -19,6 +19,7 @@ from mm_eval.judge.judging import digest_of
 from mm_eval.metrics.text.suite import Suite
 from mm_eval.statistics.comparison import compare
 from mm_eval.statistics.metric import Metric, corpus_metric, item_metric
+from mm_eval.statistics.storage import write_metrics
 from mm_eval.suites.runs import (
     Run,
     changes,
@@ -64,7 +65,7 @@ def write_judge(
         "item_ids": [item.item_id for item in judged], "systems": [system], "against": None, "digest": digest_of(judged, [system]),
     }  # fmt: skip
     found = {"withheld": False, "failed_share": 0.0, "metrics": {n: m.to_json() for n, m in metrics.items()}} | scores
-    (folder / "metrics.json").write_text(json.dumps({"settings": settings, "systems": {system: found}}))
+    write_metrics(folder, {"settings": settings, "systems": {system: found}})
 
 
 def test_verdicts_stand_at_the_items_that_were_judged(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_runs_of_expertaf_are_read_as_they_were_scored(tmp_path: Path) -> None:
         open_run(str(tmp_path), "expertaf")
     metric = item_metric([0.25, 0.5, 0.75], TAKES[:3], "0-1", "x")
     result = {"tables": {"pose": {"ours": {"pa_mpjpe": metric.to_json()}}}, "notes": ["a note"]}
-    (tmp_path / "metrics.json").write_text(json.dumps(result))
+    write_metrics(tmp_path, result)
     run = open_run(f"one={tmp_path}", "expertaf")
     assert run.name == "one" and run.metric(Column("pose", "pa_mpjpe", "")) == metric and run.notes == ["a note"]
     assert run.clusters == TAKES[:3] and run.result == result

@@ -3,7 +3,6 @@
 import argparse
 import csv
 import io
-import json
 from dataclasses import astuple, fields, replace
 from typing import Any
 
@@ -16,9 +15,10 @@ from mm_eval.human.packs import KEY, LIKERT, PACK, Design, make_pack
 from mm_eval.human.ratings import Rating, import_answers
 from mm_eval.human.statistics import analyse
 from mm_eval.statistics.intervals import interval_text
+from mm_eval.statistics.storage import write_metrics
 from mm_eval.suites.runs import name_and_folder, read_own_answers
 
-RATINGS, REPORT = "ratings.csv", "report.json"
+RATINGS, REPORT = "ratings.csv", "report"
 
 
 def run_pack(args: argparse.Namespace) -> None:
@@ -36,7 +36,7 @@ def run_pack(args: argparse.Namespace) -> None:
 
 def run_report(args: argparse.Namespace) -> None:
     """Imports answers, writes them unblinded, and prints what they say."""
-    for name in (RATINGS, REPORT):
+    for name in (RATINGS, f"{REPORT}.json", f"{REPORT}.parquet"):
         check_apart(args.out / name, *args.answers)
     imported = import_answers(args.out, args.answers)
     found = analyse(imported)
@@ -45,7 +45,7 @@ def run_report(args: argparse.Namespace) -> None:
     writer.writerow([field.name for field in fields(Rating)])
     writer.writerows(astuple(rating) for rating in imported.ratings)
     write_atomically(args.out / RATINGS, out.getvalue())
-    write_atomically(args.out / REPORT, json.dumps(found, indent=1))
+    write_metrics(args.out, found, REPORT)
     console = plain_console()
     console.print(
         f"{'Synthetic data. ' if found['synthetic'] else ''}{found['ratings']} ratings of {found['items']} items by {found['raters']} raters; "

@@ -19,9 +19,10 @@ from mm_eval.judge.protocols import PREFERENCE
 from mm_eval.judge.scoring import MOST_FAILED, score_judgements
 from mm_eval.statistics.intervals import interval_text
 from mm_eval.statistics.metric import Metric
+from mm_eval.statistics.storage import write_metrics
 
 _ANSWER_TOKENS = 1500
-METRICS, PAGE, SHEET, CALIBRATION = "metrics.json", "audit.html", "labels.csv", "calibration.json"
+PAGE, SHEET, CALIBRATION = "audit.html", "labels.csv", "calibration.json"
 
 
 def run_judge(args: argparse.Namespace) -> int:
@@ -92,7 +93,7 @@ def _report(items: list[TestItem], out: Path) -> int:
         system: {**found, "metrics": {name: metric.to_json() for name, metric in found["metrics"].items()}}
         for system, found in scores.items()
     }
-    write_atomically(out / METRICS, json.dumps({"settings": settings, "systems": tables}, indent=1))
+    write_metrics(out, {"settings": settings, "systems": tables})
     for system, found in scores.items():
         _print_scores(system, found, settings)
     return int(any(found["withheld"] for found in scores.values()))
