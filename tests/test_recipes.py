@@ -303,7 +303,7 @@ def test_evaluation_and_report(
     report = ["report", tmp_path / "evaluation", tmp_path / "report", "--training", one_process, "--started", "0"]
     assert mm_coach([str(part) for part in report]) == 0
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "Synthetic data" in page and "data:image/jpeg" in page and "src='http" not in page
+    assert "Synthetic data" in page and "data:image/jpeg" in page and 'src="http' not in page
     needed = {
         "commentary/error_named", "commentary/error_named_shuffled", "retrieval/recall@5_within_activity",
         "retrieval/chance@5_within_activity", "retrieval/median_rank", "retrieval/gallery_size", "pose/pa_mpjpe_mm",

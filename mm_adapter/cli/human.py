@@ -73,7 +73,7 @@ def report(out: Path, answers: list[Path]) -> None:
     from mm_eval.human.ratings import RATINGS, import_answers, write_ratings
     from mm_eval.human.statistics import REPORT, analyse, write_report
 
-    for name in (RATINGS, REPORT):
+    for name in (RATINGS, REPORT, REPORT.replace(".json", ".parquet")):
         check_apart(out / name, *answers)
     imported = import_answers(out, answers)
     study = analyse(imported)

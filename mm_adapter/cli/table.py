@@ -20,6 +20,7 @@ from mm_adapter.checkpoint.seal import is_complete, read_manifest
 from mm_adapter.cli import main as mm_coach
 from mm_data.ground.files import write_atomically
 from mm_data.ground.safe_load import read_json
+from mm_eval.statistics.storage import read_metrics, without_statistics
 from mm_eval.tables import RENDERERS, to_markdown
 from mm_eval.tables.expertaf import System, comparison_table
 
@@ -97,7 +98,7 @@ class TableRun:
             evaluated = self._evaluate(folder / "evaluation", coach, options)
         except NotRun as reason:
             return System(variant.row, None, note=f"not run: {reason}")
-        result = json.loads((folder / "evaluation" / "metrics.json").read_text())
+        result = read_metrics(folder / "evaluation")
         trained = f"{seconds / 60:.1f} min, {parameters / 1e6:.1f} M parameters; " if seconds else ""
         return System(variant.row, result, f"{trained}evaluation {evaluated / 60:.1f} min", variant.note)
 
@@ -226,6 +227,6 @@ def run_expertaf(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         for ending, render in RENDERERS.items():
             write_atomically(args.out / f"table.{ending}", render(table))
-        write_atomically(args.out / "table.json", json.dumps([vars(row) for row in rows], indent=1))
+        write_atomically(args.out / "table.json", json.dumps([without_statistics(vars(row)) for row in rows], indent=1))
     Console(width=200).print(Markdown(text))
     return int(any(row.result is None for row in rows))

@@ -2,21 +2,19 @@
 
 import base64
 import hashlib
-import html
 import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from itertools import combinations
 from math import comb
 from pathlib import Path
-from string import Template
 
 import numpy as np
 
 from mm_data.ground.files import write_atomically
+from mm_data.ground.templates import fill_template
 from mm_data.videos.cut import cut_video
 from mm_eval.answers.test_sets import TRUTH, TestItem
 from mm_eval.metrics.text import clean
@@ -235,16 +233,12 @@ def _clips(
 
 def _page(questions: Sequence[Question], rater: int, kind: str) -> str:
     records = [{"id": q.question_id, "category": q.category, "texts": q.texts, "clips": q.clips} for q in questions]
-    data = {"pack": _digest(questions), "rater": rater, "kind": kind, "points": POINTS, "questions": records}
     instructions = {
         LIKERT: f"Watch the clip, then rate each commentary from 1 (useless to the learner) to {POINTS} (what a good coach would say).",
         RANK: "Watch the clip, then rank the commentaries: 1 is the best for the learner. Equal ranks are allowed.",
     }
-    return Template(files("mm_eval.human").joinpath("pack.html").read_text()).substitute(
-        rater=rater,
-        instructions=html.escape(instructions[kind]),
-        data=json.dumps(data).replace("</", "<\\/"),
-    )
+    pack = {"pack": _digest(questions), "rater": rater, "kind": kind, "points": POINTS, "questions": records}
+    return fill_template("mm_eval", "human/pack.html", rater=rater, instructions=instructions[kind], pack=pack)
 
 
 def _digest(questions: Sequence[Question]) -> str:

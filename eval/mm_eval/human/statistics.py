@@ -1,6 +1,5 @@
 """What ratings and rankings say, and how sure it is."""
 
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, friedmanchisquare, wilcoxon
 
-from mm_data.ground.files import write_atomically
 from mm_eval.human.packs import LIKERT
 from mm_eval.human.ratings import Imported, Rating
 from mm_eval.statistics.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
 from mm_eval.statistics.comparison import compare, holm
 from mm_eval.statistics.metric import Metric, item_metric
+from mm_eval.statistics.storage import write_metrics
 
 REPORT = "report.json"
 
@@ -75,8 +74,8 @@ def analyse(imported: Imported) -> dict[str, Any]:
 
 
 def write_report(folder: Path, study: dict[str, Any]) -> None:
-    """Writes ``report.json`` into a folder."""
-    write_atomically(folder / REPORT, json.dumps(study, indent=1))
+    """Writes ``report.json`` and the metrics' statistics beside it."""
+    write_metrics(folder, study, REPORT.removesuffix(".json"))
 
 
 def agreement_of(table: np.ndarray) -> dict[str, float | None]:

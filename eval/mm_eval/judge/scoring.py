@@ -5,7 +5,6 @@ The paper leaves open what an item without details or mentions counts; the readi
 the headline leaves such items out.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,13 +14,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from mm_data.ground.files import write_atomically
 from mm_eval.answers.test_sets import TestItem
 from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import COACH_SCORE, HIGHEST_RATING, PREFERENCE
 from mm_eval.statistics.metric import YES_OR_NO, Metric, corpus_metric, item_metric
+from mm_eval.statistics.storage import write_metrics
 
-METRICS = "metrics.json"
 MOST_FAILED = 0.02
 """Share of judgements that may fail before a headline is withheld."""
 
@@ -50,7 +48,7 @@ def score_judgements(
 
 
 def write_scores(out: Path, scores: Mapping[str, dict[str, Any]], settings: Mapping[str, Any]) -> None:
-    """Writes ``metrics.json`` into a folder.
+    """Writes ``metrics.json`` and the metrics' statistics beside it.
 
     Args:
         out: Folder of the judge.
@@ -61,7 +59,7 @@ def write_scores(out: Path, scores: Mapping[str, dict[str, Any]], settings: Mapp
         system: {**score, "metrics": {name: metric.to_json() for name, metric in score["metrics"].items()}}
         for system, score in scores.items()
     }
-    write_atomically(out / METRICS, json.dumps({"settings": settings, "systems": systems}, indent=1))
+    write_metrics(out, {"settings": settings, "systems": systems})
 
 
 def _score(judgements: list[Judgement], items: Sequence[TestItem], settings: dict[str, Any]) -> dict[str, Any]:
