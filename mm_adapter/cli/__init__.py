@@ -11,8 +11,11 @@ from mm_adapter.cli.checkpoint import app as checkpoint
 from mm_adapter.cli.data import app as data
 from mm_adapter.cli.doctor import doctor
 from mm_adapter.cli.export import export
+from mm_adapter.cli.features import app as features
 from mm_adapter.cli.language_model import language_model
 from mm_adapter.cli.miniature import miniature
+from mm_adapter.cli.poses import app as poses
+from mm_adapter.cli.tokenizer import app as tokenizer
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -41,7 +44,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (miniature, language_model, data, doctor, checkpoint, export):
+for command in (miniature, language_model, data, features, poses, tokenizer, doctor, checkpoint, export):
     app.command(command)
 for place, name in enumerate(app):
     app[name].sort_key = place
