@@ -7,9 +7,16 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Parameter
 
+from mm_adapter.cli.answer import answer
+from mm_adapter.cli.chat import chat
 from mm_adapter.cli.checkpoint import app as checkpoint
 from mm_adapter.cli.doctor import doctor
+from mm_adapter.cli.evaluate import evaluate
 from mm_adapter.cli.export import export
+from mm_adapter.cli.predict import generate, retrieve
+from mm_adapter.cli.report import report
+from mm_adapter.cli.serve import serve
+from mm_adapter.cli.table import app as table
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -38,7 +45,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (doctor, checkpoint, export):
+for command in (doctor, checkpoint, export, evaluate, generate, retrieve, report, table, chat, serve, answer):
     app.command(command)
 for place, name in enumerate(app):
     app[name].sort_key = place

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mm_adapter.cli import coaches, data, evaluations, tasks
+from mm_adapter.cli import data, evaluations, tasks
 from mm_adapter.cli.old_flags import add_encoder
 
 
@@ -14,7 +14,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         data.add_commands,
         _add_features,
         _add_tokenizer,
-        coaches.add_commands,
         tasks.add_commands,
         evaluations.add_commands,
     ):

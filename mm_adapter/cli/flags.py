@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
     import torch
 
+    from mm_adapter.evaluation.test_set import TestSet
     from mm_adapter.features.internvideo2 import InternVideo2
     from mm_adapter.inference.sampling import Sampling
     from mm_eval.metrics.text import BertModel
+
+EngineFlags = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""Flags that are handed on to vLLM, in one string."""
 
 
 @Parameter(name="*")
@@ -129,3 +133,29 @@ class BertFlags:
         from mm_eval.metrics.text import BertModel
 
         return BertModel(self.bert_model, self.bert_layer, self.bert_baseline)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TestSetFlags:
+    """Which part of a tuple folder a coach is asked about, and what it sees of it."""
+
+    __test__ = False  # no tests, whatever pytest thinks of the name
+
+    features: Path | None = None
+    """Feature store, unless the coach is pose-only."""
+
+    base_model: str | None = None
+    """Folder or Hub name of the coach's language model, where it is not where training had it."""
+
+    gallery: Literal["activity", "all"] = "activity"
+    """Expert clips that are ranked: those of the learner's activity, or all."""
+
+    max_tuples: int | None = None
+    """Number of test tuples, evenly spaced; by default all."""
+
+    def open(self, tuples: Path, codes: Path) -> TestSet:
+        """Reads the test set of a tuple folder with the pose codes of its clips."""
+        from mm_adapter.evaluation.test_set import TestSet
+
+        return TestSet.open(tuples, codes, self.features, self.gallery == "activity", self.max_tuples)
