@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -279,7 +280,7 @@ def test_a_wrong_path_is_said_before_anything_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mm_adapter.cli.chat._opened", None)  # loads torch
+    monkeypatch.setattr(import_module("mm_adapter.cli.chat"), "_begin", None)  # loads torch
     (tmp_path / "nowhere").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "coach").mkdir()

@@ -56,6 +56,8 @@ def test_documented_commands_are_taken(command: str) -> None:
         (["data", "build", "a", "b", "--experts_train=2"], 'Did you mean "--experts-train"?'),
         (["evalute", "x"], 'Did you mean "evaluate"?'),
         (["features", "extrct", "a", "b"], 'Did you mean "extract"?'),
+        (["miniature", "x", "--takes", "2.7"], "--takes is '2.7'; it has to be a whole number."),
+        (["data", "build", "a", "b", "--stride", "2.5"], "--stride is '2.5'; it has to be a whole number."),
         (["miniature", "x", "--wholly-unknown"], 'Unknown option: "--wholly-unknown".'),
     ],
 )

@@ -151,7 +151,7 @@ def test_a_page_is_of_one_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def write(out: Path, folder: Path, result: dict, *trainings: object) -> None:
         (out / "index.html").write_text(json.dumps(result["summary"]))
 
-    monkeypatch.setattr("mm_adapter.cli.evaluation.write_report", write)
+    monkeypatch.setattr("mm_adapter.evaluation.report.write_report", write)
     first, second, out = evaluation(tmp_path / "a", 0.25), evaluation(tmp_path / "b", 0.75), tmp_path / "page"
     for name in ("training", "others"):
         (tmp_path / name).mkdir()
@@ -294,7 +294,7 @@ def test_a_tables_row_is_of_its_settings_and_its_coach(
     }
     (tmp_path / "preset.yaml").write_text(json.dumps({**config, "max_steps": 2}))
     rows = tmp_path / "rows.yaml"
-    rows.write_text("- {row: mine, train: --lora_r 4}")
+    rows.write_text("- {row: mine, train: {lora_r: 4}}")
     trained = []
 
     def train(command: list[str]) -> None:
@@ -303,7 +303,7 @@ def test_a_tables_row_is_of_its_settings_and_its_coach(
         shutil.copytree(saved / "one", folder / "coach")
         (folder / "trainer_state.json").write_text(json.dumps({"log_history": [{"train_runtime": 60.0}]}))
 
-    monkeypatch.setattr("mm_adapter.cli.table._run", train)
+    monkeypatch.setattr("mm_adapter.evaluation.table.run_training", train)
     out = tmp_path / "out"
     command = ["table", "expertaf", str(out), "--config", str(tmp_path / "preset.yaml"), "--variants", str(rows)]
     command += ["--max-tuples", "2"]
@@ -315,9 +315,9 @@ def test_a_tables_row_is_of_its_settings_and_its_coach(
     assert mm_coach(command) == 0 and mm_coach(command) == 0
     assert trained == [["--lora_r", "4"]]
     assert "was trained with other settings" in note("--set", "max_steps=3")
-    rows.write_text("- {row: mine, train: --lora_r 8}")
+    rows.write_text("- {row: mine, train: {lora_r: 8}}")
     assert "was trained with other settings" in note()
-    rows.write_text("- {row: mine, train: --lora_r 4}")
+    rows.write_text("- {row: mine, train: {lora_r: 4}}")
     shutil.rmtree(out / "mine" / "training" / "coach")
     shutil.copytree(saved / "two", out / "mine" / "training" / "coach")
     assert "its evaluation is of another coach or other inputs" in note()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cyclopts import App, Parameter, Token
+from cyclopts import App
 
 from mm_adapter.cli.endpoints import EndpointFlags
+from mm_adapter.cli.flags import Switches
 
 if TYPE_CHECKING:
     from mm_data.annotation import Stages
@@ -44,20 +44,6 @@ def read(task: str, source: Path, out: Path, *, poses: Path | None = None, worke
     counts = manifest["items"]
     items = f"{counts['train']} training and {counts['test']} test items, {manifest['with_poses']} with poses"
     print(f"{out}: {items}{', synthetic' if manifest['synthetic'] else ''}")
-
-
-def _switches(kind: Any, words: Sequence[Token]) -> dict[str, str]:
-    """Reads the words behind --set."""
-    if wrong := [word.value for word in words if "=" not in word.value]:
-        raise ValueError(f"{wrong[0]}: give SWITCH=VALUE.")
-    return dict(word.value.split("=", 1) for word in words)
-
-
-Switches = Annotated[
-    dict[str, str],
-    Parameter(name="--set", accepts_keys=False, n_tokens=-1, converter=_switches, metavar="SWITCH=VALUE"),
-]
-"""Switches of a task as a flag: ``--set SWITCH=VALUE ...``."""
 
 
 @app.command
