@@ -143,7 +143,7 @@ def _stages(out: Path, max_flagged: float, flags: EndpointFlags) -> Stages:
         ConsoleReport(),
         max_flagged,
         budget=None if flags.max_cost is None else flags.budget,
-        estimated=print_stage if flags.estimate else None,
+        on_estimate=print_stage if flags.estimate else None,
     )
 
 
