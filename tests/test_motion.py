@@ -12,6 +12,7 @@ from tiny_coach import Silent, launch
 from mm_data.folders import import_dataset, pose_files
 from mm_data.poses.bvh import read_bvh
 from mm_data.poses.joint_maps import FORMATS, array_to_coco, match_bvh_joints, to_z_up
+from mm_data.poses.manifest import PoseManifest, PoseSequence
 from mm_data.poses.people import describe_people, read_people
 from mm_data.poses.pose_folder import ImportOptions, import_motion
 from mm_data.poses.skeleton import JOINT_INDEX, JOINTS
@@ -103,7 +104,7 @@ def test_bvh_becomes_coco_in_metres_at_30_fps(tmp_path: Path) -> None:
     (tmp_path / "source" / "anna").mkdir(parents=True)
     (tmp_path / "source" / "anna" / "walk.bvh").write_text(bvh_text(angles, root))
     manifest = import_motion(tmp_path / "source", tmp_path / "out", ImportOptions("bvh", unit="cm"), Silent())
-    assert manifest["sequences"] == [{"name": "anna__walk", "split": "train", "frames": 31}]
+    assert manifest.sequences == [PoseSequence("anna__walk", "train", 31)]
     poses = np.load(tmp_path / "out" / "poses" / "anna__walk.npy")
     expected = by_definition(angles, root, "ZXY")[::2] / 100
     for ours, theirs in {"left-wrist": "LeftHand", "right-shoulder": "RightArm", "left-hip": "LeftUpLeg"}.items():
@@ -232,15 +233,15 @@ def test_arrays_are_resampled_split_and_counted(tmp_path: Path) -> None:
     np.save(source / "train" / "features.npy", np.zeros((9, 1, 263)))
     np.save(source / "train" / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     manifest = import_motion(source, tmp_path / "out", ImportOptions("humanml3d"), Silent())
-    assert {s["name"]: (s["split"], s["frames"]) for s in manifest["sequences"]} == {
+    assert {s.name: (s.split, s.frames) for s in manifest.sequences} == {
         "train__a": ("train", 61),
         "test__b__first": ("test", 29),
         "test__b__second": ("test", 14),
     }
     poses = np.load(pose_files(tmp_path / "out", "train")["train__a"])
     np.testing.assert_allclose(poses[:, JOINT_INDEX["left-hip"], 1], -np.arange(61) * 0.01 * 20 / 30, atol=1e-6)
-    assert manifest["funnel"][0]["kept"] == 2 and sum(manifest["funnel"][0]["dropped"].values()) == 2
-    assert any("new_joints" in example for example in manifest["funnel"][0]["examples"]["cannot be used"])
+    assert manifest.funnel[0]["kept"] == 2 and sum(manifest.funnel[0]["dropped"].values()) == 2
+    assert any("new_joints" in example for example in manifest.funnel[0]["examples"]["cannot be used"])
 
 
 def test_the_wrong_unit_is_noticed(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_mirrored_twins_stay_on_one_side(tmp_path: Path) -> None:
     manifest = import_motion(
         tmp_path / "source", tmp_path / "out", ImportOptions("humanml3d", test_share=0.3), Silent()
     )
-    split = {entry["name"]: entry["split"] for entry in manifest["sequences"]}
+    split = {entry.name: entry.split for entry in manifest.sequences}
     assert set(split.values()) == {"train", "test"}
     assert all(split[f"M{number:06d}"] == split[f"{number:06d}"] for number in range(30))
 
@@ -290,14 +291,14 @@ def test_names_that_collide_and_bodies_that_lie_are_refused(tmp_path: Path) -> N
         import_motion(source, tmp_path / "out", ImportOptions("humanml3d", up="z"), Silent())
     assert not (tmp_path / "out" / "poses.json").exists()
     one_file = import_motion(source / "a" / "b.npy", tmp_path / "out", ImportOptions("humanml3d"), Silent())
-    assert [entry["name"] for entry in one_file["sequences"]] == ["b"]
+    assert [entry.name for entry in one_file.sequences] == ["b"]
     arrays: dict[str, Any] = {"x/y": standing(3, 22), "z": standing(3, 22)}
     np.savez(source / "a" / "c.npz", **arrays)
     np.save(source / "a" / "d.npy", np.zeros((3, 22, 3), dtype="U3"))
     manifest = import_motion(source, tmp_path / "out", ImportOptions("humanml3d", max_drop_rate=0.9), Silent())
-    assert manifest["funnel"][0]["dropped"] == {"cannot be used": 2}
+    assert manifest.funnel[0]["dropped"] == {"cannot be used": 2}
     assert any(
-        "'x/y' cannot become a file name" in example for example in manifest["funnel"][0]["examples"]["cannot be used"]
+        "'x/y' cannot become a file name" in example for example in manifest.funnel[0]["examples"]["cannot be used"]
     )
 
 
@@ -327,7 +328,7 @@ def test_motion_keeps_its_length_and_gaps_do_not_spread(fps: float, tmp_path: Pa
         near = (times > first - 1 / fps - 1e-6) & (times < last + 1 / fps + 1e-6)
         assert (track[absent, 3] == 0).all() and np.isnan(track[absent, :3]).all()
         assert (track[~near & ((times < 5) | (joint == "left-hip")), 3] == 1).all() and lost.any()
-    assert manifest["funnel"][0]["noted"]["frames whose joints all coincide, taken as absent"] == int(zeros.sum())
+    assert manifest.funnel[0]["noted"]["frames whose joints all coincide, taken as absent"] == int(zeros.sum())
 
 
 @pytest.mark.parametrize("fps", [120.0, 1 / 0.0083333])
@@ -392,7 +393,7 @@ def test_a_sequence_with_another_axis_up_is_named(tmp_path: Path) -> None:
     for number in range(3):
         np.save(source / f"{number}.npy", standing(3, 22))
     np.save(source / "turned.npy", standing(3, 22)[..., [0, 2, 1]])
-    funnel = import_motion(source, tmp_path / "out", ImportOptions("humanml3d"), Silent())["funnel"][0]
+    funnel = import_motion(source, tmp_path / "out", ImportOptions("humanml3d"), Silent()).funnel[0]
     what = "sequences whose people do not stand upright: do they lie, or is another axis up?"
     assert funnel["kept"] == 4 and funnel["noted"][what] == 1
     assert funnel["examples"][what] == ["turned (shoulders are along +z from the hips)"]
@@ -401,15 +402,15 @@ def test_a_sequence_with_another_axis_up_is_named(tmp_path: Path) -> None:
 # --- people ----------------------------------------------------------------------------------------------------------
 
 
-def imported(root: Path, names: list[str], **options: Any) -> dict[str, Any]:
+def imported(root: Path, names: list[str], **options: Any) -> PoseManifest:
     for name in names:
         (root / "source" / name).parent.mkdir(parents=True, exist_ok=True)
         np.save(root / "source" / f"{name}.npy", standing(3, 22))
     return import_motion(root / "source", root / "out", ImportOptions("humanml3d", **options), Silent())
 
 
-def sides(manifest: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"]: entry["split"] for entry in manifest["sequences"]}
+def sides(manifest: PoseManifest) -> dict[str, str]:
+    return {entry.name: entry.split for entry in manifest.sequences}
 
 
 @pytest.mark.parametrize(
@@ -419,7 +420,7 @@ def sides(manifest: dict[str, Any]) -> dict[str, str]:
 def test_both_sides_have_people(people: int, share: float, test: int, tmp_path: Path) -> None:
     manifest = imported(tmp_path, [f"p{n}/{take}" for n in range(people) for take in "ab"], test_share=share)
     assert list(sides(manifest).values()).count("test") == 2 * test
-    assert (manifest["people"]["train"], manifest["people"]["test"]) == (people - test, test)
+    assert (manifest.people["train"], manifest.people["test"]) == (people - test, test)
     for bad in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="test share is"):
             ImportOptions("smpl", test_share=bad)
@@ -444,9 +445,7 @@ def test_both_sides_have_people(people: int, share: float, test: int, tmp_path: 
 )
 def test_people_are_split_not_files(names: list[str], options: dict[str, Any], people: int, tmp_path: Path) -> None:
     manifest = imported(tmp_path, names, test_share=0.5, **options)
-    assert (
-        manifest["people"]["train"] + manifest["people"]["test"] == people and not manifest["people"]["on_both_sides"]
-    )
+    assert manifest.people["train"] + manifest.people["test"] == people and not manifest.people["on_both_sides"]
     said = describe_people(manifest)
     assert said[0].startswith(f"{people} people (") and "% of the frames" in said[0]
     assert any("do not say whose they are" in line for line in said) == (names == ["walk", "run", "jump"])
@@ -523,7 +522,7 @@ def test_lost_markers_and_impossible_limbs_are_left_out(tmp_path: Path) -> None:
     poses = np.load(tmp_path / "out" / "poses" / "a.npy")
     hidden = np.argwhere(poses[:, 5:, 3] == 0).tolist()
     assert hidden == [[3, JOINT_INDEX["left-knee"] - 5], [5, JOINT_INDEX["left-wrist"] - 5]]
-    noted = manifest["funnel"][0]["noted"]
+    noted = manifest.funnel[0]["noted"]
     assert noted["joints at (0, 0, 0), taken as absent"] == 1
     assert noted["joints at the end of limbs that nobody has, taken as absent"] == 1
 
@@ -534,7 +533,7 @@ def test_lost_markers_and_impossible_limbs_are_left_out(tmp_path: Path) -> None:
 def test_a_data_set_keeps_its_split(tiny: Path, tmp_path: Path) -> None:
     manifest = import_dataset(tiny / "miniature", tmp_path / "out", Silent())
     assert is_synthetic(tmp_path / "out") and is_synthetic(tiny / "tuples")
-    assert len(manifest["sequences"]) == manifest["funnel"][0]["kept"]
+    assert len(manifest.sequences) == manifest.funnel[0]["kept"]
     takes = {
         take["take_uid"]: take["participant_uid"]
         for take in json.loads((tiny / "miniature" / "takes.json").read_text())

@@ -190,10 +190,10 @@ def run_build(args: argparse.Namespace) -> None:
         review,
         config.workers,
     )
-    table = Table(title=f"{out}{' (synthetic)' if manifest['synthetic'] else ''}", title_justify="left")
+    table = Table(title=f"{out}{' (synthetic)' if manifest.synthetic else ''}", title_justify="left")
     for heading in ("stage", "in", "kept", "dropped, and why"):
         table.add_column(heading, justify="right" if heading in ("in", "kept") else "left")
-    for stage in manifest["funnel"]:
+    for stage in manifest.funnel:
         dropped = "\n".join(f"{count} {reason}" for reason, count in stage["dropped"].items())
         table.add_row(stage["stage"], str(stage["read"]), str(stage["kept"]), dropped)
     print_unbroken(table)

@@ -10,8 +10,9 @@ from mm_data.exchange.llava_format import write_llava
 from mm_data.ground.files import check_apart
 from mm_data.records import SPLITS
 from mm_data.release.read import read_source
+from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.review.decisions import REVIEW
-from mm_data.tuples.store import read_manifest, read_tuples
+from mm_data.tuples.store import read_tuples
 from mm_data.tuples.variants import EXPERTS, write_variant
 
 
@@ -81,14 +82,14 @@ def run_import(args: argparse.Namespace) -> None:
     """Imports and prints the funnel."""
     files = {"train": args.train, "test": args.test}
     manifest = import_expertaf(args.source, files, args.out, ConsoleReport(), args.max_drop_rate, args.workers)
-    print(json.dumps(manifest["funnel"], indent=1))
-    print(f"{args.out}: {manifest['tuples']}; {manifest['shared_participants']} participants on both sides")
+    print(json.dumps(manifest.funnel, indent=1))
+    print(f"{args.out}: {manifest.tuples}; {manifest.shared_participants} participants on both sides")
 
 
 def run_export(args: argparse.Namespace) -> None:
     """Writes the LLaVA file."""
     check_apart(args.out, args.tuples)
-    source = read_source(Path(read_manifest(args.tuples)["request"]["source"]))
+    source = read_source(TupleManifest.read(args.tuples).source)
     tuples = read_tuples(args.tuples, args.split)
     if not tuples:
         raise ValueError(f"{args.tuples} has no tuple in its {args.split} split, so there is nothing to export.")

@@ -28,7 +28,7 @@ from mm_adapter.serving.http.exported_coach import ExportedCoach
 from mm_adapter.serving.http.ranker import EngineRanker
 from mm_adapter.serving.vllm.plugin import check_vllm_version
 from mm_data.features import FeatureStore
-from mm_data.tuples.store import read_manifest
+from mm_data.tuples.manifest import TupleManifest
 from mm_tokenizers.codes import PoseCodeStore
 
 _IDLE_CONNECTIONS = 64  # browsers keep some open
@@ -64,7 +64,7 @@ def run_serve(args: argparse.Namespace) -> None:
             search = ExpertSearch(experts, EngineRanker(engine, coach, shelf, codes, features))
             with stage_progress() as progress:  # an engine on a CPU needs minutes for a large gallery
                 search.prepare(lambda done, total: progress("experts' priors", done, total))
-        synthetic = args.gallery is not None and bool(read_manifest(args.gallery)["synthetic"])
+        synthetic = args.gallery is not None and TupleManifest.read(args.gallery).synthetic
         limits = Limits(args.max_upload_mb, args.max_requests)
         front = Front(coach, engine, shelf, search, args.pose_model is not None, synthetic, limits)
         _answer(args, front, key, listener, console)

@@ -25,8 +25,9 @@ from mm_data.ground.digests import hash_of
 from mm_data.ground.files import check_apart
 from mm_data.ground.shared_records import SharedRecords, join_all
 from mm_data.tasks import Answer, TaskFormat, TaskItem
-from mm_data.tasks.folder import read_items, read_task_manifest
+from mm_data.tasks.folder import read_items
 from mm_data.tasks.known import find_task, task_options
+from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.overlap import Material, material_of_items, overlap
 from mm_eval.answers.test_sets import (
     EXPECTED,
@@ -49,13 +50,13 @@ _SETTINGS = ("coach", "task", "options", "items", "features")
 def run_answer(args: argparse.Namespace) -> None:
     """Answers (resuming) and writes what `mm-coach eval` reads."""
     check_apart(args.out, Path(args.coach), args.items, args.features, args.codes)
-    args.coach, manifest = coach_folder(args.coach), read_task_manifest(args.items)
-    task = find_task(manifest["found_by"])
+    args.coach, manifest = coach_folder(args.coach), TaskManifest.read(args.items)
+    task = find_task(manifest.found_by)
     device = torch.device(launched_processes().device or "cpu")
     opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device), base_model=args.base_model)
     trained = opened.run_config.get("tasks", {}).get(task.name)
     options = task_options(task, {**(trained or {}), **switches(args.set)})
-    form = task.format(manifest["knowledge"], options)
+    form = task.format(manifest.knowledge, options)
     store, codes = _inputs(args, opened)
     rejected = store.manifest.rejected if store else {}
     test = read_items(args.items, "test")
@@ -64,7 +65,7 @@ def run_answer(args: argparse.Namespace) -> None:
         coach={"coach": identity(args.coach)},
         task={"name": task.name},
         options=asdict(options),
-        items={"items": len(items), "content": hash_of([manifest["knowledge"], *map(asdict, items)])},
+        items={"items": len(items), "content": hash_of([manifest.knowledge, *map(asdict, items)])},
         features={"features": hash_of(asdict(store.manifest)) if store else None, "poses": _poses_hash(codes)},
     )
     check_same_run(args.out, record, _SETTINGS)
@@ -89,7 +90,7 @@ def run_answer(args: argparse.Namespace) -> None:
     notes.insert(0, shared.sentence())
     for note in notes:
         print(note)
-    about = Path(manifest["videos"]), bool(manifest["synthetic"])
+    about = Path(manifest.videos), bool(manifest.synthetic)
     answers = [_test_item(item, form, said[item.item_id], nearest[item.item_id], *about) for item in items]
     write_answers(args.out, [_training_item(item, form, *about) for item in training], TRAINING)
     write_about(args.out, form.inputs, notes)

@@ -7,8 +7,9 @@ from rich.text import Text
 
 from mm_adapter.cli.console import ConsoleReport, plain_console
 from mm_data.records import SPLITS
-from mm_data.tasks.folder import build_task_folder, read_items, read_task_manifest
+from mm_data.tasks.folder import build_task_folder, read_items
 from mm_data.tasks.known import find_task, task_options
+from mm_data.tasks.manifest import TaskManifest
 
 
 def run_read(args: argparse.Namespace) -> None:
@@ -18,20 +19,20 @@ def run_read(args: argparse.Namespace) -> None:
             find_task(args.task), args.source, args.out, args.poses, args.workers, found_by=args.task
         )
         progress(1)
-    for stage in manifest["funnel"]:
+    for stage in manifest.funnel:
         for kind in ("dropped", "noted"):
             for reason, count in stage[kind].items():
                 print(f"{stage['stage']}: {count} {reason} (such as {stage['examples'][reason][0]})")
-    counts = manifest["items"]
-    made_up = ", synthetic" if manifest["synthetic"] else ""
-    print(f"{args.out}: {counts['train']} training and {counts['test']} test items, {manifest['with_poses']} with poses{made_up}")  # fmt: skip
+    counts = manifest.items
+    made_up = ", synthetic" if manifest.synthetic else ""
+    print(f"{args.out}: {counts['train']} training and {counts['test']} test items, {manifest.with_poses} with poses{made_up}")  # fmt: skip
 
 
 def run_show(args: argparse.Namespace) -> None:
     """Prints an item as a conversation, and what its answer is read as."""
-    manifest = read_task_manifest(args.items)
-    task = find_task(manifest["found_by"])
-    form = task.format(manifest["knowledge"], task_options(task, switches(args.set)))
+    manifest = TaskManifest.read(args.items)
+    task = find_task(manifest.found_by)
+    form = task.format(manifest.knowledge, task_options(task, switches(args.set)))
     items = {item.item_id: item for split in reversed(SPLITS) for item in read_items(args.items, split)}
     if args.item is not None and args.item not in items:
         raise ValueError(f"{args.items} has no item {args.item!r}; ids look like {next(iter(items))!r}.")

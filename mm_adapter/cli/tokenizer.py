@@ -56,15 +56,17 @@ def run_import_motion(args: argparse.Namespace) -> None:
         if args.people:
             chosen["people"] = read_people(args.people)
         manifest = import_motion(args.source, args.out, ImportOptions(args.format, **chosen), report)
-    for stage in manifest["funnel"]:
+    for stage in manifest.funnel:
         for reason, count in stage["dropped"].items():
             print(f"left out {count}: {reason} (such as {stage['examples'][reason][0]})")
         for what, count in stage["noted"].items():
             print(f"{count:,} {what} (such as in {stage['examples'][what][0]})")
     for line in describe_people(manifest):
         print(line)
-    frames = {split: [s["frames"] for s in manifest["sequences"] if s["split"] == split] for split in ("train", "test")}
-    print(f"{args.out}: " + ", ".join(f"{len(n)} {split} sequences of {sum(n)} frames" for split, n in frames.items()))
+    counts = ((len(manifest.names(split)), split, manifest.frames(split)) for split in ("train", "test"))
+    print(
+        f"{args.out}: " + ", ".join(f"{count} {split} sequences of {frames} frames" for count, split, frames in counts)
+    )
 
 
 _OF_FOREIGN_MOTION = ("unit", "scale", "up", "fps", "joint_map", "person", "people", "split_by", "test_share")

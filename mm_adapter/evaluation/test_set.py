@@ -31,7 +31,8 @@ from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
 from mm_data.tasks.expertaf import shows_poses
 from mm_data.tasks.overlap import Material, material_of_tuples, overlap
-from mm_data.tuples.store import clips_of, read_gallery, read_manifest, read_tuples, tuples_hash
+from mm_data.tuples.manifest import TupleManifest
+from mm_data.tuples.store import clips_of, read_gallery, read_tuples, tuples_hash
 from mm_eval.answers.test_sets import OURS, TestItem, read_about, read_answers
 from mm_eval.metrics.text import BertModel
 from mm_eval.suites.expertaf import Inputs, collect_examples, evaluate
@@ -266,8 +267,8 @@ def zero_shot_predictions(test: TestSet, folder: Path) -> Predicted:
 
 def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) -> Evaluation:
     """Scores a system's answers together with its baselines; ``bert`` are weights of BERTScore."""
-    manifest = read_manifest(test.folder)
-    source = Path(manifest["request"]["source"])
+    manifest = TupleManifest.read(test.folder)
+    source = manifest.source
     tokenizer = predicted.pose_tokenizer
     poses = {clip: test.joints[clip] for clip in test.clips}
     video = None
@@ -293,7 +294,7 @@ def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) ->
     trained = material_of_tuples(test.training) if predicted.trained is None else predicted.trained
     shared = overlap(trained, material_of_tuples(test.tuples), predicted.unread)
     result |= {
-        "synthetic_data": bool(manifest["synthetic"]),
+        "synthetic_data": manifest.synthetic,
         "video_encoder": test.features.manifest.encoder if test.features else None,
         "participants_also_in_training": shared.people,
         "also_in_training": shared.to_json(),

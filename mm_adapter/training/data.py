@@ -12,8 +12,9 @@ from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, Tas
 from mm_adapter.training.build import open_poses
 from mm_data.features import FeatureManifest, FeatureStore
 from mm_data.tasks import Task
-from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
+from mm_data.tasks.folder import is_task_folder, read_items
 from mm_data.tasks.known import find_task, task_options
+from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples
 from mm_data.tuples.store import read_tuples
 from mm_tokenizers import PoseTokenizer
@@ -128,7 +129,7 @@ def task_data(args: TaskArguments, seed: int, pose_tokenizer: PoseTokenizer, tas
         ValueError: The folder holds items of another task.
     """
     folder = Path(args.items)
-    found = read_task_manifest(folder)["task"]
+    found = TaskManifest.read(folder).task
     if found != task.name:
         raise ValueError(f"{folder} holds items of {found}; this recipe trains {task.name}.")
     part = _items(
@@ -159,7 +160,7 @@ def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> T
         if not part.folder.is_dir():
             raise ValueError(f"--mix {text}: {part.folder} does not exist.")
         if is_task_folder(part.folder):
-            task = find_task(read_task_manifest(part.folder)["found_by"])
+            task = find_task(TaskManifest.read(part.folder).found_by)
             data += _items(args, seed, pose_tokenizer, part, task, task_options(task, part.switches), share, None)
             continue
         if part.switches:
@@ -217,7 +218,7 @@ _FOLDERS = (("tuples", "max_train_tuples"), ("items", "max_train_items"))
 
 def _training_split(folder: Path, limit: int | None) -> Material:
     if is_task_folder(folder):
-        return material_of_items(read_task_manifest(folder)["task"], read_items(folder, "train")[:limit])
+        return material_of_items(TaskManifest.read(folder).task, read_items(folder, "train")[:limit])
     return material_of_tuples(read_tuples(folder, "train")[:limit])
 
 
@@ -265,7 +266,7 @@ def _items(
     share: float,
     limit: int | None,
 ) -> TrainingData:
-    form = task.format(read_task_manifest(part.folder)["knowledge"], options)
+    form = task.format(TaskManifest.read(part.folder).knowledge, options)
     store = FeatureStore(part.features) if part.features else None
     items = read_items(part.folder, "train")[:limit]
     rejected = store.manifest.rejected if store else {}

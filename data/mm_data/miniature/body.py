@@ -82,7 +82,10 @@ POSTURE_INDEX = {f.name: i for i, f in enumerate(fields(Posture))}
 
 
 def _rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """Rotation matrices ``[T, 3, 3]``: yaw to the left about z, then forward pitch, then roll to the right."""
+    """Rotation matrices ``[T, 3, 3]``: yaw to the left about z, then forward pitch, then roll to the right.
+
+    They are written out: SciPy's differ in the last bit, and the same seed has to give the same bytes.
+    """
     cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     zero, one = np.zeros_like(cy), np.ones_like(cy)
     rz = np.stack([cy, -sy, zero, sy, cy, zero, zero, zero, one], -1).reshape(-1, 3, 3)

@@ -52,7 +52,6 @@ def _both(**changes: float) -> Change:
     return sides
 
 
-_WIDE = _both(foot_x=0.12)
 _SQUAT = STANDING.but(pelvis_z=0.58, pelvis_y=-0.12, lean=0.5, right_foot_x=0.26, left_foot_x=-0.26, right_hand_y=0.8, left_hand_y=0.8, right_hand_z=-0.2, left_hand_z=-0.2, right_knee_swivel=0.35, left_knee_swivel=0.35)  # fmt: skip
 _LUNGE = STANDING.but(pelvis_z=0.66, pelvis_y=0.1, right_foot_y=0.52, left_foot_y=-0.5, lean=0.08)
 _PRESS = STANDING.but(

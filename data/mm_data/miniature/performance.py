@@ -1,18 +1,16 @@
 """One performance in front of one standing camera: what the miniatures of diving and of the gym consist of."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mm_data.ground.files import write_atomically
 from mm_data.miniature.body import POSTURE_INDEX, Physique, mirrored, pose_joints
 from mm_data.miniature.render import Camera, Scene, draw_frames, write_video
 from mm_data.miniature.simulate import sway
-from mm_data.poses.pose_folder import MANIFEST
-from mm_data.records import POSES
+from mm_data.poses.archive import PoseArchive
+from mm_data.poses.manifest import PoseManifest, PoseSequence
 
 SIZE = (256, 192)
 JITTER = 0.004
@@ -81,12 +79,12 @@ def record(
         )
     noisy = joints + np.random.default_rng(seed).normal(0, JITTER, joints.shape)
     poses = np.concatenate([noisy, np.ones((*noisy.shape[:2], 1))], axis=-1).astype(np.float32)
-    folder = root / "poses" / POSES
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / f"{name}.npy", poses)
+    archive = PoseArchive(root / "poses")
+    archive.folder.mkdir(parents=True, exist_ok=True)
+    np.save(archive.path(name), poses)
 
 
 def finish_poses(root: Path, splits: dict[str, str]) -> None:
     """Makes ``ROOT/poses`` a pose folder; ``splits`` says which clip is in which split."""
-    sequences = [{"name": name, "split": split} for name, split in splits.items()]
-    write_atomically(root / "poses" / MANIFEST, json.dumps({"synthetic": True, "sequences": sequences}))
+    sequences = [PoseSequence(name, split) for name, split in splits.items()]
+    PoseManifest(synthetic=True, sequences=sequences).write(root / "poses", indent=None)

@@ -14,7 +14,6 @@ from mm_data.poses.skeleton import BONES, JOINT_INDEX
 
 EXO_SIZE = (320, 240)
 EGO_SIZE = (192, 192)
-_GRAVITY = 9.81
 _WALL = (125, 150, 170)
 _SKIN, _SHORTS, _SHOE = (150, 180, 225), (70, 60, 60), (40, 40, 200)
 

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any
 
 from mm_data.ground.digests import uniform
 from mm_data.ground.hand_tables import read_table
+from mm_data.poses.manifest import PoseManifest
 
 _WORD = re.compile(
     r"(?<![a-z0-9])(subject|subj|sub|person|performer|participant|actor)[-_ ]?(\d+)(?!\d)", re.IGNORECASE
@@ -106,18 +106,18 @@ def read_people(path: Path) -> dict[str, str]:
     return people
 
 
-def describe_people(manifest: Mapping[str, Any]) -> list[str]:
-    """What there is to say about the people of an imported pose folder and how they were split."""
-    people = manifest.get("people")
-    if people is None:
+def describe_people(manifest: PoseManifest) -> list[str]:
+    """Returns what there is to say about the people of an imported pose folder and how they were split."""
+    people = manifest.people
+    if not people:
         return []
     both = people["on_both_sides"]
     total = people["train"] + people["test"] - len(both)
     known = ", ".join(f"{count} by {how}" for how, count in people["known_by"].items())
-    frames = {side: sum(s["frames"] for s in manifest["sequences"] if s["split"] == side) for side in ("train", "test")}
-    share = frames["test"] / max(sum(frames.values()), 1)
+    test, frames = manifest.frames("test"), manifest.frames("train") + manifest.frames("test")
     lines = [
-        f"{total} people ({known}): {people['train']} train, {people['test']} test, with {share:.0%} of the frames"
+        f"{total} people ({known}): {people['train']} train, {people['test']} test, "
+        f"with {test / max(frames, 1):.0%} of the frames"
     ]
     if count := people["known_by"].get(BY_FILE):
         lines.append(
@@ -129,6 +129,6 @@ def describe_people(manifest: Mapping[str, Any]) -> list[str]:
             "All motion is one person's, so nothing is kept for testing; --split-by sequence splits it all the same."
         )
     if both:
-        shown = ", ".join(both[:5])
-        lines.append(f"{len(both)} people are on both sides ({shown}), so the test split is not of new people.")
+        names = ", ".join(both[:5])
+        lines.append(f"{len(both)} people are on both sides ({names}), so the test split is not of new people.")
     return lines

@@ -6,7 +6,6 @@
     FOLDER/poses/<name>.npy    [T, 17, 4] float32: x, y, z in metres (z up), visibility; 30 fps
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.ground.files import write_atomically
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.progress import Report
 from mm_data.ground.safe_load import is_path_component, load_archive, load_array
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.bvh import read_bvh
 from mm_data.poses.checks import TURNED, UNITS, check_poses, check_upright, mask_lost, other_axis, trunk
 from mm_data.poses.joint_maps import FORMATS, JointFormat, array_to_coco, match_bvh_joints, to_z_up
+from mm_data.poses.manifest import MANIFEST, PoseManifest, PoseSequence
 from mm_data.poses.people import choose_test_people, person_of
 from mm_data.records import FPS, POSES, SPLITS
 
-MANIFEST = "poses.json"
 _FPS = (1.0, 1000.0)
 _ROUNDING = 2e-4  # of a frame rate; 29.97 is 1e-3 from 30
 _SCALE = (1e-6, 1e3)  # metres per unit
@@ -86,7 +85,7 @@ class ImportOptions:
             raise ValueError(f"--joint-map is for BVH; the joints of {self.format} are known.")
 
 
-def import_motion(root: Path, out: Path, options: ImportOptions, report: Report) -> dict[str, Any]:
+def import_motion(root: Path, out: Path, options: ImportOptions, report: Report) -> PoseManifest:
     """Converts every motion file below a folder; returns the manifest.
 
     A performer is on one side of the split; `mm_data.poses.people.person_of` says who that is. Folders named ``train`` and
@@ -122,8 +121,15 @@ def import_motion(root: Path, out: Path, options: ImportOptions, report: Report)
         if axis := other_axis(sequence.trunk, up):
             funnel.note(TURNED, f"{sequence.name} (shoulders are along {axis} from the hips)")
     splits, people = _split(sequences, options)
-    entries = [{"name": s.name, "split": splits[s.name], "frames": s.frames} for s in sequences]
-    return write_manifest(out, {"source": str(root.resolve()), **asdict(options)}, entries, funnel, people=people)
+    manifest = PoseManifest(
+        synthetic=False,
+        sequences=[PoseSequence(s.name, splits[s.name], s.frames) for s in sequences],
+        request={"source": str(root.resolve()), **asdict(options)},
+        funnel=[funnel.summary()],
+        people=people,
+    )
+    manifest.write(out)
+    return manifest
 
 
 def check_poses_apart(root: Path, out: Path) -> None:
@@ -133,22 +139,6 @@ def check_poses_apart(root: Path, out: Path) -> None:
         raise ValueError(
             f"Poses of {root} cannot be written to {out}: the next import would read them as motion. Give a folder outside."
         )
-
-
-def write_manifest(
-    out: Path,
-    request: dict[str, Any],
-    sequences: list[dict[str, Any]],
-    funnel: Funnel,
-    synthetic: bool = False,
-    people: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Writes and returns a pose folder's manifest, which is what makes the folder complete."""
-    manifest = {"request": request, "synthetic": synthetic, "sequences": sequences, "funnel": [funnel.summary()]}
-    if people is not None:
-        manifest["people"] = people
-    write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
-    return manifest
 
 
 @dataclass(frozen=True)
@@ -178,11 +168,11 @@ def _import_file(root: Path, path: Path, out: Path, options: ImportOptions, funn
     funnel.keep()
     for what, count in notes.items():
         funnel.note(what, str(path), count)
-    (out / POSES).mkdir(parents=True, exist_ok=True)
-    sequences = []
+    archive, sequences = PoseArchive(out), []
+    archive.folder.mkdir(parents=True, exist_ok=True)
     for key, poses, direction in motions:
         name = "__".join([*relative, *([key] if key else [])])
-        np.save(out / POSES / f"{name}.npy", poses.astype(np.float32))
+        np.save(archive.path(name), poses.astype(np.float32))
         given = next((split for split in SPLITS if split == relative[0]), None)
         below = relative[1:] if given else relative
         person, how = person_of(

@@ -1,6 +1,6 @@
 """Expert commentary in both published forms: one file per split, and a folder per take and commentator.
 
-Only the folders carry the commentators' ratings and drawings.
+Only the folders carry the commentators' ratings.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,6 @@ from mm_data.ground.safe_load import read_json
 from mm_data.records import Rating, Remark, Take
 from mm_data.release.egoexo4d.download import metadata_hint
 from mm_data.release.egoexo4d.takes import ANNOTATED_SPLITS
-
-Stroke = list[tuple[float, float]]
-"""Points of one drawn line, x and y in [0, 1] of the picture."""
 
 
 @dataclass(frozen=True)
@@ -91,36 +88,6 @@ def read_session(folder: Path) -> Session:
 def _said(texts: dict[str, Any], recording: str) -> str | None:
     said = texts.get(recording) or {}
     return None if said.get("error") else _clean(said.get("text"))
-
-
-def read_strokes(folder: Path) -> dict[str, list[Stroke]]:
-    """Recording number to what is drawn on the picture when its comment ends.
-
-    Raises:
-        ValueError: ``data.json`` is malformed; names it.
-    """
-    content = read_json(folder / "data.json", "the commentator's drawings")
-    try:
-        return {
-            Path(item["recording_path"]).stem: _strokes(item.get("events") or ()) for item in content["annotations"]
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder}: malformed drawings ({type(error).__name__}: {error}).") from error
-
-
-def _strokes(events: Any) -> list[Stroke]:
-    """Lines that are on the picture after the last event; a ``clear`` wipes those before it."""
-    strokes: list[Stroke] = []
-    for event in events:
-        if event.get("action") == "clear":
-            strokes = []
-        for segment in event.get("paths") or ():
-            start, stop = ((segment[end]["x"], segment[end]["y"]) for end in ("from", "to"))
-            if strokes and strokes[-1][-1] == start:
-                strokes[-1].append(stop)
-            else:
-                strokes.append([start, stop])
-    return strokes
 
 
 def _clean(text: str | None) -> str | None:

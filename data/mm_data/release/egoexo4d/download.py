@@ -9,7 +9,6 @@ PART_GB: dict[str, float] = {
     "ego_pose_pseudo_gt": 138.6,
     "expert_commentary": 42.3,
     "downscaled_takes/448": 438.6,
-    "take_trajectory": 509.5,
 }
 """Parts that this project reads, in gigabytes for the whole release (v2)."""
 
