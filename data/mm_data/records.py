@@ -243,12 +243,12 @@ class CoachingTuple:
     provenance: Provenance
 
     def to_row(self) -> dict[str, Any]:
-        """A plain nested dictionary, one Parquet row."""
+        """Returns a plain nested dictionary, one Parquet row."""
         return asdict(self)
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> "CoachingTuple":
-        """Inverse of `to_row`."""
+        """Makes a tuple of a row: the inverse of `to_row`."""
         provenance = row["provenance"]
         runners_up = [ExpertWindow(**entry) for entry in provenance["runners_up"]]
         return cls(

@@ -48,10 +48,11 @@ def poses_hash(poses: np.ndarray) -> str:
 class PoseCodeStore:
     """A folder of codes ``[T, M]`` per clip.
 
-    Attributes:
+    Args:
+        codes: Codes ``[N, T, M]``.
+        clip_ids: Clip of every row.
         tokenizer_fingerprint: Fingerprint of the tokenizer that made the codes.
-        frames: T, frames per clip.
-        poses: Hash of the raw poses that each clip's codes were made of, by clip.
+        poses: Clip id to the hash of the raw poses that its codes were made of.
     """
 
     def __init__(
@@ -108,6 +109,12 @@ class PoseCodeStore:
     @classmethod
     def load(cls, folder: Path) -> "PoseCodeStore":
         """Opens a saved store.
+
+        Args:
+            folder: Folder of the codes.
+
+        Returns:
+            The store.
 
         Raises:
             FileNotFoundError: The folder holds no codes.

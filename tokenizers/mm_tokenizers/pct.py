@@ -179,6 +179,12 @@ class PoseTokenizer(nn.Module):
     def decode(self, indices: Tensor) -> Tensor:
         """Decodes token indices ``[B, M]`` to joints ``[B, 17, 3]`` in canonical metres, in fp32 even under autocast.
 
+        Args:
+            indices: Token indices ``[B, M]``.
+
+        Returns:
+            Joints ``[B, 17, 3]``.
+
         Raises:
             ValueError: The number of tokens per pose is not M, or an index is outside the codebook.
         """

@@ -53,6 +53,12 @@ def load_pct_checkpoint(path: Path) -> PoseTokenizer:
 
     Keys outside the prefix (a pose detector around the tokenizer) are not ours and are passed over.
 
+    Args:
+        path: The checkpoint.
+
+    Returns:
+        The tokenizer, frozen.
+
     Raises:
         FileNotFoundError: No such file.
         ValueError: Not a checkpoint, one that would run foreign code, 2-D or image-guided, or one whose keys do not fit;

@@ -26,6 +26,12 @@ def save_tokenizer(tokenizer: PoseTokenizer, folder: Path) -> str:
 def load_tokenizer(folder: Path) -> PoseTokenizer:
     """Loads a frozen tokenizer in evaluation mode.
 
+    Args:
+        folder: Folder of the tokenizer.
+
+    Returns:
+        The tokenizer.
+
     Raises:
         FileNotFoundError: The folder holds no tokenizer.
         ValueError: The weights do not fit the configuration; lists the keys.

@@ -58,6 +58,12 @@ class PoseVocabulary:
     def to_ids(self, codes: np.ndarray) -> list[int]:
         """Turns codes ``[T, M]`` into the ids of a clip.
 
+        Args:
+            codes: Codes ``[T, M]``.
+
+        Returns:
+            The ids.
+
         Raises:
             ValueError: The shape is not ``[frames, tokens_per_frame]`` or a code is outside the codebook.
         """
@@ -84,6 +90,12 @@ class PoseVocabulary:
     def parse(self, ids: Sequence[int]) -> np.ndarray:
         """Reads the codes ``[T, M]`` out of the ids of one clip; strict, nothing is repaired.
 
+        Args:
+            ids: Ids of one clip.
+
+        Returns:
+            The codes.
+
         Raises:
             ValueError: The length is wrong, or an id breaks the grammar; says where and what was expected.
         """
@@ -103,6 +115,12 @@ class PoseVocabulary:
 
 def parse_text(text: str) -> np.ndarray:
     """Reads codes ``[T, M]`` out of pose tokens as text, of any number of frames; strict, nothing is repaired.
+
+    Args:
+        text: Names of pose tokens.
+
+    Returns:
+        The codes.
 
     Raises:
         ValueError: Something is no pose token, frames differ in length, or an end is missing; says where.

@@ -59,6 +59,9 @@ def read_expertaf(path: Path, frames: Callable[[str], int | None], funnel: Funne
         frames: Take name to its number of frames, or None where it is unknown.
         funnel: Counts samples.
 
+    Returns:
+        The samples that can be used.
+
     Raises:
         FileNotFoundError: The file is missing.
         ValueError: It is not a list.
@@ -124,7 +127,7 @@ def write_llava(path: Path, tuples: list[CoachingTuple], take_names: dict[str, s
     Args:
         path: The JSON file.
         tuples: What to write.
-        take_names: Take uid to take name; the field's files name takes, not uids.
+        take_names: Take uid to take name; the file's fields name takes, not uids.
     """
     write_atomically(path, json.dumps(list(_llava(tuples, take_names)), indent=1, ensure_ascii=False))
 

@@ -14,6 +14,12 @@ from mm_data.ground.safe_load import load_array
 def verify_store(folder: Path) -> list[str]:
     """Lists what is wrong with a finished store: arrays that are missing, changed or not finite, and clips without a row.
 
+    Args:
+        folder: The store.
+
+    Returns:
+        One sentence per problem; none where the store is sound.
+
     Raises:
         FileNotFoundError: The store is unfinished.
         ValueError: The folder is no store.

@@ -61,6 +61,12 @@ class FeatureManifest:
     def read(cls, folder: Path) -> "FeatureManifest":
         """Reads a finished store's manifest.
 
+        Args:
+            folder: The store.
+
+        Returns:
+            The manifest.
+
         Raises:
             FileNotFoundError: The folder is missing or the extraction did not finish.
             ValueError: An earlier version wrote it, it is damaged, or it belongs to something else.
@@ -125,6 +131,13 @@ class FeatureStore:
     def get(self, clip: str, view: str) -> np.ndarray:
         """Returns features ``[V, C]`` of one clip and view, a view into the memory map.
 
+        Args:
+            clip: Clip id.
+            view: Name of the view.
+
+        Returns:
+            The features.
+
         Raises:
             KeyError: The store does not hold the clip.
         """
@@ -161,6 +174,12 @@ def shard_name(number: int) -> str:
 def read_index(folder: Path) -> dict[str, list[int]]:
     """Reads clip to its shard and row.
 
+    Args:
+        folder: The store.
+
+    Returns:
+        Clip id to shard number and row.
+
     Raises:
         ValueError: The index is missing or damaged.
     """
@@ -170,7 +189,13 @@ def read_index(folder: Path) -> dict[str, list[int]]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """A file's object.
+    """Reads a file's object.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The object.
 
     Raises:
         ValueError: It cannot be parsed, or is no object.

@@ -118,6 +118,9 @@ class FeatureStoreWriter:
     def check(self, rejected: dict[str, str]) -> None:
         """Stops a run in which too many clips fail.
 
+        Args:
+            rejected: Clip id to the reason of its rejection.
+
         Raises:
             ValueError: More than ``max_bad_share`` of all clips were rejected.
         """
@@ -129,7 +132,10 @@ class FeatureStoreWriter:
             )
 
     def finish(self) -> dict[str, str] | None:
-        """Writes index and manifest; returns the rejected clips, or None while other processes still have clips to do.
+        """Writes index and manifest.
+
+        Returns:
+            Rejected clips with reasons, or None while other processes still have clips to do.
 
         Raises:
             ValueError: Too many clips were rejected.
@@ -202,6 +208,11 @@ class ShardWriter:
 
     def write(self, clips: list[str], features: dict[str, np.ndarray], rejected: dict[str, str]) -> None:
         """Stores the features ``[B, V, C]`` per view of neighbouring clips, then records them.
+
+        Args:
+            clips: Neighbouring clips of the shard, in order.
+            features: View to the clips' features ``[B, V, C]``.
+            rejected: Clip id to the reason of its rejection.
 
         Raises:
             ValueError: Features that are not finite, or another process writes this shard.

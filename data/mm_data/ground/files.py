@@ -20,7 +20,7 @@ def check_apart(out: Path, *inputs: Path | None, inside: bool = False) -> None:
 
     Args:
         out: File or folder that is written.
-        inputs: Files and folders that are read; None is passed over.
+        *inputs: Files and folders that are read; None is passed over.
         inside: The output may lie in an input, as features do in a folder of items.
 
     Raises:

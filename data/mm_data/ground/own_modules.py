@@ -8,8 +8,11 @@ def import_own(name: str, what: str) -> Any:
     """Imports ``module:NAME``.
 
     Args:
-        name: Of the thing.
-        what: It is, for the message.
+        name: ``module:NAME``.
+        what: What is imported, for the error.
+
+    Returns:
+        The thing.
 
     Raises:
         ValueError: It cannot be imported.

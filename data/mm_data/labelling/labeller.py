@@ -81,6 +81,12 @@ class Labels:
 def read_labels(path: Path) -> Labels:
     """Reads a label file.
 
+    Args:
+        path: The label file.
+
+    Returns:
+        Its labels.
+
     Raises:
         FileNotFoundError: The file is missing.
     """

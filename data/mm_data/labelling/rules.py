@@ -63,6 +63,9 @@ def label_by_rules(remark: Remark) -> LabelledRemark | str:
     was named before. Improvement wins over praise in the same region. The summary is the clauses of the winning side,
     joined into one sentence.
 
+    Args:
+        remark: The remark.
+
     Returns:
         The labelled remark, or the reason why it has to be dropped.
     """

@@ -95,7 +95,7 @@ class Dive:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """Name of the dive's files."""
         return f"{self.key[0]}_{self.key[1]}"
 
 
@@ -149,7 +149,7 @@ def write_dives(
 
 
 def draw_dive(index: int, seed: int) -> Dive:
-    """A dive: codes, faults, judges, texts. Every broadcast has eight."""
+    """Draws a dive: codes, faults, judges, texts. Every broadcast has eight."""
     rng = np.random.default_rng([seed, 21, index])
     broadcast = index // 8 + 1
     codes = {
@@ -208,7 +208,7 @@ def _captions(rng: np.random.Generator, actions: list[str], severities: dict[str
 
 
 def dive_joints(rng: np.random.Generator, performer: Performer, dive: Dive) -> np.ndarray:
-    """Joints ``[T, 17, 3]`` of a dive: standing, take-off, flight with turns about the hips, entry."""
+    """Computes joints ``[T, 17, 3]`` of a dive: standing, take-off, flight with turns about the hips, entry."""
 
     def faulty(posture: Posture, phase: str) -> np.ndarray:
         vector = posture.vector()

@@ -16,7 +16,7 @@ class FormFault:
         step: The technical step that it breaks.
         changes: What severity 1 adds to the middle posture.
         outcome: What is observed, in three wordings.
-        solution: How to mend it, likewise.
+        solution: How to mend it, in three wordings.
     """
 
     step: int
@@ -34,7 +34,7 @@ class Exercise:
         middle: Posture half-way through a repetition, from and to standing.
         steps: Five technical steps and the general instruction.
         well: What is observed where each step is done as it should be.
-        faults: Two.
+        faults: The two faults that clips may show.
     """
 
     name: str

@@ -86,7 +86,7 @@ def write_gym(
 
 
 def draw_clip(index: int, seed: int) -> Repetitions:
-    """A clip: exercise, fault if any, and what is said about it."""
+    """Draws a clip: exercise, fault if any, and the explanation."""
     rng = np.random.default_rng([seed, 31, index])
     number, repetition = index % len(EXERCISES), index // len(EXERCISES)
     exercise = EXERCISES[number]
@@ -108,7 +108,7 @@ def draw_clip(index: int, seed: int) -> Repetitions:
 
 
 def clip_joints(rng: np.random.Generator, performer: Performer, clip: Repetitions) -> np.ndarray:
-    """Joints ``[T, 17, 3]`` of two repetitions."""
+    """Computes joints ``[T, 17, 3]`` of two repetitions."""
     middle = clip.exercise.middle.vector()
     for field, amount in (clip.fault.changes if clip.fault else {}).items():
         middle[POSTURE_INDEX[field]] += clip.severity * amount

@@ -36,7 +36,7 @@ class Performer:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Performer":
-        """Somebody."""
+        """Draws a performer."""
         shirt = tuple(int(value) for value in rng.integers(60, 230, 3))
         style = np.zeros(len(POSTURE_INDEX))
         for name, spread in _STYLE.items():
@@ -44,7 +44,7 @@ class Performer:
         return cls(Physique.sample(rng), bool(rng.random() < 0.4), shirt, float(rng.uniform(0.88, 1.12)), style)  # type: ignore[arg-type]
 
     def move(self, rng: np.random.Generator, postures: np.ndarray) -> np.ndarray:
-        """Joints ``[T, 17, 3]`` in body axes, with small movement of every posture value."""
+        """Returns joints ``[T, 17, 3]`` in body axes, with small movement of every posture value."""
         joints = pose_joints(postures + self.style + sway(rng, postures.shape), self.physique)
         return mirrored(joints) if self.left_handed else joints
 
@@ -62,14 +62,14 @@ def record(
     """Writes a performance's video and its poses, as an estimator would have found them.
 
     Args:
-        root: Of the data set: ``videos/<name>.mp4`` and, in a pose folder beside the release, ``poses/poses/<name>.npy``.
-        name: Of the clip.
+        root: The data set: ``videos/<name>.mp4`` and, in a pose folder beside the release, ``poses/poses/<name>.npy``.
+        name: Name of the clip.
         joints: ``[T, 17, 3]`` in metres, z up.
-        shirt: Colour.
-        camera: That stands.
-        scene: Around the performer.
-        seed: Of the poses' noise.
-        video: Whether to render it.
+        shirt: Colour of the shirt.
+        camera: Camera that stands.
+        scene: Props around the performer.
+        seed: Seed of the poses' noise.
+        video: Whether to render the video.
     """
     if video:
         write_video(

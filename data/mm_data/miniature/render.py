@@ -28,7 +28,7 @@ class Camera:
 
     @classmethod
     def looking(cls, eye: np.ndarray, target: np.ndarray, focal: float, size: tuple[int, int]) -> "Camera":
-        """A camera at ``eye`` that looks at ``target`` with z up in the world (x right, y down, z forward inside)."""
+        """Makes a camera at ``eye`` that looks at ``target`` with z up in the world (x right, y down, z forward inside)."""
         forward = (target - eye) / np.linalg.norm(target - eye)
         right = np.cross(forward, [0.0, 0.0, 1.0])
         right /= np.linalg.norm(right)
@@ -37,7 +37,7 @@ class Camera:
         return cls(rotation, -rotation @ eye, intrinsics)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """World points ``[..., 3]`` to pixels ``[..., 2]`` and depths ``[...]`` in metres."""
+        """Projects world points ``[..., 3]`` to pixels ``[..., 2]`` and depths ``[...]`` in metres."""
         local = points @ self.rotation.T + self.translation
         depth = local[..., 2]
         safe = np.where(depth > 0.05, depth, 0.05)
@@ -46,7 +46,7 @@ class Camera:
 
 
 def exo_cameras(take: SimulatedTake) -> dict[str, Camera]:
-    """Two static cameras; the first of them sees the performer from the front quarter, the second from the side."""
+    """Makes two static cameras; the first of them sees the performer from the front quarter, the second from the side."""
     rng = np.random.default_rng([take.index, 7])
     centre = take.to_world(np.array([0.0, -0.1, 1.0]))
     if take.participant.activity.slug == "bouldering":
@@ -61,7 +61,7 @@ def exo_cameras(take: SimulatedTake) -> dict[str, Camera]:
 
 
 def ego_cameras(take: SimulatedTake) -> list[Camera]:
-    """One head-mounted camera pose per frame, looking ahead and down so that the hands are in view."""
+    """Makes one head-mounted camera pose per frame, looking ahead and down so that the hands are in view."""
     nose, ears = take.joints[:, JOINT_INDEX["nose"]], take.joints[:, [3, 4]].mean(1)
     forward = nose - ears
     forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
@@ -88,7 +88,7 @@ class Scene:
 
 
 def build_scene(take: SimulatedTake) -> Scene:
-    """Props of the take's activity; the ball follows the hands or waits for the foot."""
+    """Makes the props of the take's activity; the ball follows the hands or waits for the foot."""
     slug = take.participant.activity.slug
     side = -1.0 if take.participant.left_handed else 1.0
     world = take.to_world
@@ -260,7 +260,7 @@ def draw_frames(
     to_world: Callable[[np.ndarray], np.ndarray],
     size: tuple[int, int],
 ) -> Iterator[np.ndarray]:
-    """Pictures of a performer ``[T, 17, 3]`` in a scene, by one camera that stands or by one per frame on the head."""
+    """Draws pictures of a performer ``[T, 17, 3]`` in a scene, by one camera that stands or by one per frame on the head."""
     still = None if isinstance(cameras, list) else _background(cameras, scene, to_world, size)
     for index, posed in enumerate(joints):
         camera = cameras[index] if isinstance(cameras, list) else cameras

@@ -34,7 +34,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class TimedRemark:
-    """What was said, and at which second of the take the commentator paused."""
+    """What was spoken, and at which second of the take the commentator paused."""
 
     time: float
     spoken: Spoken
@@ -59,13 +59,13 @@ class SimulatedTake:
     remarks: dict[str, list[TimedRemark]] = field(default_factory=dict)
 
     def to_world(self, points: np.ndarray) -> np.ndarray:
-        """Body axes ``[..., 3]`` to the world frame of the capture."""
+        """Moves points ``[..., 3]`` from body axes to the world frame of the capture."""
         c, s = np.cos(self.heading), np.sin(self.heading)
         return points @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T + self.origin
 
 
 def draw_participant(uid: int, seed: int) -> Participant:
-    """A participant; the activity and the skill rotate so that every split holds all of them."""
+    """Draws a participant; the activity and the skill rotate so that every split holds all of them."""
     rng = np.random.default_rng([seed, 1, uid])
     activity = ACTIVITIES[uid % len(ACTIVITIES)]
     return Participant(
@@ -81,7 +81,7 @@ def draw_participant(uid: int, seed: int) -> Participant:
 
 
 def simulate_take(index: int, participant: Participant, split: str, seed: int) -> SimulatedTake:
-    """One take of two repetitions; deterministic in ``(seed, index)``."""
+    """Simulates one take of two repetitions; deterministic in ``(seed, index)``."""
     rng = np.random.default_rng([seed, 2, index])
     activity = participant.activity
     errors = _draw_errors(rng, participant)
@@ -143,7 +143,7 @@ def _draw_errors(rng: np.random.Generator, participant: Participant) -> dict[str
 
 
 def sway(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Smooth small movement of every posture value."""
+    """Draws a smooth small movement of every posture value."""
     knots = rng.normal(0, 0.012, (max(4, shape[0] // 12), shape[1]))
     at, base = np.linspace(0, 1, shape[0]), np.linspace(0, 1, len(knots))
     return np.stack([np.interp(at, base, knots[:, d]) for d in range(shape[1])], -1)

@@ -96,7 +96,7 @@ def write_miniature(
 
 
 def planned_takes(takes: int, seed: int) -> list[SimulatedTake]:
-    """The takes of a miniature, simulated again: motion and truth without any file."""
+    """Simulates the takes of a miniature again: motion and truth without any file."""
     return [simulate_take(index, participant, split, seed) for index, participant, split in _plan(takes, seed)]
 
 

@@ -39,6 +39,12 @@ class BvhMotion:
 def read_bvh(path: Path) -> BvhMotion:
     """Reads a file and computes joint positions by forward kinematics.
 
+    Args:
+        path: The file.
+
+    Returns:
+        Positions of all joints.
+
     Raises:
         FileNotFoundError: No such file.
         ValueError: Not a BVH file, truncated, or too large; names the line.

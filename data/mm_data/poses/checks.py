@@ -125,7 +125,7 @@ def check_poses(
 
 
 def trunk(poses: np.ndarray) -> np.ndarray:
-    """Median vector ``[3]`` from mid-hip to mid-shoulder of poses ``[T, 17, 4]``; NaN where no frame has all four joints."""
+    """Returns the median vector ``[3]`` from mid-hip to mid-shoulder of poses ``[T, 17, 4]``; NaN where no frame has all four joints."""
     shoulders, hips = (
         np.mean([poses[:, JOINT_INDEX[f"{side}-{part}"], :3] for side in _SIDES], axis=0)
         for part in ("shoulder", "hip")
@@ -135,7 +135,7 @@ def trunk(poses: np.ndarray) -> np.ndarray:
 
 
 def other_axis(direction: np.ndarray, up: str = "z") -> str | None:
-    """``+y`` and the like where a `trunk` is not upright and lies along another axis, else None.
+    """Returns ``+y`` and the like where a `trunk` is not upright and lies along another axis, else None.
 
     One such sequence may be of somebody who lies, so it is no error; it is counted as `TURNED`.
     """
@@ -176,7 +176,7 @@ def check_upright(
 
 
 def describe(notes: Mapping[str, int]) -> list[str]:
-    """One sentence for everything that was counted."""
+    """Returns one sentence for everything that was counted."""
     return [f"{count:,} {what}" for what, count in notes.items() if count]
 
 

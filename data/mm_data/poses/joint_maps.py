@@ -85,6 +85,13 @@ UP_AXES = tuple(_TO_Z_UP)
 def to_z_up(points: np.ndarray, up: str) -> np.ndarray:
     """Rotates ``[..., 3]`` so that ``up`` becomes +z; handedness is kept.
 
+    Args:
+        points: Points ``[..., 3]``.
+        up: Axis that points up: ``z``, ``y`` or ``y-down``.
+
+    Returns:
+        The rotated points.
+
     Raises:
         ValueError: Unknown axis.
     """
@@ -94,12 +101,15 @@ def to_z_up(points: np.ndarray, up: str) -> np.ndarray:
 
 
 def array_to_coco(array: np.ndarray, form: JointFormat, where: str) -> np.ndarray:
-    """Joints of a source format to ``[T, 17, 4]`` with NaN and flag 0 where a joint is absent; other flags are kept.
+    """Brings joints of a source format to ``[T, 17, 4]`` with NaN and flag 0 where a joint is absent; other flags are kept.
 
     Args:
         array: ``[T, J, 3]``, or ``[T, J, 4]`` with visibility; source axes and unit.
-        form: The format.
+        form: The format of the array.
         where: File, for the error.
+
+    Returns:
+        The poses.
 
     Raises:
         ValueError: Another shape, no frame, or a visible joint that is not finite.
@@ -141,7 +151,7 @@ _BVH_FACE = {"nose": "nose", "eye": "{side}eye", "ear": "{side}ear"}
 
 
 def match_bvh_joints(names: list[str], given: Mapping[str, str], where: str) -> dict[str, str]:
-    """COCO joint name to the name of the BVH joint that stands for it.
+    """Finds the BVH joint that stands for each COCO joint.
 
     Knows the names of CMU, Mixamo and LAFAN1 rigs, and Left/RightHip-Knee-Ankle. A limb is matched by one convention as a whole, because
     ``LeftShoulder`` is the collar bone in some rigs and the shoulder joint in others.
@@ -150,6 +160,9 @@ def match_bvh_joints(names: list[str], given: Mapping[str, str], where: str) -> 
         names: Joints of the file.
         given: COCO names that the user mapped by hand; they win.
         where: File, for the error.
+
+    Returns:
+        COCO joint name to the name of the BVH joint.
 
     Raises:
         ValueError: A hip, knee or shoulder cannot be matched, or the user's map names what does not exist.

@@ -29,7 +29,7 @@ def person_of(
     table: Mapping[str, str] | None,
     where: str,
 ) -> tuple[str, str]:
-    """The performer of a sequence, and how they are known.
+    """Finds the performer of a sequence, and how they are known.
 
     In this order: the user's table or pattern; a word and a number in a folder's, the file's or the array's name (``subject5``,
     ``person-3``, ``actor_02``, NTU's ``P001``); the first folder; ``p03``, ``s01`` or CMU's ``07_01`` in the file's name, else in
@@ -42,6 +42,9 @@ def person_of(
         pattern: The user's regular expression.
         table: The user's table.
         where: File, for the error.
+
+    Returns:
+        Name of the performer, and how they are known.
 
     Raises:
         ValueError: The user's pattern or table does not say who it is.
@@ -76,7 +79,7 @@ def person_of(
 
 
 def choose_test_people(people: Set[str], share: float) -> set[str]:
-    """The people who are kept for testing: the share that comes nearest, but one at least and never all.
+    """Chooses the people who are kept for testing: the share that comes nearest, but one at least and never all.
 
     Who that is depends on the names alone. With one person, or share 0, it is nobody.
     """
@@ -87,7 +90,13 @@ def choose_test_people(people: Set[str], share: float) -> set[str]:
 
 
 def read_people(path: Path) -> dict[str, str]:
-    """File to person, of a table with these columns; a file's ending may be left out.
+    """Reads a table of the people in files, with the columns ``file`` and ``person``; a file's ending may be left out.
+
+    Args:
+        path: The table.
+
+    Returns:
+        File to person.
 
     Raises:
         FileNotFoundError: No such table.

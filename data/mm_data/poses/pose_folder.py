@@ -86,10 +86,19 @@ class ImportOptions:
 
 
 def import_motion(root: Path, out: Path, options: ImportOptions, report: Report) -> PoseManifest:
-    """Converts every motion file below a folder; returns the manifest.
+    """Converts every motion file below a folder.
 
     A performer is on one side of the split; `mm_data.poses.people.person_of` says who that is. Folders named ``train`` and
     ``test`` are taken at their word.
+
+    Args:
+        root: Folder of the motion files, or one file.
+        out: Pose folder to write.
+        options: How the files are read and split.
+        report: Receives progress.
+
+    Returns:
+        The manifest of the pose folder.
 
     Raises:
         FileNotFoundError: No file of the format.

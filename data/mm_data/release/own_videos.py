@@ -30,7 +30,7 @@ _SPLITS = {"train": "train", "test": "val", "val": "val"}
 
 
 def is_own_data(root: Path) -> bool:
-    """Whether a folder holds a table of takes in this format."""
+    """Says whether a folder holds a table of takes in this format."""
     return (root / "takes.csv").is_file() or (root / "takes.jsonl").is_file()
 
 
@@ -40,8 +40,11 @@ def read_own_data(root: Path, max_drop_rate: float = 0.5) -> Source:
     A take without ``split`` goes to test for one participant in five, decided by the participant's name alone.
 
     Args:
-        root: See the module.
+        root: Folder of the tables and videos.
         max_drop_rate: Largest share of takes, and of remarks, that may be unusable.
+
+    Returns:
+        The data set.
 
     Raises:
         FileNotFoundError: A table is missing.
@@ -91,6 +94,9 @@ def load_own_poses(path: Path) -> np.ndarray:
 
     Args:
         path: An ``.npy`` file, or an ``.npz`` file with one array.
+
+    Returns:
+        The poses.
 
     Raises:
         ValueError: Another shape or type, several arrays, or a visible joint that is not finite.

@@ -8,7 +8,7 @@ from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Source
 
 
 def task_statistics(source: Source) -> list[dict[str, Any]]:
-    """One row per task, and one for all: takes (of learners, of experts, with poses), people, minutes, remarks, their median words."""
+    """Counts per task, and for all: takes (of learners, of experts, with poses), people, minutes, remarks, their median words."""
     remarks = defaultdict(list)
     for remark in source.remarks:
         remarks[remark.take_uid].append(remark)
@@ -40,7 +40,7 @@ def task_statistics(source: Source) -> list[dict[str, Any]]:
 
 
 def rating_statistics(source: Source) -> list[dict[str, Any]]:
-    """One row per commentator who rated: how many takes, and their own scale."""
+    """Counts per commentator who rated: how many takes, and their own scale."""
     given = defaultdict(list)
     for (_, commentator), rating in source.ratings.items():
         given[commentator].append(rating.value)

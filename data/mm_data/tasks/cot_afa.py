@@ -59,7 +59,7 @@ class ChainStep:
 
 
 def explanation(action: str, verdict: str, chain: Sequence[ChainStep]) -> str:
-    """A chain as text, in the words of the published texts' first sentence."""
+    """Writes a chain as text, in the words of the published texts' first sentence."""
     lines = [f"The {action} action in this video is {'good' if verdict == STANDARD else 'bad'}."]
     for link in chain:
         lines.append(f"Step {link.step}: {link.outcome.rstrip('.')}.")
@@ -77,7 +77,7 @@ _NOTHING = re.compile(r"(?:none|nothing|n/a|not? (?:needed|necessary|required|ap
 
 
 def read_chain(text: str) -> list[ChainStep]:
-    """The links of an explanation that numbers its steps; empty for one that does not."""
+    """Reads the links of an explanation that numbers its steps; empty for one that does not."""
     plain = re.sub(r"[*_`#>]+", "", text)
     found = []
     for part in re.split(r"(?=\bstep\s+\d+\s*[:.)\-–—])", plain, flags=re.I)[1:]:
@@ -93,11 +93,11 @@ def read_chain(text: str) -> list[ChainStep]:
 
 
 class CotAfaFormat:
-    """See `mm_data.tasks.task.TaskFormat`.
+    """The task's way of teaching, asking and reading (a `mm_data.tasks.task.TaskFormat`).
 
     Args:
         knowledge: ``steps`` of every class, the general instruction last.
-        options: Switches.
+        options: Switches of the task.
     """
 
     max_new_tokens = 256
@@ -110,7 +110,7 @@ class CotAfaFormat:
         self._labels = {label: label for label in self.steps}
 
     def conversation(self, item: TaskItem, reference: int) -> Conversation:
-        """Class, then explanation; both are supervised."""
+        """Asks for class, then explanation, and gives both; both are supervised."""
         label = item.truth.label
         assert label is not None
         shown = {label: 0.0}
@@ -124,7 +124,7 @@ class CotAfaFormat:
         return Conversation(f"{item.item_id}#{reference}", messages, (2, 4))
 
     def short(self, item: TaskItem) -> Conversation:
-        """Class, what is seen of the steps to mend as far as the explanation numbers them, and the verdict.
+        """Asks for and gives the class, what is seen of the steps to mend as far as the explanation numbers them, and the verdict.
 
         What is seen comes first: its words belong to one fault of one class, the verdict's to all, so mappers learn from them.
         """
@@ -138,11 +138,11 @@ class CotAfaFormat:
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
     def choice(self, item: TaskItem) -> Choice:
-        """The class, out of all."""
+        """Returns the choice of the class, out of all."""
         return Choice([said("system", SYSTEM), said("user", item.part, ASK_CLASS)], list(self.steps))
 
     def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
-        """The second pass: the class that the coach itself chose, and steps."""
+        """Returns the second pass: the class that the coach itself chose, and steps."""
         if ranking is None:
             raise ValueError(f"{item.item_id}: the explanation comes after a first pass that ranks the classes.")
         likeliest = sorted(ranking, key=lambda name: -ranking[name])
@@ -152,7 +152,7 @@ class CotAfaFormat:
         return self._messages(item, likeliest[0], likeliest[: RETRIEVED if self.options.steps == "retrieved" else 1])
 
     def parse(self, text: str) -> Answer:
-        """Class, verdict, faulty steps and counts."""
+        """Reads class, verdict, faulty steps and counts."""
         verdict, chain = stated_verdict(text), read_chain(text)
         named = named_actions(text.split(".")[0], self._labels) or named_actions(text, self._labels)
         label = named[0] if named else None
@@ -173,7 +173,7 @@ class CotAfaFormat:
         )
 
     def score_slot(self, text: str) -> None:
-        """There are no scores."""
+        """Returns None: there are no scores."""
         return
 
     def _messages(self, item: TaskItem, label: str, shown: Sequence[str]) -> list[Message]:
@@ -192,13 +192,16 @@ class CotAfaFormat:
 
 
 def inconsistencies(answer: Answer, verdict: str, chain: Sequence[ChainStep], steps: Sequence[str]) -> list[str]:
-    """What is wrong with an explanation's logic: the check that the annotation pipeline makes before people look.
+    """Finds what is wrong with an explanation's logic: the check that the annotation pipeline makes before people look.
 
     Args:
         answer: The explanation as parsed.
-        verdict: The label.
-        chain: Its links.
+        verdict: The label of the clip.
+        chain: Links of the explanation.
         steps: The action's steps, the general instruction last.
+
+    Returns:
+        One sentence per problem.
     """
     problems = []
     if answer.verdict != verdict:

@@ -42,6 +42,12 @@ _SECONDS = 108 / 30
 def read_cot_afa(root: Path) -> TaskData:
     """Reads both splits.
 
+    Args:
+        root: The data set.
+
+    Returns:
+        Items of both splits.
+
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: A file is malformed, or nothing can be used.
@@ -65,7 +71,7 @@ def read_cot_afa(root: Path) -> TaskData:
 
 @dataclass(frozen=True)
 class Row:
-    """One usable row of the sheet."""
+    """A usable row of the sheet."""
 
     name: str
     action: str
@@ -73,12 +79,15 @@ class Row:
 
 
 def read_rows(root: Path, actions: Sequence[str], funnel: Funnel) -> Iterator[Row]:
-    """Rows with a clip name, a mark of 0 or 1 and a known class; the others are counted.
+    """Reads rows with a clip name, a mark of 0 or 1 and a known class; the others are counted.
 
     Args:
         root: The data set.
-        actions: In the order of their classes.
+        actions: Names of the classes, in order.
         funnel: Counts rows that cannot be used.
+
+    Yields:
+        One row after the other.
 
     Raises:
         FileNotFoundError: The sheet is missing.
@@ -102,7 +111,13 @@ def read_rows(root: Path, actions: Sequence[str], funnel: Funnel) -> Iterator[Ro
 
 
 def sheet_actions(root: Path) -> list[str]:
-    """Actions that the sheet names, in the order of their classes.
+    """Reads the actions that the sheet names, in the order of their classes.
+
+    Args:
+        root: The data set.
+
+    Returns:
+        The actions.
 
     Raises:
         FileNotFoundError: The sheet is missing.
@@ -119,7 +134,13 @@ def sheet_actions(root: Path) -> list[str]:
 
 
 def read_steps(path: Path) -> dict[str, list[str]]:
-    """Action to its steps, the general instruction last, in the order of the classes.
+    """Reads the steps of every action, the general instruction last, in the order of the classes.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Action to steps.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -198,7 +219,7 @@ _CLAUSE = re.compile(r"\s*(?:[,;:]|\b(?:but|yet|however|although|though|while|wh
 
 
 def stated_verdict(text: str) -> str | None:
-    """The verdict that an explanation states, in the published texts' words, the paper's or plain ones; None without one.
+    """Reads the verdict that an explanation states, in the published texts' words, the paper's or plain ones; None without one.
 
     Sentences about the action count first, and the first of them decides: what follows is about its parts. In a sentence, too, clauses
     about the action count first, and where they contradict each other there is no verdict. Every "not" turns the verdict round.
@@ -289,7 +310,7 @@ def _plain(action: str) -> str:
 
 
 def read_test_captions(path: Path) -> dict[str, str]:
-    """Test clip to its explanation, out of COCO's format."""
+    """Reads test clip to its explanation, out of COCO's format."""
     content = read_json(path, "it holds the test split and its explanations")
     found = {}
     try:

@@ -42,6 +42,12 @@ def read_desccoach(root: Path) -> TaskData:
 
     The release splits by take. Test items of people who are in training too are counted, and stay.
 
+    Args:
+        root: The data set.
+
+    Returns:
+        Items of both splits.
+
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: A file is malformed, or more than half of the instances cannot be used.
@@ -70,7 +76,7 @@ def read_desccoach(root: Path) -> TaskData:
 
 
 def take_ratings(source: Source) -> dict[str, float]:
-    """Take uid to the mean of its experts' ratings."""
+    """Returns take uid to the mean of its experts' ratings."""
     values: dict[str, list[float]] = {}
     for (uid, _), rating in source.ratings.items():
         values.setdefault(uid, []).append(rating.value)
@@ -140,7 +146,7 @@ def _text(value: Any) -> str:
 
 
 def known_dimension(name: str) -> str | None:
-    """The dimension that a text means, whatever its case, joining word and Markdown."""
+    """Finds the dimension that a text means, whatever its case, joining word and Markdown."""
     plain = _plain(name)
     return next((dimension for dimension in DIMENSIONS if _plain(dimension) == plain), None)
 

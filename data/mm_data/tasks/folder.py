@@ -107,7 +107,10 @@ def shared_sides(task: str, items: Sequence[TaskItem]) -> Funnel:
 
     Args:
         task: Name of the task.
-        items: Of both splits.
+        items: Items of both splits.
+
+    Returns:
+        The funnel with the notes.
     """
     trained = material_of_items(task, [item for item in items if item.split == "train"])
     funnel = Funnel("compare the splits", 1.0)
@@ -171,6 +174,9 @@ def _copy_poses(
 def remove_poses(folder: Path) -> None:
     """Removes what an earlier run wrote into a folder of poses, which its first file lists.
 
+    Args:
+        folder: Folder of poses.
+
     Raises:
         ValueError: Something else lies there, or the folder is a link; nothing is removed.
     """
@@ -188,7 +194,7 @@ def remove_poses(folder: Path) -> None:
 
 
 def pose_frames(clip: VideoClip) -> tuple[int, int]:
-    """First frame and end of a clip in its pose file."""
+    """Returns the first frame and the end of a clip in its pose file."""
     return round(clip.start * FPS), round(clip.stop * FPS)
 
 
@@ -207,17 +213,24 @@ def _check_poses(path: Path) -> None:
 
 
 def pose_name(clip: VideoClip) -> str:
-    """Name of a clip's pose file: the part of its id before a colon, which several clips of one take share."""
+    """Returns the name of a clip's pose file: the part of its id before a colon, which several clips of one take share."""
     return clip.clip_id.split(":")[0]
 
 
 def is_task_folder(folder: Path) -> bool:
-    """Whether a folder holds task items (and not coaching tuples)."""
+    """Says whether a folder holds task items (and not coaching tuples)."""
     return (folder / MANIFEST).is_file()
 
 
 def read_items(folder: Path, split: str) -> list[TaskItem]:
-    """Items of one split.
+    """Reads the items of one split.
+
+    Args:
+        folder: The folder.
+        split: ``train`` or ``test``.
+
+    Returns:
+        The items.
 
     Raises:
         FileNotFoundError: The folder is not finished.

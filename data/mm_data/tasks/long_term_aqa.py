@@ -61,7 +61,14 @@ def _is_number(text: str) -> bool:
 
 
 def read_logo_scores(annotations: Path, keys: Path) -> dict[tuple[str, int], float]:
-    """(game, index) to the score of LOGO's ``anno_dict.pkl``, for the keys of one split's pickle.
+    """Reads the scores of LOGO's ``anno_dict.pkl`` for the keys of one split's pickle.
+
+    Args:
+        annotations: The pickle of all annotations.
+        keys: The pickle of one split's keys.
+
+    Returns:
+        (game, index) to score.
 
     Raises:
         ValueError: A pickle asks for code, or a key of the split has no annotation.

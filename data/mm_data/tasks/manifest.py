@@ -42,6 +42,12 @@ class TaskManifest:
     def read(cls, folder: Path) -> "TaskManifest":
         """Reads the manifest of a finished folder.
 
+        Args:
+            folder: Folder of items.
+
+        Returns:
+            The manifest.
+
         Raises:
             FileNotFoundError: The folder holds no items, or is not finished.
         """

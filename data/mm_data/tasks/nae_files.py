@@ -47,7 +47,13 @@ _GYM_FILES = ("gym99_train_element_v1.1.txt", "gym99_val_element.txt")
 
 
 def dive_actions(codes: Mapping[str, Any]) -> list[str]:
-    """Names of what MTL-AQA's codes of one dive say; ``ss_no`` and ``tw_no`` count halves.
+    """Names what MTL-AQA's codes of one dive say; ``ss_no`` and ``tw_no`` count halves.
+
+    Args:
+        codes: Codes by name.
+
+    Returns:
+        Names of the actions.
 
     Raises:
         IndexError: A code stands for nothing.
@@ -68,6 +74,12 @@ def dive_actions(codes: Mapping[str, Any]) -> list[str]:
 
 def read_nae(root: Path) -> TaskData:
     """Reads both splits.
+
+    Args:
+        root: The data set.
+
+    Returns:
+        Items of both splits.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -134,7 +146,7 @@ def _item(
 
 
 def key_of(raw: Any) -> str:
-    """``(video, index)``, whose parts are integers in some releases and strings in others, or ``video_index``."""
+    """Reads ``(video, index)``, whose parts are integers in some releases and strings in others, or ``video_index``."""
     if isinstance(raw, str):
         return raw
     if isinstance(raw, tuple | list) and len(raw) == 2:
@@ -151,7 +163,7 @@ def _pickled(path: Path, kind: type) -> Any:
 
 
 def read_captions(path: Path, funnel: Funnel | None = None) -> dict[str, list[str]]:
-    """Key to its texts, out of a SwinBERT caption file; ``funnel`` is told of irregularities."""
+    """Reads key to its texts, out of a SwinBERT caption file; ``funnel`` is told of irregularities."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: it holds the narratives, a key and a JSON list of captions per line."

@@ -48,6 +48,12 @@ class TupleManifest:
     def read(cls, folder: Path) -> "TupleManifest":
         """Reads the manifest of a finished folder.
 
+        Args:
+            folder: Tuple folder.
+
+        Returns:
+            The manifest.
+
         Raises:
             FileNotFoundError: The folder was not built, or not completely.
         """

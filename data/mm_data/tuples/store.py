@@ -116,6 +116,10 @@ def _write(path: Path, rows: Sequence[Any], to_row: Callable[[Any], dict[str, An
 def claim_tuple_folder(folder: Path, identity: dict[str, Any]) -> None:
     """Marks a folder as begun from one source, and as not finished; what is stored in it by content may be used again.
 
+    Args:
+        folder: The folder.
+        identity: What the folder is made from (JSON-ready).
+
     Raises:
         ValueError: It was begun from another, or holds what we did not write.
     """
@@ -126,6 +130,13 @@ def claim_tuple_folder(folder: Path, identity: dict[str, Any]) -> None:
 def read_tuples(folder: Path, split: str) -> list[CoachingTuple]:
     """Reads one split of a built folder.
 
+    Args:
+        folder: The folder.
+        split: ``train`` or ``test``.
+
+    Returns:
+        The tuples.
+
     Raises:
         FileNotFoundError: The folder was not built, or not completely.
     """
@@ -133,7 +144,13 @@ def read_tuples(folder: Path, split: str) -> list[CoachingTuple]:
 
 
 def read_mined_test(folder: Path) -> list[CoachingTuple]:
-    """The test split before review.
+    """Reads the test split before review.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The tuples.
 
     Raises:
         FileNotFoundError: The folder was not built, or not completely.
@@ -149,25 +166,32 @@ def _read(folder: Path, name: str) -> list[CoachingTuple]:
 
 
 def clips_of(tuples: list[CoachingTuple]) -> dict[str, Clip]:
-    """Distinct clips of both sides, by clip id, in a stable order."""
+    """Returns the distinct clips of both sides, by clip id, in a stable order."""
     return {clip.clip_id: clip for item in tuples for clip in (item.learner, item.expert)}
 
 
 def clips_of_folder(folder: Path) -> dict[str, Clip]:
-    """Every distinct clip of a folder by clip id: learners, experts and the gallery."""
+    """Returns every distinct clip of a folder by clip id: learners, experts and the gallery."""
     tuples = [item for split in SPLITS for item in read_tuples(folder, split)]
     return clips_of(tuples) | {clip.clip_id: clip for clip, _ in read_gallery(folder)}
 
 
 def tuples_hash(folder: Path) -> str:
-    """Hash of a folder's tuples and gallery, and of the request that they were built for but for where the data set lies."""
+    """Returns the hash of a folder's tuples and gallery, and of the request that they were built for but for where the data set lies."""
     request = {key: value for key, value in TupleManifest.read(folder).request.items() if key != "source"}
     names = [f"{split}.parquet" for split in SPLITS] + [GALLERY]
     return hash_of([request, *(sha256_of(folder / name) for name in names if (folder / name).is_file())])
 
 
 def find_tuple(folder: Path, tuple_id: str) -> CoachingTuple:
-    """One tuple of either split.
+    """Finds one tuple of either split.
+
+    Args:
+        folder: The folder.
+        tuple_id: Id of the tuple.
+
+    Returns:
+        The tuple.
 
     Raises:
         ValueError: There is none of this id.
@@ -180,13 +204,19 @@ def find_tuple(folder: Path, tuple_id: str) -> CoachingTuple:
 
 
 def read_gallery(folder: Path) -> list[tuple[Clip, str]]:
-    """Expert clips of the test split with their activity, beyond those of the tuples."""
+    """Reads expert clips of the test split with their activity, beyond those of the tuples."""
     rows = pq.read_table(folder / GALLERY).to_pylist()
     return [(Clip(**{k: v for k, v in row.items() if k != "activity"}), row["activity"]) for row in rows]
 
 
 def is_synthetic(folder: Path) -> bool:
-    """Whether the poses of a pose folder or a tuple folder are made up.
+    """Says whether the poses of a pose folder or a tuple folder are made up.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Whether they are.
 
     Raises:
         FileNotFoundError: The folder is neither, or not finished.

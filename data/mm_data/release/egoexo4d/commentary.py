@@ -43,11 +43,14 @@ class Session:
 
 
 def read_sessions(root: Path, funnel: Funnel) -> Iterator[Session]:
-    """All commentator folders of a download, one at a time; none without that part of the download.
+    """Reads all commentator folders of a download, one at a time; none without that part of the download.
 
     Args:
         root: The download.
         funnel: Notes folders that cannot be read.
+
+    Yields:
+        One session after the other.
     """
     for path in sorted((root / "annotations/expert_commentary").glob("*/*/data.json")):
         try:
@@ -58,6 +61,12 @@ def read_sessions(root: Path, funnel: Funnel) -> Iterator[Session]:
 
 def read_session(folder: Path) -> Session:
     """Reads ``data.json`` and, where present, ``transcriptions.json`` of one commentator.
+
+    Args:
+        folder: The commentator's folder.
+
+    Returns:
+        What the commentator said.
 
     Raises:
         ValueError: A file is malformed; names it.
@@ -98,14 +107,17 @@ def _clean(text: str | None) -> str | None:
 def read_remarks(
     root: Path, takes: dict[str, Take], uids: dict[str, str], sessions: list[Session], funnel: Funnel
 ) -> list[Remark]:
-    """Every usable comment, from the split files first and from the folders where those lack it.
+    """Reads every usable comment, from the split files first and from the folders where those lack it.
 
     Args:
         root: The download.
         takes: Usable takes by uid.
         uids: Take name to uid of all takes, usable or not.
-        sessions: See `read_sessions`.
+        sessions: Contents of the commentators' folders.
         funnel: Counts comments.
+
+    Returns:
+        The remarks.
     """
     remarks: dict[str, Remark] = {}
     seen: set[str] = set()
@@ -164,7 +176,7 @@ def _usable(
 
 
 def standardized_ratings(sessions: list[Session], takes: dict[str, Take]) -> dict[tuple[str, str], Rating]:
-    """(take uid, commentator) to rating. Each commentator has a scale of their own, so ratings are also standardised.
+    """Returns (take uid, commentator) to rating. Each commentator has a scale of their own, so ratings are also standardised.
 
     A commentator with a single rating, or with the same rating for all, has no scale to standardise by.
     """

@@ -19,7 +19,7 @@ LICENCE = "Ego-Exo4D needs a signed licence (about two days): https://ego4d.dev/
 
 
 def fetch_command(root: Path, parts: Sequence[str], benchmarks: Sequence[str] = (), uids: Sequence[str] = ()) -> str:
-    """A command line of the official downloader (``pip install ego4d``)."""
+    """Returns a command line of the official downloader (``pip install ego4d``)."""
     words = ["egoexo", "-o", str(root), "--parts", *parts]
     if benchmarks:
         words += ["--benchmarks", *benchmarks]
@@ -29,7 +29,7 @@ def fetch_command(root: Path, parts: Sequence[str], benchmarks: Sequence[str] = 
 
 
 def metadata_hint(root: Path, what: str) -> str:
-    """How to get a missing metadata or annotation file."""
+    """Says how to get a missing metadata or annotation file."""
     return (
         f"{what}. Fetch it with `{fetch_command(root, ('metadata', 'annotations'), BENCHMARKS)}`, "
         "or make a stand-in with `mm-coach miniature`."

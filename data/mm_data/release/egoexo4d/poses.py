@@ -16,7 +16,7 @@ MAX_GAP = 6
 
 
 def pose_file(root: Path, take: Take) -> Path | None:
-    """The take's automatic poses, else its manual ones, else None."""
+    """Finds the take's automatic poses, else its manual ones, else None."""
     body = root / "annotations/ego_pose" / take.split / "body"
     candidates = (body / "automatic" / f"{take.take_uid}.json", body / "annotation" / f"{take.take_uid}.json")
     return next((path for path in candidates if path.is_file()), None)
