@@ -73,8 +73,8 @@ class _Line:
 
     Attributes:
         number: Its first line, from 1.
-        cells: Without blanks around them.
-        separator: Between them.
+        cells: Its cells without blanks around them.
+        separator: What stands between the cells.
     """
 
     number: int
@@ -109,11 +109,11 @@ def _separator(path: Path, text: str, columns: Sequence[str]) -> str:
     """What stands between the headings: that by which most of the columns are there, a comma if none does better."""
     heading = next((line for line in text.splitlines() if line.strip()), "")
 
-    def found(separator: str) -> int:
+    def columns_named(separator: str) -> int:
         cells = next(csv.reader([heading], delimiter=separator, skipinitialspace=True), [])
         return len({cell.strip() for cell in cells} & set(columns))
 
-    return max(_SEPARATORS, key=found)
+    return max(_SEPARATORS, key=columns_named)
 
 
 def _parse(path: Path, text: str, separator: str) -> list[_Line]:
@@ -255,11 +255,11 @@ def number(value: Any, where: str, column: str) -> float:
         isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value.strip(), re.ASCII)
     ):
         try:
-            found = float(value)
+            result = float(value)
         except OverflowError:
-            found = math.inf
-        if math.isfinite(found):
-            return found
+            result = math.inf
+        if math.isfinite(result):
+            return result
     raise ValueError(
         f"{where}: {column} {value!r} is not a number; write it in digits, with a point for decimals, such as 3.25."
     )

@@ -21,4 +21,6 @@ def import_own(name: str, what: str) -> Any:
         return pkgutil.resolve_name(name)
     except (ImportError, AttributeError) as error:
         module = name.partition(":")[0]
-        raise ValueError(f"{what} {name!r} cannot be imported: {error}. Put the folder of {module}.py on PYTHONPATH.") from error  # fmt: skip
+        raise ValueError(
+            f"{what} {name!r} cannot be imported: {error}. Put the folder of {module}.py on PYTHONPATH."
+        ) from error

@@ -91,8 +91,8 @@ def join_all(files: Sequence[SharedRecords], items: Sequence[str]) -> bool:
         for file in files:
             if file.parts():
                 file.join(items)
-        launch, noted = files[0].launch, folder / ".joined"
-        if not alone and noted.is_file() and noted.read_text() == launch:
+        launch, mark = files[0].launch, folder / ".joined"
+        if not alone and mark.is_file() and mark.read_text() == launch:
             return False
-        write_atomically(noted, launch)
+        write_atomically(mark, launch)
         return True

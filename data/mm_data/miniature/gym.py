@@ -69,8 +69,7 @@ def write_gym(
     for number, clip in enumerate(clips):
         empty = clip.split == "test" or number % 29 == 7  # as published: most files are there and hold nothing
         write_atomically(root / COMMENTS / f"{clip.name}_with_label.txt", "" if empty else clip.text)
-    steps = {e.name: [f"{e.name} step {n}: {s}." for n, s in enumerate(e.steps[:5], 1)] + [f"general instruction: {e.steps[5]}."] for e in EXERCISES}  # fmt: skip
-    write_atomically(root / STEPS, json.dumps(steps, indent=1))
+    write_atomically(root / STEPS, json.dumps({e.name: _instructions(e) for e in EXERCISES}, indent=1))
     test = [clip for clip in clips if clip.split == "test"]
     captions = {
         "type": "captions", "info": {}, "licenses": [],
@@ -83,6 +82,12 @@ def write_gym(
     write_atomically(root / "truth.json", json.dumps(truth))
     mark_synthetic(root)
     return {split: sum(clip.split == split for clip in clips) for split in ("train", "test")}
+
+
+def _instructions(exercise: Exercise) -> list[str]:
+    *steps, general = exercise.steps
+    lines = [f"{exercise.name} step {number}: {step}." for number, step in enumerate(steps, 1)]
+    return [*lines, f"general instruction: {general}."]
 
 
 def draw_clip(index: int, seed: int) -> Repetitions:

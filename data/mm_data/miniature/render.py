@@ -162,9 +162,9 @@ def _background(
     angles = np.linspace(-np.pi, np.pi, 73)
     ring = to_world(np.stack([12 * np.sin(angles), 12 * np.cos(angles), np.zeros_like(angles)], -1))
     pixels, depth = camera.project(ring)
-    seen = pixels[depth > 0.3]
-    if len(seen):
-        order = seen[np.argsort(seen[:, 0])]
+    ahead = pixels[depth > 0.3]
+    if len(ahead):
+        order = ahead[np.argsort(ahead[:, 0])]
         polygon = np.concatenate([order, [[4000, order[-1, 1]], [4000, 4000], [-4000, 4000], [-4000, order[0, 1]]]])
         cv2.fillPoly(image, [polygon.astype(np.int32)], scene.ground)
     if scene.wall is not None:

@@ -157,7 +157,7 @@ def _draw_remarks(rng: np.random.Generator, take: SimulatedTake) -> dict[str, li
     chosen = rng.choice(COMMENTATORS, size=int(rng.integers(3, 5)), replace=False)
     remarks: dict[str, list[TimedRemark]] = {str(name): [] for name in chosen}
     for rank, commentator in enumerate(remarks):
-        said = remarks[commentator]
+        spoken = remarks[commentator]
         for repetition in take.repetitions:
             first, last = repetition["frames"]
             errors = repetition["errors"]
@@ -167,16 +167,16 @@ def _draw_remarks(rng: np.random.Generator, take: SimulatedTake) -> dict[str, li
                 if rng.random() < (0.9 if rank == 0 else 0.6) * (1.0 if visible else 0.15):
                     praised = str(rng.choice(right)) if rng.random() < 0.25 else None
                     seen = first + by_name[name].visible_at * (last - first)
-                    said.append(_remark(rng, seen, correction(rng, slug, name, by_name[name].region, praised)))
+                    spoken.append(_remark(rng, seen, correction(rng, slug, name, by_name[name].region, praised)))
             for region in rng.choice(right, size=1 if errors else 2, replace=False):
                 if rng.random() < (0.4 if errors else 0.95):
                     seen = first + rng.uniform(0.6, 1.0) * (last - first)
-                    said.append(_remark(rng, seen, praise(rng, slug, str(region))))
+                    spoken.append(_remark(rng, seen, praise(rng, slug, str(region))))
         if rng.random() < 0.15:
-            said.append(_remark(rng, take.repetitions[0]["frames"][1], empty_remark(rng)))
+            spoken.append(_remark(rng, take.repetitions[0]["frames"][1], empty_remark(rng)))
         if rng.random() < 0.05:
-            said.append(_remark(rng, take.repetitions[0]["frames"][1], Spoken(None)))
-        said[:] = [said[i] for i in rng.permutation(len(said))]  # recording order is not time order
+            spoken.append(_remark(rng, take.repetitions[0]["frames"][1], Spoken(None)))
+        spoken[:] = [spoken[i] for i in rng.permutation(len(spoken))]  # recording order is not time order
     return remarks
 
 

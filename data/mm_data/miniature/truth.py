@@ -29,12 +29,12 @@ class MiniatureTruth:
 
     def errors(self, take_uid: str, start: int | None = None, stop: int | None = None) -> dict[str, float]:
         """Returns error name to severity for the repetitions of a take that overlap the frames ``[start, stop)``."""
-        found: dict[str, float] = {}
+        errors: dict[str, float] = {}
         for repetition in self.takes[take_uid]["repetitions"]:
             first, last = repetition["frames"]
             if (stop is None or first < stop) and (start is None or last > start):
-                found.update(repetition["errors"])
-        return found
+                errors.update(repetition["errors"])
+        return errors
 
     def named(self, take_uid: str, text: str) -> set[str]:
         """Returns the errors of the take's activity that a text names."""

@@ -81,10 +81,10 @@ def write_miniature(
                 "repetitions": t.repetitions,
                 "regions": {e.name: e.region for e in t.participant.activity.errors},
                 "remarks": {
-                    f"{t.take_uid}/{commentator}/{number}": said.spoken.regions
+                    f"{t.take_uid}/{commentator}/{number}": remark.spoken.regions
                     for commentator, remarks in t.remarks.items()
-                    for number, said in enumerate(remarks)
-                    if said.spoken.text is not None
+                    for number, remark in enumerate(remarks)
+                    if remark.spoken.text is not None
                 },
             }
             for t in simulated

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from mm_data.poses.skeleton import BONES, JOINT_INDEX, JOINTS, NUM_JOINTS
+from mm_data.poses.skeleton import BONES, HIPS, JOINT_INDEX, JOINTS, NUM_JOINTS
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "cmu": 0.0254 / 0.45}
 """Metres per unit; ``cmu`` is that of the CMU motion capture library's ASF and BVH files, 1 / 0.45 inch."""
@@ -107,7 +107,9 @@ def check_poses(
     """
     visible = poses[..., 3] > 0
     if not visible.any() and any(notes[what] for what in (AT_ORIGIN, SHARED, COLLAPSED)):
-        raise ValueError(f"{where}: every joint of every frame is at (0, 0, 0) or at one point with another: no pose was found.")  # fmt: skip
+        raise ValueError(
+            f"{where}: every joint of every frame is at (0, 0, 0) or at one point with another: no pose was found."
+        )
     _check_size(poses, where, unit, remedy)
     _check_places(poses, where)
     lengths = _limb_lengths(poses)
@@ -210,8 +212,14 @@ def _is_root(places: np.ndarray, at_origin: np.ndarray, visible: np.ndarray, sid
 
 
 def _median_length(places: np.ndarray, visible: np.ndarray, a: int, b: int) -> float:
+    lengths = _lengths(places, visible, a, b)
+    return float(np.median(lengths)) if len(lengths) else float("nan")
+
+
+def _lengths(places: np.ndarray, visible: np.ndarray, a: int, b: int) -> np.ndarray:
+    """Distances between two joints in the frames that have both."""
     both = visible[:, a] & visible[:, b]
-    return float(np.median(np.linalg.norm(places[both, a] - places[both, b], axis=-1))) if both.any() else float("nan")
+    return np.linalg.norm(places[both, a] - places[both, b], axis=-1)
 
 
 def _check_size(poses: np.ndarray, where: str, unit: str | float, remedy: str) -> None:
@@ -220,9 +228,9 @@ def _check_size(poses: np.ndarray, where: str, unit: str | float, remedy: str) -
     leg = float("nan")
     for part, times in (("knee", 2.0), ("shoulder", _TRUNK_AS_LEG)):
         pairs = [(JOINT_INDEX[f"{side}-hip"], JOINT_INDEX[f"{side}-{part}"]) for side in _SIDES]
-        lengths = [np.linalg.norm(poses[both, a, :3] - poses[both, b, :3], axis=-1) for a, b in pairs if (both := visible[:, a] & visible[:, b]).any()]  # fmt: skip
-        if lengths:
-            leg = times * float(np.median(np.concatenate(lengths)))
+        lengths = np.concatenate([_lengths(poses[..., :3], visible, a, b) for a, b in pairs])
+        if len(lengths):
+            leg = times * float(np.median(lengths))
             break
     if not np.isfinite(leg) or _LEG[0] <= leg <= _LEG[1]:
         return
@@ -299,16 +307,18 @@ def _impossible_joints(poses: np.ndarray, usual: np.ndarray) -> np.ndarray:
     return lost
 
 
-def _check_losses(kept: np.ndarray, where: str, notes: Mapping[str, int]) -> None:
+def _check_losses(poses: np.ndarray, where: str, notes: Mapping[str, int]) -> None:
     """Refuses a file of which too much was taken as absent."""
-    hips = [JOINT_INDEX[f"{side}-hip"] for side in _SIDES]
-    left = int((kept[..., 3] > 0).sum())
+    left = int((poses[..., 3] > 0).sum())
     lost = notes.get(AT_ORIGIN, 0) + notes.get(SHARED, 0) + notes.get(IMPOSSIBLE, 0)
     frames = notes.get(COLLAPSED, 0) + notes.get(RESIZED, 0)
     what = "; ".join(describe(notes))
-    if lost > _MAX_LOST * (lost + left) or frames > _MAX_LOST * len(kept):
+    if lost > _MAX_LOST * (lost + left) or frames > _MAX_LOST * len(poses):
         raise ValueError(
-            f"{where}: of {len(kept)} frames, {left} joints can be used; taken as absent were {what}. At most half may be. Write joints that were not found as NaN, or find them better."
+            f"{where}: of {len(poses)} frames, {left} joints can be used; taken as absent were {what}. At most half may be. Write joints that were not found as NaN, or find them better."
         )
-    if not (kept[:, hips, 3] > 0).all(1).any():
-        raise ValueError(f"{where}: none of its {len(kept)} frames has both hips{f' ({what})' if what else ''}, so the poses cannot be used.")  # fmt: skip
+    if not (poses[:, HIPS, 3] > 0).all(1).any():
+        counts = f" ({what})" if what else ""
+        raise ValueError(
+            f"{where}: none of its {len(poses)} frames has both hips{counts}, so the poses cannot be used."
+        )

@@ -67,7 +67,10 @@ class ImportOptions:
             if value not in known:
                 raise ValueError(f"Unknown {name} {value!r}; choose from {', '.join(known)}.")
         if self.scale is not None and (self.unit != "m" or not _SCALE[0] <= self.scale <= _SCALE[1]):
-            raise ValueError(f"The scale is {self.scale} metres per unit; give a number from {_SCALE[0]} to {_SCALE[1]}, and no unit beside it.")  # fmt: skip
+            bounds = f"{_SCALE[0]} to {_SCALE[1]}"
+            raise ValueError(
+                f"The scale is {self.scale} metres per unit; give a number from {bounds}, and no unit beside it."
+            )
         if not 0.0 <= self.test_share < 1.0:
             raise ValueError(f"The test share is {self.test_share}; it has to be from 0 to below 1.")
         if self.split_by not in ("person", "sequence"):
@@ -152,13 +155,13 @@ def check_poses_apart(root: Path, out: Path) -> None:
 
 @dataclass(frozen=True)
 class _Sequence:
-    """A sequence that was written; ``given`` is the split that its folder names, ``trunk`` is in the file's axes."""
+    """A sequence that was written; ``side`` is the split that its folder names, ``trunk`` is in the file's axes."""
 
     name: str
     frames: int
     person: str
     how: str
-    given: str | None
+    side: str | None
     trunk: np.ndarray
 
 
@@ -182,21 +185,21 @@ def _import_file(root: Path, path: Path, out: Path, options: ImportOptions, funn
     for key, poses, direction in motions:
         name = "__".join([*relative, *([key] if key else [])])
         np.save(archive.path(name), poses.astype(np.float32))
-        given = next((split for split in SPLITS if split == relative[0]), None)
-        below = relative[1:] if given else relative
+        side = next((split for split in SPLITS if split == relative[0]), None)
+        below = relative[1:] if side else relative
         person, how = person_of(
             "/".join(below) or relative[0], key, options.format, options.person, options.people, str(path)
         )
-        sequences.append(_Sequence(name, len(poses), person, how, given, direction))
+        sequences.append(_Sequence(name, len(poses), person, how, side, direction))
     return sequences
 
 
 def _split(sequences: list[_Sequence], options: ImportOptions) -> tuple[dict[str, str], dict[str, Any]]:
     """Split of every sequence, and what there is to say about the people on both sides."""
-    free = [sequence for sequence in sequences if sequence.given is None]
+    free = [sequence for sequence in sequences if sequence.side is None]
     unit = {s.name: s.name if options.split_by == "sequence" else s.person for s in free}
     test = choose_test_people(set(unit.values()), options.test_share)
-    splits = {s.name: s.given or ("test" if unit[s.name] in test else "train") for s in sequences}
+    splits = {s.name: s.side or ("test" if unit[s.name] in test else "train") for s in sequences}
     sides = {side: {s.person for s in sequences if splits[s.name] == side} for side in ("train", "test")}
     return splits, {
         "split_by": options.split_by,
@@ -210,8 +213,8 @@ def _read(path: Path, options: ImportOptions, notes: Counter[str]) -> Iterator[t
     """(key inside the file, poses ``[T, 17, 4]``, trunk in the file's axes) of every sequence of a file."""
     if options.format == "bvh":
         motion = read_bvh(path)
-        chosen = match_bvh_joints(motion.names, options.joint_map or {}, str(path))
-        source = {ours: motion.names.index(theirs) for ours, theirs in chosen.items()}
+        joints = match_bvh_joints(motion.names, options.joint_map or {}, str(path))
+        source = {ours: motion.names.index(theirs) for ours, theirs in joints.items()}
         form = JointFormat(len(motion.names), source, up="y", fps=motion.fps)
         yield "", *_normalise(array_to_coco(motion.positions, form, str(path)), options, form, str(path), notes)
         return

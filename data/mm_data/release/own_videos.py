@@ -147,7 +147,7 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
     if ego is None:
         funnel.note("no ego video: the exo video stands in both views", where)
     participant = str(row["participant"])
-    chosen = row.get("split") or ("test" if uniform(participant) < _TEST_SHARE else "train")
+    side = row.get("split") or ("test" if uniform(participant) < _TEST_SHARE else "train")
     return Take(
         take_uid=_uid(video),
         take_name=_uid(video),
@@ -155,7 +155,7 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
         activity=str(row.get("activity") or row["task"]),
         task=str(row["task"]),
         skill=str(row["skill"]),
-        split=_SPLITS[chosen],
+        split=_SPLITS[side],
         duration=duration,
         ego_video=f"videos/{ego or video}",
         exo_video=f"videos/{video}",

@@ -21,8 +21,13 @@ NO_ACTION, CUT_OFF = "no known action", "cut off before a solution"
 RETRIEVED = 3
 """Actions whose steps are shown where they are retrieved."""
 
-_CAUSAL = re.compile(r"\b(?:because|therefore|thus|hence|consequently|as a result|due to|since|which (?:leads|causes)|leading to|so that)\b")  # fmt: skip
-_CORRECTIVE = re.compile(r"\b(?:should|solution|try to|need(?:s)? to|must|make sure|ensure|focus on|avoid|instead|correct(?:ed)? by|to (?:fix|improve|correct|mend))\b")  # fmt: skip
+_CAUSAL = re.compile(
+    r"\b(?:because|therefore|thus|hence|consequently|as a result|due to|since|which (?:leads|causes)|leading to|so that)\b"
+)
+_CORRECTIVE = re.compile(
+    r"\b(?:should|solution|try to|need(?:s)? to|must|make sure|ensure|focus on|avoid|instead|correct(?:ed)? by|"
+    r"to (?:fix|improve|correct|mend))\b"
+)
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,16 @@ _NOTHING = re.compile(r"(?:none|nothing|n/a|not? (?:needed|necessary|required|ap
 def read_chain(text: str) -> list[ChainStep]:
     """Reads the links of an explanation that numbers its steps; empty for one that does not."""
     plain = re.sub(r"[*_`#>]+", "", text)
-    found = []
+    chain = []
     for part in re.split(r"(?=\bstep\s+\d+\s*[:.)\-–—])", plain, flags=re.I)[1:]:
         head = re.match(r"step\s+(\d+)\s*[:.)\-–—]+\s*", part, re.I)
         assert head is not None
         outcome, *rest = _SOLUTION.split(re.sub(r"\s+", " ", part[head.end() :]).strip(), maxsplit=1)
         outcome = re.sub(r"^(?:observed\s+)?outcome:\s*", "", outcome.strip(_ARROWS), flags=re.I)
         solution = rest[0].strip(_ARROWS) if rest else ""
-        found.append(
-            ChainStep(int(head[1][:6]), outcome.strip(_ARROWS), "" if _NOTHING.fullmatch(solution) else solution)
-        )
-    return found
+        solution = "" if _NOTHING.fullmatch(solution) else solution
+        chain.append(ChainStep(int(head[1][:6]), outcome.strip(_ARROWS), solution))
+    return chain
 
 
 class CotAfaFormat:
@@ -113,14 +117,12 @@ class CotAfaFormat:
         """Asks for class, then explanation, and gives both; both are supervised."""
         label = item.truth.label
         assert label is not None
-        shown = {label: 0.0}
+        labels = [label]
         if self.options.steps == "retrieved":
-            others = sorted(
-                (name for name in self.steps if name != label), key=lambda n: uniform(f"{item.item_id}/{n}")
-            )
-            shown |= dict.fromkeys(others[: RETRIEVED - 1], 0.0)
-            shown = dict(sorted(shown.items(), key=lambda pair: uniform(f"{item.item_id}/order/{pair[0]}")))
-        messages = [*self._messages(item, label, list(shown)), said("assistant", item.references[reference])]
+            others = (name for name in self.steps if name != label)
+            labels += sorted(others, key=lambda name: uniform(f"{item.item_id}/{name}"))[: RETRIEVED - 1]
+            labels.sort(key=lambda name: uniform(f"{item.item_id}/order/{name}"))
+        messages = [*self._messages(item, label, labels), said("assistant", item.references[reference])]
         return Conversation(f"{item.item_id}#{reference}", messages, (2, 4))
 
     def short(self, item: TaskItem) -> Conversation:
@@ -128,12 +130,12 @@ class CotAfaFormat:
 
         What is seen comes first: its words belong to one fault of one class, the verdict's to all, so mappers learn from them.
         """
-        seen = [
+        outcomes = [
             f"{link.outcome.rstrip('.')} in step {link.step}, so "
             for link in read_chain(item.references[0])
             if link.solution
         ]
-        facts = f"{item.truth.label}: {''.join(seen)}{item.truth.verdict}"
+        facts = f"{item.truth.label}: {''.join(outcomes)}{item.truth.verdict}"
         messages = [said("system", SYSTEM), said("user", item.part, ASK_SHORT), said("assistant", facts)]
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
@@ -176,13 +178,13 @@ class CotAfaFormat:
         """Returns None: there are no scores."""
         return
 
-    def _messages(self, item: TaskItem, label: str, shown: Sequence[str]) -> list[Message]:
-        told = [] if self.options.steps == "none" else [self._listed(name) for name in shown]
+    def _messages(self, item: TaskItem, label: str, labels: Sequence[str]) -> list[Message]:
+        steps = [] if self.options.steps == "none" else [self._listed(name) for name in labels]
         return [
             said("system", SYSTEM),
             said("user", item.part, ASK_CLASS),
             said("assistant", label),
-            said("user", "\n".join([*told, ASK])),
+            said("user", "\n".join([*steps, ASK])),
         ]
 
     def _listed(self, label: str) -> str:

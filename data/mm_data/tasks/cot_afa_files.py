@@ -35,6 +35,7 @@ _COLUMNS = {_NAME: 0, _ACTION: 3, _GOOD_OR_BAD: 5}
 """Where they stand in a sheet without headers."""
 
 _CLIP_NAME = re.compile(r"(\d+)_(\d+)")
+_HEADING = re.compile(r"^.*?(?:step\s*\d+|instruction)\s*:\s*", re.I)
 _SECONDS = 108 / 30
 """Length that published code pads and cuts every clip to, where there is no video to ask."""
 
@@ -152,7 +153,7 @@ def read_steps(path: Path) -> dict[str, list[str]]:
     for action, steps in content.items():
         if not isinstance(steps, list) or not all(isinstance(step, str) and step.strip() for step in steps):
             raise ValueError(f"{path}: the steps of {action!r} are not a list of texts.")
-    return {action: [re.sub(r"^.*?(?:step\s*\d+|instruction)\s*:\s*", "", s, flags=re.I) for s in steps] for action, steps in content.items()}  # fmt: skip
+    return {action: [_HEADING.sub("", step) for step in steps] for action, steps in content.items()}
 
 
 def _item(root: Path, name: str, action: str, verdict: str, caption: str | None, funnel: Funnel) -> TaskItem | None:
@@ -170,8 +171,8 @@ def _item(root: Path, name: str, action: str, verdict: str, caption: str | None,
         text = " ".join(text.split())
         if not text:
             return funnel.drop("empty explanation", name, expected=True)
-    said = stated_verdict(text)
-    if said is not None and said != verdict:
+    stated = stated_verdict(text)
+    if stated is not None and stated != verdict:
         funnel.note("explanations that contradict the sheet's mark", name)
     clip = whole_video(root, name, _SECONDS, funnel)
     truth = Answer(text=text, label=action, verdict=verdict)
@@ -312,12 +313,12 @@ def _plain(action: str) -> str:
 def read_test_captions(path: Path) -> dict[str, str]:
     """Reads test clip to its explanation, out of COCO's format."""
     content = read_json(path, "it holds the test split and its explanations")
-    found = {}
+    captions = {}
     try:
         for entry in content["annotations"]:
-            found[str(entry["image_id"])] = " ".join(str(entry["caption"]).split())
+            captions[str(entry["image_id"])] = " ".join(str(entry["caption"]).split())
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected COCO's annotations with image_id and caption ({error}).") from error
-    if empty := [name for name, text in found.items() if not text]:
+    if empty := [name for name, text in captions.items() if not text]:
         raise ValueError(f"{path}: {len(empty)} explanations are empty, such as {empty[0]}; download it again.")
-    return found
+    return captions

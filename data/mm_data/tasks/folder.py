@@ -118,8 +118,8 @@ def shared_sides(task: str, items: Sequence[TaskItem]) -> Funnel:
         if item.split == "test":
             funnel.keep()
             shared = overlap(trained, material_of_items(task, [item]))
-            for what, found in (("people", shared.people), ("takes", shared.takes), ("clips", shared.clips)):
-                if found:
+            for what, common in (("people", shared.people), ("takes", shared.takes), ("clips", shared.clips)):
+                if common:
                     funnel.note(f"test items of {what} that are in training too", item.item_id)
     return funnel
 

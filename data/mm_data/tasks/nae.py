@@ -85,16 +85,16 @@ class NaeFormat:
         return self._asked(item, ASK)
 
     def _asked(self, item: TaskItem, question: str) -> list[Message]:
-        told = []
+        lines = []
         if self.options.difficulty:
             if item.facts.get("difficulty") is None:
                 raise ValueError(f"{item.item_id} has no difficulty; leave --difficulty out.")
-            told.append(f"Its difficulty is {item.facts['difficulty']:g}.")
+            lines.append(f"Its difficulty is {item.facts['difficulty']:g}.")
         if self.options.score_intervals:
             bounds = score_intervals(self.scores, self.options.score_intervals)
             listed = "; ".join(f"{in_words(low)} to {in_words(high)}" for low, high in bounds)
-            told.append(f"Scores lie in one of these intervals: {listed}.")
-        return [said("system", SYSTEM), said("user", item.part, "\n".join([*told, question]))]
+            lines.append(f"Scores lie in one of these intervals: {listed}.")
+        return [said("system", SYSTEM), said("user", item.part, "\n".join([*lines, question]))]
 
     def parse(self, text: str) -> Answer:
         """Reads score and actions."""

@@ -59,10 +59,9 @@ def dive_actions(codes: Mapping[str, Any]) -> list[str]:
         IndexError: A code stands for nothing.
         KeyError: One is missing.
     """
-    for name, known in (
-        ("rotation_type", range(len(ROTATIONS))), ("position", range(len(POSITIONS))), ("ss_no", range(10)), ("tw_no", range(10)),
-    ):  # fmt: skip
-        if codes[name] not in known:
+    sizes = {"rotation_type": len(ROTATIONS), "position": len(POSITIONS), "ss_no": 10, "tw_no": 10}
+    for name, size in sizes.items():
+        if codes[name] not in range(size):
             raise IndexError(f"{name} {codes[name]}")
     actions = ["armstand"] if codes["armstand"] else []
     actions.append(ROTATIONS[codes["rotation_type"]])
@@ -168,7 +167,7 @@ def read_captions(path: Path, funnel: Funnel | None = None) -> dict[str, list[st
         raise FileNotFoundError(
             f"{path} is missing: it holds the narratives, a key and a JSON list of captions per line."
         )
-    found: dict[str, list[str]] = {}
+    captions: dict[str, list[str]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
@@ -180,11 +179,11 @@ def read_captions(path: Path, funnel: Funnel | None = None) -> dict[str, list[st
                 f"{path}, line {number}: expected a key, a tab and a JSON list of captions ({error})."
             ) from error
         key = Path(key).stem
-        kept = list(dict.fromkeys(_joined(text) for text in texts if text.strip()))
-        if funnel is not None and len(kept) < len(texts):
-            funnel.note("captions that are empty or repeated", key, len(texts) - len(kept))
-        found[key] = kept
-    return found
+        distinct = list(dict.fromkeys(_joined(text) for text in texts if text.strip()))
+        if funnel is not None and len(distinct) < len(texts):
+            funnel.note("captions that are empty or repeated", key, len(texts) - len(distinct))
+        captions[key] = distinct
+    return captions
 
 
 def _joined(text: str) -> str:
@@ -206,7 +205,7 @@ def _read_elements(root: Path) -> dict[str, str]:
             names[int(match[1])] = match[2].strip()
         elif line.strip():
             raise ValueError(f"{categories}, line {number}: expected 'Clabel: 0; set: 1; Glabel: 3; text'.")
-    found = {}
+    elements = {}
     for path in (root / name for name in _GYM_FILES):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: it says which element a clip shows.")
@@ -215,6 +214,7 @@ def _read_elements(root: Path) -> dict[str, str]:
             if not line.strip():
                 continue
             if not key or not label.isdigit() or int(label) not in names:
-                raise ValueError(f"{path}, line {number}: expected a clip and one of the {len(names)} labels of {categories.name}, found {line[:80]!r}.")  # fmt: skip
-            found[key] = names[int(label)]
-    return found
+                labels = f"the {len(names)} labels of {categories.name}"
+                raise ValueError(f"{path}, line {number}: expected a clip and one of {labels}, found {line[:80]!r}.")
+            elements[key] = names[int(label)]
+    return elements

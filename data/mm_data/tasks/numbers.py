@@ -9,9 +9,8 @@ from itertools import pairwise
 from num2words import num2words
 from text_to_num import alpha2digit
 
-NO_SCORE, SEVERAL, RANGE, OTHER_SCALE, OUTSIDE = (
-    "no score", "several scores", "a range instead of a score", "a score on another scale", "a score outside the scale"
-)  # fmt: skip
+NO_SCORE, SEVERAL, RANGE = "no score", "several scores", "a range instead of a score"
+OTHER_SCALE, OUTSIDE = "a score on another scale", "a score outside the scale"
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _VERB = (
@@ -252,12 +251,12 @@ def named_actions(text: str, vocabulary: Mapping[str, str]) -> list[str]:
         The actions, in the order of the text.
     """
     plain = _words(text)
-    found: list[tuple[int, str]] = []
+    places: list[tuple[int, str]] = []
     for phrase, action in sorted(((_words(p), a) for p, a in vocabulary.items()), key=lambda pair: -len(pair[0])):
         for match in re.finditer(rf"(?<!\S){re.escape(phrase)}(?!\S)", plain):
-            found.append((match.start(), action))
+            places.append((match.start(), action))
         plain = re.sub(rf"(?<!\S){re.escape(phrase)}(?!\S)", lambda m: "\0" * len(m[0]), plain)
-    return list(dict.fromkeys(action for _, action in sorted(found)))
+    return list(dict.fromkeys(action for _, action in sorted(places)))
 
 
 @lru_cache(maxsize=4096)

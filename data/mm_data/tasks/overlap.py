@@ -141,7 +141,7 @@ def overlap(trained: Material, tested: Material, unread: Sequence[str] = ()) -> 
     of_recording: dict[str, list[tuple[float, float]]] = {}
     for recording, start, stop in trained.clips:
         of_recording.setdefault(recording, []).append((start, stop))
-    seen = [
+    clips = [
         (recording, start, stop)
         for recording, start, stop in sorted(tested.clips)
         if any(start < end and begin < stop for begin, end in of_recording.get(recording, ()))
@@ -149,7 +149,7 @@ def overlap(trained: Material, tested: Material, unread: Sequence[str] = ()) -> 
     return Overlap(
         sorted(tested.people & trained.people),
         sorted(tested.takes & trained.takes),
-        seen,
+        clips,
         tested,
         trained,
         tuple(unread),

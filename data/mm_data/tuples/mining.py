@@ -164,7 +164,8 @@ def align_faults(
     grouped = sorted(faults, key=lambda fault: fault.group)  # faults of a shard share their candidates
     parts = [grouped[i : i + _SHARD] for i in range(0, len(grouped), _SHARD)]
     groups = {fault.group: _group_name(praise, fault.group, signatures, options) for fault in faults}
-    paths = [shards / f"{_name([[asdict(f), signatures[f.take_uid], groups[f.group]] for f in part])}.json" for part in parts]  # fmt: skip
+    decisive = [[[asdict(f), signatures[f.take_uid], groups[f.group]] for f in part] for part in parts]
+    paths = [shards / f"{_name(content)}.json" for content in decisive]
     missing = [i for i, path in enumerate(paths) if not path.is_file()]
     done = len(faults) - sum(len(parts[i]) for i in missing)
     progress(done)

@@ -33,7 +33,15 @@ class Recording:
 
 @dataclass(frozen=True)
 class Session:
-    """What one commentator said about one take."""
+    """The contents of one commentator's folder about one take.
+
+    Attributes:
+        take_name: Name of the take.
+        commentator: Identifier of the commentator.
+        rating: Rating of the take from 1 to 10, or None.
+        why: Reason of the rating.
+        recordings: Spoken comments.
+    """
 
     take_name: str
     commentator: str
@@ -79,7 +87,9 @@ def read_session(folder: Path) -> Session:
         rating = proficiency.get("rating")
         recordings = [
             Recording(
-                Path(item["recording_path"]).stem, float(item["video_time"]), _said(texts, item["recording_path"])
+                Path(item["recording_path"]).stem,
+                float(item["video_time"]),
+                _transcription(texts, item["recording_path"]),
             )
             for item in content.get("annotations") or ()
         ]
@@ -94,9 +104,9 @@ def read_session(folder: Path) -> Session:
         raise ValueError(f"{folder}: malformed ({type(error).__name__}: {error}); download it again.") from error
 
 
-def _said(texts: dict[str, Any], recording: str) -> str | None:
-    said = texts.get(recording) or {}
-    return None if said.get("error") else _clean(said.get("text"))
+def _transcription(texts: dict[str, Any], recording: str) -> str | None:
+    entry = texts.get(recording) or {}
+    return None if entry.get("error") else _clean(entry.get("text"))
 
 
 def _clean(text: str | None) -> str | None:
@@ -182,12 +192,12 @@ def standardized_ratings(sessions: list[Session], takes: dict[str, Take]) -> dic
     """
     uids = {take.take_name: uid for uid, take in takes.items()}
     rated = [s for s in sessions if s.rating is not None and s.take_name in uids]
-    given: dict[str, list[float]] = {}
+    scales: dict[str, list[float]] = {}
     for session in rated:
-        given.setdefault(session.commentator, []).append(float(session.rating or 0))
+        scales.setdefault(session.commentator, []).append(float(session.rating or 0))
     ratings = {}
     for session in rated:
-        scale = given[session.commentator]
+        scale = scales[session.commentator]
         spread = pstdev(scale)
         value = float(session.rating or 0)
         ratings[uids[session.take_name], session.commentator] = Rating(

@@ -60,7 +60,7 @@ def read_captures(root: Path) -> dict[str, dict[str, Any]]:
 def read_participants(root: Path) -> dict[str, dict[str, Any]]:
     """Reads ``<university>/<participant uid>`` to metadata, which the release stores as JSON inside a string."""
     path = root / "participants.json"
-    found = {}
+    participants = {}
     for entry in rows_of(read_json(path, metadata_hint(root, "it lists the participants")), path):
         metadata = entry.get("metadata") or {}
         if isinstance(metadata, str):
@@ -68,8 +68,8 @@ def read_participants(root: Path) -> dict[str, dict[str, Any]]:
                 metadata = json.loads(metadata)
             except json.JSONDecodeError:
                 metadata = {}  # what a participant said about themselves is not needed for anything else
-        found[participant_of(entry)] = metadata
-    return found
+        participants[participant_of(entry)] = metadata
+    return participants
 
 
 def participant_of(entry: dict[str, Any]) -> str:
