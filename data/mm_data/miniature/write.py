@@ -157,8 +157,8 @@ def _pose_json(take: SimulatedTake, frames: list[int], cameras: dict[str, Camera
         if frame == empty:
             content[str(frame)] = []
             continue
-        kept = [j for j, name in enumerate(JOINTS) if name not in hidden and not dropout[frame, j]]
-        order = kept[::-1] if frame % 2 else kept  # joints are keyed by name, in any order
+        present = [j for j, name in enumerate(JOINTS) if name not in hidden and not dropout[frame, j]]
+        order = present[::-1] if frame % 2 else present  # joints are keyed by name, in any order
         content[str(frame)] = [
             {
                 "metadata": {"take_uid": take.take_uid, "take_name": take.take_name, "frame_number": frame},

@@ -115,15 +115,15 @@ def check_poses(
     lengths = _limb_lengths(poses)
     usual = _usual_lengths(lengths)
     resized = _resized(lengths, usual)
-    kept = _without(poses, np.broadcast_to(resized[:, None], visible.shape))
-    impossible = _impossible_joints(kept, usual)
+    plausible = _without(poses, np.broadcast_to(resized[:, None], visible.shape))
+    impossible = _impossible_joints(plausible, usual)
     notes[RESIZED] += int(resized.sum())
     notes[IMPOSSIBLE] += int(impossible.sum())
-    kept = _without(kept, impossible)
-    same = ((kept[1:] == kept[:-1]) | np.isnan(kept[1:]) & np.isnan(kept[:-1])).all((1, 2))
-    notes[REPEATED] += int((same & (kept[1:, :, 3] > 0).any(1)).sum())
-    _check_losses(kept, where, notes)
-    return kept
+    plausible = _without(plausible, impossible)
+    same = ((plausible[1:] == plausible[:-1]) | np.isnan(plausible[1:]) & np.isnan(plausible[:-1])).all((1, 2))
+    notes[REPEATED] += int((same & (plausible[1:, :, 3] > 0).any(1)).sum())
+    _check_losses(plausible, where, notes)
+    return plausible
 
 
 def trunk(poses: np.ndarray) -> np.ndarray:

@@ -104,8 +104,8 @@ def validate(
         fix = f"make it, or `mm-coach miniature {root}`"
         result.checks.append(Check("folder", MISSING, f"{root} does not exist", fix))
         return result
-    own = is_own_data(root)
-    if not own:
+    is_own = is_own_data(root)
+    if not is_own:
         progress("metadata and annotations")
         _check_files(root, result)
         if not result.usable:
@@ -113,7 +113,7 @@ def validate(
             return result
     progress("cross-references")
     try:
-        source = read_own_data(root, 1.0) if own else read_release(root, 1.0)
+        source = read_own_data(root, 1.0) if is_own else read_release(root, 1.0)
     except (ValueError, FileNotFoundError, KeyError, TypeError, AttributeError) as error:
         detail = f"key {error} is missing from an entry" if isinstance(error, KeyError) else str(error)
         result.checks.append(Check("reading", BROKEN, detail, "mend or download the file again"))
@@ -124,14 +124,14 @@ def validate(
         status = WARNING if lost > 0.5 * (lost + funnel.kept) else OK
         detail = "; ".join([f"{funnel.kept} of {funnel.kept + lost}", *notes])
         result.checks.append(Check(funnel.stage, status, detail))
-    if not own:
+    if not is_own:
         _check_references(root, source, result)
     progress("pose files")
     _check_poses(source, all_poses, result)
     progress("coverage")
     _cover(source, result)
-    result.checks.append(_readiness(source, own))
-    if not own:
+    result.checks.append(_readiness(source, is_own))
+    if not is_own:
         _plan_fetching(root, source, only, uids_file, result)
     return result
 
@@ -312,7 +312,7 @@ def _cover(source: Source, result: Validation) -> None:
         result.coverage.append(row)
 
 
-def _readiness(source: Source, own: bool) -> Check:
+def _readiness(source: Source, is_own: bool) -> Check:
     """Whether tuples can come of it: in both splits, a learner and an expert of one task, with remarks and poses."""
     spoken = {remark.take_uid for remark in source.remarks}
     stages: tuple[tuple[str, str, Callable[[Take], bool]], ...] = (
@@ -321,7 +321,7 @@ def _readiness(source: Source, own: bool) -> Check:
         ("no take with a skill level has a remark", "add remarks about these takes", lambda t: t.take_uid in spoken),
         (
             "no take with a skill level and a remark has poses",
-            _NO_POSES[own],
+            _NO_POSES[is_own],
             lambda t: t.take_uid in source.pose_files,
         ),
     )

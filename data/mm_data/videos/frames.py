@@ -266,14 +266,14 @@ def _frames_at(container: InputContainer, path: Path, times: np.ndarray) -> Iter
     taken, end = 0, 0.0
     latest: av.VideoFrame | None = None
     for frame in _from_before(container, stream, float(times[0]), base, origin):
-        shown = (frame.pts or 0) * base - origin
+        begin = (frame.pts or 0) * base - origin
         # A frame is on screen until the next one starts.
-        while taken < len(times) and latest is not None and times[taken] < shown - 1e-6:
+        while taken < len(times) and latest is not None and times[taken] < begin - 1e-6:
             yield latest
             taken += 1
         if taken == len(times):
             return
-        latest, end = frame, shown + float(frame.duration or 0) * base
+        latest, end = frame, begin + float(frame.duration or 0) * base
     if latest is None:
         raise VideoError(f"{path}: holds no frame at or after {times[0]:.2f} s; the file is empty or truncated.")
     while taken < len(times) and times[taken] < end + _END_SLACK:
@@ -346,8 +346,8 @@ def _read_with_torchcodec(path: Path, times: np.ndarray) -> np.ndarray:
             raise _ends_early(path, end, times[-1])
         last = decoder.get_frame_at(-1)
         before = times[times + begin < last.pts_seconds] + begin
-        shown = decoder.get_frames_played_at(seconds=before.tolist()).data.numpy() if len(before) else []
-        return np.stack([*shown, *[last.data.numpy()] * (len(times) - len(before))])
+        frames = decoder.get_frames_played_at(seconds=before.tolist()).data.numpy() if len(before) else []
+        return np.stack([*frames, *[last.data.numpy()] * (len(times) - len(before))])
     except (RuntimeError, ValueError, OverflowError, ZeroDivisionError) as error:
         if isinstance(error, VideoError):
             raise
@@ -357,9 +357,9 @@ def _read_with_torchcodec(path: Path, times: np.ndarray) -> np.ndarray:
         ) from error
 
 
-def _ends_early(path: Path, end: float, wanted: float) -> VideoError:
+def _ends_early(path: Path, end: float, time: float) -> VideoError:
     return VideoError(
-        f"{path}: ends at {end:.2f} s, but a frame at {wanted:.2f} s was asked for. "
+        f"{path}: ends at {end:.2f} s, but a frame at {time:.2f} s was asked for. "
         "The file is truncated or belongs to another take."
     )
 
