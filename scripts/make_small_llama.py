@@ -9,8 +9,9 @@ from pathlib import Path
 
 from make_tiny import CHATML, random_llama, word_tokenizer
 
-from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
+from mm_data.tasks.folder import is_task_folder, read_items
 from mm_data.tasks.known import find_task
+from mm_data.tasks.manifest import TaskManifest
 from mm_data.tuples.store import read_tuples
 
 
@@ -18,9 +19,9 @@ def training_texts(folder: Path) -> list[str]:
     """What is said in a folder's training samples."""
     if not is_task_folder(folder):
         return [t.summary for t in read_tuples(folder, "train")]
-    manifest = read_task_manifest(folder)
-    task = find_task(manifest["found_by"])
-    form = task.format(manifest["knowledge"], task.options())
+    manifest = TaskManifest.read(folder)
+    task = find_task(manifest.found_by)
+    form = task.format(manifest.knowledge, task.options())
     samples = [
         form.conversation(item, reference)
         for item in read_items(folder, "train")

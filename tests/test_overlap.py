@@ -88,7 +88,7 @@ def coaching(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = build_task_folder(DESCCOACH, release, root / "items")
     train, test = ({i.person for i in read_items(root / "items", split)} for split in ("train", "test"))
     assert None not in train | test
-    compared = next(stage for stage in manifest["funnel"] if stage["stage"] == "compare the splits")
+    compared = next(stage for stage in manifest.funnel if stage["stage"] == "compare the splits")
     by_hand = sum(i.person in train for i in read_items(root / "items", "test"))
     assert compared["noted"].get("test items of people that are in training too", 0) == by_hand
     return root / "items"

@@ -37,13 +37,13 @@ def read(task: str, source: Path, out: Path, *, poses: Path | None = None, worke
     with ConsoleReport().progress("reading poses", 1) as progress:
         manifest = build_task_folder(find_task(task), source, out, poses, workers, found_by=task)
         progress(1)
-    for stage in manifest["funnel"]:
+    for stage in manifest.funnel:
         for kind in ("dropped", "noted"):
             for reason, count in stage[kind].items():
                 print(f"{stage['stage']}: {count} {reason} (such as {stage['examples'][reason][0]})")
-    counts = manifest["items"]
-    items = f"{counts['train']} training and {counts['test']} test items, {manifest['with_poses']} with poses"
-    print(f"{out}: {items}{', synthetic' if manifest['synthetic'] else ''}")
+    counts = manifest.items
+    items = f"{counts['train']} training and {counts['test']} test items, {manifest.with_poses} with poses"
+    print(f"{out}: {items}{', synthetic' if manifest.synthetic else ''}")
 
 
 @app.command
@@ -59,12 +59,13 @@ def show(items: Path, *, item: str | None = None, switches: Switches | None = No
 
     from mm_adapter.cli.console import plain_console
     from mm_data.records import SPLITS
-    from mm_data.tasks.folder import read_items, read_task_manifest
+    from mm_data.tasks.folder import read_items
     from mm_data.tasks.known import find_task, task_options
+    from mm_data.tasks.manifest import TaskManifest
 
-    manifest = read_task_manifest(items)
-    task = find_task(manifest["found_by"])
-    form = task.format(manifest["knowledge"], task_options(task, switches or {}))
+    manifest = TaskManifest.read(items)
+    task = find_task(manifest.found_by)
+    form = task.format(manifest.knowledge, task_options(task, switches or {}))
     by_id = {one.item_id: one for split in reversed(SPLITS) for one in read_items(items, split)}
     if item is not None and item not in by_id:
         raise ValueError(f"{items} has no item {item!r}; ids look like {next(iter(by_id))!r}.")
