@@ -15,7 +15,7 @@ from mm_eval.answers.test_sets import TestItem, systems_of, texts_of
 from mm_eval.metrics.classification import accuracy, top_k
 from mm_eval.metrics.narrative import narrative_map, narrative_map_ranked
 from mm_eval.metrics.scores import SPLIT, relative_l2, spearman_correlation
-from mm_eval.metrics.text import BertModel, coco_suite, modern_suite
+from mm_eval.metrics.text import BertModel, coco_scores, modern_scores
 from mm_eval.statistics.metric import YES_OR_NO, Metric, item_metric
 from mm_eval.tables import Column
 from mm_eval.tables.published import COT_AFA, DESCCOACH, NAE, Published
@@ -66,10 +66,10 @@ def evaluate_answers(
     systems = {name: texts_of(items, name) for name in systems_of(items)}
     references = [item.references or item.truth.text for item in items]
     clusters = [item.cluster for item in items]
-    text = coco_suite(systems, references, clusters)
+    text = coco_scores(systems, references, clusters)
     notes = list(text.notes)
     if suite.bert:
-        modern = modern_suite(systems, references, clusters, bert)
+        modern = modern_scores(systems, references, clusters, bert)
         notes += [note for note in modern.notes if note not in notes]
         for name, row in modern.rows.items():
             text.rows[name].update(row)

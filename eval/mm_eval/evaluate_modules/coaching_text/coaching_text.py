@@ -3,9 +3,9 @@
 import datasets
 import evaluate
 
-from mm_eval.metrics.text import coco_suite, modern_suite, release_suite
+from mm_eval.metrics.text import coco_scores, modern_scores, release_scores
 
-SUITES = {"coco": coco_suite, "modern": modern_suite, "release": release_suite}
+SUITES = {"coco": coco_scores, "modern": modern_scores, "release": release_scores}
 
 
 class CoachingText(evaluate.Metric):

@@ -7,7 +7,7 @@ import numpy as np
 
 from mm_data.tasks import Answer
 from mm_eval.answers.test_sets import TestItem, systems_of, texts_of
-from mm_eval.metrics.text import BertModel, coco_suite, modern_suite, release_suite
+from mm_eval.metrics.text import BertModel, coco_scores, modern_scores, release_scores
 from mm_eval.statistics.metric import YES_OR_NO, item_metric
 from mm_eval.suites.expertaf.inputs import Inputs, Table
 
@@ -24,7 +24,7 @@ def commentary_table(inputs: Inputs, items: Sequence[TestItem], bert: BertModel 
             table[name]["error_named"] = item_metric(
                 _errors_named(inputs, candidates), inputs.clusters, YES_OR_NO, sign
             )
-    suites = (coco_suite(texts, references, inputs.clusters), modern_suite(texts, references, inputs.clusters, bert))
+    suites = (coco_scores(texts, references, inputs.clusters), modern_scores(texts, references, inputs.clusters, bert))
     for suite in suites:
         for name, row in suite.rows.items():
             table[name] |= row
@@ -37,7 +37,7 @@ def commentary_table(inputs: Inputs, items: Sequence[TestItem], bert: BertModel 
 def release_table(inputs: Inputs, items: Sequence[TestItem]) -> tuple[Table, list[str]]:
     """By ExpertAF's released scorer, its constant prefix kept, with the floor that an empty commentary reaches."""
     silent = [replace(item, answers=item.answers | {FLOOR: Answer("")}) for item in items]
-    suite = release_suite(_texts(silent), [item.truth.text for item in items], inputs.clusters)
+    suite = release_scores(_texts(silent), [item.truth.text for item in items], inputs.clusters)
     notes = [f"ExpertAF's release recipe: {note}" for note in suite.notes if not note.startswith(FLOOR)]
     return suite.rows, notes
 
