@@ -20,7 +20,7 @@ from mm_eval.statistics.metric import YES_OR_NO, Metric, item_metric
 from mm_eval.tables import Column
 from mm_eval.tables.published import COT_AFA, DESCCOACH, NAE, Published
 
-TABLE, CHANCE = "answers", "chance"
+ANSWERS, CHANCE = "answers", "chance"
 """Names of a task's one table, and of its row of guesses."""
 
 _GIVEN_CATEGORY = (SHUFFLED_WITHIN, CONSTANT, RANDOM)
@@ -233,7 +233,7 @@ def _classes(items: Sequence[TestItem], system: str, row: Row) -> Row:
 
 def column(metric: str, heading: str, factor: float = 100.0, digits: int = 1, higher: bool | None = True) -> Column:
     """A column of a task's table; see `mm_eval.tables.Column`."""
-    return Column(TABLE, metric, heading, factor, digits, higher)
+    return Column(ANSWERS, metric, heading, factor, digits, higher)
 
 
 SUITES = {
