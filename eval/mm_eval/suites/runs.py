@@ -66,6 +66,12 @@ class Run:
     def against(self, system: str) -> "Run":
         """Returns the same run with one of its other systems, such as a baseline, in the place of ours.
 
+        Args:
+            system: Name of the system.
+
+        Returns:
+            The run, named after the system.
+
         Raises:
             ValueError: No table has it.
         """
@@ -128,6 +134,12 @@ def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
 
 def read_own_answers(folder: Path) -> list[TestItem]:
     """Reads the items of a run.
+
+    Args:
+        folder: Folder of the run.
+
+    Returns:
+        Items with the answers of all its systems.
 
     Raises:
         ValueError: It has no answers of its own.
@@ -284,6 +296,10 @@ def changes(first: Run, second: Run, column: Column) -> list[Change]:
 
 def check_same_items(first: Run, second: Run) -> None:
     """Checks that both runs answered the same items in the same order.
+
+    Args:
+        first: One run.
+        second: Another run.
 
     Raises:
         ValueError: They did not; names what differs.

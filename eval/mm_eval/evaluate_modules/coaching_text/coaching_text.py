@@ -1,4 +1,4 @@
-"""Texts against references by one of the suites of `mm_eval.metrics.text`."""
+"""Texts against references by one of the functions of `mm_eval.metrics.text`."""
 
 import datasets
 import evaluate
@@ -18,7 +18,15 @@ class CoachingText(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[str], references: list[str], suite: str = "coco") -> dict[str, float]:
-        """Values by name.
+        """Scores texts by one of the suites.
+
+        Args:
+            predictions: Generated texts.
+            references: True texts.
+            suite: ``coco``, ``modern`` or ``release``.
+
+        Returns:
+            Values by name.
 
         Raises:
             ValueError: An unknown suite, or nothing could be computed.
