@@ -58,7 +58,7 @@ class Reader(HTMLParser):
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A report in which everything that somebody else names is markup."""
-    for name in ("coco_suite", "modern_suite", "release_suite"):
+    for name in ("coco_scores", "modern_scores", "release_scores"):
         monkeypatch.setattr(commentary, name, alike)
     inputs = six_tuples(tmp_path)
     inputs = replace(inputs, predictions=[{**p, "commentary": EVIL} for p in inputs.predictions])
