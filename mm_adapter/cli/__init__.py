@@ -8,8 +8,19 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError, Parameter
 
 from mm_adapter.cli.checkpoint import app as checkpoint
+from mm_adapter.cli.compare import app as compare
+from mm_adapter.cli.data import app as data
 from mm_adapter.cli.doctor import doctor
 from mm_adapter.cli.export import export
+from mm_adapter.cli.features import app as features
+from mm_adapter.cli.human import app as human
+from mm_adapter.cli.judge import app as judge
+from mm_adapter.cli.language_model import language_model
+from mm_adapter.cli.miniature import miniature
+from mm_adapter.cli.poses import app as poses
+from mm_adapter.cli.task import app as task
+from mm_adapter.cli.tokenizer import app as tokenizer
+from mm_adapter.cli.zero_shot import zero_shot
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -32,13 +43,13 @@ app = App(
     help_epilogue=EPILOG,
     help_format="plaintext",
     version=f"mm-coach {version('mm-coach')}",
-    default_parameter=Parameter(consume_multiple=True, negative=()),
+    default_parameter=Parameter(consume_multiple=True, negative=(), allow_repeating=True),
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (doctor, checkpoint, export):
+for command in (doctor, miniature, language_model, data, features, poses, tokenizer, checkpoint, export, task, compare, judge, human, zero_shot):
     app.command(command)
 for place, name in enumerate(app):
     app[name].sort_key = place

@@ -30,6 +30,7 @@ from mm_eval.answers.test_sets import FILE as ANSWERS
 from mm_eval.answers.test_sets import write_answers
 from mm_eval.answers.zero_shot import RECORD as ZERO_SHOT
 from mm_eval.pages.report import write_report
+from mm_eval.statistics.storage import read_metrics, write_metrics
 
 MADE_OF, REPORT_OF = "made_of", "report_of"
 """Entries of ``metrics.json`` that tell whether it is what would be made again."""
@@ -92,7 +93,7 @@ def _finished(path: Path, made_of: dict[str, Any]) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
-    earlier = read_json(path, "")
+    earlier = read_metrics(path.parent)
     if changed := differences(earlier.get(MADE_OF, {}), made_of):
         raise ValueError(
             f"{path} is of another evaluation: {'; '.join(changed)}. Give another folder, or delete {path.parent} to evaluate again."
@@ -106,7 +107,7 @@ def write_evaluation(out: Path, evaluation: Evaluation, **about: Any) -> None:
     write_answers(out, evaluation.items)
     write_atomically(out / "examples.json", json.dumps(evaluation.examples))
     result = evaluation.result | about
-    write_atomically(out / "metrics.json", json.dumps(result, indent=1))
+    write_metrics(out, result)
     _print_summary(result)
 
 
@@ -127,7 +128,7 @@ def run_report(args: argparse.Namespace) -> None:
     """
     check_apart(args.out, args.evaluation, args.training, args.tokenizer_training)
     hint = "`mm-coach evaluate` writes it when it has scored everything."
-    evaluation = read_json(args.evaluation / "metrics.json", hint)
+    evaluation = read_metrics(args.evaluation, hint=hint)
     page, numbers = args.out / "index.html", args.out / "metrics.json"
     made_of = _report_of(args, evaluation)
     if page.is_file():
@@ -141,7 +142,7 @@ def run_report(args: argparse.Namespace) -> None:
     minutes = (time.time() - args.started) / 60 if args.started else None
     evaluation["summary"]["minutes"] = minutes
     args.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(numbers, json.dumps({**evaluation, REPORT_OF: made_of}, indent=1))
+    write_metrics(args.out, {**evaluation, REPORT_OF: made_of})
     write_report(
         args.out, args.evaluation, evaluation, args.training, args.tokenizer_training
     )  # last: it marks the end

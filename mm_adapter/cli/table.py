@@ -18,8 +18,10 @@ from rich.markdown import Markdown
 from mm_adapter.checkpoint.inspection import tensor_sizes
 from mm_adapter.checkpoint.seal import is_complete, read_manifest
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.evaluation.matcher_training import matcher_settings
 from mm_data.ground.files import write_atomically
 from mm_data.ground.safe_load import read_json
+from mm_eval.statistics.storage import read_metrics, without_statistics
 from mm_eval.tables import RENDERERS, to_markdown
 from mm_eval.tables.expertaf import System, comparison_table
 
@@ -35,6 +37,7 @@ class Variant:
     row: str
     published: str | None = None
     coach: str | None = None
+    recipe: str = "expertaf"
     train: str = ""
     demonstrator: str | None = None
     features: bool = True
@@ -97,7 +100,7 @@ class TableRun:
             evaluated = self._evaluate(folder / "evaluation", coach, options)
         except NotRun as reason:
             return System(variant.row, None, note=f"not run: {reason}")
-        result = json.loads((folder / "evaluation" / "metrics.json").read_text())
+        result = read_metrics(folder / "evaluation")
         trained = f"{seconds / 60:.1f} min, {parameters / 1e6:.1f} M parameters; " if seconds else ""
         return System(variant.row, result, f"{trained}evaluation {evaluated / 60:.1f} min", variant.note)
 
@@ -108,7 +111,9 @@ class TableRun:
         if variant.experts is not None:
             inputs |= self._inputs_with_experts(variant.experts)
         settings = folder / "settings.yaml"
-        wanted = f"# with the flags: {flags}\n{yaml.safe_dump({**self.base, **inputs})}"
+        preset = {**self.base, **inputs}
+        preset = matcher_settings(preset) if variant.recipe == "matcher" else preset
+        wanted = f"# with the flags: {flags}\n{yaml.safe_dump(preset)}"
         if is_complete(folder / "coach"):
             if not self.args.collect and (not settings.is_file() or settings.read_text() != wanted):
                 raise NotRun(f"{folder} was trained with other settings; give the same ones, or delete it")
@@ -118,7 +123,7 @@ class TableRun:
             launch = self.args.launch or RECIPES / "accelerate" / "cpu.yaml"
             command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch)]
             command += ["--num_cpu_threads_per_process", str(self.args.threads)] if self.args.threads else []
-            command += [str(RECIPES / "expertaf.py"), "--config", str(settings), "--output_dir", str(folder)]
+            command += [str(RECIPES / f"{variant.recipe}.py"), "--config", str(settings), "--output_dir", str(folder)]
             _run([*command, *shlex.split(flags)])
         state = folder / "trainer_state.json"
         if not state.is_file():
@@ -226,6 +231,6 @@ def run_expertaf(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         for ending, render in RENDERERS.items():
             write_atomically(args.out / f"table.{ending}", render(table))
-        write_atomically(args.out / "table.json", json.dumps([vars(row) for row in rows], indent=1))
+        write_atomically(args.out / "table.json", json.dumps([without_statistics(vars(row)) for row in rows], indent=1))
     Console(width=200).print(Markdown(text))
     return int(any(row.result is None for row in rows))

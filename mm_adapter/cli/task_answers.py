@@ -13,7 +13,6 @@ from mm_adapter.checkpoint.coach import PretrainedCoach, coach_folder
 from mm_adapter.checkpoint.run_record import check_same_run, run_record, write_run_record
 from mm_adapter.checkpoint.seal import identity
 from mm_adapter.cli.console import stage_progress
-from mm_adapter.cli.task_folders import switches
 from mm_adapter.distributed import launch_name, launched_processes, native_dtype
 from mm_adapter.evaluation.task_answers import answer_items, read_answer
 from mm_adapter.inference.coach import Coach
@@ -54,7 +53,7 @@ def run_answer(args: argparse.Namespace) -> None:
     device = torch.device(launched_processes().device or "cpu")
     opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device), base_model=args.base_model)
     trained = opened.run_config.get("tasks", {}).get(task.name)
-    options = task_options(task, {**(trained or {}), **switches(args.set)})
+    options = task_options(task, {**(trained or {}), **dict(word.split("=", 1) for word in args.set)})
     form = task.format(manifest["knowledge"], options)
     store, codes = _inputs(args, opened)
     rejected = store.manifest.rejected if store else {}
