@@ -15,9 +15,9 @@ from tiny_coach import ROOT, TinyCoach, launch, load_script
 
 from mm_data.miniature import write_miniature
 
-# The groups that take longest, in the order in which workers begin them; all other files follow one by one. So neither
-# worker is left alone with a long one at the end.
-FIRST = ("test_recipes", "test_tokenizer_training", "engine", "test_table", "test_features", "test_tuples")
+# The groups that take longest, in the order in which workers begin them, so that no worker is left alone with one at the
+# end; all others follow by name. The first makes `tiny` while the second, which begins without it, makes `big_tuples`.
+FIRST = ("test_recipes", "test_tuples", "engine", "test_tokenizer_training", "test_table", "test_features")
 Shared = Callable[[str, Callable[[Path], object]], Path]
 
 
