@@ -23,10 +23,10 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
-    write_miniature(tmp_path / "a", takes=8, seed=3, workers=1)
-    write_miniature(tmp_path / "b", takes=8, seed=3, workers=2)
+    write_miniature(tmp_path / "a", takes=4, seed=3, workers=1)
+    write_miniature(tmp_path / "b", takes=4, seed=3, workers=2)
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
-    write_miniature(tmp_path / "c", takes=8, seed=4)
+    write_miniature(tmp_path / "c", takes=4, seed=4)
     assert digest(tmp_path / "a") != digest(tmp_path / "c")
 
 
