@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 from mm_adapter.cli.checkpoint import app as checkpoint
 from mm_adapter.cli.doctor import doctor
 from mm_adapter.cli.export import export
+from mm_adapter.cli.train import train
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -18,10 +19,10 @@ From nothing to a trained coach (scripts/quickstart.sh runs these steps, with al
   mm-coach miniature RUN/miniature --takes 200
   mm-coach data build RUN/miniature RUN/tuples
   mm-coach features extract RUN/tuples RUN/features --encoder tiny
-  accelerate launch recipes/pose_tokenizer.py --config recipes/configs/pose_tokenizer/quickstart.yaml
+  mm-coach train pose_tokenizer --config quickstart
   mm-coach tokenizer encode RUN/tuples RUN/pose_tokenizer/tokenizer RUN/pose_codes --frames 5
   mm-coach language-model RUN/language_model
-  accelerate launch recipes/expertaf.py --config recipes/configs/expertaf/quickstart.yaml
+  mm-coach train expertaf --config quickstart
   mm-coach evaluate RUN/coach_training/coach RUN/tuples RUN/pose_codes RUN/evaluation --features RUN/features
   mm-coach report RUN/evaluation RUN/report --training RUN/coach_training --tokenizer-training RUN/pose_tokenizer
 """
@@ -38,7 +39,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (doctor, checkpoint, export):
+for command in (doctor, train, checkpoint, export):
     app.command(command)
 for place, name in enumerate(app):
     app[name].sort_key = place
