@@ -23,6 +23,8 @@ if not RECIPES.is_dir():  # installed from a wheel
 _RECIPES_FIRST = ("--gradient_accumulation_steps", "--gradient-accumulation-steps")
 """Flags of the launcher that are the recipe's wherever they stand: the launch files leave them to it."""
 
+_FLAGS = """Flags of `accelerate launch`, then flags of the recipe. --config and --config_file take names of presets and launch files,
+such as tiny and zero2, or files. Without --config_file one process runs, with --num_processes DDP."""
 _NOTE = """
 Presets name folders below runs/ of the folder that you are in; flags of the recipe name others. The scripts that they speak of
 are in the project's source. `mm-coach train RECIPE -- --help` lists a recipe's flags."""
@@ -31,7 +33,7 @@ are in the project's source. `mm-coach train RECIPE -- --help` lists a recipe's 
 def train(
     recipe: str | None = None,
     /,
-    *flags: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *flags: Annotated[str, Parameter(allow_leading_hyphen=True, help=_FLAGS)],
     list_recipes: Annotated[bool, Parameter(name="--list")] = False,
     copy: Path | None = None,
 ) -> int:
@@ -39,10 +41,12 @@ def train(
 
     Args:
         recipe: Name of a recipe, such as expertaf, or a recipe's file.
-        flags: Flags of `accelerate launch`, then flags of the recipe. --config and --config_file take names of presets and
-            launch files, such as tiny and zero2, or files. Without --config_file one process runs, with --num_processes DDP.
+        *flags: Flags of `accelerate launch`, then flags of the recipe.
         list_recipes: List recipes, presets and launch files.
         copy: Put the recipe and its presets into this folder, and run nothing.
+
+    Returns:
+        Exit status of the launcher.
     """
     if list_recipes:
         _print_list()
