@@ -29,6 +29,7 @@ from mm_adapter.cli.table import app as table
 from mm_adapter.cli.task import app as task
 from mm_adapter.cli.tokenizer import app as tokenizer
 from mm_adapter.cli.zero_shot import zero_shot
+from mm_adapter.cli.train import train
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -37,10 +38,10 @@ From nothing to a trained coach (scripts/quickstart.sh runs these steps, with al
   mm-coach miniature RUN/miniature --takes 200
   mm-coach data build RUN/miniature RUN/tuples
   mm-coach features extract RUN/tuples RUN/features --encoder tiny
-  accelerate launch recipes/pose_tokenizer.py --config recipes/configs/pose_tokenizer/quickstart.yaml
+  mm-coach train pose_tokenizer --config quickstart
   mm-coach tokenizer encode RUN/tuples RUN/pose_tokenizer/tokenizer RUN/pose_codes --frames 5
   mm-coach language-model RUN/language_model
-  accelerate launch recipes/expertaf.py --config recipes/configs/expertaf/quickstart.yaml
+  mm-coach train expertaf --config quickstart
   mm-coach evaluate RUN/coach_training/coach RUN/tuples RUN/pose_codes RUN/evaluation --features RUN/features
   mm-coach report RUN/evaluation RUN/report --training RUN/coach_training --tokenizer-training RUN/pose_tokenizer
 """
@@ -68,30 +69,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (
-    doctor,
-    miniature,
-    language_model,
-    data,
-    features,
-    poses,
-    tokenizer,
-    checkpoint,
-    export,
-    evaluate,
-    generate,
-    retrieve,
-    report,
-    table,
-    chat,
-    serve,
-    task,
-    answer,
-    compare,
-    judge,
-    human,
-    zero_shot,
-):
+for command in (doctor, miniature, language_model, data, features, poses, tokenizer, train, checkpoint, export, evaluate, generate, retrieve, report, table, chat, serve, task, answer, compare, judge, human, zero_shot):
     app.command(command)
 _list_in_order(app)
 

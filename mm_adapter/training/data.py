@@ -1,4 +1,4 @@
-"""From arguments to training samples: coaching tuples, items of other tasks, and mixtures of both."""
+"""Opens the samples that arguments name: coaching tuples, items of other tasks, and mixtures of both."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +22,7 @@ from mm_data.tuples.store import read_tuples
 from mm_tokenizers import PoseTokenizer
 
 MIXED_FORMAT = "dialogue"
-"""How the tuples of a mixture are shown: remark and demonstration in one pass."""
+"""Format of a mixture's tuples: remark and demonstration in one pass."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,10 @@ class TrainingData:
         )
 
     def video(self) -> FeatureManifest | None:
-        """Returns the manifest of the features that all sources share, or None without video: a coach has one video encoder.
+        """Looks up the features that all sources share, or None without video: a coach has one video encoder.
+
+        Returns:
+            The manifest.
 
         Raises:
             ValueError: The sources' features were made otherwise, or only some have any.
@@ -73,10 +76,13 @@ class TrainingData:
         return first
 
     def shown_views(self, names: Sequence[str] | None) -> list[str]:
-        """Returns the views that the coach sees, in its order.
+        """Chooses the views that the coach sees, in its order.
 
         Args:
             names: Names of the views to show, or None for those of the features.
+
+        Returns:
+            The views.
 
         Raises:
             ValueError: There are no features, or they lack a view.
