@@ -28,8 +28,8 @@ from mm_adapter.cli.serve import serve
 from mm_adapter.cli.table import app as table
 from mm_adapter.cli.task import app as task
 from mm_adapter.cli.tokenizer import app as tokenizer
-from mm_adapter.cli.zero_shot import zero_shot
 from mm_adapter.cli.train import train
+from mm_adapter.cli.zero_shot import zero_shot
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -69,7 +69,31 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (doctor, miniature, language_model, data, features, poses, tokenizer, train, checkpoint, export, evaluate, generate, retrieve, report, table, chat, serve, task, answer, compare, judge, human, zero_shot):
+for command in (
+    doctor,
+    miniature,
+    language_model,
+    data,
+    features,
+    poses,
+    tokenizer,
+    train,
+    checkpoint,
+    export,
+    evaluate,
+    generate,
+    retrieve,
+    report,
+    table,
+    chat,
+    serve,
+    task,
+    answer,
+    compare,
+    judge,
+    human,
+    zero_shot,
+):
     app.command(command)
 _list_in_order(app)
 
