@@ -70,11 +70,11 @@ def test_a_run_leaves_the_printed_table(one_process: Path) -> None:
 
 LOGITS = """
 import sys, torch
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_tokenizers.codes import PoseCodeStore
 torch.manual_seed(0)
 for folder in sys.argv[1:]:
-    model = PretrainedCoach.from_pretrained(folder).model
+    model = SavedCoach.from_pretrained(folder).model
     config = model.config
     ids = torch.randint(0, config.num_predictable, (2, 40), generator=torch.Generator().manual_seed(0))
     ids[:, 3 : 3 + config.video_tokens], ids[:, 12 : 12 + config.video_tokens] = config.ego_id, config.exo_id

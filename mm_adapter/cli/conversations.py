@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli.console import ConsoleReport
 from mm_adapter.distributed import native_dtype
 from mm_adapter.evaluation.test_set import can_demonstrate
@@ -64,7 +64,7 @@ def at_server(args: argparse.Namespace, console: Console) -> Conversation:
         ConnectionError: The server does not answer.
         ValueError: A flag is the server's own, or the server refuses the clip.
     """
-    from mm_adapter.serving.client import KEY, RemoteCoach  # the `serve` extra
+    from mm_adapter.serving.client import KEY, CoachClient  # the `serve` extra
 
     own = (
         "base_model",
@@ -80,7 +80,7 @@ def at_server(args: argparse.Namespace, console: Console) -> Conversation:
     )
     if given := [f"--{name.replace('_', '-')}" for name in own if getattr(args, name) is not None]:
         raise ValueError(f"{', '.join(given)}: the server has its own; give them to `mm-coach serve`.")
-    remote = RemoteCoach(args.coach, os.environ.get(KEY, ""))
+    remote = CoachClient(args.coach, os.environ.get(KEY, ""))
     clip = remote.upload(_videos(args), args.pose, args.start, args.stop)
     for note in clip["notes"]:
         console.print(note, style="yellow", highlight=False)
@@ -117,7 +117,7 @@ def here(args: argparse.Namespace, scratch: Path, console: Console) -> Conversat
         VideoError: A video cannot be read.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device), base_model=args.base_model)
+    opened = SavedCoach.from_pretrained(args.coach, device, native_dtype(device), base_model=args.base_model)
     config = opened.model.config
     if config.pose_form == "text":
         raise ValueError(f"{args.coach} writes poses as text; chat needs a coach with pose tokens.")

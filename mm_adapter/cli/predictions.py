@@ -24,7 +24,7 @@ from mm_adapter.evaluation.test_set import (
     can_demonstrate,
     open_coach,
 )
-from mm_adapter.inference.coach import Answers, Coach
+from mm_adapter.inference.coach import Answerer, Coach
 from mm_adapter.inference.ranking import Ranker, rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import Sampling
 from mm_data.ground.digests import sha256_of
@@ -34,7 +34,7 @@ from mm_data.ground.shared_records import SharedRecords
 from mm_eval.metrics.retrieval import chance_recall, ranks
 
 if TYPE_CHECKING:
-    from mm_adapter.serving.vllm.offline import EngineCoach
+    from mm_adapter.serving.vllm.offline import VllmCoach
 
 VLLM = "vllm"
 CUTS = (1, 5, 10, 50)
@@ -48,16 +48,16 @@ def run_generate(args: argparse.Namespace) -> None:
         shows = coach if can_demonstrate(opened) else None
         _generate(args, test, coach, shows, partial(rank_by_demonstration if shows else rank_by_remark, coach))
         return
-    from mm_adapter.serving.vllm.offline import EngineCoach
+    from mm_adapter.serving.vllm.offline import VllmCoach
 
-    with EngineCoach(args.coach, test.codes, test.features, shlex.split(args.vllm)) as engine:
+    with VllmCoach(args.coach, test.codes, test.features, shlex.split(args.vllm)) as engine:
         _generate(
             args, test, engine, engine if engine.can_demonstrate else None, engine.rank if engine.can_rank else None
         )
 
 
 def _generate(
-    args: argparse.Namespace, test: TestSet, coach: "Coach | EngineCoach", shows: Answers | None, rank: Ranker | None
+    args: argparse.Namespace, test: TestSet, coach: "Coach | VllmCoach", shows: Answerer | None, rank: Ranker | None
 ) -> None:
     for function, able in (("demonstration", shows), ("retrieval", rank)):
         if function in args.functions and able is None:

@@ -24,7 +24,7 @@ from mm_adapter.serving.client import KEY
 from mm_adapter.serving.http.app import Front, Limits, front_app
 from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
 from mm_adapter.serving.http.engine import Engine, RunningEngine
-from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_adapter.serving.http.exported_coach import Export
 from mm_adapter.serving.http.ranker import EngineRanker
 from mm_adapter.serving.vllm.plugin import check_vllm_version
 from mm_data.features import FeatureStore
@@ -46,7 +46,7 @@ def run_serve(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"Pose model {args.pose_model} does not exist; give a pose_landmarker_*.task file.")
     _check_flags(args)
     check_export(args.export)
-    coach = ExportedCoach.open(args.export)
+    coach = Export.open(args.export)
     codes, features = PoseCodeStore.load(args.codes) if args.codes else None, _features(args, coach)
     experts = None
     if args.gallery is not None:
@@ -88,7 +88,7 @@ def _listener(host: str, port: int) -> socket.socket:
         raise ValueError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port.") from error
 
 
-def _features(args: argparse.Namespace, coach: ExportedCoach) -> FeatureStore | None:
+def _features(args: argparse.Namespace, coach: Export) -> FeatureStore | None:
     if args.features is None or not coach.config.video_tokens:
         return None
     features = FeatureStore(args.features)

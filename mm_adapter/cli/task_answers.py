@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mm_adapter.checkpoint.coach import PretrainedCoach, coach_folder
+from mm_adapter.checkpoint.coach import SavedCoach, coach_folder
 from mm_adapter.checkpoint.run_record import check_same_run, run_record, write_run_record
 from mm_adapter.checkpoint.seal import identity
 from mm_adapter.cli.console import stage_progress
@@ -52,7 +52,7 @@ def run_answer(args: argparse.Namespace) -> None:
     args.coach, manifest = coach_folder(args.coach), read_task_manifest(args.items)
     task = find_task(manifest["found_by"])
     device = torch.device(launched_processes().device or "cpu")
-    opened = PretrainedCoach.from_pretrained(args.coach, device, native_dtype(device), base_model=args.base_model)
+    opened = SavedCoach.from_pretrained(args.coach, device, native_dtype(device), base_model=args.base_model)
     trained = opened.run_config.get("tasks", {}).get(task.name)
     options = task_options(task, {**(trained or {}), **switches(args.set)})
     form = task.format(manifest["knowledge"], options)
@@ -110,7 +110,7 @@ def _poses_hash(codes: Any) -> str | None:
     return codes.digest if isinstance(codes, PoseCodeStore) else None
 
 
-def _inputs(args: argparse.Namespace, opened: PretrainedCoach) -> tuple[FeatureStore | None, Any]:
+def _inputs(args: argparse.Namespace, opened: SavedCoach) -> tuple[FeatureStore | None, Any]:
     config = opened.model.config
     store = codes = None
     if config.video_tokens:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_adapter.distributed import launch_name, launched_processes
-from mm_adapter.inference.coach import Answers
+from mm_adapter.inference.coach import Answerer
 from mm_adapter.inference.ranking import Gallery, Ranker, candidate_priors
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.ground.shared_records import SharedRecords, join_all
@@ -37,8 +37,8 @@ class Functions:
         sampling: How tokens are drawn.
     """
 
-    comment: Answers | None
-    demonstrate: Answers | None
+    comment: Answerer | None
+    demonstrate: Answerer | None
     rank: Ranker | None
     remarks: Mapping[str, str] | None = None
     privileged: bool = False
@@ -94,7 +94,7 @@ def predict(
 
 
 def comment(
-    coach: Answers,
+    coach: Answerer,
     tuples: Sequence[CoachingTuple],
     records: SharedRecords,
     progress: Progress,
@@ -104,7 +104,7 @@ def comment(
     """Remarks on learners' clips.
 
     Args:
-        coach: Answers.
+        coach: What comments.
         tuples: All of them; those of this process that are not yet there are done.
         records: Where remarks are kept.
         progress: Called with (function, done, total).
@@ -120,7 +120,7 @@ def comment(
 
 
 def demonstrate(
-    coach: Answers,
+    coach: Answerer,
     tuples: Sequence[CoachingTuple],
     remarks: Mapping[str, str],
     records: SharedRecords,
@@ -130,7 +130,7 @@ def demonstrate(
     """Corrected poses after remarks; see `comment`.
 
     Args:
-        coach: Answers, with codes or, where it writes poses as text, with joints.
+        coach: Answerer, with codes or, where it writes poses as text, with joints.
         tuples: See `comment`.
         remarks: By tuple id.
         records: Where poses are kept.

@@ -10,7 +10,7 @@ import torch
 from scipy.interpolate import interp1d
 from transformers import AutoTokenizer
 
-from mm_adapter.checkpoint.coach import PretrainedCoach, read_config
+from mm_adapter.checkpoint.coach import SavedCoach, read_config
 from mm_adapter.checkpoint.run_record import check_same_run, read_run_record, run_record, write_run_record
 from mm_adapter.checkpoint.seal import identity
 from mm_adapter.distributed import launched_processes, native_dtype
@@ -198,17 +198,17 @@ def begin_predictions(out: Path, **functions: dict[str, Any]) -> None:
         write_run_record(out, read_run_record(out) | record)
 
 
-def open_coach(test: TestSet, folder: Path, base_model: str | None) -> tuple[PretrainedCoach, Coach]:
-    """A coach, and the same with the inputs that it was trained on; ``base_model`` as in `PretrainedCoach`."""
+def open_coach(test: TestSet, folder: Path, base_model: str | None) -> tuple[SavedCoach, Coach]:
+    """A coach, and the same with the inputs that it was trained on; ``base_model`` as in `SavedCoach`."""
     device = torch.device(launched_processes().device or "cpu")
-    opened = PretrainedCoach.from_pretrained(folder, device, native_dtype(device), base_model=base_model)
+    opened = SavedCoach.from_pretrained(folder, device, native_dtype(device), base_model=base_model)
     config = opened.model.config
     text = config.pose_form == "text"
     poses = JointStore(stretches_of(test.clips, test.folder), config.pose_frames) if text else test.codes
     return opened, Coach(opened.model, opened.processor, poses, test.features if config.video_tokens else None)
 
 
-def can_demonstrate(coach: PretrainedCoach) -> bool:
+def can_demonstrate(coach: SavedCoach) -> bool:
     """Whether a coach was trained on more than commentary."""
     return shows_poses(coach.formats)
 

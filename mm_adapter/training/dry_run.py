@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import VIEWS, CoachConfig
 from mm_adapter.model.language_model import text_config
 from mm_adapter.model.lora import add_lora, set_trainable
@@ -68,9 +68,7 @@ def dry_run(
         language_model = AutoModelForCausalLM.from_config(text, dtype=torch.bfloat16)
         if args.mode == "lora":
             add_lora(language_model, lora_config(args))
-        model = CoachForConditionalGeneration(
-            config, language_model, torch.empty(config.num_pose_codes, config.pose_code_dim)
-        )
+        model = CoachModel(config, language_model, torch.empty(config.num_pose_codes, config.pose_code_dim))
     set_trainable(model, args.mode)
 
     facts: dict[str, Any] = {
