@@ -27,7 +27,7 @@ import psutil
 import torch
 from record import finish, parser
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.inference.coach import Coach
 from mm_data.features import FeatureStore
 from mm_data.records import FPS, CoachingTuple
@@ -171,7 +171,7 @@ def main() -> None:
     tests = [tests[k % len(tests)] for k in range(args.questions)]
     videos = TupleManifest.read(args.tuples).source
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    opened = PretrainedCoach.from_pretrained(args.coach, device, getattr(torch, args.dtype))
+    opened = SavedCoach.from_pretrained(args.coach, device, getattr(torch, args.dtype))
     plain = Coach(opened.model, opened.processor, PoseCodeStore.load(args.codes), FeatureStore(args.features))
     learners = [t.learner.clip_id for t in tests]
     scratch = args.export.parent / f"serving-{os.getpid()}"

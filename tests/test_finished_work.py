@@ -10,7 +10,7 @@ import torch
 from tiny_coach import FRAMES, TinyCoach, perturb
 
 from mm_adapter.checkpoint import coach as checkpoints
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.model import embedded
 from mm_adapter.model import language_model as base_models
@@ -27,7 +27,7 @@ def saved(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     coach, folder = TinyCoach(tiny), tmp_path_factory.mktemp("coaches")
     for name in ("one", "two"):
         perturb(coach)
-        PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(folder / name)
+        SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(folder / name)
     return folder
 
 
@@ -257,7 +257,7 @@ def test_answers_go_on_with_the_same_items_and_poses_alone(
 ) -> None:
     monkeypatch.setattr(NaeFormat, "max_new_tokens", 8)
     coach, out = TinyCoach(tiny, video=False), tmp_path / "answers"
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
     write_dives(tmp_path / "release", 32, seed=0, workers=1, videos=False)
     poses, tokenizer = tmp_path / "release" / "poses", tiny / "pose_tokenizer" / "tokenizer"
     items = tmp_path / "items"

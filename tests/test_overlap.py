@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_coach import TinyCoach
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main
 from mm_adapter.training.data import trained_on
 from mm_data.miniature.desccoach import add_commentary
@@ -132,7 +132,7 @@ def test_an_evaluation_counts_what_the_mixture_shared(
     coach = TinyCoach(tiny)
     record = {"coach": {"tuples": str(tiny / "tuples"), "mix": [{"items": str(coaching)}]}, "formats": ["commentary"]}
     folder = tmp_path / "coach"
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, record).save_pretrained(folder)
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, record).save_pretrained(folder)
     inputs = [folder, tiny / "tuples", tiny / "pose_codes", tmp_path / "out", "--features", tiny / "features"]
     assert main(["evaluate", *map(str, inputs), "--max-tuples", "4"]) == 0
     result = read_metrics(tmp_path / "out")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli.chat import ClipFlags
 from mm_adapter.cli.console import ConsoleReport
 from mm_adapter.cli.flags import EncoderFlags, GalleryFlags, SamplingFlags
@@ -60,12 +60,12 @@ def at_server(
     address: str, clip: ClipFlags, of_server: Mapping[str, Any], sampling: SamplingFlags, console: Console
 ) -> Conversation:
     """Begins a conversation with a server's coach; ``of_server`` are flags that the server has for itself, by name."""
-    from mm_adapter.serving.client import KEY, RemoteCoach  # the `serve` extra
+    from mm_adapter.serving.client import KEY, CoachClient  # the `serve` extra
 
     flags = {**of_server, "pose_model": clip.pose_model}
     if names := [f"--{name.replace('_', '-')}" for name, value in flags.items() if value not in (None, False)]:
         raise ValueError(f"{', '.join(names)}: the server has its own; give them to `mm-coach serve`.")
-    remote = RemoteCoach(address, os.environ.get(KEY, ""))
+    remote = CoachClient(address, os.environ.get(KEY, ""))
     uploaded = remote.upload(clip.videos(), clip.pose, clip.start, clip.stop)
     for note in uploaded["notes"]:
         console.print(note, style="yellow", highlight=False)
@@ -91,7 +91,7 @@ def here(
 ) -> Conversation:
     """Begins a conversation with a coach that is loaded here; ``scratch`` is an empty folder, notes go to the console."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    saved = PretrainedCoach.from_pretrained(folder, device, native_dtype(device), base_model=base_model)
+    saved = SavedCoach.from_pretrained(folder, device, native_dtype(device), base_model=base_model)
     config = saved.model.config
     if config.pose_form == "text":
         raise ValueError(f"{folder} writes poses as text; chat needs a coach with pose tokens.")

@@ -55,9 +55,9 @@ def generate(
     folder, test = _open(coach, tuples, codes, out, test_set)
     with ExitStack() as stack:
         if backend == "vllm":
-            from mm_adapter.serving.vllm.offline import EngineCoach
+            from mm_adapter.serving.vllm.offline import VllmCoach
 
-            answerer = stack.enter_context(EngineCoach(folder, test.codes, test.features, shlex.split(vllm)))
+            answerer = stack.enter_context(VllmCoach(folder, test.codes, test.features, shlex.split(vllm)))
             demonstrates, rank = answerer.can_demonstrate, answerer.rank if answerer.can_rank else None
         else:
             saved, answerer = open_coach(test, folder, test_set.base_model)

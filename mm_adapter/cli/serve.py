@@ -23,7 +23,7 @@ from mm_adapter.cli.flags import EngineFlags, GalleryFlags
 if TYPE_CHECKING:
     from mm_adapter.serving.http.app import Front
     from mm_adapter.serving.http.engine import Engine
-    from mm_adapter.serving.http.exported_coach import ExportedCoach
+    from mm_adapter.serving.http.exported_coach import Export
     from mm_data.features import FeatureStore
 
 _IDLE_CONNECTIONS = 64  # browsers keep some open
@@ -65,7 +65,7 @@ def serve(
     from mm_adapter.serving.client import KEY
     from mm_adapter.serving.http.app import Front, Limits
     from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
-    from mm_adapter.serving.http.exported_coach import ExportedCoach
+    from mm_adapter.serving.http.exported_coach import Export
     from mm_adapter.serving.http.ranker import EngineRanker
     from mm_data.tuples.manifest import TupleManifest
     from mm_tokenizers.codes import PoseCodeStore
@@ -85,7 +85,7 @@ def serve(
         if gallery.gallery is None and value is not None:
             raise ValueError(f"--{name} belongs to a --gallery; give its tuple folder.")
     check_export(export)
-    coach = ExportedCoach.open(export)
+    coach = Export.open(export)
     codes, features = PoseCodeStore.load(gallery.codes) if gallery.codes else None, _features(gallery.features, coach)
     experts = None
     if gallery.gallery is not None:
@@ -118,7 +118,7 @@ def _listener(host: str, port: int) -> socket.socket:
         raise ValueError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port.") from error
 
 
-def _features(folder: Path | None, coach: ExportedCoach) -> FeatureStore | None:
+def _features(folder: Path | None, coach: Export) -> FeatureStore | None:
     from mm_data.features import FeatureStore
 
     if folder is None or not coach.config.video_tokens:

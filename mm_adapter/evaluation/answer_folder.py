@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.checkpoint.run_record import check_same_run, run_record, write_run_record
 from mm_adapter.checkpoint.seal import identity
 from mm_adapter.distributed import launch_name, launched_processes, native_dtype
@@ -85,7 +85,7 @@ def answer_folder(
     manifest = TaskManifest.read(folder)
     task = find_task(manifest.found_by)
     device = torch.device(launched_processes().device or "cpu")
-    saved = PretrainedCoach.from_pretrained(coach, device, native_dtype(device), base_model=base_model)
+    saved = SavedCoach.from_pretrained(coach, device, native_dtype(device), base_model=base_model)
     trained = saved.run_config.get("tasks", {}).get(task.name)
     options = task_options(task, {**(trained or {}), **switches})
     form = task.format(manifest.knowledge, options)
@@ -130,7 +130,7 @@ def answer_folder(
 
 
 def _inputs(
-    saved: PretrainedCoach, features: Path, codes: Path, folder: Path
+    saved: SavedCoach, features: Path, codes: Path, folder: Path
 ) -> tuple[FeatureStore | None, ClipPoses | None]:
     """Features and poses that a coach looks at."""
     config = saved.model.config

@@ -18,7 +18,7 @@ from mm_adapter.checkpoint.run_record import check_same_run, read_run_record, ru
 from mm_adapter.checkpoint.seal import identity
 from mm_adapter.distributed import launch_name, launched_processes
 from mm_adapter.evaluation.test_set import TestSet
-from mm_adapter.inference.coach import Answers
+from mm_adapter.inference.coach import Answerer
 from mm_adapter.inference.ranking import Gallery, Ranker, candidate_priors
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.ground.digests import sha256_of
@@ -49,8 +49,8 @@ class Backends:
         sampling: How tokens are drawn.
     """
 
-    comment: Answers | None
-    demonstrate: Answers | None
+    comment: Answerer | None
+    demonstrate: Answerer | None
     rank: Ranker | None
     remarks: Mapping[str, str] | None = None
     privileged: bool = False

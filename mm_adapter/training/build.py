@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, TrainingArguments
 
 from mm_adapter.checkpoint.coach import coach_folder, load_trainable, read_config
 from mm_adapter.distributed import native_dtype
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.language_model import load_language_model, recorded_name, weights_fingerprint
 from mm_adapter.model.lora import add_lora, set_trainable
@@ -122,7 +122,7 @@ def build_coach(
     video: FeatureManifest | None,
     views: Sequence[str],
     dtype: torch.dtype,
-) -> tuple[CoachForConditionalGeneration, CoachProcessor]:
+) -> tuple[CoachModel, CoachProcessor]:
     """Builds the coach with fresh mappers and pose rows (or those of ``start_from``) and its processor; what trains is set.
 
     Full fine-tuning keeps the language model in float32 whatever ``dtype`` is: its updates are too small for bfloat16.
@@ -150,7 +150,7 @@ def build_coach(
     config = coach_config(args, language_model.config, len(text_tokenizer), pose_tokenizer, video, views)
     config.base_model_fingerprint = weights_fingerprint(args.language_model)
     processor = CoachProcessor(text_tokenizer, config.clip_format)
-    model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
+    model = CoachModel(config, language_model, pose_tokenizer.quantizer.codebook)
     model.initialise_new_parts()
     if args.start_from:
         load_earlier(args.start_from, model, args.language_model)
@@ -158,7 +158,7 @@ def build_coach(
     return model, processor
 
 
-def load_earlier(name: str, model: CoachForConditionalGeneration, language_model: str) -> None:
+def load_earlier(name: str, model: CoachModel, language_model: str) -> None:
     """Loads what an earlier run trained: mappers and pose rows, and everything else where the mode is the same.
 
     Args:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.loss import CHUNK
 
 GIB = 2**30
@@ -88,7 +88,7 @@ def parameter_table(model: nn.Module) -> list[tuple[str, int, int]]:
     return [(part, trainable, frozen) for part, (trainable, frozen) in sorted(counts.items())]
 
 
-def activation_bytes(model: CoachForConditionalGeneration, batch: Batch, checkpointing: bool, width: int = 2) -> float:
+def activation_bytes(model: CoachModel, batch: Batch, checkpointing: bool, width: int = 2) -> float:
     """Estimates what the language model keeps between forward and backward pass, at its peak.
 
     Per position and layer: the residual stream for both norms (float32), queries and attention's output, what the seven
@@ -116,7 +116,7 @@ def activation_bytes(model: CoachForConditionalGeneration, batch: Batch, checkpo
 
 
 def estimate_memory(
-    model: CoachForConditionalGeneration, batch: Batch, checkpointing: bool, sharding: Sharding, world_size: int
+    model: CoachModel, batch: Batch, checkpointing: bool, sharding: Sharding, world_size: int
 ) -> MemoryEstimate:
     """Estimates memory per process under bf16, with Adam.
 

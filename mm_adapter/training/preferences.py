@@ -14,7 +14,7 @@ from datasets import Dataset
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from mm_adapter.checkpoint.trainer import CompleteCheckpoints
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.processor import IGNORE, CoachProcessor, Encoded
 from mm_adapter.samples.clip_stores import ClipPoses
 from mm_adapter.samples.collator import CoachCollator
@@ -124,9 +124,7 @@ class CoachDPOTrainer(CompleteCheckpoints, DPOTrainer):
         **kwargs: Passed on to `trl.DPOTrainer`.
     """
 
-    def __init__(
-        self, model: CoachForConditionalGeneration, reference: CoachForConditionalGeneration, **kwargs: Any
-    ) -> None:
+    def __init__(self, model: CoachModel, reference: CoachModel, **kwargs: Any) -> None:
         super().__init__(model=model, ref_model=reference, **kwargs)
         for patched in (model, reference):  # TRL computes with one head's weight; the coach has two and does it itself
             vars(patched).pop("forward", None)

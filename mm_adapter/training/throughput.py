@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 
 PEAK_FLOPS = {
     "H200": 989e12,
@@ -36,7 +36,7 @@ class TrainingFlops:
         model: The coach; its weights are counted once.
     """
 
-    def __init__(self, model: CoachForConditionalGeneration) -> None:
+    def __init__(self, model: CoachModel) -> None:
         text: Any = model.config.text_config
         layers = [(_size(p), p.requires_grad) for name, p in model.named_parameters() if ".layers." in name]
         self.linear = sum(count for count, _ in layers)
@@ -65,7 +65,7 @@ class Throughput:
         device: The device that it runs on; a GPU is waited for at the end of every phase.
     """
 
-    def __init__(self, model: CoachForConditionalGeneration, device: torch.device) -> None:
+    def __init__(self, model: CoachModel, device: torch.device) -> None:
         self.training_flops, self.device = TrainingFlops(model), device
         names = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         self.peak = next((peak for name, peak in PEAK_FLOPS.items() if name in names), None)

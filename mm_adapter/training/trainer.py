@@ -10,7 +10,7 @@ from transformers import Trainer
 from transformers.trainer_utils import TrainOutput
 
 from mm_adapter.checkpoint.trainer import CompleteCheckpoints
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.lora import part_of
 from mm_adapter.model.processor import CoachProcessor
 from mm_adapter.samples.batching import EpochCallback, WindowSampler
@@ -40,7 +40,7 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
         **kwargs: Passed on to `transformers.Trainer`.
     """
 
-    model: CoachForConditionalGeneration
+    model: CoachModel
     train_dataset: CoachDataset
 
     def __init__(
