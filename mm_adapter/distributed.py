@@ -93,8 +93,14 @@ def agreed(choose: Callable[[], T]) -> T:
     return chosen[0]  # type: ignore[return-value]
 
 
+def device_and_dtype(device: torch.device | None = None) -> tuple[torch.device, torch.dtype]:
+    """Returns a device, by default this process's own, and the type in which models run on it (`native_dtype`)."""
+    device = device or torch.device(launched_processes().device or "cpu")
+    return device, native_dtype(device)
+
+
 def native_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively, else float32."""
+    """Returns bfloat16 where the hardware multiplies it natively, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     capabilities = torch.cpu.get_capabilities()

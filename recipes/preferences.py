@@ -107,7 +107,7 @@ def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
     Coach(policy.model, policy.processor, poses, store)  # refuses inputs of another encoder or tokenizer
     set_trainable(policy.model, config.mode)
     video = (store.manifest.num_tokens, store.manifest.width) if store else None
-    collate = CoachCollator(policy.processor, policy.processor.end_of_turn_ids[0], video, layout="right")
+    collate = CoachCollator(policy.processor, policy.processor.end_of_turn_id, video, layout="right")
     record = record_of(args, training, policy.run_config)
     checkpoint = agreed(lambda: last_own_checkpoint(run, record))
     if training.process_index == 0:

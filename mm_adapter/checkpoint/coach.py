@@ -27,11 +27,12 @@ from mm_adapter.checkpoint.run_record import read_run_record
 from mm_adapter.checkpoint.seal import COMPLETE, EXPORT_RECORD, is_for_loaders, problems, read_manifest, seal, unseal
 from mm_adapter.distributed import whole_parameter
 from mm_adapter.model.coach import CoachModel
-from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.config import CoachConfig, read_config
 from mm_adapter.model.language_model import find_base_model, load_language_model
 from mm_adapter.model.lora import add_lora
 from mm_adapter.model.processor import CoachProcessor
 from mm_data.ground.safe_load import read_json
+from mm_data.tasks.expertaf import shows_poses
 from mm_tokenizers import PoseTokenizer, fingerprint, load_tokenizer, save_tokenizer
 
 _LM = "language_model."
@@ -245,17 +246,6 @@ def coach_folder(name: str | Path, revision: str | None = None) -> Path:
         raise FileNotFoundError(f"{name} is neither a folder nor a coach on the Hugging Face Hub.") from error
 
 
-def read_config(folder: Path) -> CoachConfig:
-    """Configuration of a coach on disk.
-
-    Raises:
-        FileNotFoundError: The folder holds none.
-        ValueError: It is damaged.
-    """
-    hint = "the folder holds no coach; point to a run's coach/ or checkpoint-N folder."
-    return CoachConfig(**read_json(folder / "coach_config.json", hint))
-
-
 def copy_for_everybody(folder: Path, public: Path) -> None:
     """Copies a coach with names in the place of local paths, sealed anew; it opens where its base model is."""
     private = shutil.ignore_patterns(*_TRAINING_STATE, "training_args.bin", COMPLETE, ".*")
@@ -283,6 +273,11 @@ class SavedCoach:
     processor: CoachProcessor
     pose_tokenizer: PoseTokenizer
     run_config: dict[str, Any]
+
+    @property
+    def can_demonstrate(self) -> bool:
+        """Whether it was trained on more than commentary."""
+        return shows_poses(self.formats)
 
     @property
     def formats(self) -> list[str] | None:

@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -56,7 +55,7 @@ def _opened(args: argparse.Namespace, stack: ExitStack, console: Console) -> "Co
             from mm_adapter.cli.conversations import at_server, here
         if is_address(args.coach):
             return at_server(args, console)
-        return here(args, Path(stack.enter_context(TemporaryDirectory())), console)
+        return here(args, console)
 
 
 def _questions(args: argparse.Namespace, console: Console) -> Iterator[str]:

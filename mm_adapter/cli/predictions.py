@@ -21,10 +21,10 @@ from mm_adapter.evaluation.test_set import (
     TRANSFORMERS,
     TestSet,
     begin_predictions,
-    can_demonstrate,
     open_coach,
 )
-from mm_adapter.inference.coach import Answerer, Coach
+from mm_adapter.inference.coach import Coach
+from mm_adapter.inference.protocols import Answerer
 from mm_adapter.inference.ranking import Ranker, rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import Sampling
 from mm_data.ground.digests import sha256_of
@@ -45,7 +45,7 @@ def run_generate(args: argparse.Namespace) -> None:
     args.coach, test = coach_folder(args.coach), _open(args)
     if args.backend != VLLM:
         opened, coach = open_coach(test, args.coach, args.base_model)
-        shows = coach if can_demonstrate(opened) else None
+        shows = coach if opened.can_demonstrate else None
         _generate(args, test, coach, shows, partial(rank_by_demonstration if shows else rank_by_remark, coach))
         return
     from mm_adapter.serving.vllm.offline import VllmCoach
@@ -79,7 +79,7 @@ def run_retrieve(args: argparse.Namespace) -> None:
     args.coach, test = coach_folder(args.coach), _open(args)
     remarks = _remarks(args)
     opened, coach = open_coach(test, args.coach, args.base_model)
-    rank = partial(rank_by_demonstration if can_demonstrate(opened) else rank_by_remark, coach)
+    rank = partial(rank_by_demonstration if opened.can_demonstrate else rank_by_remark, coach)
     functions = Functions(None if remarks else coach, None, rank, remarks)
     asked = ["retrieval"] if remarks else ["commentary", "retrieval"]
     if _predict(args, test, functions, asked, TRANSFORMERS, coach.features is not None):

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mm_adapter.checkpoint.coach import SavedCoach, coach_folder
 from mm_adapter.checkpoint.run_record import check_same_run, run_record, write_run_record
 from mm_adapter.checkpoint.seal import identity
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.task_folders import switches
-from mm_adapter.distributed import launch_name, launched_processes, native_dtype
+from mm_adapter.distributed import device_and_dtype, launch_name, launched_processes
 from mm_adapter.evaluation.task_answers import answer_items, read_answer
 from mm_adapter.inference.coach import Coach
 from mm_adapter.samples.clip_stores import JointStore
@@ -51,8 +50,7 @@ def run_answer(args: argparse.Namespace) -> None:
     check_apart(args.out, Path(args.coach), args.items, args.features, args.codes)
     args.coach, manifest = coach_folder(args.coach), read_task_manifest(args.items)
     task = find_task(manifest["found_by"])
-    device = torch.device(launched_processes().device or "cpu")
-    opened = SavedCoach.from_pretrained(args.coach, device, native_dtype(device), base_model=args.base_model)
+    opened = SavedCoach.from_pretrained(args.coach, *device_and_dtype(), base_model=args.base_model)
     trained = opened.run_config.get("tasks", {}).get(task.name)
     options = task_options(task, {**(trained or {}), **switches(args.set)})
     form = task.format(manifest["knowledge"], options)

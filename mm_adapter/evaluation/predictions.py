@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_adapter.distributed import launch_name, launched_processes
-from mm_adapter.inference.coach import Answerer
+from mm_adapter.inference.protocols import Answerer
 from mm_adapter.inference.ranking import Gallery, Ranker, candidate_priors
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.ground.shared_records import SharedRecords, join_all
@@ -113,7 +113,7 @@ def comment(
     """
     pending = _pending(tuples, records)
     experts = [t.expert.clip_id for t in pending] if privileged else None
-    texts = coach.comment([t.learner.clip_id for t in pending], experts, sampling)
+    texts = coach.comments([t.learner.clip_id for t in pending], experts, sampling)
     for done, (t, text) in enumerate(zip(pending, texts, strict=True), start=1):
         records.append(t.tuple_id, {"text": text})
         progress("commentary", done, len(pending))
@@ -139,7 +139,7 @@ def demonstrate(
     """
     pending = _pending(tuples, records)
     asked = [remarks[t.tuple_id] for t in pending]
-    shown = coach.demonstrate([t.learner.clip_id for t in pending], asked, sampling)
+    shown = coach.demonstrations([t.learner.clip_id for t in pending], asked, sampling)
     for done, (t, remark, poses) in enumerate(zip(pending, asked, shown, strict=True), start=1):
         written = poses is None or poses.ndim == 3
         record = {

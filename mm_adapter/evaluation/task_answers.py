@@ -60,7 +60,7 @@ def rank_choice(coach: Coach, form: TaskFormat, item: TaskItem) -> dict[str, flo
     choice = form.choice(item)
     if choice is None:
         return None
-    end = coach.processor.end_of_turn_ids
+    end = [coach.processor.end_of_turn_id]
     ids = [coach.processor.tokenizer.encode(name, add_special_tokens=False) + end for name in choice.candidates]
     total = score(coach, coach.prompt(choice.messages, item.item_id), ids).total
     return dict(zip(choice.candidates, total.tolist(), strict=True))
@@ -70,7 +70,7 @@ def confidence(coach: Coach, prompt: list[Message], text: str, item_id: str) -> 
     """Mean log-probability per token of an answer and its end, without which it would be any answer that begins so; None for an empty one."""
     if not text:
         return None
-    ids = coach.processor.tokenizer.encode(text, add_special_tokens=False) + coach.processor.end_of_turn_ids
+    ids = [*coach.processor.tokenizer.encode(text, add_special_tokens=False), coach.processor.end_of_turn_id]
     return float(score(coach, coach.prompt(prompt, item_id), [ids]).mean[0])
 
 
@@ -83,7 +83,7 @@ def expected_score(coach: Coach, form: TaskFormat, prompt: list[Message], text: 
     slot = form.score_slot(text)
     if slot is None:
         return None
-    tokenizer, end = coach.processor.tokenizer, coach.processor.end_of_turn_ids
+    tokenizer, end = coach.processor.tokenizer, [coach.processor.end_of_turn_id]
     prefix = coach.prompt(prompt, item_id)
     begun = tokenizer.encode(slot.before, add_special_tokens=False)
     prefix = {

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from mm_adapter.checkpoint.coach import SavedCoach, read_config
 from mm_adapter.checkpoint.run_record import check_same_run, read_run_record, run_record, write_run_record
 from mm_adapter.checkpoint.seal import identity
-from mm_adapter.distributed import launched_processes, native_dtype
+from mm_adapter.distributed import device_and_dtype, launched_processes
 from mm_adapter.evaluation.matcher import MatcherInputs, load_matcher
 from mm_adapter.evaluation.neighbours import feature_space, matched_space, predict_by_neighbours
 from mm_adapter.evaluation.predictions import Functions, Progress, predict, read_predictions
@@ -29,7 +29,6 @@ from mm_data.folders import stretches_of
 from mm_data.ground.digests import hash_of
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple
-from mm_data.tasks.expertaf import shows_poses
 from mm_data.tasks.overlap import Material, material_of_tuples, overlap
 from mm_data.tuples.store import clips_of, read_gallery, read_manifest, read_tuples, tuples_hash
 from mm_eval.answers.test_sets import OURS, TestItem, read_about, read_answers
@@ -147,11 +146,11 @@ def coach_predictions(
             share it.
     """
     opened, coach = open_coach(test, folder, base_model)
-    shows, other = coach if can_demonstrate(opened) else None, opened
+    shows, other = coach if opened.can_demonstrate else None, opened
     if demonstrator is not None:
         shared = read_config(demonstrator).base_model_fingerprint == opened.model.config.base_model_fingerprint
         other, shows = open_coach(test, demonstrator, base_model if shared else None)
-        if not can_demonstrate(other):
+        if not other.can_demonstrate:
             raise ValueError(f"{demonstrator} was not trained to demonstrate.")
     rank = partial(rank_by_demonstration, shows) if shows else partial(rank_by_remark, coach)
     remarks = {t.tuple_id: t.summary for t in test.tuples} if privileged else None
@@ -200,17 +199,11 @@ def begin_predictions(out: Path, **functions: dict[str, Any]) -> None:
 
 def open_coach(test: TestSet, folder: Path, base_model: str | None) -> tuple[SavedCoach, Coach]:
     """A coach, and the same with the inputs that it was trained on; ``base_model`` as in `SavedCoach`."""
-    device = torch.device(launched_processes().device or "cpu")
-    opened = SavedCoach.from_pretrained(folder, device, native_dtype(device), base_model=base_model)
+    opened = SavedCoach.from_pretrained(folder, *device_and_dtype(), base_model=base_model)
     config = opened.model.config
     text = config.pose_form == "text"
     poses = JointStore(stretches_of(test.clips, test.folder), config.pose_frames) if text else test.codes
     return opened, Coach(opened.model, opened.processor, poses, test.features if config.video_tokens else None)
-
-
-def can_demonstrate(coach: SavedCoach) -> bool:
-    """Whether a coach was trained on more than commentary."""
-    return shows_poses(coach.formats)
 
 
 def neighbour_predictions(test: TestSet, coach: Path, base_model: str | None = None) -> Predicted:

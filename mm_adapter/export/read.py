@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from mm_adapter.checkpoint.seal import EXPORT_RECORD, added, problems
 from mm_adapter.features.internvideo2 import InternVideo2, InternVideo2Config
-from mm_adapter.model.config import VIEWS, CoachConfig
+from mm_adapter.model.config import VIEWS, read_config
 from mm_adapter.model.mappers import FeatureMapper
 from mm_adapter.model.packed_attention import PACKED_SDPA
 
@@ -22,13 +22,13 @@ VIDEO_PROCESSOR = "MMCoachVideoProcessor"
 
 def open_llama(folder: Path, dtype: torch.dtype | str = "auto") -> PreTrainedModel:
     """An export's language model in transformers, whatever its layout."""
-    text = CoachConfig(**json.loads((folder / "coach_config.json").read_text())).text_config
+    text = read_config(folder).text_config
     return AutoModelForCausalLM.from_pretrained(folder, config=text, dtype=dtype, attn_implementation=PACKED_SDPA)
 
 
 def open_mappers(folder: Path) -> dict[str, FeatureMapper]:
     """An export's video mappers by view."""
-    config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+    config = read_config(folder)
     path = folder / "video" / "mappers.safetensors"
     if not path.is_file():
         return {}

@@ -188,7 +188,7 @@ def _write_configs(
         "frames": config.pose_frames,
     }
     text.bos_token_id = coach.processor.tokenizer.bos_token_id
-    text.eos_token_id, text.pad_token_id = coach.processor.end_of_turn_ids, coach.processor.end_of_turn_ids[0]
+    text.eos_token_id, text.pad_token_id = [coach.processor.end_of_turn_id], coach.processor.end_of_turn_id
     plain = text.to_dict() | {"_name_or_path": public_name(config.base_model)}
     named = {"text_config": plain, "base_model": public_name(config.base_model)}
     own = CoachConfig(**{**config.to_dict(), **named}).to_dict() | {"text_config": plain}

@@ -103,10 +103,10 @@ class CoachProcessor:
                     pieces.append(part["text"])
                     continue
                 if part["type"] == "pose":
-                    pieces.append(self._poses(poses(part["clip_id"])))
+                    pieces.append(self.pose_text(poses(part["clip_id"])))
                     continue
                 shows_poses, views = self._shown(part)
-                text = self._poses(poses(part["clip_id"])) if shows_poses else ""
+                text = self.pose_text(poses(part["clip_id"])) if shows_poses else ""
                 for view in views:
                     text += VIDEO_TOKENS[view] * self.clip.video_tokens
                     clips[view].append(part["clip_id"])
@@ -129,9 +129,20 @@ class CoachProcessor:
 
     def answer_ids(self, poses: np.ndarray) -> list[int]:
         """Token ids of a demonstration, without the end of the turn."""
-        return self.tokenizer.encode(self._poses(poses), add_special_tokens=False)
+        return self.tokenizer.encode(self.pose_text(poses), add_special_tokens=False)
 
-    def _poses(self, poses: np.ndarray) -> str:
+    def pose_text(self, poses: np.ndarray) -> str:
+        """Writes a clip's poses as the language model reads them.
+
+        Args:
+            poses: Codes ``[T, M]``, or joints ``[T, 17, 3]`` in metres where poses are text.
+
+        Returns:
+            Pose tokens, or coordinates.
+
+        Raises:
+            ValueError: The codes are none of this coach's.
+        """
         if self.clip.pose_form == "text":
             return poses_to_text(poses)
         return "".join(self._names[i - self.vocabulary.first_id] for i in self.vocabulary.to_ids(poses))
@@ -224,12 +235,22 @@ class CoachProcessor:
         return len(before), stop + len(end)
 
     @property
-    def end_of_turn_ids(self) -> list[int]:
-        """Ids that end an assistant's turn in this template."""
-        text = self._template([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}])
-        start = text.rindex("y") + 1
-        end = next(t for t in self.tokenizer.all_special_tokens if text.startswith(t, start))
-        return [self.tokenizer.convert_tokens_to_ids(end)]  # type: ignore[list-item]
+    def end_of_turn_id(self) -> int:
+        """Id of the special token that ends an assistant's turn in the chat template.
+
+        Raises:
+            ValueError: The template ends turns without one.
+        """
+        question = {"role": "user", "content": "x"}
+        texts = [self._template([question, {"role": "assistant", "content": content}]) for content in "yz"]
+        start = next(at for at, (y, z) in enumerate(zip(*texts, strict=True)) if y != z) + 1
+        end = next((t for t in self.tokenizer.all_special_tokens if texts[0].startswith(t, start)), None)
+        if end is None:
+            raise ValueError(
+                f"{self.tokenizer.name_or_path}: the chat template ends a turn with {texts[0][start : start + 12]!r}, "
+                "not with a special token; use another template."
+            )
+        return self.tokenizer.convert_tokens_to_ids(end)  # type: ignore[return-value]
 
     def save(self, folder: Path) -> None:
         """Writes the extended tokenizer with its chat template."""

@@ -108,7 +108,7 @@ def fine_tune(
     validation = CoachDataset(data.validation, processor, args.max_length, training.seed) if data.validation else None
     collator = CoachCollator(
         processor,
-        processor.end_of_turn_ids[0],  # padding is masked; Llama-3 has no token of its own for it
+        processor.end_of_turn_id,  # padding is masked; Llama-3 has no token of its own for it
         (video.num_tokens, video.width) if video else None,
         layout="packed",
     )

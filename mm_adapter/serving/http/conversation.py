@@ -64,7 +64,9 @@ class Conversations:
         if kind == "clip" and isinstance(part.get("clip_id"), str):
             return self.clip_parts(part["clip_id"])
         if kind == "pose":
-            return [{"type": "text", "text": self.coach.pose_tokens(self.coach.pose_codes(None, part.get("codes")))}]
+            return [
+                {"type": "text", "text": self.coach.processor.pose_text(self.coach.pose_codes(None, part.get("codes")))}
+            ]
         raise ValueError(
             f"a part of type {kind!r} cannot be read; give text, clip (clip_id), pose (codes) or video_url."
         )
@@ -72,7 +74,7 @@ class Conversations:
     def _checked(self, text: str) -> str:
         if EGO_TOKEN in text or EXO_TOKEN in text:
             raise ValueError("a text may not hold video placeholders; give a clip or a video_url.")
-        return self.coach.pose_tokens(self.coach.pose_codes(text, None)) if _POSE in text else text
+        return self.coach.processor.pose_text(self.coach.pose_codes(text, None)) if _POSE in text else text
 
 
 def clip_parts(coach: Export, clip: PreparedClip) -> list[Part]:
@@ -80,7 +82,7 @@ def clip_parts(coach: Export, clip: PreparedClip) -> list[Part]:
     videos = [frames_part(frames) for frames in clip.frames.values()]
     if coach.config.pose_form == "none" or clip.codes is None:
         return videos
-    return [{"type": "text", "text": coach.pose_tokens(clip.codes)}, *videos]
+    return [{"type": "text", "text": coach.processor.pose_text(clip.codes)}, *videos]
 
 
 def frames_part(frames: list[bytes]) -> Part:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mm_adapter.export.read import RECORD
 from mm_adapter.features.internvideo2 import InternVideo2Config
-from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.config import CoachConfig, read_config
 from mm_adapter.model.processor import CoachProcessor
 from mm_data.tasks.expertaf import shows_poses
 from mm_tokenizers import PoseTokenizer, load_tokenizer
@@ -45,7 +45,7 @@ class Export:
         """
         if not (folder / RECORD).is_file():
             raise ValueError(f"{folder} is no export; make one: mm-coach export COACH EXPORT --encoder NAME.")
-        config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+        config = read_config(folder)
         encoder = None
         if config.video_tokens:
             entry = json.loads((folder / "config.json").read_text()).get("encoder")
@@ -76,13 +76,3 @@ class Export:
                 raise ValueError("Pose codes have to be a grid of integers, or pose tokens as text.")
         self.processor.vocabulary.to_ids(codes)
         return codes
-
-    def pose_tokens(self, codes: np.ndarray) -> str:
-        """Codes ``[T, M]`` as text.
-
-        Raises:
-            ValueError: They are none of this coach's.
-        """
-        vocabulary = self.processor.vocabulary
-        names = vocabulary.names()
-        return "".join(names[token - vocabulary.first_id] for token in vocabulary.to_ids(codes))

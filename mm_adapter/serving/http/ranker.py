@@ -43,7 +43,7 @@ class EngineRanker:
             EngineError: The engine does not answer.
         """
         messages = self.conversations.rewrite(demonstration_prompt(learner, remark))
-        answers = [self.coach.pose_tokens(self.poses[clip]) for clip in pool]
+        answers = [self.coach.processor.pose_text(self.poses[clip]) for clip in pool]
         ids = [self.coach.processor.answer_ids(self.poses[clip]) for clip in pool]
         return self.engine.likelihoods(messages, answers, ids)
 
@@ -59,4 +59,4 @@ class EngineRanker:
         videos = [features_part(self.features.get(clip_id, view)) for view in shown]  # type: ignore[union-attr]
         if config.pose_form == "none":
             return videos
-        return [{"type": "text", "text": self.coach.pose_tokens(self.poses[clip_id])}, *videos]
+        return [{"type": "text", "text": self.coach.processor.pose_text(self.poses[clip_id])}, *videos]
