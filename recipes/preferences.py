@@ -23,9 +23,8 @@ from mm_adapter.checkpoint.run_record import run_record, write_run_record
 from mm_adapter.cli.recipe_parser import RecipeParser
 from mm_adapter.distributed import agreed, native_dtype
 from mm_adapter.errors import show_sentences
-from mm_adapter.inference.coach import Coach
 from mm_adapter.model.lora import set_trainable
-from mm_adapter.samples.clip_stores import JointStore
+from mm_adapter.samples.clip_stores import JointStore, check_inputs
 from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.training.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
 from mm_adapter.training.schedules import schedule
@@ -104,7 +103,7 @@ def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
     else:
         poses = PoseCodeStore.load(Path(args.pose_codes))
     store = FeatureStore(Path(args.features)) if args.features else None
-    Coach(policy.model, policy.processor, poses, store)  # refuses inputs of another encoder or tokenizer
+    check_inputs(config, poses, store)
     set_trainable(policy.model, config.mode)
     video = (store.manifest.num_tokens, store.manifest.width) if store else None
     collate = CoachCollator(policy.processor, policy.processor.end_of_turn_id, video, layout="right")
@@ -122,8 +121,10 @@ def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
         train_dataset=Dataset.from_list(pairs),
         data_collator=PreferenceCollator(policy.processor, poses, store, collate, int(training.max_length or 2048)),
         processing_class=policy.processor.tokenizer,
+        processor=policy.processor,
+        pose_tokenizer=policy.pose_tokenizer,
+        run_config=record,
     )
-    trainer.complete_checkpoints(policy.processor, policy.pose_tokenizer, record)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_state()
     trainer.save_model(str(run / "coach"))

@@ -191,8 +191,8 @@ def prepare(
     raw, left_out = find_poses(stretch, poses, str(poses), pose_model, progress)
     if raw is None and config.pose_form != "none":
         raise ValueError(
-            "Give the learner's poses (--pose FILE; poses= in Python), "
-            "or a model that finds them (--pose-model pose_landmarker_full.task; pose_model=)."
+            "Give the learner's poses (--pose FILE), or a model that finds them "
+            "(--pose-model pose_landmarker_full.task); in Python poses= or pose_model=."
         )
     codes, joints = (None, None) if raw is None else learner_codes(raw, tokenizer, config.pose_frames)
     if config.video_tokens:

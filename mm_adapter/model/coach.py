@@ -41,12 +41,15 @@ class CoachOutput(ModelOutput):
 
 
 class CoachModel(PreTrainedModel, GenerationMixin):
-    """The coach.
+    """A language model with video mappers and pose tokens.
+
+    It is put together from parts, since the language model may be in 4 bits and carry an adapter; transformers' own
+    ``from_pretrained(config)`` would make one in full precision first. `checkpoint.coach.SavedCoach` opens coaches.
 
     Args:
-        config: See `CoachConfig`.
-        language_model: The (possibly adapter-carrying) causal language model.
-        codebook: The frozen pose tokenizer's codes ``[K, D]``.
+        config: Architecture of the coach.
+        language_model: Causal language model, perhaps with an adapter.
+        codebook: Codes of the frozen pose tokenizer ``[K, D]``.
     """
 
     config: CoachConfig

@@ -58,7 +58,9 @@ class VllmCoach:
         flags: Sequence[str] = (),
     ) -> None:
         check_vllm_version()
-        check_export(folder)
+        layout = json.loads((folder / "config.json").read_text())["model_type"]
+        if layout == "llama":
+            check_export(folder)  # in layout coach our model does it, in every process that loads weights
         from vllm import LLM, EngineArgs
         from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -70,7 +72,6 @@ class VllmCoach:
         check_inputs(self.config, poses, features, "export")
         self.processor = CoachProcessor.load(folder, self.config.clip_format)
         self.poses, self.features = poses, features
-        layout = json.loads((folder / "config.json").read_text())["model_type"]
         self.embeds = None
         if layout == "llama" and features is not None:
             self.embeds = PromptEmbeddings(folder, self.config)
