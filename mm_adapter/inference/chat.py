@@ -68,6 +68,9 @@ class ChatSession:
     def show(self) -> Demonstration:
         """Returns corrected poses after the conversation so far.
 
+        Returns:
+            The demonstration.
+
         Raises:
             ValueError: There is no remark yet.
         """

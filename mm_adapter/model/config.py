@@ -50,7 +50,7 @@ class ClipFormat:
 class CoachConfig(PretrainedConfig):
     """Everything that fixes the coach's architecture and what its weights were trained with.
 
-    Attributes:
+    Args:
         text_config: The language model's configuration.
         base_model: Name or path of the language model.
         base_model_fingerprint: Fingerprint of its weights (`language_model.weights_fingerprint`), checked when the coach is
@@ -69,6 +69,7 @@ class CoachConfig(PretrainedConfig):
         views: Views that are shown, among `VIEWS`.
         video_width: Width of the video features (C).
         video_encoder: Name and hash of the encoder whose features the coach was trained on.
+        **kwargs: Passed on to `PretrainedConfig`.
     """
 
     model_type = "mm_coach"

@@ -25,9 +25,9 @@ class Encoded:
     """One tokenized conversation.
 
     Attributes:
-        sample_id: For error messages.
-        input_ids: ``S`` ids.
-        labels: ``S`` labels, -100 where unsupervised.
+        sample_id: Id of the conversation, which error messages name.
+        input_ids: Token ids ``[S]``.
+        labels: Labels ``[S]``, -100 where unsupervised.
         clips: View to the clips whose features fill its placeholders, in order.
     """
 
@@ -42,7 +42,7 @@ class CoachProcessor:
 
     Args:
         tokenizer: The language model's fast tokenizer with a chat template; pose and video tokens are appended to it.
-        clip: What a clip looks like.
+        clip: What a clip looks like to the language model.
 
     Raises:
         ValueError: The tokenizer has no chat template, or several and none by default; is not a fast one; or already knows
@@ -65,9 +65,9 @@ class CoachProcessor:
         self.tokenizer = tokenizer
         self.clip = clip
         shape = clip.num_codes, clip.tokens_per_frame, clip.frames
-        known = tokenizer.convert_tokens_to_ids(PoseVocabulary(0, *shape).names()[0])
-        saved = isinstance(known, int) and known != tokenizer.unk_token_id  # a processor's or an export's tokenizer
-        first = int(known) if saved else len(tokenizer)  # type: ignore[arg-type]
+        code = tokenizer.convert_tokens_to_ids(PoseVocabulary(0, *shape).names()[0])
+        saved = isinstance(code, int) and code != tokenizer.unk_token_id  # a processor's or an export's tokenizer
+        first = int(code) if saved else len(tokenizer)  # type: ignore[arg-type]
         self.vocabulary = PoseVocabulary(first, *shape)
         tokenizer.add_tokens([*self.vocabulary.names(), EGO_TOKEN, EXO_TOKEN], special_tokens=True)
         if tokenizer.convert_tokens_to_ids(EXO_TOKEN) != first + self.vocabulary.size + 1:
@@ -128,7 +128,7 @@ class CoachProcessor:
         return poses, views
 
     def answer_ids(self, poses: np.ndarray) -> list[int]:
-        """Token ids of a demonstration, without the end of the turn."""
+        """Returns the token ids of a demonstration, without the end of the turn."""
         return self.tokenizer.encode(self.pose_text(poses), add_special_tokens=False)
 
     def pose_text(self, poses: np.ndarray) -> str:
@@ -150,6 +150,13 @@ class CoachProcessor:
     def encode(self, conversation: Conversation, poses: Callable[[str], np.ndarray]) -> Encoded:
         """Tokenizes a training conversation; labels cover the supervised turns' text and end-of-turn token.
 
+        Args:
+            conversation: Messages with the turns that are supervised.
+            poses: Clip id to its poses, as `render` takes them.
+
+        Returns:
+            Ids and labels.
+
         Raises:
             ValueError: No token is supervised, or the template does not close a turn with a special token.
         """
@@ -170,7 +177,7 @@ class CoachProcessor:
         return Encoded(conversation.sample_id, ids, labels, clips)
 
     def lengths(self, conversations: Sequence[Conversation], poses: Callable[[str], np.ndarray]) -> list[int]:
-        """Tokens of training conversations, as `encode` would make them, many times faster.
+        """Counts the tokens of training conversations, as `encode` would make them, many times faster.
 
         A clip's tokens are special ones, so their number is known and one of them can stand for all.
         """
@@ -206,7 +213,7 @@ class CoachProcessor:
         return Encoded(sample_id, ids, [IGNORE] * len(ids), clips)
 
     def rendered_prompt(self, messages: list[dict[str, str]]) -> str:
-        """Plain messages in the chat template, up to where the assistant's answer begins."""
+        """Renders plain messages in the chat template, up to where the assistant's answer begins."""
         return self._template(messages, add_generation_prompt=True)
 
     def _template(self, messages: list[dict[str, str]], **kwargs: Any) -> str:

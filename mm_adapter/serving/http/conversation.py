@@ -32,7 +32,13 @@ class Conversations:
         self.coach, self.clip_parts = coach, clip_parts
 
     def rewrite(self, messages: Any) -> list[dict[str, Any]]:
-        """Messages for the engine.
+        """Rewrites messages for the engine.
+
+        Args:
+            messages: The messages as they came.
+
+        Returns:
+            Messages for the engine.
 
         Raises:
             ValueError: They are malformed; says which message and why.
@@ -96,9 +102,12 @@ UPLOADED: Part = {"type": "clip"}
 
 
 def take_upload(message: Any) -> tuple[Upload, list[Any]] | None:
-    """The videos (``video_url``) and poses (``pose_file``) inside a message.
+    """Takes the videos (``video_url``) and poses (``pose_file``) out of a message.
 
     Two videos are ego, then exo, as vLLM takes them from this coach; a part's ``view`` may say otherwise. One is exo.
+
+    Args:
+        message: A message as it came.
 
     Returns:
         The upload, and the message's parts with `UPLOADED` where its first part stood; None where there is no video.
@@ -114,18 +123,19 @@ def take_upload(message: Any) -> tuple[Upload, list[Any]] | None:
     named = [part.get("view") for part in media if _kind(part) == "video_url"]
     if any(view is not None and view not in VIEWS for view in named):
         raise ValueError(f"A video's view is {' or '.join(VIEWS)}.")
+    # Videos that name no view get the views that nobody named, in order: ego then exo of two, exo where there is one.
     free = iter([view for view in (VIEWS if videos > 1 else ("exo",)) if view not in named])
-    given: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for part in media:
         name = "pose" if part["type"] == "pose_file" else part.get("view") or next(free, None)
-        if name is None or name in given:
+        if name is None or name in files:
             raise ValueError("A message takes one video per view (ego, exo) and one pose_file.")
         value = part.get(part["type"])
         what = "The pose file" if name == "pose" else f"The {name} video"
-        given[name] = decode_data_url(value.get("url") if isinstance(value, Mapping) else None, what)
+        files[name] = decode_data_url(value.get("url") if isinstance(value, Mapping) else None, what)
     first = content.index(media[0])
     parts = [UPLOADED if at == first else part for at, part in enumerate(content) if at == first or part not in media]
-    return Upload({name: data for name, data in given.items() if name != "pose"}, given.get("pose")), parts
+    return Upload({name: data for name, data in files.items() if name != "pose"}, files.get("pose")), parts
 
 
 _MEDIA = ("video_url", "pose_file")

@@ -21,11 +21,11 @@ class Export:
     """An opened export.
 
     Attributes:
-        folder: The export.
+        folder: Folder of the export.
         config: The coach's configuration.
         processor: Renders clips as in training.
         pose_tokenizer: Encodes and decodes poses.
-        encoder: Of the packed video encoder, or None for a coach that sees no video.
+        encoder: Architecture of the packed video encoder, or None for a coach that sees no video.
         can_demonstrate: Whether it was trained on more than commentary.
     """
 
@@ -39,6 +39,12 @@ class Export:
     @classmethod
     def open(cls, folder: Path) -> "Export":
         """Opens an export whose coach sees no video, or that has its video encoder packed.
+
+        Args:
+            folder: Folder of the export.
+
+        Returns:
+            The export.
 
         Raises:
             ValueError: The folder is no export, or cannot look at videos.
@@ -60,7 +66,14 @@ class Export:
         return cls(folder, config, processor, tokenizer, encoder, shows_poses(formats))
 
     def pose_codes(self, text: Any, grid: Any) -> np.ndarray:
-        """Codes ``[T, M]`` of pose tokens as text, or of nested lists.
+        """Reads pose tokens as text, or nested lists.
+
+        Args:
+            text: Pose tokens as text, or anything else where there are none.
+            grid: Codes as nested lists.
+
+        Returns:
+            Codes ``[T, M]``.
 
         Raises:
             ValueError: They are not one sequence of this coach's vocabulary.
