@@ -85,7 +85,7 @@ def data_wait(work: Path, steps: int) -> dict[str, float]:
     dtype = native_dtype(device)
     coach = paper_sized(work, device, dtype)
     shape = (coach.model.config.video_tokens, coach.model.config.video_width)
-    collator = CoachCollator(coach.processor, coach.processor.end_of_turn_ids[0], shape, layout="packed")
+    collator = CoachCollator(coach.processor, coach.processor.end_of_turn_id, shape, layout="packed")
     sampler = WindowSampler(coach.dataset, 4, 1, 1, seed=0)
     loader = DataLoader(coach.dataset, batch_sampler=sampler, collate_fn=collator, num_workers=1)
     model = coach.model

@@ -185,7 +185,7 @@ def main() -> None:
             served.ask(clips[0])
             for _ in range(args.rounds):
                 begun = time.perf_counter()
-                answers["transformers"] = list(plain.comment(learners, batch_size=1, max_new_tokens=_LIMIT))
+                answers["transformers"] = list(plain.comments(learners, batch_size=1, max_new_tokens=_LIMIT))
                 seconds["transformers"].append(time.perf_counter() - begun)
                 begun = time.perf_counter()
                 answers["server"] = list(pool.map(served.ask, clips))

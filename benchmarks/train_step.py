@@ -80,7 +80,7 @@ def measure(args: Any) -> dict[str, float]:
     chosen = First(coach.dataset, args.samples)
     batches = (batches_of_ours if ours else batches_of_llava)(coach, chosen, args.batch_size)
     shape = (coach.model.config.video_tokens, coach.model.config.video_width)
-    pad = coach.processor.end_of_turn_ids[0]
+    pad = coach.processor.end_of_turn_id
     collate = CoachCollator(coach.processor, pad, shape, layout="packed" if ours else "right")
     samples = [coach.dataset[index] for index in chosen.chosen]
     total = sum(label != -100 for sample in samples for label in sample["labels"])

@@ -28,7 +28,7 @@ def gathered(parameters: Iterable[nn.Parameter | Tensor]) -> Iterator[None]:
 
 
 def launched_processes() -> PartialState:
-    """This process among those that `accelerate launch` started, or a single one.
+    """Returns this process among those that `accelerate launch` started, or a single one.
 
     Without being told, accelerate takes several processes on a CPU for single ones.
     """
@@ -36,7 +36,7 @@ def launched_processes() -> PartialState:
 
 
 def launch_name() -> str:
-    """A name that the processes of one launch agree on and that no other launch has. Collective: every process asks at the same time.
+    """Draws a name that the processes of one launch agree on and that no other launch has. Collective: every process asks at the same time.
 
     Ids of launchers and of their processes repeat from one container to the next, so the main process draws one.
     """
@@ -44,12 +44,12 @@ def launch_name() -> str:
 
 
 def is_zero(parameter: Tensor) -> bool:
-    """Whether DeepSpeed's ZeRO keeps a float32 master and optimizer state of this parameter."""
+    """Tells whether DeepSpeed's ZeRO keeps a float32 master and optimizer state of this parameter."""
     return hasattr(parameter, "_hp_mapping") or hasattr(parameter, "_z3_optimizer")
 
 
 def whole_parameter(parameter: nn.Parameter) -> Tensor:
-    """The full value of a trainable parameter, ZeRO's float32 master where there is one. Collective."""
+    """Returns the full value of a trainable parameter, ZeRO's float32 master where there is one. Collective."""
     if is_zero(parameter):
         from deepspeed.utils import safe_get_full_fp32_param
 
@@ -61,24 +61,24 @@ def whole_parameter(parameter: nn.Parameter) -> Tensor:
 
 
 def whole_shape(parameter: Tensor) -> torch.Size:
-    """Shape of the full parameter; a partitioned one has another."""
+    """Returns the shape of the full parameter; a partitioned one has another."""
     return getattr(parameter, "ds_shape", parameter.shape)
 
 
 def whole_tensor(tensor: Tensor) -> Tensor:
-    """FSDP2's sharded tensor made whole, others as they are. Collective."""
+    """Makes FSDP2's sharded tensor whole; others stay as they are. Collective."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def laid_out_like(tensor: Tensor, model: Tensor) -> Tensor:
-    """A full tensor, equal on all ranks, on the device and with the sharding of another."""
+    """Lays out a full tensor, equal on all ranks, on the device and with the sharding of another."""
     if isinstance(model, DTensor):
         return distribute_tensor(tensor.to(model.device), model.device_mesh, model.placements)
     return tensor.to(model.device)
 
 
 def largest_of_ranks(count: int, parameter: Tensor) -> int:
-    """The largest of all ranks' counts where using a parameter is collective (ZeRO-3), this rank's own elsewhere."""
+    """Returns the largest of all ranks' counts where using a parameter is collective (ZeRO-3), this rank's own elsewhere."""
     if not hasattr(parameter, "ds_id") or torch.distributed.get_world_size() == 1:
         return count
     largest = torch.tensor(count, device=parameter.device)
@@ -87,14 +87,20 @@ def largest_of_ranks(count: int, parameter: Tensor) -> int:
 
 
 def agreed(choose: Callable[[], T]) -> T:
-    """What the main process chooses, on every process; for choices that look at, or clear up, shared files."""
+    """Returns what the main process chooses, on every process; for choices that look at, or clear up, shared files."""
     chosen = [choose() if PartialState().is_main_process else None]
     broadcast_object_list(chosen)
     return chosen[0]  # type: ignore[return-value]
 
 
+def device_and_dtype(device: torch.device | None = None) -> tuple[torch.device, torch.dtype]:
+    """Returns a device, by default this process's own, and the type in which models run on it (`native_dtype`)."""
+    device = device or torch.device(launched_processes().device or "cpu")
+    return device, native_dtype(device)
+
+
 def native_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it natively, else float32."""
+    """Returns bfloat16 where the hardware multiplies it natively, else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     capabilities = torch.cpu.get_capabilities()

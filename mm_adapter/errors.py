@@ -26,14 +26,14 @@ _REASONS = {
 
 
 def can_be_mended(error: BaseException) -> bool:
-    """Whether an error is about what the user gave, so that a sentence is enough."""
+    """Tells whether an error is about the user's input, so that a sentence is enough."""
     if isinstance(error, KeyError):  # a bare key is a slip of ours; a sentence was raised on purpose
         return bool(error.args) and " " in str(error.args[0])
     return isinstance(error, _MENDABLE) or type(error).__name__ == "SafetensorError"
 
 
 def sentence(error: BaseException) -> str:
-    """What was wrong, with the path where the operating system knows it."""
+    """Says what was wrong, with the path where the operating system knows it."""
     if isinstance(error, KeyError):
         return str(error.args[0]) if error.args else "KeyError"
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
@@ -54,6 +54,9 @@ def report_failure(error: BaseException, debug: bool) -> int:
     Args:
         error: What ended the command.
         debug: Print the traceback in any case.
+
+    Returns:
+        The exit status.
     """
     mendable = can_be_mended(error)
     if debug or not mendable:
@@ -65,9 +68,9 @@ def report_failure(error: BaseException, debug: bool) -> int:
     return 1
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The question whether a near word was meant, after a blank; nothing where no known word is near."""
-    near = get_close_matches(word.split("=", 1)[0], list(known), n=1, cutoff=0.6)
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Returns the question whether a near word was meant, after a blank; nothing where none of the words is near."""
+    near = get_close_matches(word.split("=", 1)[0], list(words), n=1, cutoff=0.6)
     return f" Did you mean {near[0]}?" if near else ""
 
 

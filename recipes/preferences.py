@@ -22,10 +22,9 @@ from mm_adapter.checkpoint.folders import check_output_folder, identity_of
 from mm_adapter.checkpoint.run_record import run_record, write_run_record
 from mm_adapter.cli.recipe_parser import RecipeParser, begin_recipe
 from mm_adapter.distributed import agreed, native_dtype
-from mm_adapter.inference.coach import Coach
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.lora import set_trainable
-from mm_adapter.samples.clip_stores import ClipPoses, JointStore
+from mm_adapter.samples.clip_stores import ClipPoses, JointStore, check_inputs
 from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.training.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
 from mm_adapter.training.schedules import schedule
@@ -119,10 +118,10 @@ def train(args: PreferenceArguments, training: PreferenceConfig) -> None:
     precision = torch.float32 if config.mode == "full" else dtype
     policy = SavedCoach.from_pretrained(args.coach, "cpu", precision, base_model=args.base_model)
     poses, store = open_poses(args, config), FeatureStore(Path(args.features)) if args.features else None
-    Coach(policy.model, policy.processor, poses, store)  # refuses inputs of another encoder or tokenizer
+    check_inputs(config, poses, store)
     set_trainable(policy.model, config.mode)
     video = (store.manifest.num_tokens, store.manifest.width) if store else None
-    collate = CoachCollator(policy.processor, policy.processor.end_of_turn_ids[0], video, layout="right")
+    collate = CoachCollator(policy.processor, policy.processor.end_of_turn_id, video, layout="right")
     record = record_of(args, training, policy.run_config)
     checkpoint = agreed(lambda: last_checkpoint(run, record))
     if training.process_index == 0:
@@ -136,8 +135,10 @@ def train(args: PreferenceArguments, training: PreferenceConfig) -> None:
         train_dataset=Dataset.from_list(pairs),
         data_collator=PreferenceCollator(policy.processor, poses, store, collate, int(training.max_length or 2048)),
         processing_class=policy.processor.tokenizer,
+        processor=policy.processor,
+        pose_tokenizer=policy.pose_tokenizer,
+        run_config=record,
     )
-    trainer.complete_checkpoints(policy.processor, policy.pose_tokenizer, record)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_state()
     trainer.save_model(str(run / "coach"))

@@ -120,7 +120,7 @@ def in_transformers(served: Served, codes: np.ndarray, data: list[bytes], limit:
     inputs = served.asked.inputs([sample | {"ego": features[:1], "exo": features[1:]}])
     out = served.coach.model.generate(  # type: ignore[operator]
         **inputs, max_new_tokens=limit, do_sample=False, pad_token_id=served.asked.pad_id,
-        eos_token_id=served.coach.processor.end_of_turn_ids,
+        eos_token_id=[served.coach.processor.end_of_turn_id],
         bad_words_ids=[[i] for i in range(served.coach.model.config.first_pose_id, served.coach.model.config.num_predictable)],
     )  # fmt: skip
     ids = out[0, inputs["input_ids"].shape[1] :]

@@ -58,11 +58,11 @@ def test_a_conversation_is_what_training_saw(coach: TinyCoach) -> None:
     session, poses = session_of(coach, clip)
     plain = Coach(coach.model, coach.processor, coach.codes, coach.features)
     remark = "".join(session.ask()).strip()
-    assert remark == next(plain.comment([clip], max_new_tokens=128))
+    assert remark == next(plain.comments([clip], max_new_tokens=128))
     assert session.wants_to_see("Show me!") and session.wants_to_see("please show me")
     assert not session.wants_to_see("Why did you show my left arm lower?")
     shown = session.show()
-    np.testing.assert_array_equal(shown.codes, next(plain.demonstrate([clip], [remark])))
+    np.testing.assert_array_equal(shown.codes, next(plain.demonstrations([clip], [remark])))
     prompt = demonstration_prompt(LEARNER, remark)
     assert session.messages[:4] == prompt and session.messages[4]["content"][0]["type"] == "pose"
     answer = "".join(session.ask("What about my left arm?"))
@@ -78,8 +78,8 @@ def test_a_reader_that_leaves_ends_the_generation(coach: TinyCoach, monkeypatch:
     """However it leaves: the thread has ended then, long before the limit, and the next answer is the same as ever."""
     session, _ = session_of(coach, coach.test[0].learner.clip_id)
     limit, steps = 2000, 0
-    stream, never = Coach.stream, [coach.model.config.first_pose_id]
-    monkeypatch.setattr(type(coach.processor), "end_of_turn_ids", never)  # so that an answer is as long as it may be
+    stream, never = Coach.stream, coach.model.config.first_pose_id
+    monkeypatch.setattr(type(coach.processor), "end_of_turn_id", never)  # so that an answer is as long as it may be
     monkeypatch.setattr(Coach, "stream", lambda *arguments: stream(*arguments, max_new_tokens=limit))
     mask = WordsOnly.__call__
 

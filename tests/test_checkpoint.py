@@ -186,7 +186,7 @@ def test_a_full_disk_costs_the_new_checkpoint_only(
 
 
 def test_a_damaged_checkpoint_is_passed_over_aloud(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     coach = TinyCoach(tiny)
     trainer(coach, tmp_path, dataset(coach, ["commentary"]), max_steps=4, save_strategy="steps", save_steps=2).train()
@@ -195,7 +195,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(
     content[-4] ^= 1
     shard.write_bytes(bytes(content))
     assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
-    assert "checkpoint-4 is damaged and passed over: optimizer-1.safetensors was changed" in capsys.readouterr().out
+    assert "checkpoint-4 is damaged and passed over: optimizer-1.safetensors was changed" in caplog.text
     assert shard.is_file(), "kept for whoever wants to look"
 
 
@@ -235,15 +235,13 @@ def test_only_checkpoints_of_this_run_are_found_and_removed(tiny: Path, tmp_path
     assert [path.name for path in (run / "checkpoint-7").iterdir()] == ["model.bin"]
 
 
-def test_a_manifest_that_cannot_be_read_is_damage(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_manifest_that_cannot_be_read_is_damage(tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     coach = TinyCoach(tiny)
     trainer(coach, tmp_path, dataset(coach, ["commentary"]), max_steps=2, save_strategy="steps", save_steps=1).train()
     for content in ("{", "[]", "{}"):
         (tmp_path / "checkpoint-2" / "complete.json").write_text(content)
         assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
-        assert "complete.json is damaged" in capsys.readouterr().out
+        assert "complete.json is damaged" in caplog.messages[-1]
 
 
 def test_the_best_and_the_last_checkpoint_stay(tmp_path: Path) -> None:

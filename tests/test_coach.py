@@ -228,14 +228,14 @@ def test_generation_is_well_formed_and_does_not_depend_on_the_batch(coach: TinyC
     perturb(coach)
     asked = as_coach(coach)
     learners = [t.learner.clip_id for t in coach.test[:5]]
-    together = list(asked.comment(learners, batch_size=5, max_new_tokens=12))
-    assert together == list(asked.comment(learners, batch_size=1, max_new_tokens=12))
+    together = list(asked.comments(learners, batch_size=5, max_new_tokens=12))
+    assert together == list(asked.comments(learners, batch_size=1, max_new_tokens=12))
     assert all("pose" not in text for text in together)
     remarks = ["Bend the knees.", "Keep the elbow in under the ball please.", "Look up.", "x", "y"]
-    poses = list(asked.demonstrate(learners, remarks, batch_size=5))
+    poses = list(asked.demonstrations(learners, remarks, batch_size=5))
     shape = coach.pose_tokenizer.architecture
     assert all(p is not None and p.shape == (FRAMES, shape.num_tokens) for p in poses)
-    alone = list(asked.demonstrate(learners, remarks, batch_size=1))
+    alone = list(asked.demonstrations(learners, remarks, batch_size=1))
     np.testing.assert_array_equal(poses, alone)  # type: ignore[arg-type]
 
 
@@ -250,7 +250,7 @@ def test_the_gallery_holds_each_performance_once(coach: TinyCoach) -> None:
 
 
 def test_an_activity_that_nobody_trained_on_has_priors_over_all_prompts(
-    coach: TinyCoach, capsys: pytest.CaptureFixture[str]
+    coach: TinyCoach, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked: list[str] = []
 
@@ -263,7 +263,7 @@ def test_an_activity_that_nobody_trained_on_has_priors_over_all_prompts(
     prior = candidate_priors(rank, learned, gallery)
     assert asked == [t.learner.clip_id for t in learned]
     assert list(prior.values()) == pytest.approx([np.mean([len(t.summary) for t in learned])])
-    assert "no training tuple shows 'curling'" in capsys.readouterr().out
+    assert "no training tuple shows 'curling'" in caplog.text
     with pytest.raises(ValueError, match="Ranking needs training tuples"):
         candidate_priors(rank, [], gallery)
 

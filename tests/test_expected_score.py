@@ -43,7 +43,7 @@ def writes(coach_text: str, otherwise: dict[str, float] | None = None) -> Any:
 
 
 def coach() -> Any:
-    processor = SimpleNamespace(tokenizer=Characters(), end_of_turn_ids=[END])
+    processor = SimpleNamespace(tokenizer=Characters(), end_of_turn_id=END)
     return SimpleNamespace(processor=processor, prompt=lambda messages, item_id: {"input_ids": [END], "labels": [-100]})
 
 

@@ -113,7 +113,7 @@ def test_the_chat_template_renders_what_training_saw(coach: TinyCoach, tmp_path:
     export_coach(pretrained(coach), tmp_path / "export", "coach")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "export")
     clip, config = coach.test[0].learner.clip_id, coach.model.config
-    poses = coach.processor._poses(coach.codes[clip])
+    poses = coach.processor.pose_text(coach.codes[clip])
     question = {"role": "user", "content": parts(poses, None, None, ASK_COMMENTARY)}
     answered = [
         question,

@@ -71,7 +71,7 @@ def test_what_the_engine_is_asked(client: TestClient, front: Front, engine: Scri
     tokens, *videos, text = engine.asked[0]["messages"][0]["content"]
     kept = front.shelf.get(clip)
     assert kept is not None and kept.codes is not None
-    assert tokens["text"] == front.coach.pose_tokens(kept.codes) and text == question
+    assert tokens["text"] == front.coach.processor.pose_text(kept.codes) and text == question
     assert len(videos) == 2 and all(v["video_url"]["url"].startswith("data:video/jpeg;base64,") for v in videos)
     codes = kept.codes.tolist()
     shown = [{"role": "user", "content": "x"}, {"role": "assistant", "content": [{"type": "pose", "codes": codes}]}]
@@ -349,7 +349,7 @@ def test_the_page_in_a_browser(front: Front, engine: Scripted, poses: np.ndarray
 
     vocabulary = front.coach.config
     codes = np.zeros((vocabulary.pose_frames, vocabulary.pose_tokens_per_frame), np.int64)
-    engine.says["poses"] = front.coach.pose_tokens(codes)
+    engine.says["poses"] = front.coach.processor.pose_text(codes)
     (tmp_path / "mine.mp4").write_bytes(video())
     np.save(tmp_path / "mine.npy", poses)
     server = uvicorn.Server(uvicorn.Config(front_app(front, "127.0.0.1", "secret"), port=0, log_level="error"))

@@ -70,7 +70,7 @@ def test_foreign_tokens_are_parsed_strictly() -> None:
 
 def test_the_command_decodes_and_refuses(coach: TinyCoach, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = coach.test[0].learner.clip_id
-    names = coach.processor._poses(coach.codes[clip])
+    names = coach.processor.pose_text(coach.codes[clip])
     (tmp_path / "poses.txt").write_text(names)
     tokenizer = str(coach.folder / "pose_tokenizer" / "tokenizer")
 

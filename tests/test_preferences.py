@@ -30,9 +30,9 @@ def preference_trainer(tiny: Path, out: Path, pairs: list[dict[str, str]]) -> Co
     collate = PreferenceCollator(policy.processor, policy.codes, policy.features, collator(policy, "right"), 512)
     made = CoachDPOTrainer(
         model=policy.model, reference=reference.model, args=settings, train_dataset=Dataset.from_list(pairs),
-        data_collator=collate, processing_class=policy.processor.tokenizer,
+        data_collator=collate, processing_class=policy.processor.tokenizer, processor=policy.processor,
+        pose_tokenizer=policy.pose_tokenizer, run_config={"seed": 0},
     )  # fmt: skip
-    made.complete_checkpoints(policy.processor, policy.pose_tokenizer, {"seed": 0})
     return made
 
 

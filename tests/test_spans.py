@@ -187,7 +187,7 @@ def test_lengths_are_those_of_encoding(changes: dict[str, Any]) -> None:
 
 def test_the_end_of_a_turn_and_a_saved_processor(tmp_path: Path) -> None:
     made = processor()
-    assert made.end_of_turn_ids == [made.tokenizer.convert_tokens_to_ids("<|im_end|>")]
+    assert [made.end_of_turn_id] == [made.tokenizer.convert_tokens_to_ids("<|im_end|>")]
     made.save(tmp_path)
     again = CoachProcessor.load(tmp_path, CLIP)
     assert again.encode(DIALOGUE, CODES.__getitem__) == made.encode(DIALOGUE, CODES.__getitem__)

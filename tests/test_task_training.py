@@ -151,7 +151,7 @@ def test_the_first_pass_ranks_by_the_whole_name(tasks: Path, tiny: Path) -> None
     messages = choice.messages
     for name, likely in ranking.items():
         prompt = asked.prompt(messages, "x")
-        ids = coach.processor.tokenizer.encode(name, add_special_tokens=False) + coach.processor.end_of_turn_ids
+        ids = [*coach.processor.tokenizer.encode(name, add_special_tokens=False), coach.processor.end_of_turn_id]
         whole = torch.tensor([[*prompt["input_ids"], *ids]])
         with torch.no_grad():
             logits = coach.model(input_ids=whole, attention_mask=torch.ones_like(whole)).logits[0].log_softmax(-1)

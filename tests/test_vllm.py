@@ -44,9 +44,9 @@ def test_generate_answers_as_transformers_does(served: Served, tiny: Path, tmp_p
     test = TestSet.open(tiny / "tuples", tiny / "pose_codes", tiny / "features", within_activity=True, limit=4)
     found = read_predictions(tmp_path / "out", test.tuples)
     learners, remarks = [t.learner.clip_id for t in test.tuples], [record["commentary"] for record in found]
-    assert remarks == list(served.asked.comment(learners))
+    assert remarks == list(served.asked.comments(learners))
     poses = [record["pose_codes"] for record in found]
-    np.testing.assert_array_equal(poses, list(served.asked.demonstrate(learners, remarks)))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(poses, list(served.asked.demonstrations(learners, remarks)))  # type: ignore[arg-type]
     for t, remark, record in zip(test.tuples, remarks, found, strict=True):
         pool = test.gallery.pool(t)
         ours = rank_by_demonstration(served.asked, t.learner.clip_id, remark, pool)
@@ -75,9 +75,9 @@ def test_a_coach_that_sees_poses_alone_runs_in_its_own_layout(served: Served, ti
     said = {r["tuple_id"]: r["text"] for r in SharedRecords(tmp_path / "out", "commentary").read().values()}
     shown = {r["tuple_id"]: r["pose_codes"] for r in SharedRecords(tmp_path / "out", "demonstration").read().values()}
     learners = [t.learner.clip_id for t in test.tuples]
-    remarks = list(asked.comment(learners))
+    remarks = list(asked.comments(learners))
     assert [said[t.tuple_id] for t in test.tuples] == remarks
-    poses = list(asked.demonstrate(learners, remarks))
+    poses = list(asked.demonstrations(learners, remarks))
     np.testing.assert_array_equal([shown[t.tuple_id] for t in test.tuples], poses)  # type: ignore[arg-type]
 
 
@@ -112,7 +112,7 @@ def seconds(count: int) -> bytes:
 
 def test_videos_poses_and_caches_through_the_server(served: Served, server: Server, videos: list[bytes]) -> None:
     clip = served.coach.test[0].learner.clip_id
-    poses = text(served.coach.processor._poses(served.coach.codes[clip]))
+    poses = text(served.coach.processor.pose_text(served.coach.codes[clip]))
     question = text(ASK_COMMENTARY)
     first, swapped, other = videos[:2], videos[1::-1], videos[2:]
     words = {"vllm_xargs": {"coach_answer": "words"}}

@@ -186,7 +186,7 @@ def dataset(
 def collator(coach: TinyCoach, layout: str = "right") -> CoachCollator:
     config = coach.model.config
     shape = (config.video_tokens, config.video_width) if coach.features else None
-    return CoachCollator(coach.processor, coach.processor.end_of_turn_ids[0], shape, layout)
+    return CoachCollator(coach.processor, coach.processor.end_of_turn_id, shape, layout)
 
 
 def collated(coach: TinyCoach, samples: list, layout: str = "right") -> dict[str, torch.Tensor]:

@@ -2,11 +2,12 @@
 
 Layout: ``coach_config.json``, ``coach.safetensors`` (mappers and pose rows), ``adapter/`` (peft format, with LoRA) or
 ``language_model/`` (full fine-tuning), the processor's tokenizer files, ``pose_tokenizer/``, and ``complete.json``
-(`manifest`), which is written last. Checkpoints of a run also hold the trainer's, the optimizer's (`optimizer_state`) and
+(`seal`), which is written last. Checkpoints of a run also hold the trainer's, the optimizer's (`checkpoint.optimizer`) and
 the random generators' state.
 """
 
 import json
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +28,18 @@ from mm_adapter.checkpoint.run_record import read_run_record
 from mm_adapter.checkpoint.seal import COMPLETE, EXPORT_RECORD, is_for_loaders, problems, read_manifest, seal, unseal
 from mm_adapter.distributed import whole_parameter
 from mm_adapter.model.coach import CoachModel
-from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.config import CoachConfig, read_config
 from mm_adapter.model.language_model import find_base_model, load_language_model
 from mm_adapter.model.lora import add_lora
 from mm_adapter.model.processor import CoachProcessor
 from mm_data.ground.safe_load import read_json
+from mm_data.tasks.expertaf import shows_poses
 from mm_tokenizers import PoseTokenizer, fingerprint, load_tokenizer, save_tokenizer
 
+logger = logging.getLogger(__name__)
+
 _LM = "language_model."
-_PARTS = (
+_MUST_MATCH_TO_RESUME = (
     "base_model_fingerprint", "quantization", "mode", "first_pose_id", "num_pose_codes", "pose_tokens_per_frame",
     "pose_frames", "pose_input", "pose_form", "pose_tokenizer", "video_tokens", "video_width", "video_encoder", "views",
 )  # fmt: skip
@@ -53,6 +57,9 @@ def trainable_state(model: CoachModel, keep: bool = True) -> dict[str, Tensor]:
     Args:
         model: The live model.
         keep: Whether this rank needs them; the others get nothing.
+
+    Returns:
+        Parameter name to its value.
     """
     state = {}
     for name, parameter in model.named_parameters():
@@ -71,13 +78,13 @@ def write_coach(
     pose_tokenizer: PoseTokenizer,
     run_config: dict[str, Any],
 ) -> None:
-    """Writes a coach's files and reads them back. `manifest.seal` makes the folder complete.
+    """Writes a coach's files and reads them back. `seal` makes the folder complete.
 
     Args:
-        folder: Target; written files replace older ones.
-        model: The live model, for its configuration and adapter settings.
-        state: As `trainable_state` gave it.
-        processor: The coach's processor.
+        folder: Folder of the coach; written files replace older ones.
+        model: Live model, for its configuration and adapter settings.
+        state: Weights that `trainable_state` collected.
+        processor: Processor of the coach.
         pose_tokenizer: The frozen tokenizer whose fingerprint the configuration carries.
         run_config: The resolved configuration of the run.
 
@@ -86,10 +93,10 @@ def write_coach(
     """
     folder.mkdir(parents=True, exist_ok=True)
     unseal(folder)
-    own = {name: tensor for name, tensor in state.items() if not name.startswith(_LM)}
+    new_parts = {name: tensor for name, tensor in state.items() if not name.startswith(_LM)}
     tuned = {name.removeprefix(_LM): tensor for name, tensor in state.items() if name.startswith(_LM)}
-    written = {"coach.safetensors": own}
-    save_file(own, folder / "coach.safetensors")
+    written = {"coach.safetensors": new_parts}
+    save_file(new_parts, folder / "coach.safetensors")
     adapter = getattr(model.language_model, "peft_config", None)
     if adapter:
         adapter["default"].save_pretrained(str(folder / "adapter"))
@@ -127,10 +134,10 @@ def _verify(path: Path, expected: dict[str, Tensor]) -> None:
         if set(file.keys()) != set(expected):
             raise RuntimeError(f"{path}: wrote {len(expected)} tensors, found {len(file.keys())} after re-opening.")
         for name, tensor in expected.items():
-            found = file.get_tensor(name)
-            if found.shape != tensor.shape or found.numel() == 0:
-                raise RuntimeError(f"{path}: {name} has shape {tuple(found.shape)}, expected {tuple(tensor.shape)}.")
-            if problem := weight_problem(name, found):
+            written = file.get_tensor(name)
+            if written.shape != tensor.shape or written.numel() == 0:
+                raise RuntimeError(f"{path}: {name} has shape {tuple(written.shape)}, expected {tuple(tensor.shape)}.")
+            if problem := weight_problem(name, written):
                 raise RuntimeError(
                     f"{path}: {problem}; training has diverged. Lower the learning rate and resume from an earlier checkpoint."
                 )
@@ -146,29 +153,36 @@ def weight_problem(name: str, tensor: Tensor) -> str | None:
 
 
 def last_complete_checkpoint(run: Path, identity: str | None = None) -> Path | None:
-    """The newest ``checkpoint-N`` that a run wrote and whose files are all as they were written.
+    """Finds the newest ``checkpoint-N`` that a run wrote and whose files are all as they were written.
 
     Those that a crash cut short while this run wrote them are removed; complete ones that were damaged later are passed
     over aloud and kept. Folders, links and files that this run did not write are left alone.
 
     Args:
         run: The run's folder.
-        identity: Of the run (`checkpoint_folders.identity_of`); by default the one in its record.
+        identity: Identity of the run (`folders.identity_of`); by default the one in its record.
+
+    Returns:
+        The checkpoint's folder, or None.
     """
     identity = identity or read_run_record(run).get("identity")
     for folder in reversed(own_checkpoints(run, identity)):
         if unfinished(folder):
-            print(f"{folder} was cut short while it was written and is removed")
+            logger.warning("%s was cut short while it was written and is removed", folder)
             shutil.rmtree(folder)
         elif (folder / COMPLETE).is_file():
             if not (damage := problems(folder, everything=True)):
                 return folder
-            print(f"{folder} is damaged and passed over: {'; '.join(damage)}")
+            logger.warning("%s is damaged and passed over: %s", folder, "; ".join(damage))
     return None
 
 
 def check_same_coach(checkpoint: Path, config: CoachConfig) -> None:
     """Makes sure that a run that goes on builds the same coach from the same parts.
+
+    Args:
+        checkpoint: Checkpoint that the run goes on from.
+        config: Configuration of the coach that was built.
 
     Raises:
         ValueError: Another base model, pose tokenizer, video encoder or architecture; lists old and new values.
@@ -176,7 +190,7 @@ def check_same_coach(checkpoint: Path, config: CoachConfig) -> None:
     begun = json.loads((checkpoint / "coach_config.json").read_text())
     changed = [
         f"{name} was {begun.get(name)!r}, is {getattr(config, name)!r}"
-        for name in _PARTS
+        for name in _MUST_MATCH_TO_RESUME
         if begun.get(name) != getattr(config, name)
     ]
     if changed:
@@ -194,7 +208,7 @@ def load_trainable(folder: Path, model: CoachModel, new_parts_only: bool = False
 
     Args:
         folder: A complete coach or checkpoint.
-        model: Of the same architecture.
+        model: Model of the same architecture.
         new_parts_only: Leave out what it holds of the language model; for a stage that trains other parts of it.
 
     Raises:
@@ -232,7 +246,14 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def coach_folder(name: str | Path, revision: str | None = None) -> Path:
-    """The folder that a coach's name stands for, fetched from the Hugging Face Hub where it is none.
+    """Finds the folder that a coach's name stands for, and fetches it from the Hugging Face Hub where it is none.
+
+    Args:
+        name: Folder or name on the Hub.
+        revision: Branch, tag or commit on the Hub.
+
+    Returns:
+        The folder.
 
     Raises:
         FileNotFoundError: It is neither.
@@ -243,17 +264,6 @@ def coach_folder(name: str | Path, revision: str | None = None) -> Path:
         return Path(snapshot_download(str(name), revision=revision))
     except (HFValidationError, HfHubHTTPError, OSError) as error:
         raise FileNotFoundError(f"{name} is neither a folder nor a coach on the Hugging Face Hub.") from error
-
-
-def read_config(folder: Path) -> CoachConfig:
-    """Configuration of a coach on disk.
-
-    Raises:
-        FileNotFoundError: The folder holds none.
-        ValueError: It is damaged.
-    """
-    hint = "the folder holds no coach; point to a run's coach/ or checkpoint-N folder."
-    return CoachConfig(**read_json(folder / "coach_config.json", hint))
 
 
 def copy_for_everybody(folder: Path, public: Path) -> None:
@@ -270,12 +280,12 @@ def copy_for_everybody(folder: Path, public: Path) -> None:
 
 @dataclass(frozen=True)
 class SavedCoach:
-    """A trained coach: three things that belong together.
+    """A trained coach as it is saved: a model, a processor and a pose tokenizer that belong together.
 
     Attributes:
-        model: In evaluation mode.
-        processor: Its processor.
-        pose_tokenizer: The frozen tokenizer of its pose tokens.
+        model: Network in evaluation mode.
+        processor: Processor that renders conversations for it.
+        pose_tokenizer: Frozen tokenizer of the pose tokens.
         run_config: Resolved configuration of the run that trained it.
     """
 
@@ -283,6 +293,11 @@ class SavedCoach:
     processor: CoachProcessor
     pose_tokenizer: PoseTokenizer
     run_config: dict[str, Any]
+
+    @property
+    def can_demonstrate(self) -> bool:
+        """Whether it was trained on more than commentary."""
+        return shows_poses(self.formats)
 
     @property
     def formats(self) -> list[str] | None:
@@ -302,11 +317,14 @@ class SavedCoach:
 
         Args:
             name: A run's ``coach`` folder, any of its checkpoints, or a name on the Hugging Face Hub.
-            device: Where to put it.
+            device: Device of the model.
             dtype: Type of the language model's weights.
             revision: Branch, tag or commit on the Hub.
             base_model: Folder or name on the Hub of the language model that it was trained on; by default
-                `base_models.find_base_model` looks for it.
+                `language_model.find_base_model` looks for it.
+
+        Returns:
+            The coach.
 
         Raises:
             FileNotFoundError: The folder is not a complete coach, or its base model is not here.
@@ -360,8 +378,14 @@ class SavedCoach:
 def upload_coach(folder: Path, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
     """Uploads a coach's folder to the Hugging Face Hub, without local paths and creating the repository where needed.
 
+    Args:
+        folder: Folder of the coach.
+        repo_id: Name of the repository, ``owner/name``.
+        private: Whether a new repository is private; None is the account's default.
+        token: Access token of the Hub.
+
     Returns:
-        Its address.
+        The address of the upload.
     """
     api = HfApi(token=token)
     api.create_repo(repo_id, private=private, exist_ok=True)

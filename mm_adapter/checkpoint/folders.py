@@ -17,28 +17,32 @@ _NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
 
 
 def identity_of(record: dict[str, Any], parts: Sequence[str]) -> str:
-    """What tells a run from others: a hash of the parts of its record that must not change on the way."""
+    """Computes what tells a run from others: a hash of the parts of its record that must not change on the way."""
     return hashlib.sha256(json.dumps({part: record[part] for part in parts}, sort_keys=True).encode()).hexdigest()
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
-    """Real folders named ``checkpoint-N``, whoever wrote them, by step. Links, files and other names are passed over."""
+    """Finds real folders named ``checkpoint-N``, whoever wrote them, by step. Links, files and other names are passed over."""
     named = [(int(match[1]), path) for path in run.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(named) if path.is_dir() and not path.is_symlink()]
 
 
 def own_checkpoints(run: Path, identity: str | None) -> list[Path]:
-    """The folders of `checkpoint_folders` that the run with this identity wrote, finished or not."""
+    """Finds the folders of `checkpoint_folders` that the run with this identity wrote, finished or not."""
     return [folder for folder in checkpoint_folders(run) if _written_by(folder, identity)]
 
 
 def unfinished(folder: Path) -> bool:
-    """Whether a crash cut a checkpoint short."""
+    """Tells whether a crash cut a checkpoint short."""
     return (folder / UNFINISHED).is_file()
 
 
 def begin_checkpoint(folder: Path, record: dict[str, Any]) -> None:
     """Marks a folder as this run's before anything else is written into it.
+
+    Args:
+        folder: Folder of the checkpoint.
+        record: The run's record, with its ``identity``.
 
     Raises:
         FileExistsError: Somebody else's folder, file or link has its name.
@@ -63,7 +67,7 @@ def remove_older(run: Path, identity: str | None, keep: int | None, best: str | 
 
     Args:
         run: The run's folder.
-        identity: Of the run.
+        identity: Identity of the run (`identity_of`).
         keep: How many checkpoints stay; None or 0 for all.
         best: Path of the best one so far.
     """

@@ -29,16 +29,16 @@ def verify_coach(folder: Path, base_model: str | None = None) -> tuple[list[str]
     Raises:
         FileNotFoundError: ``folder`` is no coach, or there is no language model at ``base_model``.
     """
-    found = problems(folder, everything=True)
+    faults = problems(folder, everything=True)
     config, unchecked = read_config(folder), None
     for file in map(folder.joinpath, read_manifest(folder)["files"]):
         if file.suffix != ".safetensors" or file.parent.name == "pose_tokenizer" or file.name.startswith("optimizer"):
             continue
-        if not file.is_file() or any(problem.startswith(f"{file.relative_to(folder)} ") for problem in found):
+        if not file.is_file() or any(problem.startswith(f"{file.relative_to(folder)} ") for problem in faults):
             continue  # its values mean nothing
         with safe_open(file, "pt") as tensors:
             wrong = [weight_problem(key, tensors.get_tensor(key)) for key in tensors.keys()]  # noqa: SIM118
-        found += [f"{file.relative_to(folder)}: {problem}" for problem in wrong if problem]
+        faults += [f"{file.relative_to(folder)}: {problem}" for problem in wrong if problem]
     if config.mode != "full":
         try:
             find_base_model(config.base_model, config.base_model_fingerprint, folder, base_model)
@@ -47,5 +47,5 @@ def verify_coach(folder: Path, base_model: str | None = None) -> tuple[list[str]
                 raise
             unchecked = config.base_model
         except ValueError as error:
-            found.append(str(error))
-    return found, unchecked
+            faults.append(str(error))
+    return faults, unchecked

@@ -130,6 +130,11 @@ def write_optimizer(folder: Path, model: nn.Module, optimizer: Any, keep: bool) 
 def read_optimizer(folder: Path, model: nn.Module, optimizer: Any) -> None:
     """Puts a written state into a fresh optimizer, on every rank.
 
+    Args:
+        folder: Folder of the checkpoint.
+        model: Model with the same trainable parameters.
+        optimizer: Fresh optimizer, prepared by accelerate.
+
     Raises:
         ValueError: The state belongs to other parameters; lists them.
     """

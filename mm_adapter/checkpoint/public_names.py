@@ -26,6 +26,9 @@ def without_places(content: Any, key: str = "") -> Any:
     Args:
         content: The record or a part of it.
         key: The setting whose value it is.
+
+    Returns:
+        The record without places.
     """
     if isinstance(content, dict):
         return {name: without_places(value, str(name)) for name, value in content.items()}

@@ -27,18 +27,18 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that decide numbers."""
-    found = {"python": platform.python_version()}
+    """Reads the installed versions of the packages that decide numbers."""
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def git_commit() -> str:
-    """Commit of this source tree, with ``+changes`` where files differ from it, or ``unknown`` for a wheel."""
+    """Returns the commit of this source tree, with ``+changes`` where files differ from it, or ``unknown`` for a wheel."""
     source = Path(__file__).resolve()
     git = ["git", "-C", str(source.parent)]
     try:
@@ -54,7 +54,7 @@ def git_commit() -> str:
 
 
 def run_record(**configs: Any) -> dict[str, Any]:
-    """Resolved configuration with provenance, JSON-ready."""
+    """Returns the resolved configuration with provenance, JSON-ready."""
     resolved = {name: asdict(c) if is_dataclass(c) and not isinstance(c, type) else c for name, c in configs.items()}
     return json.loads(json.dumps({**resolved, "versions": versions(), "git_commit": git_commit()}, default=str))
 
@@ -63,9 +63,9 @@ def check_same_run(folder: Path, record: dict[str, Any], parts: Sequence[str]) -
     """Makes sure that a run that goes on is the one that was begun.
 
     Args:
-        folder: The run.
-        record: From `run_record`.
-        parts: Its parts that have to be equal.
+        folder: Folder of the run.
+        record: Record of the run that goes on, from `run_record`.
+        parts: Parts of the record that have to be equal.
 
     Raises:
         ValueError: A part differs; lists old and new values.
@@ -81,12 +81,12 @@ def check_same_run(folder: Path, record: dict[str, Any], parts: Sequence[str]) -
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What two descriptions of how something was made disagree on, as "name was old, is new"."""
+    """Lists what two descriptions of how something was made disagree on, as "name was old, is new"."""
     return [f"{key} was {before.get(key)!r}, is {value!r}" for key, value in now.items() if before.get(key) != value]
 
 
 def read_run_record(folder: Path) -> dict[str, Any]:
-    """What `write_run_record` wrote, or nothing."""
+    """Reads what `write_run_record` wrote; empty where there is nothing."""
     path = folder / "run_config.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 

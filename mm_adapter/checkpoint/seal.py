@@ -17,13 +17,16 @@ _LICENCES = ("LICENSE", "LICENCE", "NOTICE", "COPYING", "USE_POLICY")
 
 
 def is_for_loaders(name: str) -> bool:
-    """Whether a loader might read a file of a coach or an export.
+    """Tells whether a loader might read a file of a coach or an export.
 
     What the Hub, git and desktops put into folders (hidden files, thumbnails) and what is for people (a card, pictures, a
     licence) may come, change and go.
 
     Args:
-        name: Path inside the folder.
+        name: Path of the file inside the folder.
+
+    Returns:
+        Whether a loader might read it.
     """
     path = PurePosixPath(name)
     if any(part.startswith(".") or part in _DROPPINGS for part in path.parts):
@@ -57,7 +60,13 @@ def unseal(folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What `seal` wrote.
+    """Reads what `seal` wrote.
+
+    Args:
+        folder: Sealed folder.
+
+    Returns:
+        The facts, and size and hash of every file by name.
 
     Raises:
         FileNotFoundError: The folder is not complete.
@@ -79,7 +88,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def identity(folder: Path) -> str:
-    """Hash of a complete folder's manifest: the same for the same content, and for no other.
+    """Computes the hash of a complete folder's manifest: the same for the same content, and for no other.
+
+    Args:
+        folder: Sealed folder.
+
+    Returns:
+        SHA-256 in hexadecimal.
 
     Raises:
         FileNotFoundError: The folder is not complete.
@@ -90,23 +105,26 @@ def identity(folder: Path) -> str:
 
 
 def added(folder: Path) -> list[str]:
-    """Names of the files that a loader might read and that the manifest does not list."""
+    """Finds the files that a loader might read and that the manifest does not list."""
     return sorted(set(_files(folder)) - read_manifest(folder)["files"].keys())
 
 
 def problems(folder: Path, everything: bool) -> list[str]:
-    """What differs from the manifest: lost, cut, changed or unreadable files that a loader might read.
+    """Finds what differs from the manifest: lost, cut, changed or unreadable files that a loader might read.
 
     Args:
         folder: A sealed folder.
         everything: Also hash large files.
+
+    Returns:
+        A sentence for each file.
     """
     try:
         listed = read_manifest(folder)["files"]
     except ValueError as error:
         return [str(error)]
-    found = (_problem(folder, name, was, everything) for name, was in listed.items() if is_for_loaders(name))
-    return [problem for problem in found if problem is not None]
+    checked = (_problem(folder, name, was, everything) for name, was in listed.items() if is_for_loaders(name))
+    return [problem for problem in checked if problem is not None]
 
 
 def _problem(folder: Path, name: str, was: dict[str, Any], everything: bool) -> str | None:
@@ -124,7 +142,7 @@ def _problem(folder: Path, name: str, was: dict[str, Any], everything: bool) -> 
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder holds what was written, by size."""
+    """Tells whether a folder holds what was written, by size."""
     if not (folder / COMPLETE).is_file():
         return False
     try:

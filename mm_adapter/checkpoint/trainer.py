@@ -1,4 +1,4 @@
-"""Complete checkpoints for any trainer of a coach: one format whatever the launcher and the number of ranks."""
+"""Complete checkpoints for any trainer of a coach, in one format whatever the launcher and the number of ranks."""
 
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,27 @@ from mm_tokenizers import PoseTokenizer
 
 
 class CompleteCheckpoints(Trainer):
-    """Replaces how a trainer saves and resumes; to be mixed in before the trainer itself."""
+    """A part of a trainer that replaces how it saves and resumes; it is mixed in before the trainer itself.
+
+    Args:
+        *args: Passed on to the trainer.
+        processor: Processor that is written with every checkpoint.
+        pose_tokenizer: Pose tokenizer that is written with every checkpoint.
+        run_config: Resolved configuration that is written with every checkpoint.
+        **kwargs: Passed on to the trainer.
+    """
 
     model: CoachModel
 
-    def complete_checkpoints(
-        self, processor: CoachProcessor, pose_tokenizer: PoseTokenizer, run_config: dict[str, Any]
+    def __init__(
+        self,
+        *args: Any,
+        processor: CoachProcessor,
+        pose_tokenizer: PoseTokenizer,
+        run_config: dict[str, Any],
+        **kwargs: Any,
     ) -> None:
-        """Sets what every checkpoint holds beside weights and state; called once, after the trainer is made."""
+        super().__init__(*args, **kwargs)
         self.processor, self.pose_tokenizer, self.run_config = processor, pose_tokenizer, run_config
         # Older checkpoints go only after a new one is complete (`_save_checkpoint`).
         self._keep, self.args.save_total_limit = self.args.save_total_limit, None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -91,9 +89,8 @@ def chat(
     _check_paths(coach, clip, encoder, gallery, save)  # before anything is loaded: torch alone takes seconds
 
     console = plain_console()
-    with ExitStack() as stack:
-        stack.enter_context(without_warnings())
-        talk = _begin(coach, base_model, clip, encoder, gallery, sampling, stack, console)
+    with without_warnings():
+        talk = _begin(coach, base_model, clip, encoder, gallery, sampling, console)
         for question in _questions(ask, console):
             if talk.session.wants_to_see(question):
                 if talk.can_demonstrate:
@@ -115,10 +112,8 @@ def _begin(
     encoder: EncoderFlags,
     gallery: GalleryFlags,
     sampling: SamplingFlags,
-    stack: ExitStack,
     console: Console,
 ) -> Conversation:
-
     with held_back():
         with console.status("loading"):
             from mm_adapter.cli.conversation import at_server, here
@@ -126,8 +121,7 @@ def _begin(
             return at_server(
                 coach, clip, {"base_model": base_model, **vars(encoder), **vars(gallery)}, sampling, console
             )
-        scratch = Path(stack.enter_context(TemporaryDirectory()))
-        return here(coach, base_model, clip, encoder, gallery, sampling, scratch, console)
+        return here(coach, base_model, clip, encoder, gallery, sampling, console)
 
 
 def _questions(questions: Sequence[str] | None, console: Console) -> Iterator[str]:

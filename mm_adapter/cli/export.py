@@ -30,13 +30,13 @@ def export(
     import torch
 
     from mm_adapter.checkpoint.coach import SavedCoach
-    from mm_adapter.distributed import native_dtype
+    from mm_adapter.distributed import device_and_dtype
     from mm_adapter.export.write import export_coach
     from mm_data.ground.files import check_apart
 
     check_apart(out, Path(coach), encoder.weights)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = native_dtype(device) if dtype == "auto" else getattr(torch, dtype)
+    device, native_dtype = device_and_dtype()
+    precision = native_dtype if dtype == "auto" else getattr(torch, dtype)
     opened = SavedCoach.from_pretrained(coach, device, precision, base_model=base_model)
     proof = export_coach(opened, out, layout, encoder.build())
     print(

@@ -50,7 +50,7 @@ def generate(
         sampling: How tokens are drawn.
     """
     from mm_adapter.evaluation.predictions import Backends, PredictionIdentity, read_remarks
-    from mm_adapter.evaluation.test_set import can_demonstrate, open_coach, ranker_of
+    from mm_adapter.evaluation.test_set import open_coach, ranker_of
 
     folder, test = _open(coach, tuples, codes, out, test_set)
     with ExitStack() as stack:
@@ -61,7 +61,7 @@ def generate(
             demonstrates, rank = answerer.can_demonstrate, answerer.rank if answerer.can_rank else None
         else:
             saved, answerer = open_coach(test, folder, test_set.base_model)
-            demonstrates, rank = can_demonstrate(saved), ranker_of(saved, answerer)
+            demonstrates, rank = saved.can_demonstrate, ranker_of(saved, answerer)
         texts, draws, sees_video = remarks and read_remarks(remarks), sampling.sampling(), answerer.features is not None
         backends = Backends(answerer, answerer if demonstrates else None, rank, texts, sampling=draws)
         identity = PredictionIdentity.of_coach(folder, test, sees_video, out, backend, remarks, draws)

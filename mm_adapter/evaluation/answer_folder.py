@@ -5,12 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.checkpoint.run_record import check_same_run, run_record, write_run_record
 from mm_adapter.checkpoint.seal import identity
-from mm_adapter.distributed import launch_name, launched_processes, native_dtype
+from mm_adapter.distributed import device_and_dtype, launch_name, launched_processes
 from mm_adapter.evaluation.neighbours import nearest_items
 from mm_adapter.evaluation.predictions import Progress
 from mm_adapter.evaluation.task_answers import answer_items, read_answer
@@ -84,8 +82,7 @@ def answer_folder(
     """
     manifest = TaskManifest.read(folder)
     task = find_task(manifest.found_by)
-    device = torch.device(launched_processes().device or "cpu")
-    saved = SavedCoach.from_pretrained(coach, device, native_dtype(device), base_model=base_model)
+    saved = SavedCoach.from_pretrained(coach, *device_and_dtype(), base_model=base_model)
     trained = saved.run_config.get("tasks", {}).get(task.name)
     options = task_options(task, {**(trained or {}), **switches})
     form = task.format(manifest.knowledge, options)

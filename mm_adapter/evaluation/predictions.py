@@ -18,7 +18,7 @@ from mm_adapter.checkpoint.run_record import check_same_run, read_run_record, ru
 from mm_adapter.checkpoint.seal import identity
 from mm_adapter.distributed import launch_name, launched_processes
 from mm_adapter.evaluation.test_set import TestSet
-from mm_adapter.inference.coach import Answerer
+from mm_adapter.inference.protocols import Answerer
 from mm_adapter.inference.ranking import Gallery, Ranker, candidate_priors
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.ground.digests import sha256_of
@@ -213,7 +213,7 @@ def predict(
 def _comment(backends: Backends, tuples: list[CoachingTuple]) -> Iterator[dict[str, Any]]:
     assert backends.comment is not None
     experts = [t.expert.clip_id for t in tuples] if backends.privileged else None
-    for text in backends.comment.comment([t.learner.clip_id for t in tuples], experts, backends.sampling):
+    for text in backends.comment.comments([t.learner.clip_id for t in tuples], experts, backends.sampling):
         yield {"text": text}
 
 
@@ -223,7 +223,7 @@ def _demonstrate(
     """Codes or, of a coach that writes poses as text, joints."""
     assert backends.demonstrate is not None
     texts = [remarks[t.tuple_id] for t in tuples]
-    answers = backends.demonstrate.demonstrate([t.learner.clip_id for t in tuples], texts, backends.sampling)
+    answers = backends.demonstrate.demonstrations([t.learner.clip_id for t in tuples], texts, backends.sampling)
     for remark, poses in zip(texts, answers, strict=True):
         kind = "pose_joints" if poses is None or poses.ndim == 3 else "pose_codes"
         yield {"remark": remark, kind: None if poses is None else poses.tolist()}

@@ -13,7 +13,7 @@ from mm_adapter.evaluation.matcher import CONFIG as MATCHER_CONFIG
 from mm_adapter.evaluation.matcher import MatcherInputs, load_matcher
 from mm_adapter.evaluation.neighbours import feature_space, matched_space, predict_by_neighbours
 from mm_adapter.evaluation.predictions import Backends, PredictionIdentity, Progress, predict, read_predictions
-from mm_adapter.evaluation.test_set import TestSet, can_demonstrate, open_coach, ranker_of
+from mm_adapter.evaluation.test_set import TestSet, open_coach, ranker_of
 from mm_adapter.model.language_model import find_base_model, word_embeddings
 from mm_adapter.training.data import trained_on
 from mm_data.ground.digests import sha256_of
@@ -121,11 +121,11 @@ def ask(system: SystemUnderTest, test: TestSet, out: Path, progress: Progress) -
 def _coach_predictions(system: SystemUnderTest, test: TestSet, out: Path, progress: Progress) -> Predicted | None:
     """A coach's answers, going on from those that ``out`` holds."""
     saved, coach = open_coach(test, system.folder, system.base_model)
-    demonstrator, rank, second = coach if can_demonstrate(saved) else None, ranker_of(saved, coach), None
+    demonstrator, rank, second = coach if saved.can_demonstrate else None, ranker_of(saved, coach), None
     if system.demonstrator is not None:
         shared = read_config(system.demonstrator).base_model_fingerprint == saved.model.config.base_model_fingerprint
         second, demonstrator = open_coach(test, system.demonstrator, system.base_model if shared else None)
-        if not can_demonstrate(second):
+        if not second.can_demonstrate:
             raise ValueError(f"{system.demonstrator} was not trained to demonstrate.")
         rank = ranker_of(second, demonstrator)
     PredictionIdentity(

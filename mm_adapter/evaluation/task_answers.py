@@ -64,7 +64,7 @@ def rank_choice(coach: Coach, form: TaskFormat, item: TaskItem) -> dict[str, flo
     choice = form.choice(item)
     if choice is None:
         return None
-    end = coach.processor.end_of_turn_ids
+    end = [coach.processor.end_of_turn_id]
     ids = [coach.processor.tokenizer.encode(name, add_special_tokens=False) + end for name in choice.candidates]
     total = score(coach, coach.prompt(choice.messages, item.item_id), ids).total
     return dict(zip(choice.candidates, total.tolist(), strict=True))
@@ -77,7 +77,7 @@ def confidence(coach: Coach, prompt: list[Message], text: str, item_id: str) -> 
     """
     if not text:
         return None
-    ids = coach.processor.tokenizer.encode(text, add_special_tokens=False) + coach.processor.end_of_turn_ids
+    ids = [*coach.processor.tokenizer.encode(text, add_special_tokens=False), coach.processor.end_of_turn_id]
     return float(score(coach, coach.prompt(prompt, item_id), [ids]).mean[0])
 
 
@@ -100,7 +100,7 @@ def expected_score(coach: Coach, form: TaskFormat, prompt: list[Message], text: 
     slot = form.score_slot(text)
     if slot is None:
         return None
-    tokenizer, end = coach.processor.tokenizer, coach.processor.end_of_turn_ids
+    tokenizer, end = coach.processor.tokenizer, [coach.processor.end_of_turn_id]
     prefix = coach.prompt(prompt, item_id)
     beginning = tokenizer.encode(slot.before, add_special_tokens=False)
     prefix = {

@@ -5,10 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mm_adapter.checkpoint.coach import SavedCoach
-from mm_adapter.distributed import launched_processes, native_dtype
+from mm_adapter.distributed import device_and_dtype
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.ranking import Gallery, Ranker, rank_by_demonstration, rank_by_remark
 from mm_adapter.samples.clip_stores import JointStore
@@ -17,7 +16,6 @@ from mm_data.features import FeatureStore
 from mm_data.folders import stretches_of
 from mm_data.ground.digests import hash_of
 from mm_data.records import Clip, CoachingTuple
-from mm_data.tasks.expertaf import shows_poses
 from mm_data.tuples.store import clips_of, read_gallery, read_tuples, tuples_hash
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -93,19 +91,13 @@ class TestSet:
 
 def open_coach(test: TestSet, folder: Path, base_model: str | None) -> tuple[SavedCoach, Coach]:
     """Opens a coach, alone and with the inputs that it was trained on; ``base_model`` as in `SavedCoach`."""
-    device = torch.device(launched_processes().device or "cpu")
-    saved = SavedCoach.from_pretrained(folder, device, native_dtype(device), base_model=base_model)
+    saved = SavedCoach.from_pretrained(folder, *device_and_dtype(), base_model=base_model)
     config = saved.model.config
     text = config.pose_form == "text"
     poses = JointStore(stretches_of(test.clips, test.folder), config.pose_frames) if text else test.codes
     return saved, Coach(saved.model, saved.processor, poses, test.features if config.video_tokens else None)
 
 
-def can_demonstrate(coach: SavedCoach) -> bool:
-    """Whether a coach was trained on more than commentary."""
-    return shows_poses(coach.formats)
-
-
 def ranker_of(saved: SavedCoach, coach: Coach) -> Ranker:
     """Ranks clips by how likely they are as a demonstration or, for a coach that only comments, by how likely the remark is."""
-    return partial(rank_by_demonstration if can_demonstrate(saved) else rank_by_remark, coach)
+    return partial(rank_by_demonstration if saved.can_demonstrate else rank_by_remark, coach)

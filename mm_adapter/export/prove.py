@@ -17,7 +17,7 @@ BOUND = 1e-3
 
 
 QUANTIZED_BOUND = 0.05
-"""Likewise where the coach was in 4 bits: bitsandbytes' kernels round more than a product with the dense weights."""
+"""The same bound where the coach was in 4 bits: bitsandbytes' kernels round more than a product with the dense weights."""
 
 
 DIVERGENCE_BOUND = 0.02
@@ -28,6 +28,11 @@ nats, in the coach as in its export, and hardly what either says. A layer whose 
 @torch.inference_mode()
 def prove(coach: SavedCoach, out: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Compares an export with its coach on fixed prompts with seeded poses and features.
+
+    Args:
+        coach: Coach that was exported.
+        out: Folder of the export; it is removed where the proof fails.
+        dtype: Type of the exported weights.
 
     Returns:
         ``largest_difference`` of a log-probability, ``mean_divergence`` in nats, ``positions`` compared, the share of them
@@ -50,8 +55,8 @@ def prove(coach: SavedCoach, out: Path, dtype: torch.dtype) -> dict[str, Any]:
                 view: torch.randn(1, config.video_tokens, config.video_width, generator=generator).to(ids.device)
                 for view in config.shown_views
             }
-            given = {f"{view}_features": features.get(view) for view in VIEWS}
-            ours = coach.model(input_ids=ids, **given).logits[0].float().log_softmax(-1)
+            inputs = {f"{view}_features": features.get(view) for view in VIEWS}
+            ours = coach.model(input_ids=ids, **inputs).logits[0].float().log_softmax(-1)
             embeddings = llama.get_input_embeddings()(ids.clamp(max=config.num_predictable - 1))
             for view, values in features.items():
                 mapped = mappers[view].to(values.device)(values)[0].to(embeddings.dtype)

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from mm_adapter.checkpoint.seal import EXPORT_RECORD, added, problems
 from mm_adapter.features.internvideo2 import InternVideo2, InternVideo2Config
-from mm_adapter.model.config import VIEWS, CoachConfig
+from mm_adapter.model.config import VIEWS, read_config
 from mm_adapter.model.mappers import FeatureMapper
 from mm_adapter.model.packed_attention import PACKED_SDPA
 
@@ -21,14 +21,14 @@ VIDEO_PROCESSOR = "MMCoachVideoProcessor"
 
 
 def open_llama(folder: Path, dtype: torch.dtype | str = "auto") -> PreTrainedModel:
-    """An export's language model in transformers, whatever its layout."""
-    text = CoachConfig(**json.loads((folder / "coach_config.json").read_text())).text_config
+    """Opens an export's language model in transformers, whatever its layout."""
+    text = read_config(folder).text_config
     return AutoModelForCausalLM.from_pretrained(folder, config=text, dtype=dtype, attn_implementation=PACKED_SDPA)
 
 
 def open_mappers(folder: Path) -> dict[str, FeatureMapper]:
-    """An export's video mappers by view."""
-    config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+    """Opens an export's video mappers by view."""
+    config = read_config(folder)
     path = folder / "video" / "mappers.safetensors"
     if not path.is_file():
         return {}
@@ -42,7 +42,7 @@ def open_mappers(folder: Path) -> dict[str, FeatureMapper]:
 
 
 def open_encoder(folder: Path) -> tuple[InternVideo2, dict[str, Any]] | None:
-    """An export's video encoder and its description, where it has one."""
+    """Opens an export's video encoder and its description, where it has one."""
     path = folder / "video" / "encoder.json"
     if not path.is_file():
         return None
@@ -56,13 +56,17 @@ def open_encoder(folder: Path) -> tuple[InternVideo2, dict[str, Any]] | None:
 def check_export(folder: Path) -> None:
     """Makes sure that every file of an export that a loader might read is as it was written, and that none was added.
 
+    Args:
+        folder: Folder of the export.
+
     Raises:
         FileNotFoundError: The folder is no complete export.
         ValueError: Files were changed or added; lists them.
     """
-    if found := problems(folder, everything=True):
-        raise ValueError(f"{folder} was changed after it was exported: {'; '.join(found)}. Export it again.")
+    if changed := problems(folder, everything=True):
+        raise ValueError(f"{folder} was changed after it was exported: {'; '.join(changed)}. Export it again.")
     if foreign := added(folder):
         raise ValueError(
-            f"{folder} holds files that the export did not write and engines might read: {', '.join(f'{name} was added' for name in foreign)}. Delete them."
+            f"{folder} holds files that the export did not write and engines might read: "
+            f"{', '.join(f'{name} was added' for name in foreign)}. Delete them."
         )

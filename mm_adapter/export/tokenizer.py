@@ -53,29 +53,32 @@ def prove_prompts(processor: CoachProcessor, out: Path, layout: str) -> None:
     """Compares prompts as the exported tokenizer renders and cuts them, which is what engines do, with the coach's.
 
     Args:
-        processor: The coach's.
-        out: The export.
-        layout: Its layout; plain Llama has no tokens for video placeholders.
+        processor: Processor of the coach.
+        out: Folder of the export.
+        layout: Layout of the export; plain Llama has no tokens for video placeholders.
 
     Raises:
         ValueError: A prompt differs; shows where.
     """
     exported = AutoTokenizer.from_pretrained(out)
     codes = np.zeros((processor.clip.frames, processor.clip.tokens_per_frame), int)
-    for asked in (commentary_prompt("clip"), demonstration_prompt("clip", "Bend the knees.")):
-        messages, _ = processor.render(asked, lambda _: codes)
+    for prompt in (commentary_prompt("clip"), demonstration_prompt("clip", "Bend the knees.")):
+        messages, _ = processor.render(prompt, lambda _: codes)
         ours = processor.rendered_prompt(messages)
         in_parts = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
-        for said in (messages, in_parts, messages[1:]):  # the last without the system turn, which the template adds
+        for written in (messages, in_parts, messages[1:]):  # the last without the system turn, which the template adds
             try:
-                theirs = str(exported.apply_chat_template(said, tokenize=False, add_generation_prompt=True))
+                theirs = str(exported.apply_chat_template(written, tokenize=False, add_generation_prompt=True))
             except TemplateError as error:
                 raise ValueError(
                     f"The exported chat template cannot render a prompt of the coach's: {error}"
                 ) from error
             if theirs != ours:
                 at = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
-                raise ValueError(f"The exported chat template renders another prompt than the coach's: {theirs[at : at + 60]!r} where it says {ours[at : at + 60]!r}.")  # fmt: skip
+                raise ValueError(
+                    "The exported chat template renders another prompt than the coach's: "
+                    f"{theirs[at : at + 60]!r} where it says {ours[at : at + 60]!r}."
+                )
         if layout == "llama":
             ours = ours.replace(EGO_TOKEN, "").replace(EXO_TOKEN, "")
         if exported.encode(ours, add_special_tokens=False) != processor.tokenizer.encode(

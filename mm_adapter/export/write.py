@@ -56,7 +56,7 @@ def export_coach(
     """Writes an export and proves it against the coach.
 
     Args:
-        coach: Trained; its type is the export's.
+        coach: Trained coach, whose type of weights the export gets.
         out: A new or empty folder.
         layout: ``coach`` for vLLM with this package, ``llama`` for any engine that knows Llama.
         encoder: Encoder and its name, for a server that takes videos.
@@ -105,7 +105,7 @@ def export_coach(
 
 
 def merged_weights(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, Tensor]:
-    """A language model's weights on the CPU with LoRA added; 4-bit layers become dense first, because they cannot hold the sum."""
+    """Collects a language model's weights on the CPU with LoRA added; 4-bit layers become dense first, because they cannot hold the sum."""
     state = {name: value for name, value in model.state_dict().items() if ".lora_" not in name}
     merged = {
         name.replace(".base_layer.", "."): value.to("cpu", dtype)
@@ -188,13 +188,13 @@ def _write_configs(
         "frames": config.pose_frames,
     }
     text.bos_token_id = coach.processor.tokenizer.bos_token_id
-    text.eos_token_id, text.pad_token_id = coach.processor.end_of_turn_ids, coach.processor.end_of_turn_ids[0]
+    text.eos_token_id, text.pad_token_id = [coach.processor.end_of_turn_id], coach.processor.end_of_turn_id
     plain = text.to_dict() | {"_name_or_path": public_name(config.base_model)}
     named = {"text_config": plain, "base_model": public_name(config.base_model)}
-    own = CoachConfig(**{**config.to_dict(), **named}).to_dict() | {"text_config": plain}
-    (out / "coach_config.json").write_text(json.dumps(own, indent=1))
+    content = CoachConfig(**{**config.to_dict(), **named}).to_dict() | {"text_config": plain}
+    (out / "coach_config.json").write_text(json.dumps(content, indent=1))
     if layout == "coach":
-        served = own | {
+        served = content | {
             "architectures": [ARCHITECTURE],
             "dtype": plain["dtype"],
             "eos_token_id": plain["eos_token_id"],

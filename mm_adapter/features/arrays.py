@@ -35,12 +35,12 @@ def import_arrays(
     A clip's ``num_tokens`` rows are the array's rows at the middles of as many equal intervals; a shorter array repeats rows.
 
     Args:
-        folder: Of the arrays.
+        folder: Folder of the arrays.
         clips: Clip id to clip; colons of an id may be missing in file names.
         out: Feature store.
-        name: What made the features, such as ``Video Swin-B (Kinetics-600)``.
-        num_tokens: V.
-        view: What the features are of.
+        name: Name of the model that made the features, such as ``Video Swin-B (Kinetics-600)``.
+        num_tokens: Number of rows per clip (V).
+        view: View that the features show.
         max_bad_share: Share of the clips whose arrays may be missing or unreadable.
         retry_bad: Try clips again whose files were missing in an earlier run.
         progress: Called with (done, total).

@@ -71,13 +71,13 @@ def extract_features(
 
     Args:
         encoder: Frozen encoder on its device.
-        encoder_name: As `build_encoder` named it.
-        clips: What to encode.
+        encoder_name: Name that `build_encoder` gave it.
+        clips: Clips to encode.
         videos: Root that the clips' paths are relative to.
         out: Feature store.
-        options: See `ExtractionOptions`.
-        rank: This process.
-        world_size: Processes.
+        options: How clips are encoded.
+        rank: Number of this process.
+        world_size: Number of processes.
         progress: Called with (done, total) of this process.
 
     Returns:
@@ -216,7 +216,15 @@ ENCODER_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def as_trained_on(encoder: InternVideo2, name: str, config: CoachConfig) -> InternVideo2:
-    """The encoder in the type of weights that the coach's features were made with.
+    """Casts an encoder to the type of weights that the coach's features were made with.
+
+    Args:
+        encoder: Video encoder.
+        name: Name of the encoder.
+        config: Configuration of the coach.
+
+    Returns:
+        The encoder.
 
     Raises:
         ValueError: In none of them is it the coach's encoder.
@@ -224,14 +232,22 @@ def as_trained_on(encoder: InternVideo2, name: str, config: CoachConfig) -> Inte
     for dtype in ENCODER_DTYPES:
         if f"{name} {encoder_hash(encoder, dtype)}" == config.video_encoder:
             return encoder.to(dtype)
-    wanted, digest = config.video_encoder.rsplit(" ", 1) if config.video_encoder else ("no encoder", "")
+    trained_on, digest = config.video_encoder.rsplit(" ", 1) if config.video_encoder else ("no encoder", "")
     raise ValueError(
-        f"The coach was trained on features of {wanted} ({digest[:12]}); {name} is another encoder, or has other weights, frames or image size ({encoder_hash(encoder, torch.float32)[:12]} in float32)."
+        f"The coach was trained on features of {trained_on} ({digest[:12]}); {name} is another encoder, or has other "
+        f"weights, frames or image size ({encoder_hash(encoder, torch.float32)[:12]} in float32)."
     )
 
 
 def output_read(coach: CoachConfig, encoder: InternVideo2Config) -> dict[str, Any]:
-    """Which output of an encoder has the shape of a coach's features: ``output`` and ``grid``.
+    """Finds the output of an encoder that has the shape of a coach's features.
+
+    Args:
+        coach: Configuration of the coach.
+        encoder: Configuration of the encoder.
+
+    Returns:
+        ``output`` and ``grid``.
 
     Raises:
         ValueError: None has.
@@ -242,5 +258,6 @@ def output_read(coach: CoachConfig, encoder: InternVideo2Config) -> dict[str, An
     if coach.video_width == encoder.pooled_dim and coach.video_tokens == 1 and encoder.pooling:
         return {"output": "pooled", "grid": 1}
     raise ValueError(
-        f"The coach's features are {coach.video_tokens} × {coach.video_width} per view; an encoder of {encoder.frames} frames and width {encoder.width} gives none of that shape."
+        f"The coach's features are {coach.video_tokens} × {coach.video_width} per view; an encoder of {encoder.frames} "
+        f"frames and width {encoder.width} gives none of that shape."
     )

@@ -40,7 +40,7 @@ def import_omnivore(
         release: Ego-Exo4D download with `FOLDER`.
         clips: Clip id to clip.
         out: Feature store.
-        num_tokens: V, rows per view.
+        num_tokens: Number of rows per view (V).
         max_bad_share: Share of the clips whose files may be missing or unreadable.
         retry_bad: Try clips again whose files were missing in an earlier run.
         progress: Called with (done, total).
@@ -94,7 +94,7 @@ def import_omnivore(
 
 
 def feature_file(take_uid: str, video: str) -> str:
-    """Name of a video's feature file: ``aria01_214-1.mp4`` is stream ``rgb`` of its camera, ``cam01.mp4`` stream 0."""
+    """Returns the name of a video's feature file: ``aria01_214-1.mp4`` is stream ``rgb`` of its camera, ``cam01.mp4`` stream 0."""
     stem = PurePosixPath(video).stem
     aria = re.fullmatch(r"(aria\d+)_214-1", stem)
     return f"{take_uid}_{aria[1]}_rgb.pt" if aria else f"{take_uid}_{stem}_0.pt"
@@ -102,7 +102,13 @@ def feature_file(take_uid: str, video: str) -> str:
 
 @lru_cache(maxsize=8)
 def _load(path: Path) -> np.ndarray:
-    """Windows ``[n, C]`` of a file.
+    """Reads the windows of a file.
+
+    Args:
+        path: Feature file of a video.
+
+    Returns:
+        Windows ``[n, C]``.
 
     Raises:
         FileNotFoundError: No such file.
@@ -120,11 +126,11 @@ def _load(path: Path) -> np.ndarray:
 
 def _cut(windows: np.ndarray, clip: Clip, num_tokens: int) -> np.ndarray:
     end = (STRIDE * (len(windows) - 1) + WINDOW) / FPS
-    wanted = middle_times(clip.start / FPS, clip.stop / FPS, num_tokens)
-    if wanted[-1] > end + STRIDE / FPS:
-        raise ValueError(f"its features end at {end:.1f} s, but the clip needs some at {wanted[-1]:.1f} s.")
+    times = middle_times(clip.start / FPS, clip.stop / FPS, num_tokens)
+    if times[-1] > end + STRIDE / FPS:
+        raise ValueError(f"its features end at {end:.1f} s, but the clip needs some at {times[-1]:.1f} s.")
     centres = (np.arange(len(windows)) * STRIDE + WINDOW / 2) / FPS
-    return windows[np.abs(centres - wanted[:, None]).argmin(1)]
+    return windows[np.abs(centres - times[:, None]).argmin(1)]
 
 
 def _width(folder: Path, clips: dict[str, Clip]) -> int:

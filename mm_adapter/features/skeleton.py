@@ -55,12 +55,19 @@ class JointBasis:
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
 
     def project(self, metres: np.ndarray) -> np.ndarray:
-        """Coordinates ``[..., 54]`` to components ``[..., COMPONENTS]``; coordinates that were not seen count as their mean."""
+        """Projects coordinates ``[..., 54]`` to components ``[..., COMPONENTS]``; coordinates that were not seen count as their mean."""
         return np.nan_to_num((metres - self.mean) / self.spread) @ self.directions
 
 
 def joint_basis(folders: Sequence[Path], frames: int) -> JointBasis:
-    """Of the training clips of some folders together.
+    """Computes the principal components of the training clips of some folders together.
+
+    Args:
+        folders: Tuple or task folders.
+        frames: Number of frames per clip (T).
+
+    Returns:
+        The components.
 
     Raises:
         ValueError: None of them has poses.
@@ -75,8 +82,8 @@ def joint_basis(folders: Sequence[Path], frames: int) -> JointBasis:
     mean, spread = np.nanmean(joined, axis=0), np.maximum(np.nanstd(joined, axis=0), _LEAST_SPREAD)
     standard = np.nan_to_num((joined - mean) / spread)
     variances, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
-    kept = np.argsort(variances)[::-1][:COMPONENTS]
-    directions = vectors[:, kept] / np.sqrt(variances[kept] + _FLOOR)
+    largest = np.argsort(variances)[::-1][:COMPONENTS]
+    directions = vectors[:, largest] / np.sqrt(variances[largest] + _FLOOR)
     directions *= np.sign(
         directions[np.abs(directions).argmax(0), np.arange(COMPONENTS)]
     )  # either sign is an eigenvector
@@ -96,8 +103,8 @@ def write_pose_features(
     Args:
         folder: Tuple or task folder.
         out: Feature store.
-        basis: What coordinates are projected on.
-        frames: T, tokens per clip.
+        basis: Components that coordinates are projected on.
+        frames: Number of frames, and tokens, per clip (T).
         max_bad_share: Share of the clips whose poses may be unusable.
         progress: Called with (done, total).
 

@@ -4,45 +4,25 @@ import re
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from mm_adapter.inference.protocols import ExpertFinder, Speaker
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.samples.clip_stores import LEARNER, JoinedPoses
 from mm_data.conversation import Message
-from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, commentary_prompt
+from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, system_turn
 
 _SHOW = re.compile(r"\s*(please |can you |could you )*(show|demonstrate)\b", re.IGNORECASE)
 
 
-class Answering(Protocol):
-    """What answers: `Coach`, or a server that has one."""
-
-    def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Generator[str]:
-        """Words, piece by piece."""
-        ...
-
-    def demonstrate_after(self, messages: list[Message], sample_id: str) -> np.ndarray:
-        """Codes ``[T, M]`` of corrected poses."""
-        ...
-
-
-class Searching(Protocol):
-    """What finds experts: `ExpertSearch`, or a server that has one."""
-
-    def search(self, learner: str, remark: str) -> list[tuple[str, float]]:
-        """Expert clips and their scores, best first."""
-        ...
-
-
 @dataclass(frozen=True)
 class Demonstration:
-    """What "show me" gives.
+    """A coach's answer to "show me".
 
     Attributes:
-        codes: Corrected poses ``[T, M]``.
-        remark: What they correct.
+        codes: Codes ``[T, M]`` of the corrected poses.
+        remark: Remark that they put into practice.
     """
 
     codes: np.ndarray
@@ -50,33 +30,33 @@ class Demonstration:
 
 
 class ChatSession:
-    """One learner's conversation; the coach sees all of it at every turn.
+    """A conversation about one clip; the coach sees all of it at every turn.
 
     Args:
-        coach: Knows the clip.
-        poses: What the coach looks poses up in; demonstrations are added to it.
-        experts: Where to look for experts, or None.
+        coach: The coach, which knows the clip.
+        poses: Poses that the coach looks up; demonstrations are added to it.
+        experts: Gallery in which experts are looked for, or None.
         sampling: How words are drawn.
         clip: Id of the learner's clip.
     """
 
     def __init__(
         self,
-        coach: Answering,
+        coach: Speaker,
         poses: JoinedPoses,
-        experts: Searching | None = None,
+        experts: ExpertFinder | None = None,
         sampling: Sampling = GREEDY,
         clip: str = LEARNER,
     ) -> None:
         self.coach, self.poses, self.experts, self.sampling, self.clip = coach, poses, experts, sampling, clip
-        self.messages: list[Message] = commentary_prompt(clip)[:1]
+        self.restart()
 
     def wants_to_see(self, question: str) -> bool:
-        """Whether a question asks for a demonstration; the first one never does, as there is nothing to correct yet."""
+        """Tells whether a question asks for a demonstration; the first one never does, as there is nothing to correct yet."""
         return len(self.messages) > 1 and bool(_SHOW.match(question))
 
     def ask(self, question: str = ASK_COMMENTARY) -> Generator[str]:
-        """Answers in words, piece by piece; a reader that leaves ends the answer, which then is no part of the conversation."""
+        """Asks a question and yields the answer piece by piece; one whose reader leaves is no part of the conversation."""
         messages = [*self.messages, self._question(question)]
         pieces = []
         with closing(self.coach.stream(messages, f"{self.clip}, turn {len(messages)}", self.sampling)) as stream:
@@ -86,17 +66,32 @@ class ChatSession:
         self.messages = [*messages, _answer({"type": "text", "text": "".join(pieces).strip()})]
 
     def show(self) -> Demonstration:
-        """Corrected poses after the conversation so far."""
-        remark = self._last_remark()
+        """Returns corrected poses after the conversation so far.
+
+        Returns:
+            The demonstration.
+
+        Raises:
+            ValueError: There is no remark yet.
+        """
+        remark = self.last_remark
+        if remark is None:
+            raise ValueError("Ask what to improve first; a demonstration follows a remark.")
         messages = [*self.messages, self._question(ASK_DEMONSTRATION)]
         codes = self.coach.demonstrate_after(messages, self.clip)
         name = f"demonstration {len(messages)}"
-        self.poses.own[name] = codes
+        self.poses.clips[name] = codes
         self.messages = [*messages, _answer({"type": "pose", "clip_id": name})]
         return Demonstration(codes, remark)
 
     def find_experts(self, shown: Demonstration) -> list[tuple[str, float]]:
-        """Expert clips who do what was shown, and their mean log-likelihoods minus priors, best first.
+        """Ranks experts by how likely they do what a demonstration shows.
+
+        Args:
+            shown: The demonstration.
+
+        Returns:
+            Expert clips and their mean log-likelihoods minus priors, best first.
 
         Raises:
             ValueError: There is no gallery.
@@ -105,12 +100,15 @@ class ChatSession:
             raise ValueError("There is no gallery in which experts could be looked for.")
         return self.experts.search(self.clip, shown.remark)
 
-    def _last_remark(self) -> str:
-        answers = [m["content"][0] for m in self.messages if m["role"] == "assistant"]
-        remarks = [part["text"] for part in answers if part["type"] == "text"]
-        if not remarks:
-            raise ValueError("Ask what to improve first; a demonstration follows a remark.")
-        return remarks[-1]
+    @property
+    def last_remark(self) -> str | None:
+        """The coach's last answer in words, or None before the first one."""
+        answers = [message["content"][0] for message in self.messages if message["role"] == "assistant"]
+        return next((part["text"] for part in reversed(answers) if part["type"] == "text"), None)
+
+    def restart(self) -> None:
+        """Forgets what was said."""
+        self.messages: list[Message] = [system_turn()]
 
     def _question(self, question: str) -> Message:
         clip = [{"type": "clip", "clip_id": self.clip}] if len(self.messages) == 1 else []

@@ -1,8 +1,9 @@
-"""Commentary and grammar-constrained pose generation with transformers."""
+"""A coach in transformers: opened, asked about clips of a data set or about one's own, in words and in poses."""
 
+import copy
 from collections.abc import Callable, Generator, Iterator, Sequence
-from threading import Event, Thread
-from typing import Protocol
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,87 +12,247 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
-    StoppingCriteria,
     StoppingCriteriaList,
     TextIteratorStreamer,
 )
 
+from mm_adapter.checkpoint.coach import SavedCoach
+from mm_adapter.distributed import device_and_dtype
+from mm_adapter.features.extract import as_trained_on
+from mm_adapter.features.internvideo2 import InternVideo2, build_encoder
+from mm_adapter.inference.chat import ChatSession
+from mm_adapter.inference.experts import Expert, ExpertGallery, ExpertSearch
+from mm_adapter.inference.own_clip import OwnClip, decode_codes, prepare
+from mm_adapter.inference.ranking import rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import GREEDY, Sampling
+from mm_adapter.inference.streaming import GivenUp, stream_words
 from mm_adapter.model.coach import CoachModel
+from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.grammar import PoseGrammar, WordsOnly
 from mm_adapter.model.processor import CoachProcessor
-from mm_adapter.samples.clip_stores import ClipFeatures, ClipPoses, NoPoses
+from mm_adapter.samples.clip_stores import (
+    LEARNER,
+    ClipFeatures,
+    ClipPoses,
+    JoinedFeatures,
+    JoinedPoses,
+    NoFeatures,
+    NoPoses,
+    check_inputs,
+)
 from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.samples.dataset import Sample, with_features
 from mm_data.conversation import Message
-from mm_data.tasks.expertaf import commentary_prompt, demonstration_prompt
-from mm_tokenizers import PoseTokenizer, numpy_codec
+from mm_data.features import FeatureStore
+from mm_data.tasks.expertaf import ASK_COMMENTARY, commentary_prompt, demonstration_prompt
+from mm_tokenizers import PoseTokenizer
 from mm_tokenizers.codes import PoseCodeStore
 from mm_tokenizers.coordinates import text_to_poses
 
 ANSWER_TOKENS = 128
-"""Limit of an answer in a conversation."""
-
-
-class Answerer(Protocol):
-    """What answers questions about clips: `Coach`, or an engine that serves its export."""
-
-    def comment(
-        self, learners: Sequence[str], experts: Sequence[str] | None = None, sampling: Sampling = GREEDY
-    ) -> Iterator[str]:
-        """Remarks."""
-        ...
-
-    def demonstrate(
-        self, learners: Sequence[str], remarks: Sequence[str], sampling: Sampling = GREEDY
-    ) -> Iterator[np.ndarray | None]:
-        """Corrected poses."""
-        ...
+"""Longest answer in a conversation."""
 
 
 class Coach:
-    """A loaded coach with the inputs of the clips it is asked about.
+    """A coach with the inputs of the clips that it is asked about.
+
+    `from_pretrained` opens one. Clips of one's own are prepared by `clip` and asked about with `comment`, `ask`, `experts` and
+    `demonstrate`; clips of a data set are named by their ids, in `comments`, `demonstrations` and `answer`.
 
     Args:
-        model: In evaluation mode.
-        processor: Its processor.
-        poses: Pose codes of all clips, or joints for a coach that reads text; None where no clip has poses.
-        features: Video features of all clips, or None for a pose-only coach.
+        model: Network in evaluation mode.
+        processor: Processor that renders conversations for it.
+        poses: Pose codes of the data set's clips, or joints for a coach that reads text; None where no clip has poses.
+        features: Video features of the data set's clips, or None for a pose-only coach.
+        pose_tokenizer: Frozen tokenizer of the pose tokens; needed for clips of one's own.
+
+    Raises:
+        ValueError: Poses or features are not those that the coach was trained on.
     """
 
     def __init__(
         self,
         model: CoachModel,
         processor: CoachProcessor,
-        poses: ClipPoses | None,
-        features: ClipFeatures | None,
+        poses: ClipPoses | None = None,
+        features: ClipFeatures | None = None,
+        pose_tokenizer: PoseTokenizer | None = None,
     ) -> None:
-        self.model, self.processor, self.features = model, processor, features
+        check_inputs(model.config, poses, features)
+        self.model, self.processor, self.features, self.pose_tokenizer = model, processor, features, pose_tokenizer
         self.poses = NoPoses() if poses is None else poses
-        config = model.config
-        self.pad_id = processor.end_of_turn_ids[0]
-        shape = (config.video_tokens, config.video_width) if config.video_tokens else None
-        if (features is None) != (shape is None):
-            raise ValueError(
-                f"The coach was trained {'with' if shape else 'without'} video features; give {'a' if shape else 'no'} feature store."
-            )
-        if features is not None and features.manifest.made_by != config.video_encoder:
-            raise ValueError(
-                f"The feature store was made by {features.manifest.encoder}, the coach was trained on {config.video_encoder.rsplit(' ', 1)[0]} with other weights or preprocessing; extract the features again."
-            )
-        if isinstance(poses, PoseCodeStore) and poses.tokenizer_fingerprint != config.pose_tokenizer:
-            raise ValueError(
-                "The pose codes were made by another pose tokenizer than the coach's; run `mm-coach tokenizer encode` with the tokenizer inside the coach's folder."
-            )
-        self.collate = CoachCollator(processor, self.pad_id, shape, "left")
+        self.pad_id = processor.end_of_turn_id
+        self.can_demonstrate = True
+        self.encoder: tuple[InternVideo2, str] | None = None
+        self.gallery: ExpertGallery | None = None
+        self._priors: dict[str, float] = {}
+        video_shape = (self.config.video_tokens, self.config.video_width) if self.config.video_tokens else None
+        self.collate = CoachCollator(processor, self.pad_id, video_shape, "left")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        base_model: str | Path | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+        encoder: str | tuple[InternVideo2, str] | None = None,
+        gallery: str | Path | None = None,
+        activity: str | None = None,
+        codes: str | Path | None = None,
+        features: str | Path | None = None,
+    ) -> "Coach":
+        """Opens a trained coach with what it takes to ask about clips of one's own.
+
+        Args:
+            name: A run's ``coach`` folder, one of its checkpoints, or a name on the Hugging Face Hub.
+            base_model: Folder or Hub name of the language model, where it is not where training had it.
+            device: Device of the model; by default the accelerator, or the CPU where there is none.
+            dtype: Type of the language model's weights; by default bfloat16 where the device has it, else float32.
+            revision: Branch, tag or commit on the Hub.
+            encoder: Video encoder that the coach was trained on, for one that sees video: a size that needs no weights (tiny),
+                or what `mm_adapter.features.internvideo2.build_encoder` returned.
+            gallery: Tuple folder whose experts are looked for.
+            activity: The only activity whose experts are looked for; None takes all.
+            codes: Pose codes of the gallery.
+            features: Feature store of the gallery, for a coach that sees video.
+
+        Returns:
+            The coach.
+
+        Raises:
+            FileNotFoundError: The coach is not complete, or one of its parts is not there.
+            ValueError: The coach was changed, or its base model, encoder, codes or features are others than in training.
+        """
+        place, native_dtype = device_and_dtype(None if device is None else torch.device(device))
+        saved = SavedCoach.from_pretrained(name, place, dtype or native_dtype, revision, base_model)
+        config = saved.model.config
+        poses = None if codes is None else PoseCodeStore.load(Path(codes))
+        sees_video = config.video_tokens > 0
+        store = FeatureStore(Path(features)) if features is not None and sees_video else None
+        stores = poses, store or (NoFeatures(config) if sees_video else None)
+        coach = cls(saved.model, saved.processor, *stores, saved.pose_tokenizer)
+        coach.can_demonstrate = saved.can_demonstrate
+        if encoder is not None and sees_video:
+            network, encoder_name = build_encoder(encoder, None) if isinstance(encoder, str) else encoder
+            coach.encoder = as_trained_on(network, encoder_name, config).to(place), encoder_name
+        if gallery is not None:
+            coach.gallery = ExpertGallery.open(Path(gallery), poses, store, activity, sees_video)
+        return coach
+
+    @property
+    def config(self) -> CoachConfig:
+        """Configuration of the coach."""
+        return self.model.config
+
+    def clip(
+        self,
+        exo: str | Path | None = None,
+        ego: str | Path | None = None,
+        poses: str | Path | None = None,
+        start: float = 0.0,
+        stop: float | None = None,
+        pose_model: str | Path | None = None,
+        sampling: Sampling = GREEDY,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> OwnClip:
+        """Prepares a clip of one's own as training clips were prepared, and begins a conversation about it.
+
+        Args:
+            exo: Video from outside.
+            ego: Video from the learner's own view; where the coach sees both, one stands in for the other.
+            poses: Poses at 30 fps: ``.npy`` ``[n, 17, 4]`` in metres, or Ego-Exo4D's JSON.
+            start: First second that is looked at.
+            stop: End in seconds, exclusive; None is the end of the shorter video.
+            pose_model: MediaPipe's ``pose_landmarker_*.task``, which finds poses where none are given.
+            sampling: How words are drawn.
+            progress: Called with (frames done, frames) while poses are found.
+
+        Returns:
+            The clip.
+
+        Raises:
+            FileNotFoundError: A file is not there.
+            ValueError: There is no video, the stretch is none of it, or poses or the encoder are lacking.
+            VideoError: A video cannot be read.
+        """
+        if self.pose_tokenizer is None:
+            raise ValueError("Clips of one's own need a coach that Coach.from_pretrained opened.")
+        videos = {view: Path(path) for view, path in (("ego", ego), ("exo", exo)) if path is not None}
+        files = None if poses is None else Path(poses), None if pose_model is None else Path(pose_model)
+        inputs = prepare(videos, start, stop, *files, self.config, self.pose_tokenizer, self.encoder, progress)
+        coach = copy.copy(self)
+        coach.poses = JoinedPoses(self.poses, {} if inputs.codes is None else {LEARNER: inputs.codes})
+        if self.features is not None:
+            coach.features = JoinedFeatures(self.features, {LEARNER: inputs.features})
+        search = None
+        if self.gallery is not None:
+            rank = rank_by_demonstration if self.can_demonstrate else rank_by_remark
+            search = ExpertSearch(self.gallery, partial(rank, coach), self._priors)
+        return OwnClip(inputs, ChatSession(coach, coach.poses, search, sampling))
+
+    def comment(self, clip: OwnClip) -> str:
+        """Comments on a clip, which begins its conversation anew; returns the remark."""
+        clip.session.restart()
+        return self.ask(clip, ASK_COMMENTARY)
+
+    def ask(self, clip: OwnClip, question: str) -> str:
+        """Asks a question about a clip, after all that was said about it before; returns the answer."""
+        return "".join(clip.session.ask(question)).strip()
+
+    def experts(self, clip: OwnClip, k: int = 3) -> list[Expert]:
+        """Finds the experts who likeliest do what the last remark on a clip asks for.
+
+        Args:
+            clip: The clip; where nothing was said about it yet, it is commented on first.
+            k: Number of experts.
+
+        Returns:
+            The experts, best first.
+
+        Raises:
+            ValueError: There is no gallery.
+        """
+        if self.gallery is None or clip.session.experts is None:
+            raise ValueError("There is no gallery; open the coach with gallery=, codes= and features=.")
+        ranking = clip.session.experts.search(clip.session.clip, self._remark(clip))
+        return [self.gallery.expert(clip_id, score) for clip_id, score in ranking[:k]]
+
+    def demonstrate(self, clip: OwnClip) -> np.ndarray:
+        """Shows how a clip should look after the last remark on it.
+
+        Args:
+            clip: The clip; where nothing was said about it yet, it is commented on first.
+
+        Returns:
+            Joints ``[T, 17, 3]`` in metres.
+
+        Raises:
+            ValueError: The coach was trained to comment alone.
+        """
+        if not self.can_demonstrate:
+            raise ValueError("This coach was trained to comment alone; it cannot show anything.")
+        self._remark(clip)
+        return self.decode(clip.session.show().codes)
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Decodes pose codes ``[T, M]`` to joints ``[T, 17, 3]`` in metres."""
+        assert self.pose_tokenizer is not None
+        return decode_codes(self.pose_tokenizer, codes)
+
+    def _remark(self, clip: OwnClip) -> str:
+        """Returns the last remark on a clip, a first one where there is none."""
+        return self.comment(clip) if clip.session.last_remark is None else clip.session.last_remark
 
     def prompt(self, messages: list[Message], sample_id: str) -> Sample:
-        """A prompt with its video features."""
+        """Tokenizes a prompt that ends where the answer begins and adds its clips' video features."""
         encoded = self.processor.encode_prompt(messages, self.poses.__getitem__, sample_id)
         return {**with_features(encoded, self.features), "prompt": True}
 
     def inputs(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """A left-padded batch on the model's device."""
+        """Lays samples out in a left-padded batch on the model's device."""
         batch = self.collate(samples)
         del batch["labels"], batch["samples"]
         return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
@@ -103,24 +264,23 @@ class Coach:
         stop: list[int] | None,
         grammar: Callable[[int], LogitsProcessor],
         sampling: Sampling,
-        streamer: TextIteratorStreamer | None = None,
-        given_up: Event | None = None,
+        reader: tuple[TextIteratorStreamer, GivenUp] | None = None,
     ) -> Tensor:
         batch = self.inputs(samples)
         length = batch["input_ids"].shape[1]
         config = GenerationConfig(max_new_tokens=limit, do_sample=False, eos_token_id=stop, pad_token_id=self.pad_id)
         processors = [grammar(length), *sampling.processors([sample["sample_id"] for sample in samples])]
-        stopping = [] if given_up is None else [_GivenUp(given_up)]
+        streamer, given_up = reader or (None, None)
         out = self.model.generate(  # pyright: ignore[reportAttributeAccessIssue]
             **batch,
             generation_config=config,
             logits_processor=LogitsProcessorList(processors),
-            stopping_criteria=StoppingCriteriaList(stopping),
+            stopping_criteria=StoppingCriteriaList([given_up] if given_up else []),
             streamer=streamer,
         )
         return out[:, length:]  # type: ignore[index]
 
-    def comment(
+    def comments(
         self,
         learners: Sequence[str],
         experts: Sequence[str] | None = None,
@@ -128,64 +288,69 @@ class Coach:
         batch_size: int = 16,
         max_new_tokens: int = 64,
     ) -> Iterator[str]:
-        """Commentary on learner clips.
+        """Comments on clips of a data set.
 
         Args:
-            learners: Their clips.
-            experts: The experts' clips too, for "full-sup" of ExpertAF's Table 1; without them it is Eq. 1.
+            learners: Ids of the learners' clips.
+            experts: Ids of the experts' clips, shown too for "full-sup" of ExpertAF's Table 1; without them it is Eq. 1.
             sampling: How tokens are drawn.
-            batch_size: Clips at a time.
-            max_new_tokens: Limit.
+            batch_size: Number of clips at a time.
+            max_new_tokens: Longest remark.
+
+        Yields:
+            A remark on each clip.
         """
-        shown = zip(learners, experts or [None] * len(learners), strict=True)
-        asked = [(learner, commentary_prompt(learner, expert)) for learner, expert in shown]
-        yield from self.answer(asked, max_new_tokens, sampling, batch_size)
+        pairs = zip(learners, experts or [None] * len(learners), strict=True)
+        prompts = [(learner, commentary_prompt(learner, expert)) for learner, expert in pairs]
+        yield from self.answer(prompts, max_new_tokens, sampling, batch_size)
 
     def answer(
         self,
-        asked: Sequence[tuple[str, list[Message]]],
+        conversations: Sequence[tuple[str, list[Message]]],
         max_new_tokens: int,
         sampling: Sampling = GREEDY,
         batch_size: int = 16,
     ) -> Iterator[str]:
-        """Words in answer to conversations.
+        """Answers conversations in words.
 
         Args:
-            asked: An id and the messages up to the question, of each.
-            max_new_tokens: Limit.
+            conversations: An id and the messages up to the question, of each conversation.
+            max_new_tokens: Longest answer.
             sampling: How tokens are drawn.
-            batch_size: Conversations at a time.
+            batch_size: Number of conversations at a time.
+
+        Yields:
+            An answer to each conversation.
         """
-        for batch in _batches(asked, batch_size):
+        for batch in _batches(conversations, batch_size):
             samples = [self.prompt(messages, sample_id) for sample_id, messages in batch]
             yield from self._words(samples, max_new_tokens, sampling)
 
-    def demonstrate(
+    def demonstrations(
         self, learners: Sequence[str], remarks: Sequence[str], sampling: Sampling = GREEDY, batch_size: int = 16
     ) -> Iterator[np.ndarray | None]:
-        """Corrected poses (Eq. 3), conditioned on remarks.
+        """Corrects clips of a data set (Eq. 3).
 
         Args:
-            learners: Their clips.
-            remarks: What was said about them.
+            learners: Ids of the learners' clips.
+            remarks: Remark on each clip, which the correction follows.
             sampling: How tokens are drawn.
-            batch_size: Clips at a time.
+            batch_size: Number of clips at a time.
 
         Yields:
             Codes ``[T, M]``, which the grammar keeps well-formed. From a coach that writes poses as text, joints
             ``[T, 17, 3]``, or None where the text is no pose sequence.
         """
-        clip = self.processor.clip
         for batch in _batches(list(zip(learners, remarks, strict=True)), batch_size):
             samples = [
                 self.prompt(demonstration_prompt(learner, remark), f"{learner} after {remark!r}")
                 for learner, remark in batch
             ]
-            if clip.pose_form == "text":
+            if self.config.pose_form == "text":
                 longest = max(len(self.processor.answer_ids(self.poses[learner])) for learner, _ in batch)
                 for text in self._words(samples, 2 * longest, sampling):
                     try:
-                        yield text_to_poses(text, clip.frames)
+                        yield text_to_poses(text, self.config.pose_frames)
                     except ValueError:
                         yield None
                 continue
@@ -194,38 +359,27 @@ class Coach:
     def stream(
         self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY, max_new_tokens: int = ANSWER_TOKENS
     ) -> Generator[str]:
-        """The words of an answer to a conversation, as they come; a reader that leaves ends the generation.
+        """Answers a conversation in words, as they come; a reader that leaves ends the generation.
 
         Args:
-            messages: Content parts name clips that the coach knows.
-            sample_id: Of the conversation, for the draws.
+            messages: Messages up to the question; their content parts name clips that the coach knows.
+            sample_id: Id of the conversation, which decides what is drawn.
             sampling: How tokens are drawn.
-            max_new_tokens: Limit.
+            max_new_tokens: Longest answer.
+
+        Yields:
+            Pieces of the answer.
         """
-        streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)  # type: ignore[arg-type]
-        samples, failure = [self.prompt(messages, sample_id)], []
-        words_only, given_up = WordsOnly(self.model.config.first_pose_id), Event()
+        samples, words_only = [self.prompt(messages, sample_id)], WordsOnly(self.config.first_pose_id)
+        stop = [self.processor.end_of_turn_id]
 
-        def generate() -> None:
-            try:
-                stop = self.processor.end_of_turn_ids
-                self._generate(samples, max_new_tokens, stop, lambda _: words_only, sampling, streamer, given_up)
-            except BaseException as error:  # handed over to the reader of the stream
-                failure.append(error)
-                streamer.end()
+        def generate(streamer: TextIteratorStreamer, given_up: GivenUp) -> None:
+            self._generate(samples, max_new_tokens, stop, lambda _: words_only, sampling, (streamer, given_up))
 
-        worker = Thread(target=generate, daemon=True)
-        worker.start()
-        try:
-            yield from streamer
-        finally:
-            given_up.set()
-            worker.join()  # the next question must not find the model at work
-        if failure:
-            raise failure[0]
+        yield from stream_words(self.processor.tokenizer, generate)
 
     def demonstrate_after(self, messages: list[Message], sample_id: str) -> np.ndarray:
-        """Codes ``[T, M]`` of the likeliest answer to a conversation that ends in a request for a demonstration."""
+        """Returns codes ``[T, M]`` of the likeliest answer to a conversation that ends in a request for a demonstration."""
         return self._codes([self.prompt(messages, sample_id)], GREEDY)[0]
 
     def _codes(self, samples: Sequence[Sample], sampling: Sampling) -> list[np.ndarray]:
@@ -236,26 +390,11 @@ class Coach:
         return [vocabulary.parse(row.tolist()) for row in generated]
 
     def _words(self, samples: Sequence[Sample], limit: int, sampling: Sampling) -> Iterator[str]:
-        words_only = WordsOnly(self.model.config.first_pose_id)
-        for row in self._generate(samples, limit, self.processor.end_of_turn_ids, lambda _: words_only, sampling):
+        words_only = WordsOnly(self.config.first_pose_id)
+        for row in self._generate(samples, limit, [self.processor.end_of_turn_id], lambda _: words_only, sampling):
             yield self.processor.tokenizer.decode(row, skip_special_tokens=True).strip()  # type: ignore[union-attr]
-
-
-class _GivenUp(StoppingCriteria):
-    """Ends a generation that nobody reads any more."""
-
-    def __init__(self, event: Event) -> None:
-        self.event = event
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:  # type: ignore[override]
-        return torch.full((len(input_ids),), self.event.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
 def _batches(items: Sequence, size: int) -> Iterator[Sequence]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def decode_codes(tokenizer: PoseTokenizer, codes: np.ndarray) -> np.ndarray:
-    """Codes ``[T, M]`` to joints ``[T, 17, 3]`` with the frozen decoder."""
-    return numpy_codec(tokenizer)[1](codes)

@@ -20,7 +20,7 @@ def estimate_poses(
     stop: float | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
-    """Poses ``[T, 17, 4]`` at 30 fps in metres, hips at the origin, z up, with flag 0 where nobody was found.
+    """Finds poses in a video.
 
     MediaPipe's world landmarks are metric by its own scale and hip-centred; what it calls visible with a probability above
     0.5 is visible here.
@@ -31,6 +31,9 @@ def estimate_poses(
         start: First second.
         stop: End, exclusive; None is the video's end.
         progress: Called with (frames done, frames).
+
+    Returns:
+        Poses ``[T, 17, 4]`` at 30 fps in metres, hips at the origin, z up, with flag 0 where nobody was found.
 
     Raises:
         FileNotFoundError: No such video or model.
@@ -61,9 +64,9 @@ def estimate_poses(
     with vision.PoseLandmarker.create_from_options(options) as landmarker:
         for index, image in enumerate(iterate_frames(video, times)):
             picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-            found = landmarker.detect_for_video(picture, round(1000 * index / FPS)).pose_world_landmarks
-            if found:
-                landmarks[index] = [(p.x, p.y, p.z, p.visibility) for p in found[0]]
+            people = landmarker.detect_for_video(picture, round(1000 * index / FPS)).pose_world_landmarks
+            if people:
+                landmarks[index] = [(p.x, p.y, p.z, p.visibility) for p in people[0]]
             progress(index + 1, frames)
     seen = int((landmarks[..., 3] > 0).any(1).sum())
     if seen < MIN_FOUND * frames:

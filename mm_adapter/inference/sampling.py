@@ -1,4 +1,4 @@
-"""What may be generated, and how it is drawn."""
+"""How tokens are drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,11 +32,12 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise ValueError(
-                f"temperature {self.temperature} (0 or more), top_p {self.top_p} (above 0, at most 1) and top_k {self.top_k} (0 or more) cannot be used."
+                f"temperature {self.temperature} (0 or more), top_p {self.top_p} (above 0, at most 1) "
+                f"and top_k {self.top_k} (0 or more) cannot be used."
             )
 
     def processors(self, sample_ids: Sequence[str]) -> list[LogitsProcessor]:
-        """To run behind a grammar, for a batch of these samples. Greedy search over the result is a draw."""
+        """Returns what runs behind a grammar for a batch of these samples; greedy search over the result is a draw."""
         if self.temperature == 0:
             return []
         chosen: list[LogitsProcessor] = [TemperatureLogitsWarper(self.temperature)]
@@ -57,14 +58,14 @@ class GumbelNoise(LogitsProcessor):
     interrupted.
 
     Args:
-        seed: Of the run.
-        sample_ids: One per row.
+        seed: Seed of the run.
+        sample_ids: Sample ids, one per row.
     """
 
     def __init__(self, seed: int, sample_ids: Sequence[str]) -> None:
         self.generators = [torch.Generator().manual_seed(int(uniform(f"{seed}/{name}") * 2**53)) for name in sample_ids]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Noisy scores ``[B, V]``."""
+        """Returns noisy scores ``[B, V]``."""
         drawn = torch.stack([torch.rand(scores.shape[1], generator=g) for g in self.generators])
         return scores - (-drawn.clamp_min(1e-20).log()).log().to(scores)

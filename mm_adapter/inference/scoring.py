@@ -1,9 +1,16 @@
 """Exact likelihoods of many candidates behind one prefix, which runs through the model once.
 
-Candidates are packed into one row behind the prefix's cached keys and values, at positions that restart after it; attention
-takes each with the prefix and itself alone (`packed_attention`), one after the other, so neither copies of the cache per
-candidate nor a mask over the row are kept. A candidate's first token is predicted by the last prefix position. Engines that serve text compute
-prompt log-probabilities without their prefix cache (vLLM's documentation says so), so this one is kept here.
+::
+
+    row        prefix of P tokens    | candidate 1 | candidate 2 | candidate 3 ...
+    positions  0, 1, ..., P - 1      | P, P + 1 .. | P, P + 1 .. | P, P + 1 ..
+    runs       once, cached          | packed in one row behind the cache, as many as memory holds
+    sees       itself, causally      | the prefix and itself, never another candidate (`packed_attention`)
+    predicts   first token of every  | each its own later tokens
+               candidate             |
+
+The cache is copied for no candidate and no mask spans the row. Engines that serve text compute prompt log-probabilities without
+their prefix cache (vLLM's documentation says so), so this one is kept here.
 
 ``P`` tokens of the prefix, ``N`` candidates, ``C`` tokens of one.
 """
@@ -11,43 +18,54 @@ prompt log-probabilities without their prefix cache (vLLM's documentation says s
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from mm_adapter.inference.coach import Coach
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.loss import CHUNK
 from mm_adapter.model.packed_attention import PACKED_SDPA
 from mm_adapter.samples.dataset import Sample
 
+if TYPE_CHECKING:
+    from mm_adapter.inference.coach import Coach
+
 
 @dataclass(frozen=True)
 class CandidateScores:
-    """Log-likelihoods per candidate: summed over its tokens ``[N]``, and per token, ``[C]`` each."""
+    """Log-likelihoods of candidates.
+
+    Attributes:
+        total: Sum over each candidate's tokens ``[N]``.
+        per_token: Log-likelihood of every token, ``[C]`` for each candidate.
+    """
 
     total: Tensor
     per_token: list[Tensor]
 
     @property
     def mean(self) -> Tensor:
-        """Mean log-likelihood per token ``[N]``, the default ranking score."""
+        """Mean over each candidate's tokens ``[N]``, by which candidates are ranked."""
         return torch.stack([tokens.mean() for tokens in self.per_token])
 
 
 @torch.inference_mode()
 def score(
-    coach: Coach, prefix: Sample, candidates: Sequence[Sequence[int] | str], memory_gib: float = 1.0
+    coach: "Coach", prefix: Sample, candidates: Sequence[Sequence[int] | str], memory_gib: float = 1.0
 ) -> CandidateScores:
-    """Log p(candidate | prefix) for every candidate.
+    """Computes log p(candidate | prefix) for every candidate.
 
     Args:
         coach: The coach.
-        prefix: As `Coach.prompt` made it.
+        prefix: Prompt that `Coach.prompt` made.
         candidates: Token ids (`CoachProcessor.answer_ids` gives a pose sequence's), or words.
-        memory_gib: Cache (the prefix's included), activations and logits of the candidates that run at once; one candidate
-            always runs.
+        memory_gib: GiB that the cache (the prefix's included), activations and logits of the candidates that run at once may
+            take; one candidate always runs.
+
+    Returns:
+        The log-likelihoods.
 
     Raises:
         ValueError: There is no candidate, one is empty, or the language model was loaded with another attention.
@@ -62,27 +80,26 @@ def score(
     if model.language_model.config._attn_implementation != PACKED_SDPA:
         raise ValueError(f"Scoring needs a language model that was loaded with attn_implementation={PACKED_SDPA!r}.")
     embeddings = model.embed(inputs["input_ids"], inputs.get("ego_features"), inputs.get("exo_features"))
-    known = model.language_model.get_decoder()(inputs_embeds=embeddings, use_cache=True)
+    cached = model.language_model.get_decoder()(inputs_embeds=embeddings, use_cache=True)
     length = embeddings.shape[1]
-    first = model.logits(known.last_hidden_state[0, -1:]).float().log_softmax(-1)[0].cpu()
+    first = model.logits(cached.last_hidden_state[0, -1:]).float().log_softmax(-1)[0].cpu()
     per_token: list[Tensor] = [torch.empty(0)] * len(ids)
-    for members in _chunks(
-        [len(candidate) for candidate in ids], _positions(model.config, length, embeddings.dtype, memory_gib)
-    ):
-        rows = _score_row(coach, known.past_key_values, length, [ids[index] for index in members])
+    positions = _positions(model.config, length, embeddings.dtype, memory_gib)
+    for members in _chunks([len(candidate) for candidate in ids], positions):
+        rows = _score_row(coach, cached.past_key_values, length, [ids[index] for index in members])
         for index, later in zip(members, rows, strict=True):
             per_token[index] = torch.cat([first[ids[index][:1]], later])
     return CandidateScores(torch.stack([tokens.sum() for tokens in per_token]), per_token)
 
 
-def _score_row(coach: Coach, cache: DynamicCache, length: int, candidates: list[list[int]]) -> list[Tensor]:
-    """Log-likelihoods of every token but the first; leaves the cache as it was."""
+def _score_row(coach: "Coach", cache: DynamicCache, length: int, candidates: list[list[int]]) -> list[Tensor]:
+    """Computes the log-likelihoods of every token but the first; leaves the cache as it was."""
     read = [candidate[:-1] for candidate in candidates if len(candidate) > 1]
     if not read:
         return [torch.empty(0)] * len(candidates)
     model = coach.model
     row = torch.tensor([[token for tokens in read for token in tokens]], device=model.device)
-    wanted = torch.tensor([token for candidate in candidates for token in candidate[1:]], device=model.device)
+    targets = torch.tensor([token for candidate in candidates for token in candidate[1:]], device=model.device)
     positions = torch.cat([torch.arange(length, length + len(tokens)) for tokens in read])[None].to(model.device)
     hidden = model.language_model.get_decoder()(
         inputs_embeds=model.embed(row, None, None),
@@ -94,14 +111,14 @@ def _score_row(coach: Coach, cache: DynamicCache, length: int, candidates: list[
     ).last_hidden_state[0]
     cache.crop(-row.shape[1])
     likely = [
-        model.logits(states).float().log_softmax(-1).gather(-1, targets[:, None])[:, 0]
-        for states, targets in zip(hidden.split(CHUNK), wanted.split(CHUNK), strict=True)
+        model.logits(states).float().log_softmax(-1).gather(-1, labels[:, None])[:, 0]
+        for states, labels in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
     ]
     return list(torch.cat(likely).cpu().split([len(candidate) - 1 for candidate in candidates]))
 
 
 def _chunks(lengths: Sequence[int], positions: int) -> Iterator[list[int]]:
-    """Indices of candidates that run together, similar lengths side by side, longest first."""
+    """Yields indices of candidates that run together, similar lengths side by side, longest first."""
     chunk: list[int] = []
     used = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -115,7 +132,7 @@ def _chunks(lengths: Sequence[int], positions: int) -> Iterator[list[int]]:
 
 
 def _positions(config: CoachConfig, prefix: int, dtype: torch.dtype, memory_gib: float) -> int:
-    """Candidate tokens that fit: cache, a layer's activations, and the logits of a chunk in float32, twice.
+    """Counts the candidate tokens that fit: cache, a layer's activations, and the logits of a chunk in float32, twice.
 
     The prefix counts twice: appending to a cache copies it.
     """

@@ -41,12 +41,15 @@ class CoachOutput(ModelOutput):
 
 
 class CoachModel(PreTrainedModel, GenerationMixin):
-    """The coach.
+    """A language model with video mappers and pose tokens.
+
+    It is put together from parts, since the language model may be in 4 bits and carry an adapter; transformers' own
+    ``from_pretrained(config)`` would make one in full precision first. `checkpoint.coach.SavedCoach` opens coaches.
 
     Args:
-        config: See `CoachConfig`.
-        language_model: The (possibly adapter-carrying) causal language model.
-        codebook: The frozen pose tokenizer's codes ``[K, D]``.
+        config: Architecture of the coach.
+        language_model: Causal language model, perhaps with an adapter.
+        codebook: Codes of the frozen pose tokenizer ``[K, D]``.
     """
 
     config: CoachConfig
@@ -63,9 +66,9 @@ class CoachModel(PreTrainedModel, GenerationMixin):
         self.language_model = language_model
         self.pose_embedding = PoseEmbedding(codebook, hidden, config.pose_input)
         self.pose_head = nn.Linear(hidden, config.num_pose_codes + 2, bias=False)
-        shown = config.shown_views
-        self.ego_mapper = FeatureMapper(config.video_width, hidden) if "ego" in shown else None
-        self.exo_mapper = FeatureMapper(config.video_width, hidden) if "exo" in shown else None
+        views = config.shown_views
+        self.ego_mapper = FeatureMapper(config.video_width, hidden) if "ego" in views else None
+        self.exo_mapper = FeatureMapper(config.video_width, hidden) if "exo" in views else None
 
     @torch.no_grad()
     def initialise_new_parts(self) -> None:
@@ -105,12 +108,15 @@ class CoachModel(PreTrainedModel, GenerationMixin):
         return self.language_model.get_input_embeddings()
 
     def embed(self, input_ids: Tensor, ego_features: Tensor | None, exo_features: Tensor | None) -> Tensor:
-        """Input embeddings ``[B, S, H]``: words, pose tokens and video tokens.
+        """Embeds words, pose tokens and video tokens.
 
         Args:
             input_ids: ``[B, S]``.
             ego_features: ``[N, V, C]`` in the order of the placeholders, N may be 0.
-            exo_features: Likewise.
+            exo_features: Features of the exo view, ``[N, V, C]`` in the order of their placeholders.
+
+        Returns:
+            Embeddings ``[B, S, H]``.
 
         Raises:
             ValueError: Placeholders and features do not match; gives both numbers.
@@ -125,23 +131,24 @@ class CoachModel(PreTrainedModel, GenerationMixin):
             ("ego", self.ego_mapper, ego_features, config.ego_id),
             ("exo", self.exo_mapper, exo_features, config.exo_id),
         ):
-            wanted = input_ids == placeholder
+            places = input_ids == placeholder
             if mapper is None or features is None:
-                if bool(wanted.any()):
-                    raise ValueError(f"{int(wanted.sum())} {view} placeholders, but no {view} features were given.")
+                if bool(places.any()):
+                    raise ValueError(f"{int(places.sum())} {view} placeholders, but no {view} features were given.")
                 continue
             # Runs with zero rows too: a rank whose batch lacks video must still take part in the mapper's collectives.
             mapped = mapper(features.to(mapper.norm.weight.dtype)).flatten(0, 1)
-            if int(wanted.sum()) != len(mapped):
+            if int(places.sum()) != len(mapped):
                 raise ValueError(
-                    f"{int(wanted.sum())} {view} placeholders, but {len(mapped)} {view} video tokens ({len(features)} clips × {config.video_tokens})."
+                    f"{int(places.sum())} {view} placeholders, but {len(mapped)} {view} video tokens "
+                    f"({len(features)} clips × {config.video_tokens})."
                 )
-            embeddings = embeddings.masked_scatter(wanted[..., None], mapped.to(embeddings.dtype))
+            embeddings = embeddings.masked_scatter(places[..., None], mapped.to(embeddings.dtype))
             embeddings = embeddings + 0.0 * mapped.sum().to(embeddings.dtype)
         return embeddings
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states ``[..., H]`` to logits over words and pose tokens ``[..., num_predictable]``."""
+        """Maps hidden states ``[..., H]`` to logits over words and pose tokens ``[..., num_predictable]``."""
         words = self.language_model.get_output_embeddings()(hidden)[..., : self.config.first_pose_id]
         return torch.cat([words, self.pose_head(hidden.to(self.pose_head.weight.dtype)).to(words.dtype)], dim=-1)
 
@@ -171,7 +178,7 @@ class CoachModel(PreTrainedModel, GenerationMixin):
             inputs_embeds: Ready embeddings instead of ``input_ids``.
             labels: ``[B, S]``, -100 where unsupervised. Only supervised positions reach the output head.
             ego_features: ``[N, V, C]`` in placeholder order.
-            exo_features: Likewise.
+            exo_features: Features of the exo view, ``[N, V, C]`` in placeholder order.
             use_cache: Whether to return the cache.
             logits_to_keep: Compute logits of the last so many positions only; 0 means all.
             num_items_in_batch: Supervised tokens of the whole accumulation window over all ranks. The loss is the sum
@@ -179,6 +186,9 @@ class CoachModel(PreTrainedModel, GenerationMixin):
             fused_lm_head: TRL's name for asking for `loss.token_statistics` of the labels instead of a loss.
             **kwargs: Passed on to the language model. ``cu_seq_lens_q`` (and its kin) mark where the samples of a single
                 row without padding begin, as in transformers' `DataCollatorWithFlattening`; they do not see each other.
+
+        Returns:
+            The loss or the token statistics where there are labels, else the logits and the cache.
         """
         if "cu_seq_lens_q" in kwargs and self.language_model.config._attn_implementation == PACKED_SDPA:
             lengths = kwargs["cu_seq_lens_q"].diff().tolist()
@@ -197,8 +207,8 @@ class CoachModel(PreTrainedModel, GenerationMixin):
         )
         hidden = outputs.last_hidden_state
         if labels is None:
-            kept = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
-            return CoachOutput(logits=self.logits(kept), past_key_values=outputs.past_key_values)
+            last = hidden[:, -logits_to_keep:] if logits_to_keep else hidden
+            return CoachOutput(logits=self.logits(last), past_key_values=outputs.past_key_values)
         if fused_lm_head:
             return CoachOutput(**token_statistics(self.logits, hidden, labels))
         total, count = supervised_cross_entropy(

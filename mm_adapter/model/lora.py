@@ -11,7 +11,15 @@ LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 
 def add_lora(language_model: PreTrainedModel, config: LoraConfig) -> None:
-    """Injects LoRA into a language model; the adapter's weights are float32 whatever the base is."""
+    """Injects LoRA into a language model; the adapter's weights are float32 whatever the base is.
+
+    `get_peft_model` with ``modules_to_save`` would wrap the coach and rename its weights; whatever knows them by name (learning
+    rates, optimizer state, exports, earlier checkpoints) would have to undo that.
+
+    Args:
+        language_model: Language model, changed in place.
+        config: Ranks, targets and scale.
+    """
     inject_adapter_in_model(config, language_model, adapter_name="default")
     language_model.peft_config = {"default": config}  # type: ignore[assignment]
     for name, parameter in language_model.named_parameters():

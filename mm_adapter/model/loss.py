@@ -22,7 +22,7 @@ def supervised_cross_entropy(
     chunk: int = CHUNK,
     agree: Callable[[int], int] = lambda pieces: pieces,
 ) -> tuple[Tensor, Tensor]:
-    """Sum of the losses of all supervised tokens, and their number.
+    """Sums the losses of all supervised tokens.
 
     Args:
         head: Hidden states ``[N, H]`` to logits ``[N, V]``.
@@ -31,6 +31,9 @@ def supervised_cross_entropy(
         chunk: Beyond so many supervised positions logits are computed piece by piece and again in the backward pass.
         agree: This rank's number of pieces to the number that every rank computes, for heads that are gathered from the
             ranks at every use; the further ones are empty.
+
+    Returns:
+        The sum, and the number of supervised tokens.
     """
     targets = labels[:, 1:]
     supervised = targets != -100
@@ -49,24 +52,26 @@ def supervised_cross_entropy(
 
 
 def token_statistics(head: Callable[[Tensor], Tensor], hidden: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """What TRL's preference trainers ask of every supervised token, 0 elsewhere: ``[B, S - 1]`` each.
+    """Computes what TRL's preference trainers ask of every supervised token, 0 elsewhere: ``[B, S - 1]`` each.
 
     Args:
-        head: As in `supervised_cross_entropy`.
-        hidden: Likewise.
-        labels: Likewise.
+        head: Hidden states ``[N, H]`` to logits ``[N, V]``.
+        hidden: ``[B, S, H]``; position s predicts the label at s + 1.
+        labels: ``[B, S]``, -100 where unsupervised.
 
     Returns:
         ``log_probs``, ``entropy``, ``mean_logits`` and ``is_top1``.
     """
     targets = labels[:, 1:]
     supervised = targets != -100
-    logits, wanted = head(hidden[:, :-1][supervised]).float(), targets[supervised]
+    logits, targets = head(hidden[:, :-1][supervised]).float(), targets[supervised]
     likely = logits.log_softmax(-1)
-    found = {
-        "log_probs": likely.gather(-1, wanted[:, None])[:, 0],
+    statistics = {
+        "log_probs": likely.gather(-1, targets[:, None])[:, 0],
         "entropy": -(likely.exp() * likely).sum(-1),
         "mean_logits": logits.mean(-1),
-        "is_top1": logits.argmax(-1) == wanted,
+        "is_top1": logits.argmax(-1) == targets,
     }
-    return {name: value.new_zeros(supervised.shape).masked_scatter(supervised, value) for name, value in found.items()}
+    return {
+        name: value.new_zeros(supervised.shape).masked_scatter(supervised, value) for name, value in statistics.items()
+    }

@@ -27,14 +27,14 @@ def packed_sdpa_attention(
     sample_lengths: list[int] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of transformers' interface.
+    """Computes attention behind transformers' interface.
 
     Args:
         module: The attention layer.
-        query: ``[B, heads, S, D]``; keys and values likewise, with their own number of heads.
-        key: See ``query``.
-        value: See ``query``.
-        attention_mask: As for ``sdpa``; not used where samples are packed.
+        query: Queries ``[B, heads, S, D]``.
+        key: Keys ``[B, key heads, prefix + S, D]``.
+        value: Values of the same shape as the keys.
+        attention_mask: Mask as ``sdpa`` takes it; not used where samples are packed.
         sample_lengths: Tokens of each sample in a batch of one row; None for ordinary batches. Keys and values that come
             before theirs are a cached prefix.
         **kwargs: Passed on to ``sdpa``.
@@ -46,9 +46,9 @@ def packed_sdpa_attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[return-value]
     prefix = key.shape[2] - query.shape[2]
     before = key[:, :, :prefix], value[:, :, :prefix]
-    own = key[:, :, prefix:], value[:, :, prefix:]
+    packed = query, key[:, :, prefix:], value[:, :, prefix:]
     attended = []
-    for q, k, v in zip(*(tensor.split(sample_lengths, dim=2) for tensor in (query, *own)), strict=True):
+    for q, k, v in zip(*(tensor.split(sample_lengths, dim=2) for tensor in packed), strict=True):
         mask = None
         if prefix:
             k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)

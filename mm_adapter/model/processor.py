@@ -25,9 +25,9 @@ class Encoded:
     """One tokenized conversation.
 
     Attributes:
-        sample_id: For error messages.
-        input_ids: ``S`` ids.
-        labels: ``S`` labels, -100 where unsupervised.
+        sample_id: Id of the conversation, which error messages name.
+        input_ids: Token ids ``[S]``.
+        labels: Labels ``[S]``, -100 where unsupervised.
         clips: View to the clips whose features fill its placeholders, in order.
     """
 
@@ -42,7 +42,7 @@ class CoachProcessor:
 
     Args:
         tokenizer: The language model's fast tokenizer with a chat template; pose and video tokens are appended to it.
-        clip: What a clip looks like.
+        clip: What a clip looks like to the language model.
 
     Raises:
         ValueError: The tokenizer has no chat template, or several and none by default; is not a fast one; or already knows
@@ -65,9 +65,9 @@ class CoachProcessor:
         self.tokenizer = tokenizer
         self.clip = clip
         shape = clip.num_codes, clip.tokens_per_frame, clip.frames
-        known = tokenizer.convert_tokens_to_ids(PoseVocabulary(0, *shape).names()[0])
-        saved = isinstance(known, int) and known != tokenizer.unk_token_id  # a processor's or an export's tokenizer
-        first = int(known) if saved else len(tokenizer)  # type: ignore[arg-type]
+        code = tokenizer.convert_tokens_to_ids(PoseVocabulary(0, *shape).names()[0])
+        saved = isinstance(code, int) and code != tokenizer.unk_token_id  # a processor's or an export's tokenizer
+        first = int(code) if saved else len(tokenizer)  # type: ignore[arg-type]
         self.vocabulary = PoseVocabulary(first, *shape)
         tokenizer.add_tokens([*self.vocabulary.names(), EGO_TOKEN, EXO_TOKEN], special_tokens=True)
         if tokenizer.convert_tokens_to_ids(EXO_TOKEN) != first + self.vocabulary.size + 1:
@@ -103,10 +103,10 @@ class CoachProcessor:
                     pieces.append(part["text"])
                     continue
                 if part["type"] == "pose":
-                    pieces.append(self._poses(poses(part["clip_id"])))
+                    pieces.append(self.pose_text(poses(part["clip_id"])))
                     continue
                 shows_poses, views = self._shown(part)
-                text = self._poses(poses(part["clip_id"])) if shows_poses else ""
+                text = self.pose_text(poses(part["clip_id"])) if shows_poses else ""
                 for view in views:
                     text += VIDEO_TOKENS[view] * self.clip.video_tokens
                     clips[view].append(part["clip_id"])
@@ -128,16 +128,34 @@ class CoachProcessor:
         return poses, views
 
     def answer_ids(self, poses: np.ndarray) -> list[int]:
-        """Token ids of a demonstration, without the end of the turn."""
-        return self.tokenizer.encode(self._poses(poses), add_special_tokens=False)
+        """Returns the token ids of a demonstration, without the end of the turn."""
+        return self.tokenizer.encode(self.pose_text(poses), add_special_tokens=False)
 
-    def _poses(self, poses: np.ndarray) -> str:
+    def pose_text(self, poses: np.ndarray) -> str:
+        """Writes a clip's poses as the language model reads them.
+
+        Args:
+            poses: Codes ``[T, M]``, or joints ``[T, 17, 3]`` in metres where poses are text.
+
+        Returns:
+            Pose tokens, or coordinates.
+
+        Raises:
+            ValueError: The codes are none of this coach's.
+        """
         if self.clip.pose_form == "text":
             return poses_to_text(poses)
         return "".join(self._names[i - self.vocabulary.first_id] for i in self.vocabulary.to_ids(poses))
 
     def encode(self, conversation: Conversation, poses: Callable[[str], np.ndarray]) -> Encoded:
         """Tokenizes a training conversation; labels cover the supervised turns' text and end-of-turn token.
+
+        Args:
+            conversation: Messages with the turns that are supervised.
+            poses: Clip id to its poses, as `render` takes them.
+
+        Returns:
+            Ids and labels.
 
         Raises:
             ValueError: No token is supervised, or the template does not close a turn with a special token.
@@ -159,7 +177,7 @@ class CoachProcessor:
         return Encoded(conversation.sample_id, ids, labels, clips)
 
     def lengths(self, conversations: Sequence[Conversation], poses: Callable[[str], np.ndarray]) -> list[int]:
-        """Tokens of training conversations, as `encode` would make them, many times faster.
+        """Counts the tokens of training conversations, as `encode` would make them, many times faster.
 
         A clip's tokens are special ones, so their number is known and one of them can stand for all.
         """
@@ -195,7 +213,7 @@ class CoachProcessor:
         return Encoded(sample_id, ids, [IGNORE] * len(ids), clips)
 
     def rendered_prompt(self, messages: list[dict[str, str]]) -> str:
-        """Plain messages in the chat template, up to where the assistant's answer begins."""
+        """Renders plain messages in the chat template, up to where the assistant's answer begins."""
         return self._template(messages, add_generation_prompt=True)
 
     def _template(self, messages: list[dict[str, str]], **kwargs: Any) -> str:
@@ -224,12 +242,22 @@ class CoachProcessor:
         return len(before), stop + len(end)
 
     @property
-    def end_of_turn_ids(self) -> list[int]:
-        """Ids that end an assistant's turn in this template."""
-        text = self._template([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}])
-        start = text.rindex("y") + 1
-        end = next(t for t in self.tokenizer.all_special_tokens if text.startswith(t, start))
-        return [self.tokenizer.convert_tokens_to_ids(end)]  # type: ignore[list-item]
+    def end_of_turn_id(self) -> int:
+        """Id of the special token that ends an assistant's turn in the chat template.
+
+        Raises:
+            ValueError: The template ends turns without one.
+        """
+        question = {"role": "user", "content": "x"}
+        texts = [self._template([question, {"role": "assistant", "content": content}]) for content in "yz"]
+        start = next(at for at, (y, z) in enumerate(zip(*texts, strict=True)) if y != z) + 1
+        end = next((t for t in self.tokenizer.all_special_tokens if texts[0].startswith(t, start)), None)
+        if end is None:
+            raise ValueError(
+                f"{self.tokenizer.name_or_path}: the chat template ends a turn with {texts[0][start : start + 12]!r}, "
+                "not with a special token; use another template."
+            )
+        return self.tokenizer.convert_tokens_to_ids(end)  # type: ignore[return-value]
 
     def save(self, folder: Path) -> None:
         """Writes the extended tokenizer with its chat template."""

@@ -14,7 +14,7 @@ class SizedSamples(Protocol):
     """A data set that knows its samples' lengths."""
 
     def lengths(self, epoch: int) -> Sequence[int]:
-        """Tokens of every sample in an epoch, media included."""
+        """Returns the number of tokens of every sample in an epoch, media included."""
         ...
 
 
@@ -28,16 +28,14 @@ class WindowSampler(Sampler[list[int]]):
     it has to take part in the collectives.
 
     In the first epoch the window with the largest micro-batch comes first: what does not fit fails in the first minute.
+    Iterating gives for each micro-batch one list of indices per process, as `accelerate` deals batches out.
 
     Args:
-        dataset: Tells lengths.
-        batch_size: Samples per process and micro-batch.
-        accumulation: Micro-batches per optimizer step.
+        dataset: Data set that knows its samples' lengths.
+        batch_size: Number of samples per process and micro-batch.
+        accumulation: Number of micro-batches per optimizer step.
         processes: Number of processes.
         seed: Seed of the order, or None to keep the data set's (evaluation).
-
-    Yields:
-        For each micro-batch one list of indices per process, as `accelerate` deals batches out.
     """
 
     def __init__(
@@ -49,7 +47,7 @@ class WindowSampler(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called at the start of every epoch."""
+        """Takes notice that an epoch begins."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -59,7 +57,7 @@ class WindowSampler(Sampler[list[int]]):
         )
 
     def windows(self) -> list[list[list[int]]]:
-        """The epoch's windows, each a list of micro-batches (of all processes) of sample indices."""
+        """Returns the epoch's windows, each a list of micro-batches (of all processes) of sample indices."""
         lengths = self.dataset.lengths(self.epoch)
         order = list(range(len(lengths)))
         if self.seed is not None:
@@ -90,15 +88,15 @@ class WindowSampler(Sampler[list[int]]):
 
 
 def tokens(batch: Sequence[int], lengths: Sequence[int]) -> int:
-    """Tokens of a micro-batch."""
+    """Counts the tokens of a micro-batch."""
     return sum(lengths[i] for i in batch)
 
 
 class EpochAware(Protocol):
-    """What varies from epoch to epoch."""
+    """Anything that varies from epoch to epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Called at the start of every epoch."""
+        """Takes notice that an epoch begins."""
         ...
 
 
@@ -109,7 +107,7 @@ class EpochCallback(TrainerCallback):
     not in a resumed epoch.
 
     Args:
-        *listeners: Told; data sets and samplers.
+        *listeners: Data sets and samplers whose epoch is set.
     """
 
     def __init__(self, *listeners: EpochAware) -> None:

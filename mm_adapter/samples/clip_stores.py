@@ -6,10 +6,12 @@ from typing import Protocol
 
 import numpy as np
 
-from mm_data.features import FeatureManifest, FeatureStore
+from mm_adapter.model.config import CoachConfig
+from mm_data.features import FeatureManifest
 from mm_data.folders import PoseStretch, pose_stretches
 from mm_tokenizers import canonical_poses
 from mm_tokenizers.canonical import sample_frames
+from mm_tokenizers.codes import PoseCodeStore
 
 
 class JointStore:
@@ -17,7 +19,7 @@ class JointStore:
 
     Args:
         stretches: Clip id to where its poses lie.
-        frames: T.
+        frames: Number of frames per clip (T).
     """
 
     def __init__(self, stretches: Mapping[str, PoseStretch], frames: int) -> None:
@@ -25,11 +27,11 @@ class JointStore:
 
     @classmethod
     def read(cls, folder: Path, frames: int) -> "JointStore":
-        """All clips of a folder that have poses."""
+        """Opens the poses of all clips of a folder that have some."""
         return cls(pose_stretches(folder), frames)
 
     def missing(self, clips: Iterable[str]) -> list[str]:
-        """The clips whose poses are not known."""
+        """Returns the clips whose poses are not known."""
         return [clip for clip in clips if clip not in self.stretches]
 
     def __getitem__(self, clip_id: str) -> np.ndarray:
@@ -43,7 +45,7 @@ class ClipPoses(Protocol):
     def __getitem__(self, clip: str, /) -> np.ndarray: ...
 
     def missing(self, clips: Iterable[str], /) -> list[str]:
-        """Clips it does not hold."""
+        """Returns the clips that the store does not hold."""
         ...
 
 
@@ -52,26 +54,47 @@ class ClipFeatures(Protocol):
 
     @property
     def manifest(self) -> FeatureManifest:
-        """What made them."""
+        """The description of what made the features."""
         ...
 
     def get(self, clip: str, view: str) -> np.ndarray:
-        """Features ``[V, C]``."""
+        """Returns features ``[V, C]``."""
         ...
 
     def missing(self, clips: Iterable[str]) -> list[str]:
-        """Clips it does not hold."""
+        """Returns the clips that the store does not hold."""
         ...
 
 
 class NoPoses:
-    """Stands for poses where no clip has any."""
+    """The poses of a data set whose clips have none."""
 
     def __getitem__(self, clip: str) -> np.ndarray:
         raise KeyError(f"Clip {clip} has no poses here; give their pose codes.")
 
     def missing(self, clips: Iterable[str]) -> list[str]:
-        """All of them."""
+        """Returns all of them."""
+        return list(clips)
+
+
+class NoFeatures:
+    """The video features of a coach that sees video and was opened without a feature store.
+
+    Args:
+        config: Configuration of the coach; tells which encoder the features of later clips have to come from.
+    """
+
+    def __init__(self, config: CoachConfig) -> None:
+        encoder, digest = config.video_encoder.rsplit(" ", 1)
+        shape = config.video_tokens, config.video_width
+        self.manifest = FeatureManifest(encoder, digest, "", *shape, "float16", tuple(config.views))
+
+    def get(self, clip: str, view: str) -> np.ndarray:
+        """Raises ``KeyError``, because no clip has features."""
+        raise KeyError(f"Clip {clip} has no {view} features here; give a feature store.")
+
+    def missing(self, clips: Iterable[str]) -> list[str]:
+        """Returns all of them."""
         return list(clips)
 
 
@@ -80,56 +103,74 @@ LEARNER = "learner"
 
 
 class JoinedPoses:
-    """Codes of a store, with a few clips more.
+    """A store of pose codes, and a few clips more.
 
     Args:
         store: Codes of a gallery, or None.
-        own: Clip id to codes ``[T, M]``; may grow.
+        clips: Clip id to codes ``[T, M]``; may grow.
     """
 
-    def __init__(self, store: ClipPoses | None, own: dict[str, np.ndarray]) -> None:
-        self.store, self.own = store, own
+    def __init__(self, store: ClipPoses | None, clips: dict[str, np.ndarray]) -> None:
+        self.store, self.clips = NoPoses() if store is None else store, clips
 
     def __getitem__(self, clip: str, /) -> np.ndarray:
-        if clip in self.own or self.store is None:
-            return self.own[clip]
-        return self.store[clip]
+        return self.clips[clip] if clip in self.clips else self.store[clip]
 
     def missing(self, clips: Iterable[str], /) -> list[str]:
-        """Clips that neither holds."""
-        others = [clip for clip in clips if clip not in self.own]
-        return others if self.store is None else self.store.missing(others)
+        """Returns the clips that neither holds."""
+        return self.store.missing([clip for clip in clips if clip not in self.clips])
 
 
 class JoinedFeatures:
-    """The learner's features and a gallery's.
+    """A feature store, and the features of a few clips more that the same encoder made.
 
     Args:
-        learner: Store of the learner's clip.
-        gallery: Another of the same encoder, or None.
-
-    Raises:
-        ValueError: Another encoder.
+        store: Features of a gallery, or `NoFeatures`.
+        clips: Clip id to its features ``[V, C]`` by view.
     """
 
-    def __init__(self, learner: FeatureStore, gallery: FeatureStore | None) -> None:
-        self.learner, self.gallery = learner, gallery
-        if gallery and gallery.manifest.made_by != learner.manifest.made_by:
-            raise ValueError(
-                f"The gallery's features were made by {gallery.manifest.encoder}, the learner's by {learner.manifest.encoder}; give the store that the coach was trained on."
-            )
+    def __init__(self, store: ClipFeatures, clips: dict[str, dict[str, np.ndarray]]) -> None:
+        self.store, self.clips = store, clips
 
     @property
     def manifest(self) -> FeatureManifest:
-        """What made the learner's."""
-        return self.learner.manifest
+        """The description of what made the features."""
+        return self.store.manifest
 
     def get(self, clip: str, view: str) -> np.ndarray:
-        """Features ``[V, C]``."""
-        store: ClipFeatures = self.learner if clip == LEARNER or self.gallery is None else self.gallery
-        return store.get(clip, view)
+        """Returns features ``[V, C]``."""
+        return self.clips[clip][view] if clip in self.clips else self.store.get(clip, view)
 
     def missing(self, clips: Iterable[str]) -> list[str]:
-        """Clips that neither holds."""
-        others = [clip for clip in clips if clip != LEARNER]
-        return others if self.gallery is None else self.gallery.missing(others)
+        """Returns the clips that neither holds."""
+        return self.store.missing([clip for clip in clips if clip not in self.clips])
+
+
+def check_inputs(
+    config: CoachConfig, poses: ClipPoses | None = None, features: ClipFeatures | None = None, where: str = "coach"
+) -> None:
+    """Makes sure that poses and features are those that a coach was trained on.
+
+    Args:
+        config: Configuration of the coach.
+        poses: Poses of clips; only pose codes say which tokenizer made them.
+        features: Video features of clips, or None.
+        where: What holds the coach's tokenizer: ``coach`` or ``export``.
+
+    Raises:
+        ValueError: The coach sees video and there are no features, it sees none and there are, or another encoder or pose
+            tokenizer made them.
+    """
+    if (features is None) != (not config.video_tokens):
+        sees, needs = ("with", "a") if config.video_tokens else ("without", "no")
+        raise ValueError(f"The coach was trained {sees} video features; give {needs} feature store.")
+    if features is not None and features.manifest.made_by != config.video_encoder:
+        raise ValueError(
+            f"The feature store was made by {features.manifest.encoder}, the coach was trained on "
+            f"{config.video_encoder.rsplit(' ', 1)[0]} with other weights or preprocessing; extract the features again."
+        )
+    if isinstance(poses, PoseCodeStore) and poses.tokenizer_fingerprint != config.pose_tokenizer:
+        raise ValueError(
+            "The pose codes were made by another pose tokenizer than the coach's; run `mm-coach tokenizer encode` with "
+            f"the tokenizer inside the {where}'s folder."
+        )

@@ -31,6 +31,9 @@ class CoachCollator:
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Builds a batch of any number of samples, none included.
 
+        Args:
+            samples: Samples that `CoachDataset` made.
+
         Returns:
             ``input_ids`` and ``labels`` ``[B, S]``; ``attention_mask``, or where packed ``position_ids`` and what
             transformers' `DataCollatorWithFlattening` adds; ``ego_features`` and ``exo_features`` ``[N, V, C]``; and
@@ -83,12 +86,12 @@ class CoachCollator:
             )
         first = self.vocabulary.first_id + self.vocabulary.size
         for view in self.views:
-            wanted = int((ids == first + VIEWS.index(view)).sum())
+            places = int((ids == first + VIEWS.index(view)).sum())
             clips = sample[view]
-            given = 0 if clips is None else clips.shape[0] * clips.shape[1]
-            if wanted != given:
+            tokens = 0 if clips is None else clips.shape[0] * clips.shape[1]
+            if places != tokens:
                 raise ValueError(
-                    f"Sample {name}: {wanted} {view} placeholders in the text, but {given} {view} video tokens in the features. "
+                    f"Sample {name}: {places} {view} placeholders in the text, but {tokens} {view} video tokens in the features. "
                     "Check that the feature store was extracted with the number of tokens that the coach is configured for."
                 )
             if clips is not None and clips.shape[1:] != self.video_shape:

@@ -21,9 +21,9 @@ def _check_views(source: SampleSource, conversations: Sequence[Conversation], vi
     if source.features is None:
         return
     parts = [p for c in conversations for message in c.messages for p in message["content"] if p["type"] == "clip"]
-    shown = {view for part in parts for view in part.get("views", views)} & set(views)
+    needed = {view for part in parts for view in part.get("views", views)} & set(views)
     there = source.features.manifest.views
-    if missing := sorted(shown - set(there)):
+    if missing := sorted(needed - set(there)):
         raise ValueError(
             f"{source.name}: the coach sees {' and '.join(views)}, and these clips' features have {' and '.join(there)} alone, no "
             f"{missing[0]}. Give --views with what all features have, or extract features of these clips with the same views."
@@ -34,7 +34,7 @@ class CoachDataset(Dataset[Sample]):
     """Samples of one or several sources, tokenized on access.
 
     Args:
-        sources: Where they come from, each with the share of its samples that an epoch shows.
+        sources: Sources of samples, each with the share of its samples that an epoch shows.
         processor: The coach's processor.
         max_length: Longest sample in tokens.
         seed: Seed of the order in which fractions of a source go round.
@@ -57,11 +57,11 @@ class CoachDataset(Dataset[Sample]):
         self._measured: dict[tuple[int, int, Variant], int] = {}
         for number, source in enumerate(sources):
             check_clips(source)
-            forms = [(index, variant) for index in range(len(source.ids)) for variant in source.variants(index)]
-            conversations = [source.conversation(index, variant) for index, variant in forms]
+            variants = [(index, variant) for index in range(len(source.ids)) for variant in source.variants(index)]
+            conversations = [source.conversation(index, variant) for index, variant in variants]
             _check_views(source, conversations, processor.clip.views)
             lengths = processor.lengths(conversations, source.poses.__getitem__)
-            self._measured |= {(number, *form): length for form, length in zip(forms, lengths, strict=True)}
+            self._measured |= {(number, *variant): length for variant, length in zip(variants, lengths, strict=True)}
         (number, index, variant), longest = max(self._measured.items(), key=lambda item: item[1])
         if longest > max_length:
             sample_id = sources[number].conversation(index, variant).sample_id
@@ -73,16 +73,16 @@ class CoachDataset(Dataset[Sample]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called at the start of every epoch; decides which samples and which variants of them it shows."""
+        """Decides which samples and which variants of them an epoch shows."""
         self.epoch, self.items = epoch, self._items(epoch)
 
     def lengths(self, epoch: int) -> list[int]:
-        """Tokens of every sample of an epoch, media included."""
+        """Returns the number of tokens of every sample of an epoch, media included."""
         items = self.items if epoch == self.epoch else self._items(epoch)
         return [self._measured[n, i, self.sources[n].variant(i, epoch)] for n, i in items]
 
     def conversation(self, index: int) -> Conversation:
-        """What one sample of this epoch says."""
+        """Returns the conversation of one sample of this epoch."""
         number, i = self.items[index]
         source = self.sources[number]
         return source.conversation(i, source.variant(i, self.epoch))
@@ -108,7 +108,7 @@ class CoachDataset(Dataset[Sample]):
 
 
 def with_features(encoded: Encoded, features: ClipFeatures | None) -> Sample:
-    """Adds the video features of the sample's clips, ``[n, V, C]`` per view."""
+    """Returns a sample with the video features of its clips, ``[n, V, C]`` per view."""
     sample: Sample = {"sample_id": encoded.sample_id, "input_ids": encoded.input_ids, "labels": encoded.labels}
     for view in VIEWS:
         arrays = [features.get(clip, view) for clip in encoded.clips.get(view, ())] if features else []

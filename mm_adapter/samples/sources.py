@@ -21,11 +21,11 @@ class SampleSource(Protocol):
     """Samples of one kind with what their clips are made of.
 
     Attributes:
-        name: For messages.
-        ids: Of the samples.
+        name: Name of the source in messages.
+        ids: Sample ids, one per sample.
         share: How often an epoch shows each sample: 1 once, 2 twice, 0.5 every other one, and the others in the next epoch.
-        poses: Of the clips.
-        features: Of the clips, or None for a pose-only coach.
+        poses: Poses of the clips.
+        features: Video features of the clips, or None for a pose-only coach.
     """
 
     name: str
@@ -35,19 +35,19 @@ class SampleSource(Protocol):
     features: FeatureStore | None
 
     def clips(self) -> tuple[set[str], set[str]]:
-        """Clips whose poses are shown, and clips whose video is."""
+        """Returns the clips whose poses are shown, and those whose video is."""
         ...
 
     def variants(self, index: int) -> Sequence[Variant]:
-        """All forms of a sample; every one is measured before training."""
+        """Returns all forms of a sample; every one is measured before training."""
         ...
 
     def variant(self, index: int, epoch: int) -> Variant:
-        """Its form in an epoch; depends on nothing else but the seed, so that every rank and every resumed run agrees."""
+        """Returns the form of a sample in an epoch; it depends on nothing else but the seed, so that every rank and every resumed run agrees."""
         ...
 
     def conversation(self, index: int, variant: Variant) -> Conversation:
-        """What it says."""
+        """Returns what a sample says in one of its forms."""
         ...
 
 
@@ -65,13 +65,13 @@ class TupleSource:
     """Coaching tuples in one of ExpertAF's formats.
 
     Args:
-        tuples: Of one split.
-        form: Of `mm_data.tasks.expertaf.FORMATS`.
-        share: See `SampleSource`.
+        tuples: Tuples of one split.
+        form: One of `mm_data.tasks.expertaf.FORMATS`.
+        share: How often an epoch shows each sample.
         poses: Pose codes of all clips, or joints for a coach that reads text.
         features: Video features of all clips, or None for a pose-only coach.
         expert_drop: Probability that a commentary question lacks the expert's clip.
-        seed: Of that.
+        seed: Seed for dropping the expert's clip.
 
     Raises:
         ValueError: Unknown format, or tuples without a remark.
@@ -96,22 +96,22 @@ class TupleSource:
         self.expert_drop, self.seed = expert_drop, seed
 
     def clips(self) -> tuple[set[str], set[str]]:
-        """Learners' and experts'."""
+        """Returns the learners' and experts' clips, whose poses and video are shown."""
         clips = {c.clip_id for t in self.tuples for c in (t.learner, t.expert)}
         return clips, clips
 
     def variants(self, index: int) -> Sequence[bool]:
-        """Without and with the expert's clip in the question."""
+        """Returns the forms of a question: without and with the expert's clip."""
         if self.form != "commentary":
             return [False]
         return [offer for offer, never in ((False, 0.0), (True, 1.0)) if self.expert_drop != never]
 
     def variant(self, index: int, epoch: int) -> bool:
-        """Whether an epoch's question holds the expert's clip."""
+        """Tells whether an epoch's question holds the expert's clip."""
         return self.form == "commentary" and offers_expert(self.tuples[index], self.expert_drop, self.seed, epoch)
 
     def conversation(self, index: int, variant: Variant) -> Conversation:
-        """A tuple as conversation."""
+        """Returns a tuple as a conversation."""
         return training_conversation(self.tuples[index], self.form, bool(variant))
 
 
@@ -123,7 +123,7 @@ def tuple_sources(
     expert_drop: float,
     seed: int,
 ) -> list[TupleSource]:
-    """Tuples in several formats, each with its share."""
+    """Returns tuples in several formats, each with its share."""
     return [TupleSource(tuples, form, share, poses, features, expert_drop, seed) for form, share in formats.items()]
 
 
@@ -135,13 +135,13 @@ class TaskSource:
     """Items of a task.
 
     Args:
-        name: Of their task.
-        items: Of one split.
-        form: The task's format.
-        share: See `SampleSource`.
+        name: Name of the task.
+        items: Items of one split.
+        form: Format in which the task is asked.
+        share: How often an epoch shows each sample.
         poses: Pose codes of the clips that have poses, or None.
         features: Video features, or None for a pose-only coach.
-        seed: Of the variants.
+        seed: Seed for which reference text comes first.
         short_epochs: Epochs at the beginning that ask for facts without prose. In an answer of fifty tokens the two or three that
             depend on the clip hardly count; here they are all there is, so mappers learn to see first.
     """
@@ -163,23 +163,23 @@ class TaskSource:
         self.features = features
 
     def clips(self) -> tuple[set[str], set[str]]:
-        """Those with poses, and all."""
+        """Returns the clips with poses, and all clips."""
         posed = {item.clip.clip_id for item in self.items if item.has_poses and not isinstance(self.poses, NoPoses)}
         return posed, {item.clip.clip_id for item in self.items}
 
     def variants(self, index: int) -> Sequence[int]:
-        """One per reference text, and the short one if training begins with it."""
+        """Returns one form per reference text, and the short one if training begins with it."""
         return [*range(len(self.items[index].references)), *([SHORT] if self.short_epochs else [])]
 
     def variant(self, index: int, epoch: int) -> int:
-        """The reference texts take turns, beginning anywhere."""
+        """Returns the number of an epoch's reference text; they take turns, beginning anywhere."""
         if epoch < self.short_epochs:
             return SHORT
         count = len(self.items[index].references)
         return (int(uniform(f"{self.seed}/{self.ids[index]}") * count) + epoch) % count
 
     def conversation(self, index: int, variant: Variant) -> Conversation:
-        """An item with one of its reference texts as the answer, or with the facts alone."""
+        """Returns an item with one of its reference texts as the answer, or with the facts alone."""
         assert isinstance(variant, int)
         if variant == SHORT:
             return self.form.short(self.items[index])
@@ -187,13 +187,13 @@ class TaskSource:
 
 
 def without_rejected(tuples: Sequence[CoachingTuple], features: FeatureStore | None) -> tuple[list[CoachingTuple], int]:
-    """Tuples whose clips could be encoded, and how many could not because extraction rejected a clip of theirs.
+    """Returns tuples whose clips could be encoded, and how many could not because extraction rejected a clip of theirs.
 
     A clip that extraction never saw is not forgiven here; `CoachDataset` raises for it.
     """
     rejected = features.manifest.rejected if features else {}
-    kept = [t for t in tuples if t.learner.clip_id not in rejected and t.expert.clip_id not in rejected]
-    return kept, len(tuples) - len(kept)
+    encoded = [t for t in tuples if t.learner.clip_id not in rejected and t.expert.clip_id not in rejected]
+    return encoded, len(tuples) - len(encoded)
 
 
 def hold_out(rows: Sequence[Row], group: Callable[[Row], str], share: float, seed: int) -> tuple[list[Row], list[Row]]:

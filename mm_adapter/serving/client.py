@@ -1,4 +1,4 @@
-"""A coach behind `mm-coach serve`, asked over HTTP; stands where a local one does."""
+"""The client of a coach behind `mm-coach serve`, which stands where a local one does."""
 
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -16,15 +16,15 @@ from mm_data.conversation import Message
 from mm_data.ground.files import write_atomically
 
 KEY = "MM_COACH_API_KEY"
-"""Environment variable of the server's API key, on both sides."""
+"""Environment variable that holds the server's API key, on both sides."""
 
 
 class CoachClient:
-    """The server's coach, decoder and experts.
+    """A coach, its decoder and its experts behind a server.
 
     Args:
         url: Address of the server.
-        key: API key, or "".
+        key: API key of the server, or "".
 
     Raises:
         ConnectionError: Nobody answers there, or it is another server.
@@ -43,7 +43,16 @@ class CoachClient:
     def upload(
         self, videos: Mapping[str, Path], poses: Path | None, start: float, stop: float | None
     ) -> dict[str, Any]:
-        """Sends a clip; see `front.app.Front.upload` for what comes back.
+        """Sends a clip.
+
+        Args:
+            videos: View to its video.
+            poses: Poses as ``.npy`` or Ego-Exo4D's JSON, or None where the server finds them.
+            start: First second that is looked at.
+            stop: End in seconds; None is the end of the shortest video.
+
+        Returns:
+            The server's description of the clip (`serving.http.app.Front.upload`).
 
         Raises:
             FileNotFoundError: A file does not exist.
@@ -58,7 +67,22 @@ class CoachClient:
         return self._ask("POST", "/v1/clips", data=times, files=files).json()
 
     def stream(self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY) -> Generator[str]:
-        """Words, piece by piece; see `Coach.stream`."""
+        """Answers a conversation in words, as `Coach.stream` does.
+
+        openai's client takes an event without data, such as a proxy's ``retry:``, for a broken answer, so streams are read here.
+
+        Args:
+            messages: Messages up to the question.
+            sample_id: Id of the conversation, which the server has no use for.
+            sampling: How tokens are drawn.
+
+        Yields:
+            Pieces of the answer.
+
+        Raises:
+            ConnectionError: The server does not answer.
+            ValueError: The server refuses the question, or sends something else than an answer.
+        """
         body = {**self._body(messages, sampling, "words"), "stream": True}
         try:
             with self.client.stream("POST", "/v1/chat/completions", json=body) as reply:
@@ -70,7 +94,7 @@ class CoachClient:
             raise ConnectionError(f"{self.url} does not answer: {error}.") from error
 
     def _words(self, lines: Iterable[str]) -> Iterator[str]:
-        """The words of a stream of server-sent events; comments and chunks without a choice, such as usage, hold none."""
+        """Yields the words of a stream of server-sent events; comments and chunks without a choice, such as usage, hold none."""
         events = 0
         for line in lines:
             name, _, data = line.partition(":")
@@ -96,22 +120,26 @@ class CoachClient:
         return word
 
     def demonstrate_after(self, messages: list[Message], sample_id: str) -> np.ndarray:
-        """Codes ``[T, M]``; see `Coach.demonstrate_after`."""
+        """Returns codes ``[T, M]`` of corrected poses, as `Coach.demonstrate_after` does."""
         reply = self._ask("POST", "/v1/chat/completions", json=self._body(messages, GREEDY, "poses")).json()
         text = reply["choices"][0]["message"]["content"]
         return np.array(self._ask("POST", "/v1/poses", json={"text": text}).json()["codes"])
 
     def search(self, learner: str, remark: str) -> list[tuple[str, float]]:
-        """The server's three best experts."""
+        """Returns the server's three best experts with their scores."""
         reply = self._ask("POST", "/v1/experts", json={"clip_id": learner, "remark": remark}).json()
         return [(expert["clip_id"], expert["score"]) for expert in reply["experts"]]
 
     def joints(self, codes: np.ndarray) -> np.ndarray:
-        """Codes ``[T, M]`` to joints ``[T, 17, 3]``."""
+        """Decodes codes ``[T, M]`` to joints ``[T, 17, 3]`` in metres."""
         return np.array(self._ask("POST", "/v1/poses", json={"codes": codes.tolist()}).json()["joints"])
 
     def save_expert(self, clip_id: str, out: Path) -> None:
         """Writes an expert's clip.
+
+        Args:
+            clip_id: Id of the clip.
+            out: Video file, ``.mp4``.
 
         Raises:
             FileNotFoundError: The server has no video of it.
@@ -124,12 +152,12 @@ class CoachClient:
     def _body(self, messages: list[Message], sampling: Sampling, answer: str) -> dict[str, Any]:
         poses = self.poses
 
-        def sent(part: dict[str, Any]) -> dict[str, Any]:
+        def with_codes(part: dict[str, Any]) -> dict[str, Any]:
             return {"type": "pose", "codes": poses[part["clip_id"]].tolist()} if part["type"] == "pose" else part
 
         return {
             "model": self.about["model"],
-            "messages": [{**message, "content": [sent(part) for part in message["content"]]} for message in messages],
+            "messages": [{**turn, "content": [with_codes(part) for part in turn["content"]]} for turn in messages],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "top_k": sampling.top_k,

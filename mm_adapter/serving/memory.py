@@ -21,9 +21,12 @@ def cache_flags(export: Path, flags: Sequence[str], environment: Mapping[str, st
     weights leave free, up to `MOST_CACHE`.
 
     Args:
-        export: Holds the weights.
-        flags: Further ones for vLLM; may decide.
-        environment: May decide too.
+        export: Folder with the weights.
+        flags: Further flags for vLLM, which may decide.
+        environment: Environment variables, which may decide too.
+
+    Returns:
+        The flags.
     """
     named = {flag.partition("=")[0].replace("_", "-") for flag in flags}
     if torch.accelerator.is_available() or environment.get(_VARIABLE) or named.intersection(_DECIDES):

@@ -191,7 +191,7 @@ def build_trainer(
         eval_dataset=held_out,
         data_collator=CoachCollator(
             coach.processor,
-            coach.processor.end_of_turn_ids[0],  # padding is masked; Llama-3 has no token of its own for it
+            coach.processor.end_of_turn_id,  # padding is masked; Llama-3 has no token of its own for it
             (video.num_tokens, video.width) if video else None,
             layout="packed",
         ),

@@ -52,8 +52,7 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
         pose_row_learning_rate: float,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.complete_checkpoints(processor, pose_tokenizer, run_config)
+        super().__init__(processor=processor, pose_tokenizer=pose_tokenizer, run_config=run_config, **kwargs)
         self.mapper_learning_rate, self.pose_row_learning_rate = mapper_learning_rate, pose_row_learning_rate
         self.throughput = Throughput(self.model, self.args.device)
         self.sampler = self._sampler(self.train_dataset, self.args.train_batch_size, self.args.seed)

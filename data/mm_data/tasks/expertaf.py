@@ -28,10 +28,15 @@ def shows_poses(formats: Collection[str] | None) -> bool:
     return formats is None or any(form != "commentary" for form in formats)
 
 
+def system_turn() -> Message:
+    """Returns the turn that every conversation with a coach begins with."""
+    return said("system", SYSTEM)
+
+
 def commentary_prompt(learner: str, expert: str | None = None) -> list[Message]:
     """Returns the system turn and the learner's question; ``expert`` is a clip id that training may offer and inference never has."""
     offered = [] if expert is None else [OFFER_EXPERT, clip_part(expert)]
-    return [said("system", SYSTEM), said("user", clip_part(learner), *offered, ASK_COMMENTARY)]
+    return [system_turn(), said("user", clip_part(learner), *offered, ASK_COMMENTARY)]
 
 
 def demonstration_prompt(learner: str, remark: str) -> list[Message]:

@@ -21,7 +21,7 @@ class InternVideo2Config:
     """Architecture.
 
     Attributes:
-        width: D.
+        width: Width of the residual stream (D).
         depth: Number of blocks.
         heads: Attention heads.
         mlp_hidden: Hidden width of the blocks' MLP.
@@ -181,7 +181,7 @@ class InternVideo2(nn.Module):
     """The encoder with its two outputs.
 
     Args:
-        config: See `InternVideo2Config`.
+        config: Architecture of the encoder.
     """
 
     def __init__(self, config: InternVideo2Config) -> None:
@@ -201,6 +201,9 @@ class InternVideo2(nn.Module):
 
     def use_attention(self, kind: str) -> None:
         """Chooses the attention kernel: ``sdpa`` (PyTorch's, the default) or ``flash`` (the flash-attn package).
+
+        Args:
+            kind: ``sdpa`` or ``flash``.
 
         Raises:
             ValueError: Unknown kind, or flash attention in fp32 or without CUDA.
@@ -266,11 +269,14 @@ class InternVideo2(nn.Module):
 
 
 def encoder_hash(encoder: InternVideo2, dtype: torch.dtype | None = None) -> str:
-    """SHA-256 over configuration and weights, in the type they are used in.
+    """Computes a hash over configuration and weights, in the type they are used in.
 
     Args:
-        encoder: Not changed.
-        dtype: As if the weights were of this type; by default their own.
+        encoder: Video encoder; not changed.
+        dtype: Type in which the weights are hashed; by default their own.
+
+    Returns:
+        SHA-256 in hexadecimal.
     """
     digest = hashlib.sha256(json.dumps(asdict(encoder.config), sort_keys=True).encode())
     for name, value in sorted(encoder.state_dict().items()):

@@ -41,7 +41,7 @@ def build_encoder(
     seed: int = 0,
     random_weights: bool = False,
 ) -> tuple[InternVideo2, str]:
-    """A frozen encoder and its honest name.
+    """Builds a frozen encoder.
 
     Args:
         preset: Key of `PRESETS`.
@@ -52,6 +52,9 @@ def build_encoder(
         dtype: Type of the weights.
         seed: Seed of random weights.
         random_weights: Whether a published size may have random weights, to try out speed and memory.
+
+    Returns:
+        The encoder, and a name that says which weights it has.
 
     Raises:
         FileNotFoundError: No such file.
@@ -98,6 +101,9 @@ def load_published(path: Path, config: InternVideo2Config, frames: int | None = 
         config: Size that the file has to have. Frames, image positions and the projection are taken from the file.
         frames: T to interpolate the positions to; None keeps the file's.
 
+    Returns:
+        The encoder.
+
     Raises:
         FileNotFoundError: No such file.
         ValueError: Not a checkpoint, a pickle that needs foreign classes, or keys that are unknown, missing or
@@ -113,9 +119,9 @@ def load_published(path: Path, config: InternVideo2Config, frames: int | None = 
     )
     if not config.pooling:  # the last block only feeds the pooling
         state = {key: value for key, value in state.items() if not key.startswith(f"blocks.{config.depth - 1}.")}
-    wanted = frames or config.frames
-    state["pos_embed"] = interpolate_positions(state["pos_embed"], config.frames, wanted, config.grid)
-    config = replace(config, frames=wanted)
+    frames = frames or config.frames
+    state["pos_embed"] = interpolate_positions(state["pos_embed"], config.frames, frames, config.grid)
+    config = replace(config, frames=frames)
     if "img_pos_embed" in state:
         state["img_pos_embed"] = interpolate_positions(state["img_pos_embed"], 1, 1, config.grid)
     with torch.device("meta"):
@@ -131,7 +137,7 @@ def load_published(path: Path, config: InternVideo2Config, frames: int | None = 
 
 
 def interpolate_positions(positions: Tensor, old_frames: int, new_frames: int, new_grid: int) -> Tensor:
-    """Position embedding ``[1, 1 + T0·S0, D]`` for another number of frames and patches, CLS row untouched.
+    """Interpolates a position embedding ``[1, 1 + T0·S0, D]`` for another number of frames and patches, CLS row untouched.
 
     Linear over frames at every place, for a single frame their mean (as the encoder shows one to files without image
     positions), then bicubic over places in every frame (``align_corners`` false), as the

@@ -51,11 +51,11 @@ _CUTS_KEPT = 64  # experts' clips, a few hundred kilobytes each
 
 @dataclass(frozen=True)
 class Limits:
-    """What the front takes.
+    """How much the front takes.
 
     Attributes:
-        upload_megabytes: Of one request.
-        requests: Questions that the engine has at a time.
+        upload_megabytes: Largest request in megabytes.
+        requests: Number of questions that the engine has at a time.
     """
 
     upload_megabytes: int = 200
@@ -63,16 +63,16 @@ class Limits:
 
 
 class Front:
-    """What the routes share.
+    """The server in front of the engine: its routes and what they share.
 
     Args:
-        coach: The export.
+        coach: Export whose clips are prepared.
         engine: vLLM with the same export.
-        shelf: Keeps the learners' clips.
-        experts: Finds experts, or None.
+        shelf: Learners' clips.
+        experts: Search for experts, or None.
         finds_poses: Whether poses are found in videos.
         synthetic: Whether the experts are synthetic.
-        limits: What is taken.
+        limits: How much is taken.
     """
 
     def __init__(
@@ -136,23 +136,23 @@ class Front:
         """A clip: files ``exo``, ``ego``, ``pose`` and fields ``start``, ``stop`` of a form."""
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
             raise HTTPException(415, "Clips are sent as multipart/form-data with files exo, ego and pose.")
-        given: dict[str, bytes] = {}
+        files_sent: dict[str, bytes] = {}
         times: dict[str, float] = {}
         async with request.form(max_files=3, max_fields=2) as form:
             for name, value in form.multi_items():
                 if isinstance(value, UploadFile) and not value.filename and not value.size:
                     continue  # browsers send a field without a file so
-                if isinstance(value, UploadFile) and name in (*VIEWS, "pose") and name not in given:
+                if isinstance(value, UploadFile) and name in (*VIEWS, "pose") and name not in files_sent:
                     if any(sign in (value.filename or "") for sign in "/\\\0"):
                         raise HTTPException(400, f"The file name {value.filename!r} holds a path; send the name alone.")
-                    given[name] = await value.read()
+                    files_sent[name] = await value.read()
                 elif isinstance(value, str) and name in ("start", "stop") and name not in times:
                     if value.strip():
                         times[name] = read_seconds(name, value)
                 else:
                     raise HTTPException(400, f"Unknown or repeated {name!r}; a clip has the files exo, ego and pose and the fields start and stop.")  # fmt: skip
-        poses = given.pop("pose", None)
-        clip_id, clip = await self._prepared(Upload(given, poses, times.get("start", 0.0), times.get("stop")))
+        poses = files_sent.pop("pose", None)
+        clip_id, clip = await self._prepared(Upload(files_sent, poses, times.get("start", 0.0), times.get("stop")))
         return JSONResponse(self._described(clip_id, clip), status_code=201)
 
     async def forget(self, request: Request) -> Response:
@@ -178,8 +178,8 @@ class Front:
                 words = body.get("vllm_xargs") == {"coach_answer": "words"}
                 poses = self.coach.processor.vocabulary.clip_length + 1
                 body["max_tokens"] = ANSWER_TOKENS if words else max(ANSWER_TOKENS, poses)
-            asked = {**body, "model": self.engine.model, "messages": rewritten}
-            reply = await pass_on(self.engine, asked, request, slot)
+            question = {**body, "model": self.engine.model, "messages": rewritten}
+            reply = await pass_on(self.engine, question, request, slot)
         if notes:
             reply.headers["Coach-Notes"] = " ".join(notes)
         return reply
@@ -210,17 +210,17 @@ class Front:
                 raise HTTPException(503, str(error)) from error
             except KeyError as error:
                 raise no_clip(clip_id) from error
-        found, gallery = self.experts.experts, self.experts.experts.gallery.activity
+        experts, gallery = self.experts.experts, self.experts.experts.gallery.activity
         entries = []
         for name, score in ranking[:count]:
-            clip = found.clips[name]
+            clip = experts.clips[name]
             entries.append(
                 {
                     "clip_id": name,
                     "activity": gallery[name],
                     "score": score,
                     "seconds": (clip.stop - clip.start) / FPS,
-                    "joints": points(found.joints[name]),
+                    "joints": points(experts.joints[name]),
                 }
             )
         return JSONResponse({"experts": entries, "gallery": len(gallery)})
@@ -228,14 +228,14 @@ class Front:
     async def expert_video(self, request: Request) -> Response:
         """An expert's clip as an mp4."""
         clip_id = request.path_params["clip_id"]
-        found = self.experts.experts if self.experts else None
-        if found is None or clip_id not in found.gallery.activity:
+        experts = self.experts.experts if self.experts else None
+        if experts is None or clip_id not in experts.gallery.activity:
             raise HTTPException(404, f"No expert {clip_id!r} is in the gallery.")
         if clip_id not in self._cuts:
             with tempfile.TemporaryDirectory(prefix="mm-coach-expert-") as folder, refusing():
                 out = Path(folder) / "clip.mp4"
                 try:
-                    await self.shelf.workers.run(cut_video, *found.stretch(clip_id), out)
+                    await self.shelf.workers.run(cut_video, *experts.stretch(clip_id), out)
                 except (FileNotFoundError, VideoError):
                     raise HTTPException(
                         404, "This expert's video is not here or cannot be read; the poses are."
@@ -292,25 +292,32 @@ class Front:
             self._asking -= 1
 
     def _described(self, clip_id: str, clip: PreparedClip) -> dict[str, Any]:
-        shown = {view: [f"data:image/png;base64,{base64.b64encode(f).decode()}" for f in frames] for view, frames in clip.frames.items()}  # fmt: skip
+        pictures = {view: [_data_url(frame) for frame in frames] for view, frames in clip.frames.items()}
         return {
             "id": clip_id,
             "object": "clip",
             "seconds": clip.seconds,
             "notes": clip.notes,
-            "frames": shown,
+            "frames": pictures,
             "joints": points(clip.joints) if clip.joints is not None else None,
             "kept_seconds": self.shelf.seconds,
         }
 
 
+def _data_url(picture: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+
+
 def front_app(front: Front, host: str, key: str | None) -> Starlette:
-    """The application.
+    """Builds the application.
 
     Args:
-        front: What answers.
-        host: Address it listens on; on the loopback other host names are refused (DNS rebinding).
+        front: Routes.
+        host: Address that is listened on; on the loopback other host names are refused (DNS rebinding).
         key: API key, or None.
+
+    Returns:
+        The application.
     """
     guard = Middleware(Guard, max_bytes=front.limits.upload_megabytes * 10**6, key=key)
     trusted = [Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])] if host in LOOPBACK else []

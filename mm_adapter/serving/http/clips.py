@@ -38,7 +38,7 @@ class Upload:
 
     @property
     def clip_id(self) -> str:
-        """The same content is the same clip."""
+        """Id of the clip, the same for the same content."""
         digest = hashlib.sha256(f"{self.start} {self.stop}".encode())
         for name, data in (*sorted(self.videos.items()), ("pose", self.poses or b"")):
             digest.update(f"{name} {len(data)} ".encode())
@@ -46,7 +46,7 @@ class Upload:
         return digest.hexdigest()[:24]
 
     def write(self, folder: Path) -> None:
-        """Files as `prepare_clip` reads them."""
+        """Writes files as `prepare_clip` reads them."""
         for name, data in self.videos.items():
             (folder / name).write_bytes(data)
         if self.poses is not None:
@@ -68,9 +68,9 @@ class ClipWorkers:
     Args:
         export: Folder of the coach whose clips are prepared.
         pose_model: MediaPipe's landmarker, or None.
-        workers: Processes.
-        waiting: Clips that may wait for them.
-        seconds: Time for one clip; a process that needs longer is ended.
+        workers: Number of processes.
+        waiting: Number of clips that may wait for them.
+        seconds: Longest time for one clip; a process that needs longer is ended.
     """
 
     def __init__(
@@ -85,7 +85,14 @@ class ClipWorkers:
         )
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """A function's result from one of the processes.
+        """Runs a function in one of the processes.
+
+        Args:
+            function: Function of a module.
+            *arguments: Arguments, which can be pickled.
+
+        Returns:
+            The function's result.
 
         Raises:
             BusyError: Too many are waiting.
@@ -117,9 +124,9 @@ class ClipShelf:
     """The clips that are kept, the last used longest.
 
     Args:
-        workers: Prepare them.
-        capacity: Clips kept at a time.
-        seconds: A clip that nobody asked about for so long is forgotten.
+        workers: Processes that prepare clips.
+        capacity: Number of clips at a time.
+        seconds: Time after which a clip that nobody asks about is forgotten.
     """
 
     def __init__(self, workers: ClipWorkers, capacity: int = 256, seconds: float = 3600.0) -> None:
@@ -130,8 +137,8 @@ class ClipShelf:
     async def add(self, upload: Upload) -> tuple[str, PreparedClip]:
         """Prepares a clip, unless it is there; the uploaded bytes are on disk only while they are decoded."""
         clip_id = await asyncio.to_thread(lambda: upload.clip_id)
-        if (kept := self.get(clip_id)) is not None:
-            return clip_id, kept
+        if (earlier := self.get(clip_id)) is not None:
+            return clip_id, earlier
         folder = Path(tempfile.mkdtemp(prefix="mm-coach-upload-"))
         try:
             await asyncio.to_thread(upload.write, folder)
@@ -146,7 +153,7 @@ class ClipShelf:
         return clip_id, prepared
 
     def get(self, clip_id: str) -> PreparedClip | None:
-        """A kept clip."""
+        """Returns a clip, or None where it is not here any more."""
         self._forget()
         with self._lock:
             if clip_id not in self._kept:
@@ -163,6 +170,6 @@ class ClipShelf:
                 del self._kept[name]
 
     def remove(self, clip_id: str) -> bool:
-        """Forgets a clip; whether it was there."""
+        """Forgets a clip and tells whether it was there."""
         with self._lock:
             return self._kept.pop(clip_id, None) is not None

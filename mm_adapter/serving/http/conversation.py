@@ -32,7 +32,13 @@ class Conversations:
         self.coach, self.clip_parts = coach, clip_parts
 
     def rewrite(self, messages: Any) -> list[dict[str, Any]]:
-        """Messages for the engine.
+        """Rewrites messages for the engine.
+
+        Args:
+            messages: The messages as they came.
+
+        Returns:
+            Messages for the engine.
 
         Raises:
             ValueError: They are malformed; says which message and why.
@@ -64,7 +70,9 @@ class Conversations:
         if kind == "clip" and isinstance(part.get("clip_id"), str):
             return self.clip_parts(part["clip_id"])
         if kind == "pose":
-            return [{"type": "text", "text": self.coach.pose_tokens(self.coach.pose_codes(None, part.get("codes")))}]
+            return [
+                {"type": "text", "text": self.coach.processor.pose_text(self.coach.pose_codes(None, part.get("codes")))}
+            ]
         raise ValueError(
             f"a part of type {kind!r} cannot be read; give text, clip (clip_id), pose (codes) or video_url."
         )
@@ -72,7 +80,7 @@ class Conversations:
     def _checked(self, text: str) -> str:
         if EGO_TOKEN in text or EXO_TOKEN in text:
             raise ValueError("a text may not hold video placeholders; give a clip or a video_url.")
-        return self.coach.pose_tokens(self.coach.pose_codes(text, None)) if _POSE in text else text
+        return self.coach.processor.pose_text(self.coach.pose_codes(text, None)) if _POSE in text else text
 
 
 def clip_parts(coach: Export, clip: PreparedClip) -> list[Part]:
@@ -80,7 +88,7 @@ def clip_parts(coach: Export, clip: PreparedClip) -> list[Part]:
     videos = [frames_part(frames) for frames in clip.frames.values()]
     if coach.config.pose_form == "none" or clip.codes is None:
         return videos
-    return [{"type": "text", "text": coach.pose_tokens(clip.codes)}, *videos]
+    return [{"type": "text", "text": coach.processor.pose_text(clip.codes)}, *videos]
 
 
 def frames_part(frames: list[bytes]) -> Part:
@@ -94,9 +102,12 @@ UPLOADED: Part = {"type": "clip"}
 
 
 def take_upload(message: Any) -> tuple[Upload, list[Any]] | None:
-    """The videos (``video_url``) and poses (``pose_file``) inside a message.
+    """Takes the videos (``video_url``) and poses (``pose_file``) out of a message.
 
     Two videos are ego, then exo, as vLLM takes them from this coach; a part's ``view`` may say otherwise. One is exo.
+
+    Args:
+        message: A message as it came.
 
     Returns:
         The upload, and the message's parts with `UPLOADED` where its first part stood; None where there is no video.
@@ -112,18 +123,19 @@ def take_upload(message: Any) -> tuple[Upload, list[Any]] | None:
     named = [part.get("view") for part in media if _kind(part) == "video_url"]
     if any(view is not None and view not in VIEWS for view in named):
         raise ValueError(f"A video's view is {' or '.join(VIEWS)}.")
+    # Videos that name no view get the views that nobody named, in order: ego then exo of two, exo where there is one.
     free = iter([view for view in (VIEWS if videos > 1 else ("exo",)) if view not in named])
-    given: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for part in media:
         name = "pose" if part["type"] == "pose_file" else part.get("view") or next(free, None)
-        if name is None or name in given:
+        if name is None or name in files:
             raise ValueError("A message takes one video per view (ego, exo) and one pose_file.")
         value = part.get(part["type"])
         what = "The pose file" if name == "pose" else f"The {name} video"
-        given[name] = decode_data_url(value.get("url") if isinstance(value, Mapping) else None, what)
+        files[name] = decode_data_url(value.get("url") if isinstance(value, Mapping) else None, what)
     first = content.index(media[0])
     parts = [UPLOADED if at == first else part for at, part in enumerate(content) if at == first or part not in media]
-    return Upload({name: data for name, data in given.items() if name != "pose"}, given.get("pose")), parts
+    return Upload({name: data for name, data in files.items() if name != "pose"}, files.get("pose")), parts
 
 
 _MEDIA = ("video_url", "pose_file")

@@ -11,11 +11,14 @@ _AFTER_THE_END = re.compile(r"=+(?=[^=])")
 
 
 def decode_data_url(url: Any, what: str) -> bytes:
-    """The bytes of a ``data:`` address in base64, which may be broken into lines.
+    """Decodes a ``data:`` address in base64, which may be broken into lines.
 
     Args:
         url: The address.
         what: Names the file in errors, such as "The exo video".
+
+    Returns:
+        The bytes.
 
     Raises:
         ValueError: It is no such address, or its base64 is broken; says where.

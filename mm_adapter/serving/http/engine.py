@@ -84,12 +84,15 @@ class Engine:
     def likelihoods(
         self, messages: list[dict[str, Any]], answers: Sequence[str], answer_ids: Sequence[list[int]]
     ) -> torch.Tensor:
-        """Mean log-likelihoods of answers to a conversation, one engine request each.
+        """Scores answers to a conversation, one engine request each.
 
         Args:
             messages: The conversation, for the engine.
-            answers: Texts.
-            answer_ids: Their token ids.
+            answers: Texts of the answers.
+            answer_ids: Token ids of each answer.
+
+        Returns:
+            Mean log-likelihoods ``[N]``.
 
         Raises:
             ValueError: The conversation cannot be scored, such as one that is too long.
@@ -126,9 +129,9 @@ class RunningEngine(Engine):
     A context manager: the process ends with it.
 
     Args:
-        export: What it serves.
-        arguments: Further ones for vLLM.
-        log: Where its output goes.
+        export: Folder of the export that it serves.
+        arguments: Further arguments for vLLM.
+        log: File that its output is written to.
     """
 
     def __init__(self, export: Path, arguments: Sequence[str], log: Path) -> None:
@@ -139,12 +142,12 @@ class RunningEngine(Engine):
         super().__init__(f"http://127.0.0.1:{port}", key)
         self.log, self._began = log, time.monotonic()
         command = [sys.executable, "-P", "-m", "vllm.entrypoints.openai.api_server", "--model", str(export)]
-        own = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", MODEL, "--enable-mm-embeds"]
+        place = ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", MODEL, "--enable-mm-embeds"]
         cache = cache_flags(export, arguments, os.environ)
         with log.open("wb") as file:
             # -P: no folder of the working directory stands for a package. Its own session: an interrupt in the terminal reaches it through the front, after the requests.
             self.process = subprocess.Popen(
-                [*command, *own, *cache, *arguments],
+                [*command, *place, *cache, *arguments],
                 env={**os.environ, "VLLM_API_KEY": key},
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -184,10 +187,13 @@ class RunningEngine(Engine):
 
 
 def root_cause(log: str) -> str | None:
-    """The line of vLLM's log that says why it ended: its first error, of which later ones are consequences.
+    """Finds the line of vLLM's log that says why it ended: its first error, of which later ones are consequences.
 
     Args:
-        log: Its text.
+        log: Text of the log.
+
+    Returns:
+        The line, or None.
     """
     plain = [_PREFIX.sub("", line).strip() for line in log.splitlines()]
     return next((line for line in plain if _ERROR.match(line) and "root cause" not in line), None)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mm_adapter.export.read import RECORD
 from mm_adapter.features.internvideo2 import InternVideo2Config
-from mm_adapter.model.config import CoachConfig
+from mm_adapter.model.config import CoachConfig, read_config
 from mm_adapter.model.processor import CoachProcessor
 from mm_data.tasks.expertaf import shows_poses
 from mm_tokenizers import PoseTokenizer, load_tokenizer
@@ -21,11 +21,11 @@ class Export:
     """An opened export.
 
     Attributes:
-        folder: The export.
+        folder: Folder of the export.
         config: The coach's configuration.
         processor: Renders clips as in training.
         pose_tokenizer: Encodes and decodes poses.
-        encoder: Of the packed video encoder, or None for a coach that sees no video.
+        encoder: Architecture of the packed video encoder, or None for a coach that sees no video.
         can_demonstrate: Whether it was trained on more than commentary.
     """
 
@@ -40,12 +40,18 @@ class Export:
     def open(cls, folder: Path) -> "Export":
         """Opens an export whose coach sees no video, or that has its video encoder packed.
 
+        Args:
+            folder: Folder of the export.
+
+        Returns:
+            The export.
+
         Raises:
             ValueError: The folder is no export, or cannot look at videos.
         """
         if not (folder / RECORD).is_file():
             raise ValueError(f"{folder} is no export; make one: mm-coach export COACH EXPORT --encoder NAME.")
-        config = CoachConfig(**json.loads((folder / "coach_config.json").read_text()))
+        config = read_config(folder)
         encoder = None
         if config.video_tokens:
             entry = json.loads((folder / "config.json").read_text()).get("encoder")
@@ -60,7 +66,14 @@ class Export:
         return cls(folder, config, processor, tokenizer, encoder, shows_poses(formats))
 
     def pose_codes(self, text: Any, grid: Any) -> np.ndarray:
-        """Codes ``[T, M]`` of pose tokens as text, or of nested lists.
+        """Reads pose tokens as text, or nested lists.
+
+        Args:
+            text: Pose tokens as text, or anything else where there are none.
+            grid: Codes as nested lists.
+
+        Returns:
+            Codes ``[T, M]``.
 
         Raises:
             ValueError: They are not one sequence of this coach's vocabulary.
@@ -76,13 +89,3 @@ class Export:
                 raise ValueError("Pose codes have to be a grid of integers, or pose tokens as text.")
         self.processor.vocabulary.to_ids(codes)
         return codes
-
-    def pose_tokens(self, codes: np.ndarray) -> str:
-        """Codes ``[T, M]`` as text.
-
-        Raises:
-            ValueError: They are none of this coach's.
-        """
-        vocabulary = self.processor.vocabulary
-        names = vocabulary.names()
-        return "".join(names[token - vocabulary.first_id] for token in vocabulary.to_ids(codes))

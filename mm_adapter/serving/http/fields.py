@@ -40,15 +40,21 @@ LABELS = ("user", "safety_identifier", "prompt_cache_key")
 _SHOWN = 60  # characters of a refused value
 
 
+# A table rather than a pydantic model: most fields are refused, and each refusal names the values that change nothing.
 def engine_fields(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request that the engine gets.
+    """Picks the fields of a request that the engine gets.
+
+    Args:
+        body: Fields of the request.
+
+    Returns:
+        Fields for the engine.
 
     Raises:
         ValueError: A field is unknown, or has a value that would change something and cannot be set here.
     """
     there = {name: value for name, value in body.items() if value is not None}
-    known = (*HANDED_ON, *NEUTRAL, *LABELS)
-    if unknown := sorted(set(there) - set(known)):
+    if unknown := sorted(set(there) - {*HANDED_ON, *NEUTRAL, *LABELS}):
         raise ValueError(f"{', '.join(unknown)} cannot be set here; {', '.join(HANDED_ON)} can.")
     for name, value in there.items():
         if name in NEUTRAL and not any(_same(value, neutral) for neutral in NEUTRAL[name]):
@@ -62,6 +68,9 @@ def engine_fields(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_message(message: Mapping[str, Any]) -> None:
     """Refuses a message that holds more than its role, content and name.
+
+    Args:
+        message: Message as it came.
 
     Raises:
         ValueError: It does; names the field.
@@ -78,5 +87,5 @@ def _same(value: Any, neutral: Any) -> bool:
 
 def _refusal(name: str, value: Any, neutral: str) -> ValueError:
     written = json.dumps(value, ensure_ascii=False)
-    shown = written if len(written) <= _SHOWN else f"{written[:_SHOWN]}…"
-    return ValueError(f"{name} cannot be {shown} here; send {neutral}, or leave it out.")
+    short = written if len(written) <= _SHOWN else f"{written[:_SHOWN]}…"
+    return ValueError(f"{name} cannot be {short} here; send {neutral}, or leave it out.")

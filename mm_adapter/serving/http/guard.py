@@ -20,8 +20,8 @@ class Guard:
     looks at such a page.
 
     Args:
-        app: What is guarded.
-        max_bytes: Of a request's body.
+        app: Application that is guarded.
+        max_bytes: Largest body of a request in bytes.
         key: API key (``Authorization: Bearer KEY``), or None. The page itself is open; what it asks is not.
     """
 
@@ -70,8 +70,8 @@ class Guard:
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
             return 403, "Requests from other web pages are refused."
         if self.key is not None and path not in _OPEN and not path.startswith(_STATIC):
-            given = headers.get("authorization", "").encode("latin-1")
-            if not hmac.compare_digest(given, f"Bearer {self.key}".encode()):
+            sent = headers.get("authorization", "").encode("latin-1")
+            if not hmac.compare_digest(sent, f"Bearer {self.key}".encode()):
                 return 401, "The API key is missing or wrong: send it as Authorization: Bearer KEY."
         length = headers.get("content-length", "0")
         if not length.isdigit():

@@ -18,13 +18,16 @@ _GONE = 499  # as nginx counts clients that left
 
 
 async def pass_on(engine: Engine, body: dict[str, Any], request: Request, slot: ExitStack) -> Response:
-    """The engine's answer to a chat request.
+    """Hands a chat request on to the engine.
 
     Args:
-        engine: Is asked.
-        body: Of the request.
-        request: Of the client.
-        slot: A stream takes it over and closes it at its end.
+        engine: Engine that answers.
+        body: Fields of the request for the engine.
+        request: Request of the client.
+        slot: Place among the questions; a stream takes it over and closes it at its end.
+
+    Returns:
+        The engine's answer.
 
     Raises:
         HTTPException: The engine does not answer, or the client has gone.

@@ -2,7 +2,6 @@
 
 import io
 import resource
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +11,10 @@ import torch
 from PIL import Image
 
 from mm_adapter.features.extract import load_clip
-from mm_adapter.inference.own_clip import Stretch, learner_codes
-from mm_adapter.inference.pose_estimator import estimate_poses
+from mm_adapter.inference.own_clip import Stretch, find_poses, learner_codes
 from mm_adapter.samples.clip_stores import LEARNER
 from mm_adapter.serving.http.exported_coach import Export
-from mm_data.poses.checks import describe
 from mm_data.records import VideoClip
-from mm_data.release.read import load_clip_poses
 
 MEMORY_GIB = 4
 """Address space of a decoding process beyond what its models take."""
@@ -56,13 +52,16 @@ def open_worker(folder: Path, pose_model: Path | None) -> None:
 
 
 def prepare_clip(folder: Path, views: list[str], start: float, stop: float | None) -> PreparedClip:
-    """Runs in a worker: videos and poses of a folder, prepared as training clips were.
+    """Prepares videos and poses of a folder as training clips were, in a worker.
 
     Args:
         folder: Holds a file per view, and ``pose.npy`` or ``pose.json`` where poses were given.
         views: Names of the files.
         start: First second.
         stop: End; None is the shortest video's.
+
+    Returns:
+        The clip.
 
     Raises:
         ValueError: Something is wrong with the videos or poses; the message names no path.
@@ -85,30 +84,27 @@ def _prepare(
     stretch, notes = Stretch.of({view: folder / view for view in views}, start, stop), []
     frames = {}
     if coach.encoder is not None:
-        shown, encoder = coach.config.views, coach.encoder
-        seen, lacking = stretch.with_views(shown)
+        needed, encoder = coach.config.views, coach.encoder
+        complete, lacking = stretch.with_views(needed)
         if lacking:
             notes.append(f"No {' and '.join(lacking)} video: the {views[0]} video stands in for it.")
-        clip = VideoClip(LEARNER, {view: str(path) for view, path in seen.videos.items()}, stretch.start, stretch.stop)
-        loaded = load_clip(clip, shown, Path("/"), encoder.frames, encoder.image_size, "pyav")
+        clip = VideoClip(
+            LEARNER, {view: str(path) for view, path in complete.videos.items()}, stretch.start, stretch.stop
+        )
+        loaded = load_clip(clip, needed, Path("/"), encoder.frames, encoder.image_size, "pyav")
         if isinstance(loaded, str):
             raise ValueError(loaded)
-        frames = {view: [_png(image) for image in video.permute(1, 2, 3, 0).numpy()] for view, video in zip(shown, loaded, strict=True)}  # fmt: skip
-    given = next(iter(sorted(folder.glob("pose.*"))), None)
+        images = {view: video.permute(1, 2, 3, 0).numpy() for view, video in zip(needed, loaded, strict=True)}
+        frames = {view: [_png(image) for image in video] for view, video in images.items()}
     codes = joints = None
-    if given is not None:
-        lost: Counter[str] = Counter()
-        poses = stretch.poses_of(load_clip_poses(given, lost), "The pose file")
-        notes += [f"{sentence}." for sentence in describe(lost)]
-    elif coach.config.pose_form == "none":
-        poses = None
-    elif pose_model is not None:
-        poses = estimate_poses(stretch.filmed_from_outside, pose_model, stretch.start, stretch.stop)
-        found = int((poses[..., 3] > 0).any(1).sum())
-        notes.append(f"Found a person in {found} of {len(poses)} frames.")
-    else:
+    file = next(iter(sorted(folder.glob("pose.*"))), None)
+    finder = None if coach.config.pose_form == "none" else pose_model
+    poses, left_out = find_poses(stretch, file, "The pose file", finder)
+    notes += left_out
+    if poses is None and coach.config.pose_form != "none":
         raise ValueError(
-            "This coach needs poses and the server finds none by itself: send them too, as .npy [T, 17, 4] at 30 fps or an Ego-Exo4D pose file."
+            "This coach needs poses and the server finds none by itself: send them too, as .npy [T, 17, 4] at 30 fps "
+            "or an Ego-Exo4D pose file."
         )
     if poses is not None:
         codes, joints = learner_codes(poses, coach.pose_tokenizer, coach.config.pose_frames)

