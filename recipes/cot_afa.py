@@ -1,7 +1,7 @@
 r"""CoT-AFA: trains a coach to name an exercise, judge its form and explain it step by step.
 
 Does what recipes/expertaf.py does (mappers only, LoRA, QLoRA, full; one process to several nodes; complete checkpoints,
-going on after a crash; ``--dry-run``), on items of `mm-coach task read cot-afa`, alone or with other tasks (``--mix``).
+going on after a crash; ``--dry-run``), on items of `mm-coach task read cot-afa`, alone or with other tasks (``mix``).
 Switch: ``--steps`` says whose technical steps the explanation is given: of the class that the coach predicts (two passes), of
 the three likeliest (``retrieved``), ``none``, or ``ground-truth``, which is a leak that published code has.
 Does not: score (`mm-coach answer`, then `mm-coach eval --suite cot-afa`).
@@ -13,25 +13,14 @@ Refuses: items of another task, a mixture with features of several encoders, and
         --config recipes/configs/cot_afa/llama3_8b_lora.yaml
 """
 
-from dataclasses import dataclass, field
-
 from transformers import TrainingArguments
 
-from mm_adapter.cli.recipe_parser import RecipeParser
-from mm_adapter.errors import show_sentences
+from mm_adapter.cli.recipe_parser import RecipeParser, begin_recipe
 from mm_adapter.training.arguments import TaskArguments
 from mm_adapter.training.stage import train_task
-from mm_data.tasks.cot_afa import COT_AFA, CotAfaOptions
-
-
-@dataclass(kw_only=True)
-class CotAfaArguments(TaskArguments):
-    """The task's switch."""
-
-    steps: str = field(default="predicted", metadata={"help": "predicted, retrieved, none, or ground-truth (a leak)."})
-
+from mm_data.tasks.cot_afa import COT_AFA
 
 if __name__ == "__main__":
-    show_sentences()
-    args, training = RecipeParser(CotAfaArguments, TrainingArguments).parse_args_and_config()
-    train_task(args, training, COT_AFA, CotAfaOptions(args.steps))
+    begin_recipe()
+    args, training, options = RecipeParser(TaskArguments, TrainingArguments, COT_AFA.options).parse_args_and_config()
+    train_task(args, training, COT_AFA, options)

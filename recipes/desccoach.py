@@ -1,7 +1,7 @@
 r"""DescCoach: trains a coach to say per TechPoint what is done well and what to improve, then a commentary and a score.
 
 Does what recipes/expertaf.py does (mappers only, LoRA, QLoRA, full; one process to several nodes; complete checkpoints,
-going on after a crash; ``--dry-run``), on items of `mm-coach task read desccoach`, alone or with other tasks (``--mix``).
+going on after a crash; ``--dry-run``), on items of `mm-coach task read desccoach`, alone or with other tasks (``mix``).
 Switches: ``--output commentary`` for the commentary alone; ``--techpoints false`` leaves the general TechPoints out;
 ``--hint`` names the dimensions that the truth talks about, as the paper does for every method.
 Does not: score (`mm-coach answer`, then `mm-coach eval --suite desccoach`).
@@ -13,27 +13,14 @@ Refuses: items of another task, a mixture with features of several encoders, and
         --config recipes/configs/desccoach/llama3_8b_lora.yaml
 """
 
-from dataclasses import dataclass, field
-
 from transformers import TrainingArguments
 
-from mm_adapter.cli.recipe_parser import RecipeParser
-from mm_adapter.errors import show_sentences
+from mm_adapter.cli.recipe_parser import RecipeParser, begin_recipe
 from mm_adapter.training.arguments import TaskArguments
 from mm_adapter.training.stage import train_task
-from mm_data.tasks.desccoach import DESCCOACH, DescCoachOptions
-
-
-@dataclass(kw_only=True)
-class DescCoachArguments(TaskArguments):
-    """The task's switches."""
-
-    output: str = field(default="full", metadata={"help": "full (TechPoints, commentary, score) or commentary."})
-    techpoints: bool = field(default=True, metadata={"help": "Show the general TechPoints."})
-    hint: bool = field(default=False, metadata={"help": "Name the dimensions that the truth mentions."})
-
+from mm_data.tasks.desccoach import DESCCOACH
 
 if __name__ == "__main__":
-    show_sentences()
-    args, training = RecipeParser(DescCoachArguments, TrainingArguments).parse_args_and_config()
-    train_task(args, training, DESCCOACH, DescCoachOptions(args.output, args.techpoints, args.hint))
+    begin_recipe()
+    args, training, options = RecipeParser(TaskArguments, TrainingArguments, DESCCOACH.options).parse_args_and_config()
+    train_task(args, training, DESCCOACH, options)

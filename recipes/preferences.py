@@ -20,12 +20,12 @@ from trl.trainer.dpo_config import DPOConfig
 from mm_adapter.checkpoint.coach import PretrainedCoach, last_complete_checkpoint
 from mm_adapter.checkpoint.folders import check_output_folder, identity_of
 from mm_adapter.checkpoint.run_record import run_record, write_run_record
-from mm_adapter.cli.recipe_parser import RecipeParser
+from mm_adapter.cli.recipe_parser import RecipeParser, begin_recipe
 from mm_adapter.distributed import agreed, native_dtype
-from mm_adapter.errors import show_sentences
 from mm_adapter.inference.coach import Coach
+from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.lora import set_trainable
-from mm_adapter.samples.clip_stores import JointStore
+from mm_adapter.samples.clip_stores import ClipPoses, JointStore
 from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.training.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
 from mm_adapter.training.schedules import schedule
@@ -37,7 +37,7 @@ from mm_tokenizers.codes import PoseCodeStore
 
 @dataclass
 class PreferenceArguments:
-    """Coach, pairs and the inputs of their clips."""
+    """Which coach is tuned, on which pairs, and the inputs of their clips."""
 
     coach: str = field(metadata={"help": "Coach to begin with: a run's coach/ folder or a name on the Hub."})
     pairs: str = field(metadata={"help": ".jsonl of tuple_id, chosen and rejected."})
@@ -52,69 +52,83 @@ class PreferenceArguments:
 
 @dataclass
 class PreferenceConfig(DPOConfig):
-    """TRL's; mixed precision follows the frozen weights, so it is not assumed before they are seen."""
+    """TRL's arguments; mixed precision follows the frozen weights, so it is not assumed before they are seen."""
 
     bf16: bool | None = False
 
 
 SETTINGS = ("preferences", "schedule")
-"""Parts of the record that must not change on the way."""
+"""Parts of the record that must not change while a coach is tuned."""
 
 LOSS = ("beta", "loss_type", "loss_weights", "label_smoothing", "ld_alpha", "f_divergence_type", "max_length")
 """Arguments of TRL that decide the course of a run beside the schedule."""
 
 
 def record_of(args: PreferenceArguments, training: PreferenceConfig, coach: dict[str, Any]) -> dict[str, Any]:
-    """The run's record. It keeps what the coach was trained for, which preferences do not change.
+    """Builds the run's record, which keeps what the coach was trained for: preferences do not change that.
 
     Args:
         args: The recipe's arguments.
         training: The trainer's arguments.
         coach: Record of the run that trained the coach.
+
+    Returns:
+        The record with its ``identity``.
     """
-    kept = {name: coach[name] for name in ("coach", "tasks", "formats") if name in coach}
+    lasting = {name: coach[name] for name in ("coach", "tasks", "formats") if name in coach}
     record = run_record(
-        **kept, preferences=args, schedule=schedule(training, LOSS), training=training.to_dict(), seed=training.seed
+        **lasting, preferences=args, schedule=schedule(training, LOSS), training=training.to_dict(), seed=training.seed
     )
     return {**record, "identity": identity_of(record, SETTINGS)}
 
 
-def last_own_checkpoint(run: Path, record: dict[str, Any]) -> Path | None:
-    """The checkpoint from which the run goes on, after making sure that the folder is new or this run's."""
+def last_checkpoint(run: Path, record: dict[str, Any]) -> Path | None:
+    """Finds the checkpoint from which the run goes on, after making sure that the folder is new or this run's."""
     check_output_folder(run, record, SETTINGS, "coach")
     return last_complete_checkpoint(run, record["identity"])
 
 
-def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
-    """Trains and saves; run again to resume."""
+def prepare(training: PreferenceConfig, dtype: torch.dtype) -> PreferenceConfig:
+    """Sets the trainer's arguments that a coach decides itself."""
+    return settle(
+        training,
+        PREFERENCES,
+        bf16=dtype == torch.bfloat16,
+        use_cpu=training.device.type == "cpu",
+        remove_unused_columns=False,
+        max_length=training.max_length or 2048,
+    )
+
+
+def open_poses(args: PreferenceArguments, config: CoachConfig) -> ClipPoses:
+    """Opens the poses of the pairs' clips in the form that the coach sees."""
+    if config.pose_form == "text":
+        return JointStore.read(Path(args.tuples), config.pose_frames)
+    return PoseCodeStore.load(Path(args.pose_codes))
+
+
+def train(args: PreferenceArguments, training: PreferenceConfig) -> None:
+    """Trains and saves; run again, it goes on from the last checkpoint."""
     check_flags(training, PREFERENCES)
     dtype = native_dtype(training.device)
-    on_cpu = training.device.type == "cpu"
-    training = settle(
-        training, PREFERENCES, bf16=dtype == torch.bfloat16, use_cpu=on_cpu, remove_unused_columns=False, max_length=training.max_length or 2048
-    )  # fmt: skip
+    training = prepare(training, dtype)
     run = Path(str(training.output_dir))
     pairs = read_pairs(Path(args.pairs), read_tuples(Path(args.tuples), "train"))
     reference = PretrainedCoach.from_pretrained(args.coach, "cpu", dtype, base_model=args.base_model)
     config = reference.model.config
     precision = torch.float32 if config.mode == "full" else dtype
     policy = PretrainedCoach.from_pretrained(args.coach, "cpu", precision, base_model=args.base_model)
-    if config.pose_form == "text":
-        poses = JointStore.read(Path(args.tuples), config.pose_frames)
-    else:
-        poses = PoseCodeStore.load(Path(args.pose_codes))
-    store = FeatureStore(Path(args.features)) if args.features else None
+    poses, store = open_poses(args, config), FeatureStore(Path(args.features)) if args.features else None
     Coach(policy.model, policy.processor, poses, store)  # refuses inputs of another encoder or tokenizer
     set_trainable(policy.model, config.mode)
     video = (store.manifest.num_tokens, store.manifest.width) if store else None
     collate = CoachCollator(policy.processor, policy.processor.end_of_turn_ids[0], video, layout="right")
     record = record_of(args, training, policy.run_config)
-    checkpoint = agreed(lambda: last_own_checkpoint(run, record))
+    checkpoint = agreed(lambda: last_checkpoint(run, record))
     if training.process_index == 0:
         write_run_record(run, record)
-        print(
-            f"[trainable] {sum(p.numel() for p in policy.model.parameters() if p.requires_grad):,}  {len(pairs)} pairs"
-        )
+        trainable = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
+        print(f"[trainable] {trainable:,}  {len(pairs)} pairs")
     trainer = CoachDPOTrainer(
         model=policy.model,
         reference=reference.model,
@@ -130,6 +144,5 @@ def main(args: PreferenceArguments, training: PreferenceConfig) -> None:
 
 
 if __name__ == "__main__":
-    show_sentences()
-    parser = RecipeParser(PreferenceArguments, PreferenceConfig)
-    main(*parser.parse_args_and_config())
+    begin_recipe()
+    train(*RecipeParser(PreferenceArguments, PreferenceConfig).parse_args_and_config())

@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_loader
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType
 
@@ -59,6 +59,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "eval/mm_eval/statistics/intervals.py": ("test_intervals",),
     "data/mm_data/tuples/pairing.py": ("test_pairing",),
     "data/mm_data/tuples/mining.py": ("test_mining",),
+    "data/mm_data/labelling/clauses.py": ("test_labelling_rules",),
+    "data/mm_data/labelling/regions.py": ("test_labelling_rules",),
+    "data/mm_data/labelling/rules.py": ("test_labelling_rules",),
+    "data/mm_data/labelling/sides.py": ("test_labelling_rules",),
     "mm_adapter/model/loss.py": ("test_losses_and_likelihoods",),
     "mm_adapter/samples/sources.py": ("test_sources",),
     "mm_adapter/model/processor.py": ("test_spans",),
@@ -142,7 +146,7 @@ class Changed(SourceFileLoader):
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """As `sys.meta_path` asks."""
-        return spec_from_loader(fullname, self, origin=self.path) if fullname == self.name else None
+        return spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None
 
     def get_code(self, fullname: str) -> CodeType:
         """Compiled from memory."""

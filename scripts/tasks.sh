@@ -55,16 +55,16 @@ done
 
 if [ -n "${MIX:-}" ]; then
   step "One coach for all"
-  mix="$run/mix/$preset" others=() weights=()
+  mix="$run/mix/$preset" others=()
   declare -A weight=([nae]=1 [cot_afa]=1 [desccoach]=0.5) # about as many clips of each in an epoch
   for task in "${tasks[@]}"; do # one basis for all of them: a coach has one encoder
     mm-coach features from-poses "$run/$task/items" "$run/mix/features_$task" --statistics-of "${items[@]}"
     if [ "$task" != "${tasks[0]}" ]; then
-      others+=("$run/$task/items,features=$run/mix/features_$task")
-      weights+=("${weight[$task]}")
+      part="--mix.$((${#others[@]} / 6))"
+      others+=("$part.items" "$run/$task/items" "$part.features" "$run/mix/features_$task" "$part.weight" "${weight[$task]}")
     fi
   done
-  train "${tasks[0]}" "$mix" --features "$run/mix/features_${tasks[0]}" --mix "${others[@]}" --mix_weights "${weights[@]}" \
+  train "${tasks[0]}" "$mix" --features "$run/mix/features_${tasks[0]}" "${others[@]}" \
     --short_epochs 5 --max_steps 2930
   for task in "${tasks[@]}"; do
     answer "$task" "$mix" "$mix/$task" --features "$run/mix/features_$task"

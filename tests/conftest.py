@@ -61,9 +61,9 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
 def run_recipe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs the recipe in this process: what stops before training needs no other one, and torch is loaded here."""
 
-    def run(*arguments: str) -> None:
+    def run(*arguments: str, recipe: str = "expertaf") -> None:
         monkeypatch.chdir(ROOT)
-        monkeypatch.setattr(sys, "argv", ["recipes/expertaf.py", *arguments])
-        runpy.run_path("recipes/expertaf.py", run_name="__main__")
+        monkeypatch.setattr(sys, "argv", [f"recipes/{recipe}.py", *arguments])
+        runpy.run_path(f"recipes/{recipe}.py", run_name="__main__")
 
     return run

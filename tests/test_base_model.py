@@ -304,7 +304,7 @@ def test_what_is_uploaded_names_no_places(coach: TinyCoach, tiny: Path, tmp_path
         "coach": {
             "language_model": str(tiny / "language_model"), "tuples": str(home / "tuples"), "start_from": "someone/coach",
             "mix": [f"{home}/items,features={home}/more features,pose_codes={home}/codes"],
-            "stages": [f"--features '{home}/features' --max_steps 3"], "lora_r": 4,
+            "stages": [f"--features '{home}/features' --max_steps 3", {"features": f"{home}/features"}], "lora_r": 4,
         },
         "training": {"output_dir": "runs/first", "hub_model_id": "jane/coach", "learning_rate": 1e-3},
     }  # fmt: skip
@@ -322,7 +322,7 @@ def test_what_is_uploaded_names_no_places(coach: TinyCoach, tiny: Path, tmp_path
         "coach": {
             "language_model": "language_model", "tuples": "tuples", "start_from": "someone/coach",
             "mix": ["items,features=more features,pose_codes=codes"],
-            "stages": ["--features features --max_steps 3"], "lora_r": 4,
+            "stages": ["--features features --max_steps 3", {"features": "features"}], "lora_r": 4,
         },
         "training": {"output_dir": "first", "hub_model_id": "jane/coach", "learning_rate": 1e-3},
     }  # fmt: skip

@@ -12,7 +12,7 @@ from tiny_coach import FRAMES, TinyCoach, perturb
 from mm_adapter.checkpoint import coach as checkpoints
 from mm_adapter.checkpoint.coach import PretrainedCoach
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.cli import prepare
+from mm_adapter.model import embedded
 from mm_adapter.model import language_model as base_models
 from mm_data.miniature.dives import write_dives
 from mm_data.tasks.nae import NaeFormat
@@ -218,7 +218,7 @@ def test_a_language_model_folder_is_this_commands_own(
         written.append(folder)
         shutil.copytree(tiny / "language_model", folder, dirs_exist_ok=True)
 
-    monkeypatch.setattr(prepare, "write_embedded_language_model", write)
+    monkeypatch.setattr(embedded, "write_embedded_language_model", write)
     assert mm_coach(["language-model", str(out)]) == 0
     assert mm_coach(["language-model", str(out)]) == 0 and written == [out]
     assert "is there already" in capsys.readouterr().out

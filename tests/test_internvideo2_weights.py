@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mm_adapter.cli import build_parser
+from mm_adapter.cli import app
 from mm_adapter.features.internvideo2 import (
     PRESETS,
     InternVideo2,
@@ -305,5 +305,6 @@ def test_random_weights_on_request(tmp_path: Path) -> None:
     "command", [["features", "extract", "a", "b"], ["export", "a", "b"], ["chat", "a", "--exo", "c.mp4"]]
 )
 def test_commands_hand_the_wish_for_random_weights_on(command: list[str]) -> None:
-    assert build_parser().parse_args([*command, "--encoder", "S", "--random-weights"]).random_weights
-    assert not build_parser().parse_args([*command, "--encoder", "S"]).random_weights
+    for flags, wish in (["--random-weights"], True), ([], False):
+        _, bound, _ = app.parse_args([*command, "--encoder", "S", *flags])
+        assert bound.arguments["encoder"].random_weights is wish

@@ -52,14 +52,20 @@ def test_a_quote_is_two_words_of_the_text(text: str, quote: str, problem: str | 
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ([], "expected an object with a list 'verdicts'"),
-        ({"verdicts": "all"}, "expected an object with a list 'verdicts'"),
-        ({"verdicts": [1, 2]}, "expected an object with a list 'verdicts'"),
+        ([], "the answer has to be an object"),
+        ({"verdicts": "all"}, "'verdicts' is 'all'; input should be a valid list"),
+        ({"verdicts": [1, 2]}, r"'verdicts\.0' has to be an object"),
         ({"verdicts": [verdict("a b")]}, r"verdicts on the details 1 to 2 in order, found \[1\]"),
         ({"verdicts": [verdict("a b", detail=2), verdict("a b")]}, r"found \[2, 1\]"),
-        ({"verdicts": [verdict("a b"), verdict("a b", "good", 2)]}, "detail 2: verdict 'good' is none of"),
-        ({"verdicts": [verdict(None), verdict("a b", detail=2)]}, "detail 1: quote and reason have to be texts"),
-        ({"verdicts": [verdict("a b"), verdict("a b", detail=2, reason=3)]}, "detail 2: quote and reason"),
+        (
+            {"verdicts": [verdict("a b"), verdict("a b", "good", 2)]},
+            r"'verdicts\.1\.verdict' is 'good'; .* 'same' or 'different'",
+        ),
+        ({"verdicts": [verdict(None), verdict("a b", detail=2)]}, r"'verdicts\.0\.quote' is None; .* valid string"),
+        (
+            {"verdicts": [verdict("a b"), verdict("a b", detail=2, reason=3)]},
+            r"'verdicts\.1\.reason' is 3; .* valid string",
+        ),
         ({"verdicts": [verdict("a b"), verdict("b c", detail=2)]}, None),
     ],
 )

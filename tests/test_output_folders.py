@@ -117,7 +117,9 @@ def test_a_store_of_one_view_trains_a_coach_of_that_view(
             run_recipe(*flags, "--views", *asked)
     run_recipe(*flags)
     assert json.loads((tmp_path / "run" / "coach" / "coach_config.json").read_text())["views"] == [view]
-    run_recipe(*flags, "--mode", "contrastive", "--output_dir", str(tmp_path / "matcher"))
+    inputs = [f"--{name}={tiny / name}" for name in ("language_model", "tuples")]
+    matcher = ["--config", "recipes/configs/matcher/tiny.yaml", *inputs, *features, "--max_steps", "1"]
+    run_recipe(*matcher, "--output_dir", str(tmp_path / "matcher"), recipe="matcher")
     config = json.loads((tmp_path / "matcher" / "coach" / "matcher_config.json").read_text())
     assert config["views"] == [view]
 
@@ -130,8 +132,12 @@ def test_views_that_nothing_shows_are_refused(tiny: Path, tmp_path: Path, run_re
     with pytest.raises(ValueError, match="--views ego: no features were given, so ego cannot be shown"):
         run_recipe("--config", str(tmp_path / "blind.yaml"), *flags, "--views", "ego")
     exo = with_views(tiny / "features", tmp_path / "exo", "exo")
-    mixed = f"{tiny / 'tuples'},pose_codes={tiny / 'pose_codes'},features={exo}"
+    mixed = [
+        f"--mix.0.tuples={tiny / 'tuples'}",
+        f"--mix.0.pose_codes={tiny / 'pose_codes'}",
+        f"--mix.0.features={exo}",
+    ]
     with pytest.raises(
         ValueError, match=r"dialogue: the coach sees ego and exo, and .* exo alone, no ego. Give --views"
     ):
-        run_recipe(*CONFIG, *paths(tiny, tmp_path), "--mix", mixed)
+        run_recipe(*CONFIG, *paths(tiny, tmp_path), *mixed)

@@ -96,15 +96,17 @@ def coaching(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_part_of_a_mixture_counts(tiny: Path, coaching: Path, tmp_path: Path) -> None:
     tuples, items = read_tuples(tiny / "tuples", "train"), read_items(coaching, "train")
-    parts = [f"{coaching},hint=true", f"{tiny / 'tuples'},pose_codes={tiny / 'pose_codes'}"]
+    parts = [{"items": str(coaching), "options": {"hint": True}}, {"tuples": str(tiny / "tuples"), "weight": 0.5}]
+    earlier_runs = [f"{coaching},hint=true", f"{tiny / 'tuples'},pose_codes={tiny / 'pose_codes'}"]
     alone = {"coach": {"tuples": str(tiny / "tuples"), "mix": []}}
     assert trained_on(alone) == (material_of_tuples(tuples), [])
     assert trained_on({"coach": {"tuples": str(tiny / "tuples"), "max_train_tuples": 3}})[0] == material_of_tuples(
         tuples[:3]
     )
     everything = material_of_tuples(tuples) | material_of_items("desccoach", items)
-    assert trained_on({"coach": {"tuples": str(tiny / "tuples"), "mix": parts[:1]}}) == (everything, [])
-    assert trained_on({"coach": {"items": str(coaching), "mix": parts[1:]}}) == (everything, [])
+    for mix in (parts, earlier_runs):
+        assert trained_on({"coach": {"tuples": str(tiny / "tuples"), "mix": mix[:1]}}) == (everything, [])
+        assert trained_on({"coach": {"items": str(coaching), "mix": mix[1:]}}) == (everything, [])
     (tmp_path / "earlier").mkdir()
     (tmp_path / "earlier" / "run_config.json").write_text(
         json.dumps({"coach": {"items": str(coaching), "start_from": None}})
@@ -127,7 +129,7 @@ def test_an_evaluation_counts_what_the_mixture_shared(
 ) -> None:
     """ExpertAF's own test participants, trained on as takes of DescCoach."""
     coach = TinyCoach(tiny)
-    record = {"coach": {"tuples": str(tiny / "tuples"), "mix": [str(coaching)]}, "formats": ["commentary"]}
+    record = {"coach": {"tuples": str(tiny / "tuples"), "mix": [{"items": str(coaching)}]}, "formats": ["commentary"]}
     folder = tmp_path / "coach"
     PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, record).save_pretrained(folder)
     inputs = [folder, tiny / "tuples", tiny / "pose_codes", tmp_path / "out", "--features", tiny / "features"]

@@ -179,8 +179,9 @@ def test_a_rank_that_dies_ends_the_run(tiny: Path, tmp_path: Path) -> None:
 
 def test_stages_follow_each_other(tiny: Path, tmp_path: Path) -> None:
     """Mappers first, then LoRA from where they ended; evaluation on held-out learners while it trains."""
-    stages = ["--mode mappers --max_steps 4", "--mode lora --max_steps 4 --eval_strategy steps --eval_steps 2"]
-    extra = ["--validation_share", "0.2", "--eval_commentaries", "2", "--stages", *stages]
+    first = ["--stages.0.mode", "mappers", "--stages.0.max_steps", "4"]
+    second = ["--stages.1.mode", "lora", "--stages.1.max_steps=4", "--stages.1.eval_strategy", "steps"]
+    extra = ["--validation_share", "0.2", "--eval_commentaries", "2", *first, *second, "--stages.1.eval_steps", "2"]
     run = [*paths(tiny, tmp_path), *extra]
     shown = launch(sys.executable, "recipes/expertaf.py", *CONFIG, *run).stdout
     assert "held out" in shown
@@ -206,8 +207,8 @@ def test_stages_follow_each_other(tiny: Path, tmp_path: Path) -> None:
         (["--features", "/nowhere"], "/nowhere holds no finished feature store"),
         (["--formats", "poetry"], "Unknown sample format 'poetry'"),
         (["--pose_frames", "4"], "holds 3 frames per clip"),
-        (["--mode", "magic"], "Unknown training mode 'magic'; choose from mappers, lora, full, contrastive."),
-        (["--dtype", "float16"], "Unknown --dtype 'float16'; choose from auto, bfloat16, float32."),
+        (["--mode", "magic"], "argument --mode: invalid choice: 'magic' (choose from"),
+        (["--dtype", "float16"], "argument --dtype: invalid choice: 'float16' (choose from"),
         (
             ["--format_weights", "1"],
             "2 formats in --formats, 1 numbers in --format_weights; give one weight per format.",
@@ -218,7 +219,18 @@ def test_stages_follow_each_other(tiny: Path, tmp_path: Path) -> None:
         (["--validation_share", "-0.1"], "--validation_share -0.1 has to be at least 0 and below 1"),
         (["--max_train_tuples", "0"], "--max_train_tuples 0 has to be at least 1"),
         (["--plan_world_size", "0", "--dry_run"], "--plan_world_size 0 has to be at least 1"),
-        (["--mix", "/nowhere"], "--mix /nowhere: /nowhere does not exist"),
+        (["--mode", "contrastive"], "argument --mode: invalid choice: 'contrastive'"),
+        (["--mix.0.items", "/nowhere"], "mix: /nowhere does not exist"),
+        (["--mix", "/nowhere"], "'/nowhere' is no mapping; write it in the configuration, or as --mix.0.KEY VALUE"),
+        (["--mix.0.weight", "1"], "mix: each part needs either items or tuples"),
+        (["--mix.0.itms", "/nowhere"], "mix: unknown key itms. Did you mean items?"),
+        (["--mix.0.items", "/nowhere", "--mix.0.weight", "much"], "mix, /nowhere: weight 'much' is no number"),
+        (["--stages.0.max_stepz", "3"], "Stage 1 has the unknown setting max_stepz. Did you mean max_steps?"),
+        (
+            ["--stages.0.mode", "mappers", "--stages.1.max_steps", "x"],
+            "Stage 2: argument --max_steps/--max-steps: invalid",
+        ),
+        (["--stages.0.stages", "3"], "Stage 1 has the unknown setting stages."),
         (["--eval_on_start", "true"], "--eval_on_start needs a --validation_share above 0"),
         (["--resume_from_checkpoint", "true"], "--resume_from_checkpoint true: a run goes on"),
     ],
@@ -251,16 +263,38 @@ def planned(shown: str, row: str) -> list[int]:
 def test_a_dry_run_plans_every_stage_and_its_steps(
     tiny: Path, tmp_path: Path, run_recipe: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stages = ["--mode contrastive", "--mode mappers --num_train_epochs 2", "--mode lora --max_steps 5"]
+    stages = ["--stages.0.mode", "mappers", "--stages.0.num_train_epochs", "2", "--stages.1.mode", "lora"]
+    stages += ["--stages.1.max_steps", "5"]
     flags = ["--max_steps", "-1", "--num_train_epochs", "3", "--max_train_tuples", "15", "--formats", "commentary"]
     sizes = ["--per_device_train_batch_size", "5", "--plan_world_size", "2"]
-    run_recipe(*CONFIG, *paths(tiny, tmp_path / "run"), *flags, *sizes, "--dry_run", "--stages", *stages)
+    run_recipe(*CONFIG, *paths(tiny, tmp_path / "run"), *flags, *sizes, "--dry_run", *stages)
     shown = capsys.readouterr().out
-    assert [f"Stage {n + 1} of 3: {stage}" in shown for n, stage in enumerate(stages)] == [True] * 3
-    assert planned(shown, "samples per epoch") == [15, 15, 15]
-    assert planned(shown, "optimizer steps") == [6, 4, 5]
-    assert re.findall(r"│ mode +│ (\w+)", shown) == ["contrastive", "mappers", "lora"]
+    assert (
+        "Stage 1 of 2: mode mappers, num_train_epochs 2\n" in shown
+        and "Stage 2 of 2: mode lora, max_steps 5\n" in shown
+    )
+    assert planned(shown, "samples per epoch") == [15, 15]
+    assert planned(shown, "optimizer steps") == [4, 5]
+    assert re.findall(r"│ mode +│ (\w+)", shown) == ["mappers", "lora"]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_matcher_is_planned_and_a_finished_one_is_left_as_it_is(
+    tiny: Path, tmp_path: Path, run_recipe: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [f"--{name}={tiny / name}" for name in ("language_model", "tuples", "features")]
+    run = ["--config", "recipes/configs/matcher/tiny.yaml", *inputs, "--output_dir", str(tmp_path / "run")]
+    sizes = ["--max_train_tuples", "15", "--per_device_train_batch_size", "5", "--plan_world_size", "2"]
+    run_recipe(*run, *sizes, "--max_steps", "-1", "--dry_run", recipe="matcher")
+    shown = capsys.readouterr().out
+    assert planned(shown, "samples per epoch") == [15] and planned(shown, "optimizer steps") == [6]
+    assert not (tmp_path / "run").exists()
+    run_recipe(*run, recipe="matcher")
+    assert "[trainable]" in capsys.readouterr().out and len(losses(tmp_path / "run")) == 4
+    run_recipe(*run, recipe="matcher")
+    assert "run/coach is trained" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.001, is 0\.5"):
+        run_recipe(*run, "--learning_rate", "0.5", recipe="matcher")
 
 
 @pytest.mark.parametrize(
@@ -303,7 +337,7 @@ def test_evaluation_and_report(
     report = ["report", tmp_path / "evaluation", tmp_path / "report", "--training", one_process, "--started", "0"]
     assert mm_coach([str(part) for part in report]) == 0
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "Synthetic data" in page and "data:image/jpeg" in page and "src='http" not in page
+    assert "Synthetic data" in page and "data:image/jpeg" in page and 'src="http' not in page
     needed = {
         "commentary/error_named", "commentary/error_named_shuffled", "retrieval/recall@5_within_activity",
         "retrieval/chance@5_within_activity", "retrieval/median_rank", "retrieval/gallery_size", "pose/pa_mpjpe_mm",

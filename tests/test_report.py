@@ -32,36 +32,31 @@ EVALUATION: dict[str, Any] = {
 
 
 def test_the_strongest_rows_stand_beside_each_number() -> None:
-    page = headline(EVALUATION)
-    assert (
-        "38%" in page
-        and "Without a model: pose nearest neighbour 76%, video nearest neighbour 44%; our own texts shuffled 17%"
-        in page
-    )
-    assert (
-        "Without a model: constant 44%, video nearest neighbour 21%, chance 26%; ceiling (pairs are mined by pose) 89%"
-        in page
-    )
-    assert "50 mm" in page and "Without a model: learner 60, mean pose 76; tokenizer&#x27;s floor 18 mm" in page
+    named, found, corrected = headline(EVALUATION)
+    assert (named.value, found.value, corrected.value) == ("38%", "71%", "50 mm")
+    rivals = "pose nearest neighbour 76%, video nearest neighbour 44%"
+    assert named.beside == f"of clips. Without a model: {rivals}; our own texts shuffled 17%"
+    rivals = "constant 44%, video nearest neighbour 21%, chance 26%"
+    ceiling = "ceiling (pairs are mined by pose) 89%"
+    assert found.beside == f"among 18 clips. Without a model: {rivals}; {ceiling}"
+    assert corrected.beside == "Without a model: learner 60, mean pose 76; tokenizer's floor 18 mm"
     assert strongest(EVALUATION["tables"]["pose"], "pa_mpjpe", higher=False) == [("learner", 60.0), ("mean pose", 76.0)]
-    assert headline({"summary": {}, "tables": {}}) == ""
+    assert headline({"summary": {}, "tables": {}}) == []
 
 
 def test_model_data_duration_and_different_remarks_are_said(tmp_path: Path) -> None:
     coach = {"language_model": "/somebody/home/SmolLM2", "mode": "lora"}
     (tmp_path / "run_config.json").write_text(json.dumps({"coach": coach, "training": {"learning_rate": 1e-3}}))
     (tmp_path / "trainer_state.json").write_text('{"global_step": 160}')
-    told = facts(EVALUATION, tmp_path)
-    for term, text in (
-        ("model", "SmolLM2, lora"),
-        ("training", "160 steps, learning rate 0.001"),
-        ("data", "synthetic (miniature)"),
-        ("video encoder", "none: poses alone"),
-        ("remarks", "31 different ones about 72 clips"),
-        ("duration", "14 minutes from the first step to this page"),
-    ):
-        assert f"<dt>{term}</dt><dd>{text}</dd>" in told
-    assert "<dt>model</dt>" not in facts(EVALUATION, None) and "somebody" not in told
+    assert facts(EVALUATION, tmp_path) == {
+        "model": "SmolLM2, lora",
+        "training": "160 steps, learning rate 0.001",
+        "data": "synthetic (miniature)",
+        "video encoder": "none: poses alone",
+        "remarks": "31 different ones about 72 clips",
+        "duration": "14 minutes from the first step to this page",
+    }
+    assert "model" not in facts(EVALUATION, None)
 
 
 @pytest.fixture

@@ -223,35 +223,35 @@ def test_cot_afa_answers_in_two_passes_and_names_its_leak(
 def test_mixtures_need_one_encoder_and_each_task_once(
     tiny: Path, tasks: Path, recipe: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    tuples = f"{tiny / 'tuples'},pose_codes={tiny / 'pose_codes'}"
-    coach = recipe("recipes/nae.py", "mix", "--items", tasks / "nae", "--mix", tasks / "cot-afa", tuples, "--mix_weights", "1", "0.2")  # fmt: skip
+    cot_afa = ["--mix.0.items", tasks / "cot-afa"]
+    tuples = ["--mix.0.tuples", tiny / "tuples", "--mix.0.pose_codes", tiny / "pose_codes"]
+    second = [str(flag).replace("mix.0", "mix.1") for flag in (*tuples, "--mix.0.weight", "0.2")]
+    coach = recipe("recipes/nae.py", "mix", "--items", tasks / "nae", *cot_afa, *second)
     record = json.loads((coach.parent / "run_config.json").read_text())
     assert set(record["tasks"]) == {"nae", "cot-afa"} and record["formats"] == ["dialogue"]
     for flags, message in (
-        ([f"{tuples},features={tiny / 'features'}"], "One coach has one video encoder"),
-        ([tasks / "nae"], "The mixture holds nae twice"),
-        ([f"{tasks / 'cot-afa'},colour=red"], "cot-afa has no switch 'colour'"),
-        ([f"{tuples},steps=none"], "tuples have no switch 'steps'"),
-        ([tiny / "tuples"], "tuples need pose_codes=FOLDER"),
+        ([*tuples, "--mix.0.features", tiny / "features"], "One coach has one video encoder"),
+        (["--mix.0.items", tasks / "nae"], "The mixture holds nae twice"),
+        ([*cot_afa, "--mix.0.options.colour", "red"], "cot-afa has no switch 'colour'"),
+        ([*tuples, "--mix.0.options.steps", "none"], "tuples have no switch 'steps'"),
+        (tuples[:2], "so they need pose_codes: FOLDER"),
     ):
         with pytest.raises(ValueError, match=message):
-            recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mix", *flags)
+            recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", *flags)
     with pytest.raises(ValueError, match="holds items of cot-afa; this recipe trains nae"):
         recipe("recipes/nae.py", "wrong", "--items", tasks / "cot-afa")
     with pytest.raises(
         ValueError, match=r"--short_epochs 9 takes \d+ steps .* the coach would never see a whole answer"
     ):
         recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--short_epochs", "9")
-    with pytest.raises(ValueError, match="give one weight per part"):
-        recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mix_weights", "1")
-    with pytest.raises(ValueError, match="Unknown training mode 'contrastive'; choose from mappers, lora, full"):
+    with pytest.raises(ValueError, match="--mode: invalid choice: 'contrastive'"):
         recipe("recipes/nae.py", "wrong", "--items", tasks / "nae", "--mode", "contrastive", "--dry_run")
     empty = tmp_path / "empty"
     shutil.copytree(tasks / "nae", empty)
     (empty / "train.jsonl").write_text("")
     for flags, message in (
         (["--items", empty], "train.jsonl: 0 unreadable lines, 0 items"),
-        (["--items", tasks / "nae", "--mix", empty], "train.jsonl: 0 unreadable lines, 0 items"),
+        (["--items", tasks / "nae", "--mix.0.items", empty], "train.jsonl: 0 unreadable lines, 0 items"),
         (
             ["--items", tasks / "nae", "--validation_share", "0.99"],
             r"nae has nothing to train on: 24 items in .* 24 held out",

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_coach import ROOT, launch, load_script
+from tiny_coach import launch
 
 from mm_adapter.checkpoint.folders import begin_checkpoint
 from mm_adapter.checkpoint.run_record import write_run_record
+from mm_adapter.training.pose_tokenizer import PoseArguments, PoseDataset, last_checkpoint, vary
 from mm_data.folders import pose_files
 from mm_data.poses.skeleton import MIRRORED_JOINTS
 from mm_eval.metrics.pose_round_trip import Motion, evaluate_tokenizer, read_motions
@@ -79,9 +80,8 @@ def test_a_run_does_not_go_on_under_other_settings(tiny: Path, tmp_path: Path) -
 
 def test_checkpoints_of_others_are_not_resumed(tmp_path: Path) -> None:
     """Another tool's and another run's are refused; links, copies and files beside the run's own are passed over."""
-    recipe = load_script(ROOT / "recipes" / "pose_tokenizer.py")
     record = {"data": {}, "architecture": {}, "schedule": {}, "identity": "mine"}
-    assert recipe.last_checkpoint(tmp_path, record) is None
+    assert last_checkpoint(tmp_path, record) is None
     for step in (2, 10):
         write_run_record(tmp_path / f"checkpoint-{step}", record)
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
@@ -89,22 +89,21 @@ def test_checkpoints_of_others_are_not_resumed(tmp_path: Path) -> None:
         shutil.copytree(tmp_path / "checkpoint-2", tmp_path / name)
     (tmp_path / "checkpoint-latest").symlink_to("checkpoint-2")
     (tmp_path / "checkpoint-5.zip").write_bytes(b"zip")
-    assert recipe.last_checkpoint(tmp_path, record) == str(tmp_path / "checkpoint-10")
+    assert last_checkpoint(tmp_path, record) == str(tmp_path / "checkpoint-10")
     begin_checkpoint(tmp_path / "checkpoint-10", record)
-    assert recipe.last_checkpoint(tmp_path, record) == str(tmp_path / "checkpoint-2")
+    assert last_checkpoint(tmp_path, record) == str(tmp_path / "checkpoint-2")
     with pytest.raises(ValueError, match="holds checkpoint-10, checkpoint-2, which this run did not write"):
-        recipe.last_checkpoint(tmp_path, {**record, "identity": "another"})
+        last_checkpoint(tmp_path, {**record, "identity": "another"})
     (tmp_path / "checkpoint-400").mkdir()
     (tmp_path / "checkpoint-400" / "trainer_state.json").write_text("{}")
     with pytest.raises(ValueError, match="holds checkpoint-400, which this run did not write"):
-        recipe.last_checkpoint(tmp_path, record)
+        last_checkpoint(tmp_path, record)
 
 
 def test_poses_are_varied_by_row_and_epoch_alone(tiny: Path) -> None:
-    recipe = load_script(ROOT / "recipes" / "pose_tokenizer.py")
-    options = recipe.DataArguments(poses=str(tiny / "tuples"), joint_drop=0.3, intact=0.5)
+    options = PoseArguments(poses=[str(tiny / "tuples")], joint_drop=0.3, intact=0.5)
     motions = read_motions(pose_files(tiny / "tuples", "train"), has_hips, canonical_poses)
-    dataset = recipe.PoseDataset(recipe.all_poses(motions), options, seed=0)
+    dataset = PoseDataset(torch.from_numpy(np.concatenate([m.poses for m in motions])), options, seed=0)
     rows = list(range(0, 600, 2))
     batch = dataset.__getitems__(rows)
     part = dataset.__getitems__(rows[10:20])
@@ -116,14 +115,13 @@ def test_poses_are_varied_by_row_and_epoch_alone(tiny: Path) -> None:
 
 
 def test_variations_keep_the_body(tiny: Path) -> None:
-    recipe = load_script(ROOT / "recipes" / "pose_tokenizer.py")
     (motion, *_) = read_motions(pose_files(tiny / "tuples", "test"), has_hips, canonical_poses, 6)
     poses = torch.from_numpy(motion.poses)
-    still = recipe.DataArguments(poses="", mirror=0.0, size_jitter=0.0, yaw_jitter=0.0, tilt_jitter=0.0)
+    still = PoseArguments(poses=[], mirror=0.0, size_jitter=0.0, yaw_jitter=0.0, tilt_jitter=0.0)
     draws = torch.rand(len(poses), 5, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(recipe.vary(poses, draws, still), poses)
-    options = recipe.DataArguments(poses="", mirror=1.0, size_jitter=0.1, yaw_jitter=20.0, tilt_jitter=0.0)
-    varied = recipe.vary(poses, draws, options)
+    torch.testing.assert_close(vary(poses, draws, still), poses)
+    options = PoseArguments(poses=[], mirror=1.0, size_jitter=0.1, yaw_jitter=20.0, tilt_jitter=0.0)
+    varied = vary(poses, draws, options)
     size = 1 + 0.1 * (2 * draws[:, 1] - 1)
     lengths = (varied[:, 5, :3] - varied[:, 9, :3]).norm(dim=-1) / size  # left shoulder to left wrist, was right
     torch.testing.assert_close(lengths, (poses[:, 6, :3] - poses[:, 10, :3]).norm(dim=-1), atol=1e-5, rtol=1e-4)

@@ -100,28 +100,32 @@ def test_defaults_are_accepted_also_where_they_are_written_down(tmp_path: Path) 
             check_flags(preference_config()(output_dir=str(tmp_path), use_cpu=True, **{field: value}), PREFERENCES)
 
 
-def test_what_a_recipe_sets_itself_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_recipe_sets_itself_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mm_adapter")
     training = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, bf16=True, ddp_find_unused_parameters=True)
     settled = settle(training, COACH, bf16=False, ddp_find_unused_parameters=False, remove_unused_columns=False)
     assert (settled.bf16, settled.ddp_find_unused_parameters, settled.remove_unused_columns) == (False, False, False)
-    said = capsys.readouterr().out
-    assert "--bf16 True is not followed: mixed precision follows" in said
-    assert "--ddp_find_unused_parameters True is not followed" in said and "remove_unused_columns" not in said
+    assert "--bf16 True is not followed: mixed precision follows" in caplog.text
+    assert "--ddp_find_unused_parameters True is not followed" in caplog.text
+    assert "remove_unused_columns" not in caplog.text
+    caplog.clear()
     settle(training, COACH, bf16=True, ddp_find_unused_parameters=True)
-    assert capsys.readouterr().out == "", "what is followed needs no word"
+    assert not caplog.text, "what is followed needs no word"
 
 
 def test_one_process_that_sees_several_gpus_trains_on_the_first(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """transformers would multiply the batch and wrap the model in `DataParallel`, in every recipe alike."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    caplog.set_level("INFO", "mm_adapter")
     training = TrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=3, report_to="none")
     assert training.n_gpu == 4 and training.train_batch_size == 12
     for flags in (COACH, MATCHER, TOKENIZER):
         settled = settle(training, flags, remove_unused_columns=False)
         assert settled.n_gpu == 1 and settled.train_batch_size == 3
-        assert "This process sees 4 GPUs and trains on the first" in capsys.readouterr().out
+        assert "This process sees 4 GPUs and trains on the first" in caplog.text
+        caplog.clear()
     settled = settle(preference_config()(output_dir=str(tmp_path)), PREFERENCES)
     assert settled.n_gpu == 1
 
@@ -138,13 +142,16 @@ def run(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     return run
 
 
-@pytest.mark.parametrize("recipe", ["expertaf", "nae", "cot_afa", "desccoach", "pose_tokenizer", "preferences"])
+@pytest.mark.parametrize(
+    "recipe", ["expertaf", "matcher", "nae", "cot_afa", "desccoach", "pose_tokenizer", "preferences"]
+)
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_recipes_check_their_flags_before_anything_else(
     run: Callable[..., None], tmp_path: Path, recipe: str, dry_run: bool
 ) -> None:
     inputs = {
         "expertaf": ["--tuples", "none", "--pose_codes", "none", "--language_model", "none"],
+        "matcher": ["--tuples", "none", "--features", "none", "--language_model", "none"],
         "pose_tokenizer": ["--poses", "none"],
         "preferences": ["--coach", "none", "--pairs", "none", "--tuples", "none", "--pose_codes", "none"],
     }.get(recipe, ["--items", "none", "--language_model", "none"])
@@ -159,7 +166,7 @@ def test_flags_of_one_stage_are_checked_before_the_first_begins(
     run: Callable[..., None], tiny: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="--data_seed 7: "):
-        run("expertaf", *CONFIG, "--stages", "--mode mappers", "--mode lora --data_seed 7")
+        run("expertaf", *CONFIG, "--stages.0.mode", "mappers", "--stages.1.data_seed", "7")
     assert not (tmp_path / "run").exists()
 
 

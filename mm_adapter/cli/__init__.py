@@ -10,13 +10,24 @@ from cyclopts import App, CycloptsError, Parameter
 from mm_adapter.cli.answer import answer
 from mm_adapter.cli.chat import chat
 from mm_adapter.cli.checkpoint import app as checkpoint
+from mm_adapter.cli.compare import app as compare
+from mm_adapter.cli.data import app as data
 from mm_adapter.cli.doctor import doctor
 from mm_adapter.cli.evaluate import evaluate
 from mm_adapter.cli.export import export
+from mm_adapter.cli.features import app as features
+from mm_adapter.cli.human import app as human
+from mm_adapter.cli.judge import app as judge
+from mm_adapter.cli.language_model import language_model
+from mm_adapter.cli.miniature import miniature
+from mm_adapter.cli.poses import app as poses
 from mm_adapter.cli.predict import generate, retrieve
 from mm_adapter.cli.report import report
 from mm_adapter.cli.serve import serve
 from mm_adapter.cli.table import app as table
+from mm_adapter.cli.task import app as task
+from mm_adapter.cli.tokenizer import app as tokenizer
+from mm_adapter.cli.zero_shot import zero_shot
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -39,13 +50,36 @@ app = App(
     help_epilogue=EPILOG,
     help_format="plaintext",
     version=f"mm-coach {version('mm-coach')}",
-    default_parameter=Parameter(consume_multiple=True, negative=()),
+    default_parameter=Parameter(consume_multiple=True, negative=(), allow_repeating=True),
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (doctor, checkpoint, export, evaluate, generate, retrieve, report, table, chat, serve, answer):
+for command in (
+    doctor,
+    miniature,
+    language_model,
+    data,
+    features,
+    poses,
+    tokenizer,
+    checkpoint,
+    export,
+    evaluate,
+    generate,
+    retrieve,
+    report,
+    table,
+    chat,
+    serve,
+    task,
+    answer,
+    compare,
+    judge,
+    human,
+    zero_shot,
+):
     app.command(command)
 for place, name in enumerate(app):
     app[name].sort_key = place
@@ -65,7 +99,7 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     debug = "--debug" in words
     try:
-        status = _run([word for word in words if word != "--debug"])
+        status = app([word for word in words if word != "--debug"]) or 0
         sys.stdout.flush()  # here, so that a reader that has gone is noticed here
         return status
     except CycloptsError as error:
@@ -79,14 +113,3 @@ def main(words: Sequence[str] | None = None) -> int:
         return 141
     except Exception as error:
         return report_failure(error, debug)
-
-
-def _run(words: list[str]) -> int:
-    if words and not words[0].startswith("-") and words[0] not in list(app):  # until every command has moved
-        import pkgutil
-
-        from mm_adapter.cli.old_parser import build_parser
-
-        args = build_parser().parse_args(words)
-        return (pkgutil.resolve_name(args.run) if isinstance(args.run, str) else args.run)(args) or 0
-    return app(words) or 0

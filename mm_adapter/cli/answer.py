@@ -1,9 +1,8 @@
 """`mm-coach answer`."""
 
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
+from mm_adapter.cli.task import Switches
 
 
 def answer(
@@ -15,7 +14,7 @@ def answer(
     features: Path | None = None,
     codes: Path | None = None,
     max_items: int | None = None,
-    settings: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=1)] = None,
+    switches: Switches | None = None,
 ) -> None:
     """Write a coach's answers to a task's test items, for `eval`, `judge` and `human`; resumes.
 
@@ -27,11 +26,10 @@ def answer(
         features: Feature store; by default ITEMS/features.
         codes: Pose codes; by default ITEMS/pose_codes.
         max_items: Number of test items, evenly spaced; by default all.
-        settings: The task's switches, as SWITCH=VALUE.
+        switches: Switches of the task.
     """
     from mm_adapter.checkpoint.coach import coach_folder
     from mm_adapter.cli.console import stage_progress
-    from mm_adapter.cli.task_folders import switches
     from mm_adapter.distributed import launched_processes
     from mm_adapter.evaluation.answer_folder import answer_folder
     from mm_data.ground.files import check_apart
@@ -47,7 +45,7 @@ def answer(
             features=features,
             codes=codes,
             limit=max_items,
-            switches=switches(settings or []),
+            switches=switches or {},
             base_model=base_model,
             progress=progress,
         )

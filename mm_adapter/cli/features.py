@@ -1,103 +1,257 @@
-"""Commands that fill feature stores."""
+"""`mm-coach features`: frozen video features on disk."""
 
-import argparse
 from pathlib import Path
+from typing import Literal
 
-import torch
+from cyclopts import App
 
-from mm_adapter.cli.console import ConsoleReport, plain_console
-from mm_adapter.distributed import launched_processes, native_dtype
-from mm_adapter.features.arrays import import_arrays
-from mm_adapter.features.extract import ExtractionOptions, extract_features
-from mm_adapter.features.internvideo2 import build_encoder
-from mm_adapter.features.omnivore import import_omnivore
-from mm_adapter.features.skeleton import joint_basis, write_pose_features
-from mm_data.features import FeatureStore
-from mm_data.folders import read_clips
-from mm_data.ground.files import check_apart
-from mm_data.tuples.store import clips_of_folder
-from mm_data.videos.frames import torchcodec_loads
+from mm_adapter.cli.flags import EncoderFlags
 
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+app = App(name="features", help="Make feature stores and look after them.")
+_DEFAULT_ENCODER = EncoderFlags()
 
 
-def run_extract(args: argparse.Namespace) -> None:
-    """Extracts features; one of several processes when launched by accelerate."""
+@app.command
+def extract(
+    source: Path,
+    out: Path,
+    *,
+    videos: Path | None = None,
+    encoder: EncoderFlags = _DEFAULT_ENCODER,
+    output: Literal["tokens", "pooled"] = "tokens",
+    grid: int = 1,
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto",
+    attention: Literal["sdpa", "flash"] = "sdpa",
+    compile: bool = False,
+    decoder: Literal["pyav", "torchcodec"] = "pyav",
+    batch_size: int = 8,
+    workers: int = 2,
+    max_bad: float = 0.02,
+    retry_bad: bool = False,
+) -> None:
+    """Encode clips, with the tiny encoder if none is named; resumes. Several processes: accelerate launch scripts/extract_features.py.
+
+    Args:
+        source: Tuple or task folder, or a .csv/.jsonl of clip, start, stop and a column per view.
+        out: Feature store.
+        videos: Root of the videos; by default the data set, or the table's folder.
+        encoder: Encoder of the videos; by default tiny.
+        output: g×g tokens per frame, or one embedding per clip.
+        grid: Number of tokens per frame along one side.
+        dtype: dtype of the weights; auto is bfloat16 on GPUs that have it, else float32.
+        attention: Kernel of the attention; flash needs the flash-attn package.
+        compile: Compile the encoder with torch.compile.
+        decoder: Library that reads the videos; torchcodec decodes faster.
+        batch_size: Number of clips per encoder call.
+        workers: Number of decoding threads per process.
+        max_bad: Share of clips that may be undecodable.
+        retry_bad: Try clips again that could not be decoded before.
+    """
+    import torch
+
+    from mm_adapter.cli.console import ConsoleReport
+    from mm_adapter.distributed import launched_processes, native_dtype
+    from mm_adapter.features.extract import ExtractionOptions, extract_features
+    from mm_data.folders import read_clips
+    from mm_data.ground.files import check_apart
+    from mm_data.videos.frames import torchcodec_loads
+
     state = launched_processes()
     device = state.device or torch.device("cpu")
-    if args.decoder == "torchcodec" and not torchcodec_loads():
+    if decoder == "torchcodec" and not torchcodec_loads():
         raise ValueError(
             "torchcodec is not installed or does not load here; use --decoder pyav (`mm-coach doctor` says more)."
         )
-    dtype = _automatic_dtype(device) if args.dtype == "auto" else _DTYPES[args.dtype]
+    if dtype == "auto":
+        precision = native_dtype(device) if device.type == "cuda" else torch.float32
+    else:
+        precision = getattr(torch, dtype)
     options = ExtractionOptions(
-        args.output,
-        args.grid,
-        args.decoder,
-        args.batch_size,
-        args.attention,
-        args.compile,
-        args.workers,
-        args.max_bad,
-        args.retry_bad,
+        output, grid, decoder, batch_size, attention, compile, workers, max_bad_share=max_bad, retry_bad=retry_bad
     )
-    check_apart(args.out, args.source, args.videos, args.weights, inside=True)
-    clips, videos = read_clips(args.source, args.videos)
-    encoder, name = build_encoder(
-        args.encoder, args.weights, args.frames, args.image_size, dtype, random_weights=args.random_weights
-    )
+    check_apart(out, source, videos, encoder.weights, inside=True)
+    clips, root = read_clips(source, videos)
+    built = encoder.build("tiny", precision)
+    assert built is not None  # there is a default
+    model, name = built
     report = ConsoleReport(quiet=not state.is_main_process)
     with report.progress(f"encoding clips with {name}", len(clips)) as progress:
         rejected = extract_features(
-            encoder.to(device), name, clips, videos, args.out, options, state.process_index, state.num_processes,
+            model.to(device),
+            name,
+            clips,
+            root,
+            out,
+            options,
+            state.process_index,
+            state.num_processes,
             lambda done, total: progress(done * len(clips) // max(total, 1)),
-        )  # fmt: skip
+        )
     if rejected is None:
         print(f"process {state.process_index} is done; others still have clips to encode")
         return
-    _report(args.out, len(clips) - len(rejected), rejected)
+    _report(out, len(clips) - len(rejected), rejected)
 
 
-def run_import_omnivore(args: argparse.Namespace) -> None:
-    """Fills a store from released features."""
-    check_apart(args.out, args.tuples, args.release, inside=True)
-    clips = clips_of_folder(args.tuples)
+@app.command
+def import_omnivore(
+    tuples: Path, release: Path, out: Path, *, tokens: int = 4, max_bad: float = 0.02, retry_bad: bool = False
+) -> None:
+    """Use Ego-Exo4D's released Omnivore features instead of an encoder.
+
+    Args:
+        tuples: Tuple folder.
+        release: Ego-Exo4D download with features/omnivore_video.
+        out: Feature store.
+        tokens: Number of rows per clip and view.
+        max_bad: Share of clips whose files may be missing.
+        retry_bad: Try clips again whose files were missing before.
+    """
+    from mm_adapter.cli.console import ConsoleReport
+    from mm_adapter.features import omnivore
+    from mm_data.ground.files import check_apart
+    from mm_data.tuples.store import clips_of_folder
+
+    check_apart(out, tuples, release, inside=True)
+    clips = clips_of_folder(tuples)
     with ConsoleReport().progress("cutting clips", len(clips)) as progress:
-        rejected = import_omnivore(
-            args.release, clips, args.out, args.tokens, args.max_bad, args.retry_bad, lambda done, total: progress(done)
+        rejected = omnivore.import_omnivore(
+            release, clips, out, tokens, max_bad, retry_bad, lambda done, total: progress(done)
         )
-    _report(args.out, len(clips) - len(rejected), rejected)
+    _report(out, len(clips) - len(rejected), rejected)
 
 
-def run_import_arrays(args: argparse.Namespace) -> None:
-    """Fills a store from published arrays."""
-    check_apart(args.out, args.arrays)
-    check_apart(args.out, args.source, inside=True)
-    clips = {clip.clip_id: clip for clip in read_clips(args.source)[0]}
+@app.command
+def import_arrays(
+    source: Path,
+    arrays: Path,
+    out: Path,
+    *,
+    name: str,
+    tokens: int = 8,
+    view: Literal["ego", "exo"] = "exo",
+    max_bad: float = 0.02,
+    retry_bad: bool = False,
+) -> None:
+    """Use published features, one array per clip: Video Swin, I3D, and others.
+
+    Args:
+        source: Tuple or task folder, or a table of clips.
+        arrays: Folder with <clip>.npy or .pt of shape [rows, width].
+        out: Feature store.
+        name: What made them, such as 'Video Swin-B (Kinetics-600)'.
+        tokens: Number of rows per clip, evenly spaced.
+        view: View that the arrays are of.
+        max_bad: Share of clips whose arrays may be missing.
+        retry_bad: Try clips again whose arrays were missing before.
+    """
+    from mm_adapter.cli.console import ConsoleReport
+    from mm_adapter.features import arrays as published
+    from mm_data.folders import read_clips
+    from mm_data.ground.files import check_apart
+
+    check_apart(out, arrays)
+    check_apart(out, source, inside=True)
+    clips = {clip.clip_id: clip for clip in read_clips(source)[0]}
     with ConsoleReport().progress("reading arrays", len(clips)) as progress:
-        rejected = import_arrays(
-            args.arrays, clips, args.out, args.name, args.tokens, args.view, args.max_bad, args.retry_bad,
-            lambda done, total: progress(done),
-        )  # fmt: skip
-    _report(args.out, len(clips) - len(rejected), rejected)
+        rejected = published.import_arrays(
+            arrays, clips, out, name, tokens, view, max_bad, retry_bad, lambda done, total: progress(done)
+        )
+    _report(out, len(clips) - len(rejected), rejected)
 
 
-def run_from_poses(args: argparse.Namespace) -> None:
-    """Fills a store with joints."""
-    check_apart(args.out, args.source, *(args.statistics_of or []), inside=True)
-    basis = joint_basis(args.statistics_of or [args.source], args.frames)
+@app.command
+def from_poses(
+    source: Path, out: Path, *, frames: int = 8, statistics_of: list[Path] | None = None, max_bad: float = 0.02
+) -> None:
+    """Use joints as features, a token per frame: a skeleton stream without an encoder.
+
+    Args:
+        source: Tuple or task folder with poses.
+        out: Feature store.
+        frames: Number of tokens per clip.
+        statistics_of: Folders whose training clips give the principal components, by default the source; all parts of a
+            mixture need the same.
+        max_bad: Share of clips whose poses may be unusable.
+    """
+    from mm_adapter.cli.console import ConsoleReport
+    from mm_adapter.features.skeleton import joint_basis, write_pose_features
+    from mm_data.features import FeatureStore
+    from mm_data.ground.files import check_apart
+
+    check_apart(out, source, *(statistics_of or []), inside=True)
+    basis = joint_basis(statistics_of or [source], frames)
     with ConsoleReport().progress("projecting joints", 1) as progress:
-        rejected = write_pose_features(args.source, args.out, basis, args.frames, args.max_bad)
+        rejected = write_pose_features(source, out, basis, frames, max_bad)
         progress(1)
-    _report(args.out, len(FeatureStore(args.out)), rejected, f" of {args.frames} frames")
+    _report(out, len(FeatureStore(out)), rejected, f" of {frames} frames")
 
 
-def _automatic_dtype(device: torch.device) -> torch.dtype:
-    return native_dtype(device) if device.type == "cuda" else torch.float32
+@app.command
+def ls(store: Path, *, clips: bool = False) -> None:
+    """Print what made a store, how large it is, and what was rejected.
+
+    Args:
+        store: Feature store.
+        clips: Print one line per clip as well.
+    """
+    from mm_data.features import FeatureStore
+
+    opened = FeatureStore(store)
+    manifest = opened.manifest
+    size = sum((store / name).stat().st_size for name in manifest.sha256) / 2**20
+    counts = f"{len(opened)} clips, {len(manifest.rejected)} rejected"
+    print(f"{store}: {counts}, {size:.1f} MiB in {len(manifest.sha256) - 1} arrays")
+    print(f"  encoder        {manifest.encoder}  {manifest.encoder_hash[:16]}")
+    print(f"  preprocessing  {manifest.preprocessing}")
+    rows = f"{manifest.num_tokens} × {manifest.width} {manifest.dtype}"
+    print(f"  per clip       {rows} for each of {', '.join(manifest.views)}")
+    for clip, reason in manifest.rejected.items():
+        print(f"  rejected       {clip}: {reason}")
+    if clips:
+        print("\n".join(opened))
+
+
+@app.command
+def verify(store: Path) -> int:
+    """Check every array against its hash; exit status 1 if something is wrong.
+
+    Args:
+        store: Feature store.
+
+    Returns:
+        Exit status.
+    """
+    from mm_data.features import FeatureManifest, verify_store
+
+    problems = verify_store(store)
+    for problem in problems:
+        print(problem)
+    arrays = sum(name.endswith(".npy") for name in FeatureManifest.read(store).sha256)
+    print(
+        f"{store}: " + (f"{len(problems)} problems in {arrays} arrays" if problems else f"{arrays} arrays as written")
+    )
+    return 1 if problems else 0
+
+
+@app.command
+def merge(out: Path, stores: list[Path]) -> None:
+    """Join stores of the same encoder into a new one.
+
+    Args:
+        out: New feature store.
+        stores: The stores.
+    """
+    from mm_data.features import FeatureStore, merge_stores
+
+    merge_stores(stores, out)
+    print(f"{out}: {len(FeatureStore(out))} clips of {len(stores)} stores")
 
 
 def _report(out: Path, kept: int, rejected: dict[str, str], about: str = "") -> None:
-    """Says what a store holds; a store of nothing is an error."""
+    """Prints what a store holds; a store of nothing is an error."""
+    from mm_adapter.cli.console import plain_console
+
     for clip, reason in list(rejected.items())[:5]:
         plain_console(stderr=True).print(f"left out {clip}: {reason}")
     if not kept:

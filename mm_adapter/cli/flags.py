@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -55,7 +55,7 @@ class EncoderFlags:
             return None
         from mm_adapter.features.internvideo2 import build_encoder
 
-        options = {} if dtype is None else {"dtype": dtype}
+        options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
         return build_encoder(
             size, self.weights, self.frames, self.image_size, random_weights=self.random_weights, **options
         )

@@ -1,118 +1,147 @@
 """`mm-coach human`: people as judges."""
 
-import argparse
-import csv
-import io
-import json
-from dataclasses import astuple, fields, replace
-from typing import Any
+from __future__ import annotations
 
-from rich.table import Table
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
 
-from mm_adapter.cli.console import plain_console, stage_progress
-from mm_data.ground.files import check_apart, write_atomically
-from mm_eval.answers.test_sets import OURS, TRUTH, TestItem, evenly_spaced, systems_of
-from mm_eval.human.packs import KEY, LIKERT, PACK, Design, make_pack
-from mm_eval.human.ratings import Rating, import_answers
-from mm_eval.human.statistics import analyse
-from mm_eval.statistics.intervals import interval_text
-from mm_eval.suites.runs import name_and_folder, read_own_answers
+from cyclopts import App
 
-RATINGS, REPORT = "ratings.csv", "report.json"
+app = App(name="human", help="Ask people as judges: blinded packs, their answers, statistics.")
 
 
-def run_pack(args: argparse.Namespace) -> None:
-    """Writes pack and key; an existing key is kept, because answers to its pack may be on their way."""
-    if (args.out / KEY).is_file():
-        raise ValueError(f"{args.out} holds a pack already; its key would be lost. Choose another --out.")
-    check_apart(args.out, *(name_and_folder(run)[1] for run in args.runs), inside=True)
-    items, systems = _merged(args.runs, args.systems)
-    design = Design(args.kind, args.raters, args.per_item or args.raters, args.seed, tuple(args.views))
-    with stage_progress() as progress:
-        count = make_pack(evenly_spaced(items, args.max_items), systems, design, args.out, progress)
-    print(f"{args.out / PACK}: {args.raters} pages with {count} questions; give each rater theirs")
-    print(f"{args.out / KEY}: who is who; keep it to yourself until the answers are in")
+@app.command
+def pack(
+    runs: list[str],
+    *,
+    out: Path,
+    systems: Sequence[str] = (),
+    kind: Literal["likert", "rank"] = "likert",
+    raters: int = 5,
+    per_item: int | None = None,
+    max_items: int = 50,
+    views: Sequence[Literal["exo", "ego"]] = ("exo",),
+    seed: int = 0,
+) -> None:
+    """Write a page per rater with clips inside, and a hidden key beside them.
 
+    Args:
+        runs: Folders with answers.jsonl, or NAME=FOLDER.
+        out: Folder for pack/, which raters get, and key.json.
+        systems: Systems of the first run, beside `ours` of each; `truth` too.
+        kind: Points from 1 to 4, or ranks.
+        raters: Number of people.
+        per_item: Number of raters who see each item, in balanced blocks; by default all.
+        max_items: Number of items of an evenly spaced subset.
+        views: Clips to show; none without a word behind it.
+        seed: Seed of orders and assignment.
+    """
+    from mm_adapter.cli.console import stage_progress
+    from mm_data.ground.files import check_apart
+    from mm_eval.answers.test_sets import evenly_spaced, join_runs
+    from mm_eval.human.packs import KEY, PACK, Design, make_pack
+    from mm_eval.suites.runs import name_and_folder, read_own_answers
 
-def run_report(args: argparse.Namespace) -> None:
-    """Imports answers, writes them unblinded, and prints what they say."""
-    for name in (RATINGS, REPORT):
-        check_apart(args.out / name, *args.answers)
-    imported = import_answers(args.out, args.answers)
-    found = analyse(imported)
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([field.name for field in fields(Rating)])
-    writer.writerows(astuple(rating) for rating in imported.ratings)
-    write_atomically(args.out / RATINGS, out.getvalue())
-    write_atomically(args.out / REPORT, json.dumps(found, indent=1))
-    console = plain_console()
-    console.print(
-        f"{'Synthetic data. ' if found['synthetic'] else ''}{found['ratings']} ratings of {found['items']} items by {found['raters']} raters; "
-        f"{found['missing']} questions unanswered; left out for failed attention checks: {', '.join(found['left_out']) or 'nobody'}"
-    )
-    for table in _likert_tables(found) if imported.kind == LIKERT else _rank_tables(found):
-        console.print(table)
-
-
-def _merged(runs: list[str], further: list[str]) -> tuple[list[TestItem], list[str]]:
-    """Items with `ours` of every run under the run's name, and chosen systems of the first."""
-    named = [name_and_folder(run) for run in runs]
-    opened = {name: {item.item_id: item for item in read_own_answers(folder)} for name, folder in named}
-    if len(opened) < len(named):
+    # An existing key is kept, because answers to its pack may be on their way.
+    if (out / KEY).is_file():
+        raise ValueError(f"{out} holds a pack already; its key would be lost. Choose another --out.")
+    folders = [name_and_folder(run) for run in runs]
+    check_apart(out, *(folder for _, folder in folders), inside=True)
+    if len(dict(folders)) < len(folders):
         raise ValueError("Two runs have the same name; write NAME=FOLDER.")
-    first = next(iter(opened.values()))
-    merged = []
-    for item_id, item in first.items():
-        answers = dict(item.answers)
-        for name, items in opened.items():
-            if item_id not in items:
-                raise ValueError(f"{name} has no item {item_id!r}; all runs need the same test set.")
-            answers[name] = items[item_id].answers[OURS]
-        merged.append(replace(item, answers=answers))
-    if taken := sorted(set(opened) & {TRUTH, *systems_of(list(first.values()))} - {OURS}):
-        raise ValueError(f"A run cannot be called {taken[0]!r}, which is the name of a system; write NAME=FOLDER.")
-    for system in further:
-        if system != TRUTH and system not in merged[0].answers:
-            raise ValueError(f"{runs[0]} has no system {system!r}; it has {', '.join(merged[0].answers)}.")
-    return merged, [*opened, *further]
+    items = join_runs({name: read_own_answers(folder) for name, folder in folders}, systems)
+    design = Design(kind, raters, per_item or raters, seed, tuple(views))
+    with stage_progress() as progress:
+        names = [*dict(folders), *systems]
+        count = make_pack(evenly_spaced(items, max_items), names, design, out, progress)
+    print(f"{out / PACK}: {raters} pages with {count} questions; give each rater theirs")
+    print(f"{out / KEY}: who is who; keep it to yourself until the answers are in")
 
 
-def _likert_tables(found: dict[str, Any]) -> list[Table]:
-    means = Table(title="Points, mean over raters and items", title_justify="left")
-    for heading in ("system", "mean", "95 %", "items"):
-        means.add_column(heading, justify="left" if heading == "system" else "right")
-    for system, metric in found["means"].items():
-        means.add_row(system, f"{metric['value']:.3f}", interval_text(metric["interval"], 3), str(metric["n"]))
-    pairs = Table(title="Differences (answers swapped by person, Holm)", title_justify="left")
-    for heading in ("", "difference", "95 %", "p", "Wilcoxon by item, p"):
-        pairs.add_column(heading, justify="left" if not heading else "right")
-    for pair in found["pairs"]:
-        by_item = "" if pair["wilcoxon_p"] is None else f"{pair['wilcoxon_p']:.3g}"
-        pairs.add_row(f"{pair['system']} - {pair['against']}", f"{pair['difference']:+.3f}", interval_text(pair["interval"], 3, "+"), f"{pair['p_holm']:.3g}", by_item)  # fmt: skip
-    agreement = Table(title="Agreement of raters", title_justify="left")
-    agreement.add_column("measure")
-    agreement.add_column("value", justify="right")
-    for name, value in found["agreement"].items():
-        agreement.add_row(name.replace("_", " "), "not defined" if value is None else f"{value:.3f}")
-    return [means, pairs, agreement] if found["pairs"] else [means, agreement]
+@app.command
+def report(out: Path, answers: list[Path]) -> None:
+    """Print statistics of raters' answers: CSV of the pages, JSON of Label Studio.
 
+    Args:
+        out: Folder of `human pack`.
+        answers: Files of answers.
+    """
+    from mm_adapter.cli.console import plain_console
+    from mm_data.ground.files import check_apart
+    from mm_eval.human.packs import LIKERT
+    from mm_eval.human.ratings import RATINGS, import_answers, write_ratings
+    from mm_eval.human.statistics import REPORT, analyse, write_report
 
-def _rank_tables(found: dict[str, Any]) -> list[Table]:
-    ranks = Table(title=f"Ranks (Kendall's W {_number(found['kendall_w'])})", title_justify="left")
-    for heading in ("system", "mean rank", "Bradley-Terry"):
-        ranks.add_column(heading, justify="left" if heading == "system" else "right")
-    for system, mean in found["mean_rank"].items():
-        ranks.add_row(system, f"{mean:.3f}", f"{found['bradley_terry'][system]:+.2f}")
-    pairs = Table(
-        title="Win, tie, loss (ranks swapped by person, Holm; sign test: rankings taken for independent)",
-        title_justify="left",
+    for name in (RATINGS, REPORT, REPORT.replace(".json", ".parquet")):
+        check_apart(out / name, *answers)
+    imported = import_answers(out, answers)
+    study = analyse(imported)
+    write_ratings(out, imported.ratings)
+    write_report(out, study)
+    plain_console().print(
+        f"{'Synthetic data. ' if study['synthetic'] else ''}"
+        f"{study['ratings']} ratings of {study['items']} items by {study['raters']} raters; "
+        f"{study['missing']} questions unanswered; "
+        f"left out for failed attention checks: {', '.join(study['left_out']) or 'nobody'}"
     )
-    for heading in ("", "win", "tie", "loss", "net win, 95 %", "p", "sign test, p"):
-        pairs.add_column(heading, justify="left" if not heading else "right")
-    for pair in found["pairs"]:
-        pairs.add_row(f"{pair['system']} against {pair['against']}", f"{pair['wins']:.0%}", f"{pair['ties']:.0%}", f"{pair['losses']:.0%}", interval_text(pair["net_win"]["interval"], 2, "+"), f"{pair['p_holm']:.3g}", f"{pair['sign_test_p_value']:.3g}")  # fmt: skip
-    return [ranks, pairs]
+    if imported.kind == LIKERT:
+        _print_points(study)
+    else:
+        _print_ranks(study)
+
+
+def _print_points(study: dict[str, Any]) -> None:
+    from mm_adapter.cli.console import print_table
+    from mm_eval.statistics.intervals import interval_text
+
+    columns = ("system", "mean", "95 %", "items")
+    means = [
+        (system, f"{metric['value']:.3f}", interval_text(metric["interval"], 3), metric["n"])
+        for system, metric in study["means"].items()
+    ]
+    print_table(columns, means, "Points, mean over raters and items", numbers=columns[1:])
+    if study["pairs"]:
+        columns = ("", "difference", "95 %", "p", "Wilcoxon by item, p")
+        pairs = [
+            (
+                f"{pair['system']} - {pair['against']}",
+                f"{pair['difference']:+.3f}",
+                interval_text(pair["interval"], 3, "+"),
+                f"{pair['p_holm']:.3g}",
+                "" if pair["wilcoxon_p"] is None else f"{pair['wilcoxon_p']:.3g}",
+            )
+            for pair in study["pairs"]
+        ]
+        print_table(columns, pairs, "Differences (answers swapped by person, Holm)", numbers=columns[1:])
+    agreement = [(name.replace("_", " "), _number(value)) for name, value in study["agreement"].items()]
+    print_table(("measure", "value"), agreement, "Agreement of raters", numbers=("value",))
+
+
+def _print_ranks(study: dict[str, Any]) -> None:
+    from mm_adapter.cli.console import print_table
+    from mm_eval.statistics.intervals import interval_text
+
+    columns = ("system", "mean rank", "Bradley-Terry")
+    ranks = [
+        (system, f"{mean:.3f}", f"{study['bradley_terry'][system]:+.2f}") for system, mean in study["mean_rank"].items()
+    ]
+    print_table(columns, ranks, f"Ranks (Kendall's W {_number(study['kendall_w'])})", numbers=columns[1:])
+    columns = ("", "win", "tie", "loss", "net win, 95 %", "p", "sign test, p")
+    pairs = [
+        (
+            f"{pair['system']} against {pair['against']}",
+            f"{pair['wins']:.0%}",
+            f"{pair['ties']:.0%}",
+            f"{pair['losses']:.0%}",
+            interval_text(pair["net_win"]["interval"], 2, "+"),
+            f"{pair['p_holm']:.3g}",
+            f"{pair['sign_test_p_value']:.3g}",
+        )
+        for pair in study["pairs"]
+    ]
+    title = "Win, tie, loss (ranks swapped by person, Holm; sign test: rankings taken for independent)"
+    print_table(columns, pairs, title, numbers=columns[1:])
 
 
 def _number(value: float | None) -> str:

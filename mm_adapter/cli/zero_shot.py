@@ -1,79 +1,77 @@
 """`mm-coach zero-shot`: a vision-language model behind an endpoint on a test set."""
 
-import argparse
-import json
-import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
 
-from mm_adapter.cli.console import stage_progress
-from mm_adapter.cli.old_endpoints import checked_budget, endpoint_of, print_estimate
-from mm_data.ground.files import check_apart, check_ours, write_atomically
-from mm_data.tasks.overlap import overlap
-from mm_eval.answers.test_sets import TRAINING, evenly_spaced, material_of, read_answers, write_about, write_answers
-from mm_eval.answers.zero_shot import COT_AFA, LOG, RECORD, Frames, Told, ask, classes_of, estimate_asking, instruction
+from cyclopts import Parameter
 
+from mm_adapter.cli.endpoints import EndpointFlags
+
+_ENDPOINT = EndpointFlags()
 _ANSWER_TOKENS = 400
 
 
-def run_zero_shot(args: argparse.Namespace) -> None:
-    """Asks about every item of a run's test set and writes the answers as a run of its own.
+def zero_shot(
+    run: Path,
+    out: Path,
+    *,
+    suite: Literal["expertaf", "desccoach", "nae", "cot-afa"] = "expertaf",
+    frames: int = 8,
+    image_size: int = 448,
+    views: Annotated[Sequence[Literal["exo", "ego"]], Parameter(consume_multiple=1)] = ("exo", "ego"),
+    max_items: int | None = None,
+    tell_category: bool = False,
+    max_failed: float = 0.02,
+    endpoint: EndpointFlags = _ENDPOINT,
+) -> None:
+    """Ask any vision-language model behind an endpoint about a run's test set, frames as images; resumes.
 
-    Raises:
-        ValueError: More answers failed than allowed; those that did not are kept. Or the task does not take --tell-category.
+    Args:
+        run: Folder with answers.jsonl: its items are asked about.
+        out: Folder of the answers.
+        suite: Task whose instruction is given.
+        frames: Number of frames per view, evenly spaced.
+        image_size: Most pixels of the longer side.
+        views: Views that are shown.
+        max_items: Number of items of an evenly spaced subset; by default all.
+        tell_category: nae: name the kind of performance, which is one of the actions that the answer should name (a hint at the truth;
+            signatures say so).
+        max_failed: Share of answers that may fail.
+        endpoint: Endpoint that is asked.
     """
-    check_apart(args.out, args.run_folder, inside=True)
-    check_ours(args.out, (RECORD, LOG))
-    everything = read_answers(args.run_folder)
-    items = evenly_spaced(everything, args.max_items)
-    trained = (args.run_folder / TRAINING).is_file()
-    training = read_answers(args.run_folder, TRAINING) if trained else []
-    told = Told(classes_of(everything, training), args.tell_category)
-    inputs = told.inputs(args.suite)
-    frames = Frames(args.frames, args.image_size, tuple(args.views))
-    endpoint = endpoint_of(args, _ANSWER_TOKENS)
-    if args.estimate or args.max_cost is not None:
-        expected = estimate_asking(items, args.suite, endpoint, frames, told, args.out)
-        print_estimate(args, expected)
-        if args.estimate:
+    from mm_adapter.cli.console import stage_progress
+    from mm_data.ground.files import check_apart, check_ours
+    from mm_eval.answers.test_sets import TRAINING, evenly_spaced, read_answers
+    from mm_eval.answers.zero_shot import LOG, RECORD, Frames, Question, ask, classes_of, estimate_asking, write_run
+
+    check_apart(out, run, inside=True)
+    check_ours(out, (RECORD, LOG))
+    everything = read_answers(run)
+    items = evenly_spaced(everything, max_items)
+    training = read_answers(run, TRAINING) if (run / TRAINING).is_file() else []
+    pictures, classes = Frames(frames, image_size, tuple(views)), classes_of(everything, training)
+    question = Question(suite, pictures, classes, tell_category)
+    inputs, server, budget = question.inputs(), endpoint.endpoint(_ANSWER_TOKENS), None
+    if endpoint.estimate or endpoint.max_cost is not None:
+        estimate = estimate_asking(items, question, server, out)
+        endpoint.print_estimate(estimate)
+        if endpoint.estimate:
             return
-        budget = checked_budget(args, expected)
-    else:
-        budget = None
-    args.out.mkdir(parents=True, exist_ok=True)
+        budget = endpoint.budget(estimate)
+    out.mkdir(parents=True, exist_ok=True)
     with stage_progress() as progress:
-        asked = ask(
-            items, args.suite, endpoint, frames, told, args.out,
-            lambda done: progress("answers", done, len(items)), budget,
-        )  # fmt: skip
-    failed = sum(asked.failures.values())
-    reasons = ", ".join(f"{count} {name}" for name, count in sorted(asked.failures.items())) or "none"
-    if failed > args.max_failed * len(items):
+        answered = ask(items, question, server, out, lambda done: progress("answers", done, len(items)), budget)
+    failed = sum(answered.failures.values())
+    reasons = ", ".join(f"{count} {name}" for name, count in sorted(answered.failures.items())) or "none"
+    if failed > max_failed * len(items):
         raise ValueError(
-            f"{failed} of {len(items)} answers failed ({reasons}), more than --max-failed {args.max_failed:g} allows. The others are kept; "
-            "run again to ask what the endpoint could not answer."
+            f"{failed} of {len(items)} answers failed ({reasons}), more than --max-failed {max_failed:g} allows. "
+            "The others are kept; run again to ask what the endpoint could not answer."
         )
-    write_answers(args.out, asked.items)
-    alone = args.suite == COT_AFA and not trained
-    notes = [f"classes to choose from are those of the run alone: it has no {TRAINING}"] if alone else []
-    if training:
-        shared = overlap(material_of(training), material_of(items)).sentence()
-        notes.append(f"{shared} (Training: that of the run, which baselines answer with.)")
-    write_about(args.out, inputs, notes)
-    if trained:
-        shutil.copyfile(args.run_folder / TRAINING, args.out / TRAINING)
-    prompt = instruction(args.suite)
-    record = {
-        "suite": args.suite,
-        "model": endpoint.model,
-        "base_url": endpoint.base_url,
-        "parameters": dict(endpoint.parameters),
-        "frames": vars(frames),
-        "prompt": {prompt.name: prompt.digest},
-        "inputs": inputs,
-        "failures": asked.failures,
-    }
-    write_atomically(args.out / RECORD, json.dumps(record, indent=1))
-    print(f"{args.out}: {len(items)} answers, failed: {reasons}; {'; '.join(inputs)}")
-    if args.suite == "expertaf":
-        print(f"score them: mm-coach evaluate {args.out} TUPLES CODES EVALUATION --features FEATURES")
+    write_run(out, run, answered, training, question, server)
+    print(f"{out}: {len(items)} answers, failed: {reasons}; {'; '.join(inputs)}")
+    if suite == "expertaf":
+        print(f"score them: mm-coach evaluate {out} TUPLES CODES EVALUATION --features FEATURES")
     else:
-        print(f"score them: mm-coach eval {args.out} --suite {args.suite}")
+        print(f"score them: mm-coach eval {out} --suite {suite}")

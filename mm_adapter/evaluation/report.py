@@ -1,15 +1,14 @@
 """The page about a finished evaluation, kept where it is up to date."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from mm_adapter.checkpoint.run_record import differences
 from mm_data.ground.digests import hash_of, sha256_of
-from mm_data.ground.files import write_atomically
 from mm_data.ground.safe_load import read_json
 from mm_eval.pages.report import write_report
+from mm_eval.statistics.storage import read_metrics, write_metrics
 
 METRICS = "metrics.json"
 PAGE = "index.html"
@@ -35,7 +34,7 @@ def write_page(
     Raises:
         ValueError: The page is about something else; says what differs.
     """
-    result = read_json(evaluation / METRICS, "`mm-coach evaluate` writes it when it has scored everything.")
+    result = read_metrics(evaluation, hint="`mm-coach evaluate` writes it when it has scored everything.")
     page, numbers = out / PAGE, out / METRICS
     made_of = _made_of(evaluation, result, {"training": training, "tokenizer training": tokenizer_training})
     if page.is_file():
@@ -48,7 +47,7 @@ def write_page(
         return False
     result["summary"]["minutes"] = (time.time() - started) / 60 if started else None
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(numbers, json.dumps({**result, REPORT_OF: made_of}, indent=1))
+    write_metrics(out, {**result, REPORT_OF: made_of})
     write_report(out, evaluation, result, training, tokenizer_training)  # last: it marks the end
     return True
 

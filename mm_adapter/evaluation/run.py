@@ -11,9 +11,9 @@ from mm_adapter.evaluation.scores import Evaluation, score
 from mm_adapter.evaluation.systems import SystemUnderTest, ask
 from mm_adapter.evaluation.test_set import TestSet
 from mm_data.ground.files import write_atomically
-from mm_data.ground.safe_load import read_json
 from mm_eval.answers.test_sets import write_answers
 from mm_eval.metrics.text import BertModel
+from mm_eval.statistics.storage import read_metrics, write_metrics
 
 MADE_OF = "made_of"
 """Entry of ``metrics.json`` that tells whether it is what would be made again."""
@@ -64,7 +64,7 @@ def _finished(path: Path, made_of: dict[str, Any]) -> dict[str, Any] | None:
     """Metrics that were made of the same things, or None where there are none."""
     if not path.is_file():
         return None
-    earlier = read_json(path, "")
+    earlier = read_metrics(path.parent)
     if changed := differences(earlier.get(MADE_OF, {}), made_of):
         raise ValueError(
             f"{path} is of another evaluation: {'; '.join(changed)}. "
@@ -79,5 +79,5 @@ def write_evaluation(out: Path, evaluation: Evaluation, **about: Any) -> dict[st
     write_answers(out, evaluation.items)
     write_atomically(out / "examples.json", json.dumps(evaluation.examples))
     result = evaluation.result | about
-    write_atomically(out / METRICS, json.dumps(result, indent=1))
+    write_metrics(out, result)
     return result

@@ -20,6 +20,7 @@ from transformers import TrainingArguments
 from mm_adapter.checkpoint.inspection import tensor_sizes
 from mm_adapter.checkpoint.seal import is_complete, read_manifest
 from mm_adapter.errors import can_be_mended, did_you_mean, sentence
+from mm_adapter.evaluation.matcher_training import MatcherArguments, matcher_settings
 from mm_adapter.evaluation.predictions import Progress
 from mm_adapter.evaluation.report import METRICS
 from mm_adapter.evaluation.run import evaluate
@@ -28,6 +29,7 @@ from mm_adapter.evaluation.test_set import TestSet
 from mm_adapter.training.arguments import ExpertafArguments
 from mm_data.ground.files import check_apart, write_atomically
 from mm_data.ground.safe_load import read_json
+from mm_eval.statistics.storage import read_metrics, without_statistics
 from mm_eval.tables import RENDERERS, to_markdown
 from mm_eval.tables.expertaf import System, comparison_table
 
@@ -37,8 +39,9 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 if not RECIPES.is_dir():  # installed from a wheel
     RECIPES = Path(__file__).resolve().parents[1] / "_recipes"
 
+_ARGUMENTS = {"expertaf": ExpertafArguments, "matcher": MatcherArguments}
 Settings = dict[str, Any]
-"""Settings of recipes/expertaf.py by name."""
+"""Settings of a recipe by name."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Variant:
         row: Name of the row.
         published: Name of the paper's row, where it has one.
         coach: What is evaluated without training, such as nearest-neighbour; None trains.
+        recipe: Name of the recipe: expertaf, or matcher with those settings of the preset that it knows.
         train: Settings beyond the base preset's.
         demonstrator: Settings of a second coach that ranks and demonstrates, trained apart; None trains one coach.
         features: Whether the coach sees video.
@@ -60,6 +64,7 @@ class Variant:
     row: str
     published: str | None = None
     coach: str | None = None
+    recipe: str = "expertaf"
     train: Settings = field(default_factory=dict)
     demonstrator: Settings | None = None
     features: bool = True
@@ -69,7 +74,9 @@ class Variant:
 
     def __post_init__(self) -> None:
         """Refuses settings that the recipe would refuse after hours of other rows."""
-        known = [setting.name for kind in (ExpertafArguments, TrainingArguments) for setting in fields(kind)]
+        if self.recipe not in _ARGUMENTS:
+            raise ValueError(f"row {self.row!r}: unknown recipe {self.recipe!r}; use {' or '.join(_ARGUMENTS)}.")
+        known = [setting.name for kind in (_ARGUMENTS[self.recipe], TrainingArguments) for setting in fields(kind)]
         for name, settings in (("train", self.train), ("demonstrator", self.demonstrator or {})):
             if not isinstance(settings, dict):
                 raise ValueError(
@@ -77,7 +84,7 @@ class Variant:
                 )
             if unknown := [setting for setting in settings if setting not in known]:
                 raise ValueError(
-                    f"row {self.row!r}: {name} has settings that recipes/expertaf.py does not know: {', '.join(unknown)}."
+                    f"row {self.row!r}: {name} has settings that recipes/{self.recipe}.py does not know: {', '.join(unknown)}."
                     f"{did_you_mean(unknown[0], known)}"
                 )
 
@@ -151,7 +158,7 @@ class TableRun:
             return System(variant.row, None, note=f"not run: {reason}")
         trained = f"{seconds / 60:.1f} min, {parameters / 1e6:.1f} M parameters; " if seconds else ""
         cost = f"{trained}evaluation {evaluated / 60:.1f} min"
-        return System(variant.row, json.loads(metrics.read_text()), cost, variant.note)
+        return System(variant.row, read_metrics(metrics.parent), cost, variant.note)
 
     def _train(self, variant: Variant, folder: Path, settings: Settings) -> tuple[Path, float, int]:
         """Folder of the coach, seconds that its training took, and number of trained parameters."""
@@ -159,7 +166,9 @@ class TableRun:
         if variant.experts is not None:
             inputs |= self._inputs_with_experts(variant.experts)
         flags, record = flags_of(settings), folder / "settings.yaml"
-        content = f"# with the flags: {shlex.join(flags)}\n{yaml.safe_dump({**self.base, **inputs})}"
+        preset = {**self.base, **inputs}
+        preset = matcher_settings(preset) if variant.recipe == "matcher" else preset
+        content = f"# with the flags: {shlex.join(flags)}\n{yaml.safe_dump(preset)}"
         if is_complete(folder / "coach"):
             if not self.collect and (not record.is_file() or record.read_text() != content):
                 raise NotRun(f"{folder} was trained with other settings; give the same ones, or delete it")
@@ -169,7 +178,7 @@ class TableRun:
             launch = self.launch or RECIPES / "accelerate" / "cpu.yaml"
             command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(launch)]
             command += ["--num_cpu_threads_per_process", str(self.threads)] if self.threads else []
-            command += [str(RECIPES / "expertaf.py"), "--config", str(record), "--output_dir", str(folder)]
+            command += [str(RECIPES / f"{variant.recipe}.py"), "--config", str(record), "--output_dir", str(folder)]
             run_training([*command, *flags])
         state = folder / "trainer_state.json"
         if not state.is_file():
@@ -287,5 +296,5 @@ def write_table(out: Path, rows: Sequence[System], published: Sequence[str]) -> 
     out.mkdir(parents=True, exist_ok=True)
     for ending, render in RENDERERS.items():
         write_atomically(out / f"table.{ending}", render(table))
-    write_atomically(out / "table.json", json.dumps([vars(row) for row in rows], indent=1))
+    write_atomically(out / "table.json", json.dumps([without_statistics(vars(row)) for row in rows], indent=1))
     return to_markdown(table)

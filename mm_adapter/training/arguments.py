@@ -1,14 +1,71 @@
 """What a coach is trained on and how: the arguments of the recipes. Dataclass, YAML keys and flags are one."""
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mm_adapter.model.config import MODES
+from mm_adapter.errors import did_you_mean
 from mm_adapter.model.lora import LORA_TARGETS
 from mm_adapter.model.packed_attention import PACKED_SDPA
 
-DTYPES = ("auto", "bfloat16", "float32")
-"""Types of the frozen weights; ``auto`` asks the hardware."""
+
+@dataclass(kw_only=True)
+class MixPart:
+    """A folder that is trained on together with the recipe's own: items of a task, or tuples, which come as dialogues.
+
+    Attributes:
+        items: Folder written by `mm-coach task read`.
+        tuples: Folder written by `mm-coach data build`, in the place of items.
+        features: Feature store; by default the folder's ``features``, where it has them.
+        pose_codes: Pose codes; by default the folder's ``pose_codes``, where it has them.
+        weight: How often an epoch shows each sample: 1 once, 0.5 every other sample.
+        options: Switches of the items' task.
+    """
+
+    items: str | None = None
+    tuples: str | None = None
+    features: str | None = None
+    pose_codes: str | None = None
+    weight: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` where it does not name one folder, or a value has another type."""
+        if (self.items is None) == (self.tuples is None):
+            raise ValueError("mix: each part needs either items or tuples, a folder.")
+        try:
+            self.weight = float(self.weight)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"mix, {self.folder}: weight {self.weight!r} is no number.") from error
+        if not isinstance(self.options, dict):
+            raise ValueError(f"mix, {self.folder}: options {self.options!r} do not map switches to values.")
+        if self.tuples is not None and self.options:
+            raise ValueError(f"mix, {self.folder}: tuples have no switch {next(iter(self.options))!r}.")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of items or tuples."""
+        return Path(str(self.items if self.items is not None else self.tuples))
+
+    @classmethod
+    def read(cls, content: Any) -> "MixPart":
+        """Builds a part from a mapping.
+
+        Args:
+            content: What a configuration holds.
+
+        Returns:
+            The part.
+
+        Raises:
+            ValueError: It is no mapping, or has an unknown key.
+        """
+        if not isinstance(content, dict):
+            raise ValueError(f"mix: {content!r} is no part; write a mapping, such as `items: FOLDER`.")
+        known = [f.name for f in fields(cls)]
+        if unknown := [str(name) for name in content if name not in known]:
+            raise ValueError(f"mix: unknown key {unknown[0]}.{did_you_mean(unknown[0], known)}")
+        return cls(**content)
 
 
 @dataclass(kw_only=True)
@@ -20,16 +77,22 @@ class CoachArguments:
         default=None,
         metadata={"help": "Folder written by recipes/pose_tokenizer.py; not needed with --pose_form none."},
     )
-    mode: str = field(default="lora", metadata={"help": "mappers, lora or full."})
+    mode: Literal["mappers", "lora", "full"] = field(default="lora", metadata={"help": "What trains."})
     views: list[str] | None = field(default=None, metadata={"help": "Video views; by default those of the features."})
     start_from: str | None = field(default=None, metadata={"help": "Coach whose mappers and pose rows to begin with."})
-    pose_form: str = field(default="tokens", metadata={"help": "Poses of a clip: tokens, text (coordinates) or none."})
-    pose_input: str = field(default="mapper", metadata={"help": "mapper (f_pm over the codebook) or rows."})
-    pose_frames: int = field(default=10, metadata={"help": "T, frames per clip."})
+    pose_form: Literal["tokens", "text", "none"] = field(
+        default="tokens", metadata={"help": "How poses of a clip are shown; text writes coordinates out."}
+    )
+    pose_input: Literal["mapper", "rows"] = field(
+        default="mapper", metadata={"help": "How pose tokens enter: f_pm over the codebook, or rows of their own."}
+    )
+    pose_frames: int = field(default=10, metadata={"help": "Frames per clip (T)."})
     attention: str = field(default=PACKED_SDPA, metadata={"help": "packed_sdpa, or flash_attention_2 where installed."})
     liger: bool = field(default=False, metadata={"help": "Fused kernels of the liger extra (GPU)."})
-    dtype: str = field(default="auto", metadata={"help": "Frozen weights: auto, bfloat16 or float32."})
-    quantization: str | None = field(default=None, metadata={"help": "nf4 for QLoRA."})
+    dtype: Literal["auto", "bfloat16", "float32"] = field(
+        default="auto", metadata={"help": "Type of the frozen weights; auto asks the hardware."}
+    )
+    quantization: Literal["nf4"] | None = field(default=None, metadata={"help": "nf4 for QLoRA."})
     lora_r: int = field(default=64, metadata={"help": "Rank of LoRA."})
     lora_alpha: int = field(default=128, metadata={"help": "Scale of LoRA."})
     lora_targets: list[str] = field(
@@ -52,29 +115,19 @@ class CoachArguments:
         default=0,
         metadata={"help": "Epochs at the beginning in which tasks' items ask for facts alone, without prose."},
     )
-    mix: list[str] = field(
+    mix: list[MixPart] = field(
         default_factory=list,
-        metadata={
-            "help": "Further tuple or task folders to train on together, each with its features/ and pose_codes/ inside or as FOLDER,features=...,pose_codes=...; switches of a task come likewise."
-        },
+        metadata={"help": "Further folders to train on together; --mix.0.items FOLDER names the first one's items."},
     )
-    mix_weights: list[float] | None = field(
-        default=None, metadata={"help": "How often an epoch shows the samples of each of them; by default once."}
-    )
-
-    MODES: ClassVar[tuple[str, ...]] = MODES
-    """What ``mode`` may be."""
 
     def __post_init__(self) -> None:
         """Looks at what a run would otherwise stumble over later.
 
         Raises:
-            ValueError: Unknown mode or type, or a number out of its range; says which are possible.
+            ValueError: An unknown choice, a number out of its range, or a malformed part of the mixture.
         """
-        if self.mode not in self.MODES:
-            raise ValueError(f"Unknown training mode {self.mode!r}; choose from {', '.join(self.MODES)}.")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"Unknown --dtype {self.dtype!r}; choose from {', '.join(DTYPES)}.")
+        _check_choices(self)
+        self.mix = [part if isinstance(part, MixPart) else MixPart.read(part) for part in self.mix]
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"--validation_share {self.validation_share} has to be at least 0 and below 1.")
         for name in ("plan_world_size", "pose_frames", "lora_r", "max_length"):
@@ -83,6 +136,15 @@ class CoachArguments:
         for name in ("short_epochs", "eval_commentaries"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} {getattr(self, name)} has to be at least 0.")
+
+
+def _check_choices(settings: Any) -> None:
+    """Raises ``ValueError`` where a field has none of its choices: a configuration's values pass by the parser's check."""
+    for name, hint in get_type_hints(type(settings)).items():
+        literals = [kind for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal]
+        choices, value = [choice for literal in literals for choice in get_args(literal)], getattr(settings, name)
+        if choices and value not in choices and not (value is None and hint not in literals):
+            raise ValueError(f"Unknown --{name} {value!r}; choose from {', '.join(choices)}.")
 
 
 @dataclass(kw_only=True)
@@ -100,19 +162,17 @@ class ExpertafArguments(CoachArguments):
         default=None,
         metadata={"help": "How often an epoch shows each tuple in each of the formats: 1 once, 0.5 every other tuple."},
     )
-    stages: list[str] | None = field(
+    stages: list[dict] | None = field(
         default=None,
         metadata={
-            "help": "Settings of each stage as flags, such as '--mode mappers --max_steps 500'; each begins where the last ended."
+            "help": "Settings that each stage changes, such as --stages.0.mode mappers --stages.0.max_steps 500 "
+            "--stages.1.mode lora; each begins where the last one ended."
         },
     )
     expert_drop: float = field(
         default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."}
     )
     max_train_tuples: int | None = field(default=None, metadata={"help": "Use only the first tuples."})
-    mode: str = field(default="lora", metadata={"help": "mappers, lora or full; contrastive for InternVideo2-FT."})
-
-    MODES: ClassVar[tuple[str, ...]] = (*MODES, "contrastive")
 
     def __post_init__(self) -> None:
         """Looks at what a run would otherwise stumble over later.
@@ -125,7 +185,8 @@ class ExpertafArguments(CoachArguments):
             raise ValueError(f"--formats {' '.join(self.formats)}: name at least one format, and each once.")
         if self.format_weights is not None and len(self.format_weights) != len(self.formats):
             raise ValueError(
-                f"{len(self.formats)} formats in --formats, {len(self.format_weights)} numbers in --format_weights; give one weight per format."
+                f"{len(self.formats)} formats in --formats, {len(self.format_weights)} numbers in --format_weights; "
+                "give one weight per format."
             )
         if self.max_train_tuples is not None and self.max_train_tuples < 1:
             raise ValueError(f"--max_train_tuples {self.max_train_tuples} has to be at least 1.")

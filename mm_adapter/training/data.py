@@ -7,11 +7,13 @@ from typing import Any
 
 from mm_adapter.checkpoint.run_record import read_run_record
 from mm_adapter.model.config import VIEWS
+from mm_adapter.samples.clip_stores import ClipPoses
 from mm_adapter.samples.sources import SampleSource, TaskSource, hold_out, tuple_sources, without_rejected
-from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, TaskArguments
+from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, MixPart, TaskArguments
 from mm_adapter.training.build import open_poses
 from mm_data.features import FeatureManifest, FeatureStore
-from mm_data.tasks import Task
+from mm_data.records import CoachingTuple
+from mm_data.tasks import Task, TaskItem
 from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
 from mm_data.tasks.known import find_task, task_options
 from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples
@@ -24,12 +26,12 @@ MIXED_FORMAT = "dialogue"
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run trains on.
+    """The samples that a run trains on and holds out.
 
     Attributes:
         train: Sources of training samples.
         validation: Sources of samples that are held out for evaluation while it trains.
-        notes: What was left out.
+        notes: Sentences about what was left out.
         formats: ExpertAF's functions among the samples.
         tasks: Other tasks among the samples, with their switches.
     """
@@ -52,7 +54,7 @@ class TrainingData:
         )
 
     def video(self) -> FeatureManifest | None:
-        """Features that all sources share: a coach has one video encoder.
+        """Returns the manifest of the features that all sources share, or None without video: a coach has one video encoder.
 
         Raises:
             ValueError: The sources' features were made otherwise, or only some have any.
@@ -64,139 +66,127 @@ class TrainingData:
         for source, manifest in zip(self.train, manifests, strict=True):
             if _shape(manifest) != _shape(first):
                 raise ValueError(
-                    f"{source.name} has features of {_said(manifest)}, {self.train[0].name} of {_said(first)}. One coach has one video "
+                    f"{source.name} has features of {_encoder_of(manifest)}, {self.train[0].name} of {_encoder_of(first)}. One coach has one video "
                     "encoder: extract the features of all parts of a mixture alike, or train apart."
                 )
         return first
 
-    def shown_views(self, asked: Sequence[str] | None) -> list[str]:
-        """Views that the coach sees, in its order.
+    def shown_views(self, names: Sequence[str] | None) -> list[str]:
+        """Returns the views that the coach sees, in its order.
 
         Args:
-            asked: Names that were asked for, or None for those of the features.
+            names: Names of the views to show, or None for those of the features.
 
         Raises:
-            ValueError: There are no features, or they lack a view that was asked for.
+            ValueError: There are no features, or they lack a view.
         """
-        there = self.views()
-        if asked is None:
-            return there
-        if missing := [view for view in asked if view not in there]:
-            have = f"the features have {' and '.join(there)} alone" if there else "no features were given"
-            raise ValueError(f"--views {' '.join(asked)}: {have}, so {missing[0]} cannot be shown.")
-        return [view for view in there if view in asked]
+        available = self.views()
+        if names is None:
+            return available
+        if missing := [view for view in names if view not in available]:
+            have = f"the features have {' and '.join(available)} alone" if available else "no features were given"
+            raise ValueError(f"--views {' '.join(names)}: {have}, so {missing[0]} cannot be shown.")
+        return [view for view in available if view in names]
 
     def views(self) -> list[str]:
-        """Views that any source's features have, in the coach's order."""
-        found = {view for source in self.train if source.features for view in source.features.manifest.views}
-        if unknown := sorted(found - set(VIEWS)):
+        """Returns the views that any source's features have, in the coach's order."""
+        views = {view for source in self.train if source.features for view in source.features.manifest.views}
+        if unknown := sorted(views - set(VIEWS)):
             raise ValueError(f"Features have the views {unknown}; a coach knows {', '.join(VIEWS)}.")
-        return [view for view in VIEWS if view in found]
+        return [view for view in VIEWS if view in views]
 
 
 def _shape(manifest: FeatureManifest | None) -> tuple[Any, ...] | None:
     return manifest and (manifest.made_by, manifest.num_tokens, manifest.width)
 
 
-def _said(manifest: FeatureManifest | None) -> str:
+def _encoder_of(manifest: FeatureManifest | None) -> str:
     return f"{manifest.encoder} [{manifest.num_tokens}, {manifest.width}]" if manifest else "no encoder"
 
 
 def expertaf_data(args: ExpertafArguments, seed: int, pose_tokenizer: PoseTokenizer) -> TrainingData:
-    """Tuples in the formats of the arguments, and the mixture if there is one."""
+    """Opens tuples in the formats of the arguments, and the mixture if there is one.
+
+    Args:
+        args: The recipe's arguments.
+        seed: Seed of what is held out and of the samples.
+        pose_tokenizer: The frozen pose tokenizer.
+
+    Returns:
+        The samples.
+    """
     formats = dict(zip(args.formats, args.format_weights or [1.0] * len(args.formats), strict=True))
-    store = FeatureStore(Path(args.features)) if args.features and args.views != [] else None
-    poses = open_poses(args, pose_tokenizer, Path(args.tuples), Path(args.pose_codes))
-    tuples = read_tuples(Path(args.tuples), "train")[: args.max_train_tuples]
-    usable, unusable = without_rejected(tuples, store)
-    train, held_out = hold_out(usable, lambda t: t.learner.participant, args.validation_share, seed)
-    _refuse_nothing(Path(args.tuples), "tuples", len(tuples), unusable, len(held_out), len(train))
-    options = (formats, poses, store, args.expert_drop, seed)
-    data = TrainingData(
-        [*tuple_sources(train, *options)],
-        [*tuple_sources(held_out, *options)] if held_out else [],
-        [f"{unusable} tuples left out: feature extraction rejected their clips"] if unusable else [],
-        args.formats,
-    )
+    features = None if args.views == [] else args.features
+    part = MixPart(tuples=args.tuples, features=features, pose_codes=args.pose_codes)
+    data = _tuples(args, seed, pose_tokenizer, part, formats, args.expert_drop, args.max_train_tuples)
     return data + mixture(args, seed, pose_tokenizer)
 
 
 def task_data(args: TaskArguments, seed: int, pose_tokenizer: PoseTokenizer, task: Task, options: Any) -> TrainingData:
-    """A task's items, and the mixture if there is one.
+    """Opens a task's items, and the mixture if there is one.
+
+    Args:
+        args: The recipe's arguments.
+        seed: Seed of what is held out and of the samples.
+        pose_tokenizer: The frozen pose tokenizer.
+        task: The task that is trained.
+        options: The task's switches.
+
+    Returns:
+        The samples.
 
     Raises:
         ValueError: The folder holds items of another task.
     """
-    folder = Path(args.items)
-    found = read_task_manifest(folder)["task"]
-    if found != task.name:
-        raise ValueError(f"{folder} holds items of {found}; this recipe trains {task.name}.")
-    part = _items(
-        args,
-        seed,
-        pose_tokenizer,
-        _Part.of(folder, args.features, args.pose_codes),
-        task,
-        options,
-        1.0,
-        args.max_train_items,
-    )
-    return part + mixture(args, seed, pose_tokenizer)
+    name = read_task_manifest(Path(args.items))["task"]
+    if name != task.name:
+        raise ValueError(f"{args.items} holds items of {name}; this recipe trains {task.name}.")
+    part = MixPart(items=args.items, features=args.features, pose_codes=args.pose_codes)
+    data = _items(args, seed, pose_tokenizer, _with_inner_folders(part), task, options, args.max_train_items)
+    return data + mixture(args, seed, pose_tokenizer)
 
 
 def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> TrainingData:
-    """What ``--mix`` names: items of tasks, with switches behind their folder, and tuples as dialogues.
+    """Opens the parts of ``mix``: items of tasks, and tuples as dialogues.
+
+    Args:
+        args: The recipe's arguments.
+        seed: Seed of what is held out and of the samples.
+        pose_tokenizer: The frozen pose tokenizer.
+
+    Returns:
+        The samples of all parts.
 
     Raises:
-        ValueError: A part is malformed, or the weights do not match.
+        ValueError: A folder is not there, or tuples have no pose codes.
     """
-    weights = args.mix_weights or [1.0] * len(args.mix)
-    if len(weights) != len(args.mix):
-        raise ValueError(f"{len(args.mix)} parts in --mix, {len(weights)} in --mix_weights; give one weight per part.")
     data = TrainingData([], [])
-    for text, share in zip(args.mix, weights, strict=True):
-        part = _Part.parse(text)
+    for part in map(_with_inner_folders, args.mix):
         if not part.folder.is_dir():
-            raise ValueError(f"--mix {text}: {part.folder} does not exist.")
-        if is_task_folder(part.folder):
+            raise ValueError(f"mix: {part.folder} does not exist.")
+        if part.items is not None:
             task = find_task(read_task_manifest(part.folder)["found_by"])
-            data += _items(args, seed, pose_tokenizer, part, task, task_options(task, part.switches), share, None)
+            data += _items(args, seed, pose_tokenizer, part, task, task_options(task, part.options))
             continue
-        if part.switches:
-            raise ValueError(
-                f"--mix {text}: tuples have no switch {next(iter(part.switches))!r}; after the folder come features=... and pose_codes=...."
-            )
-        if part.codes is None:
-            raise ValueError(f"{part.folder}: a mixture shows the experts' poses, so tuples need pose_codes=FOLDER.")
-        store = FeatureStore(part.features) if part.features else None
-        usable, unusable = without_rejected(read_tuples(part.folder, "train"), store)
-        train, held_out = hold_out(usable, lambda t: t.learner.participant, args.validation_share, seed)
-        _refuse_nothing(part.folder, "tuples", len(usable) + unusable, unusable, len(held_out), len(train))
-        poses = open_poses(args, pose_tokenizer, part.folder, part.codes)
-        data += TrainingData(
-            [*tuple_sources(train, {MIXED_FORMAT: share}, poses, store, 1.0, seed)],
-            [*tuple_sources(held_out, {MIXED_FORMAT: share}, poses, store, 1.0, seed)] if held_out else [],
-            [f"{unusable} tuples of {part.folder} left out: feature extraction rejected their clips"]
-            if unusable
-            else [],
-            [MIXED_FORMAT],
-        )
+        if part.pose_codes is None:
+            raise ValueError(f"mix, {part.folder}: tuples show the experts' poses, so they need pose_codes: FOLDER.")
+        data += _tuples(args, seed, pose_tokenizer, part, {MIXED_FORMAT: part.weight})
     return data
 
 
 def trained_on(record: dict[str, Any]) -> tuple[Material, list[str]]:
-    """Everything that a coach was trained on: its folder, all parts of its mixture, preferences, and the coach that it began with.
+    """Reads what a coach was trained on: its folder, all parts of its mixture, preferences, and the coach that it began with.
 
     Args:
         record: The coach's ``run_config.json``.
 
     Returns:
-        What the folders' training splits hold, and the folders that could not be read.
+        The material of the folders' training splits, and the folders that could not be read.
     """
     settings, preferences = record.get("coach", {}), record.get("preferences", {})
     first = [(name, limit) for key, limit in _FOLDERS for name in [settings.get(key)] if name]
     folders = [(Path(name), settings.get(limit)) for name, limit in first]
-    folders += [(_Part.parse(text).folder, None) for text in settings.get("mix") or []]
+    folders += [(_folder_of(part), None) for part in settings.get("mix") or []]
     folders += [(Path(preferences["tuples"]), None)] if preferences.get("tuples") else []
     material, unread = Material(), [] if folders else ["a run without a record of its data"]
     for folder, limit in folders:
@@ -221,70 +211,91 @@ def _training_split(folder: Path, limit: int | None) -> Material:
     return material_of_tuples(read_tuples(folder, "train")[:limit])
 
 
-def _refuse_nothing(folder: Path, what: str, found: int, rejected: int, held_out: int, left: int) -> None:
+def _folder_of(part: Any) -> Path:
+    """The folder of a recorded part of a mixture; earlier runs recorded ``FOLDER,features=FOLDER``."""
+    return Path(part.partition(",")[0]) if isinstance(part, str) else MixPart.read(part).folder
+
+
+def _refuse_nothing(folder: Path, what: str, total: int, rejected: int, held_out: int, left: int) -> None:
+    """Raises ``ValueError`` where no sample is left to train on, with the numbers that led to it."""
     if not left:
         raise ValueError(
-            f"{folder} has nothing to train on: {found} {what} in its training split, {rejected} of them of clips that feature extraction "
-            f"rejected, {held_out} held out by --validation_share. Read or build it with training data, or leave it out."
+            f"{folder} has nothing to train on: {total} {what} in its training split, {rejected} of them of clips that "
+            f"feature extraction rejected, {held_out} held out by --validation_share. "
+            "Read or build it with training data, or leave it out."
         )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A folder of samples with its features and pose codes, where it has them, and its task's switches."""
+def _with_inner_folders(part: MixPart) -> MixPart:
+    """Names the features and pose codes that lie inside the folder, where the part names none."""
+    inner = {name: part.folder / name for name in ("features", "pose_codes")}
+    named = {name: str(path) for name, path in inner.items() if getattr(part, name) is None and path.is_dir()}
+    return replace(part, **named)
 
-    folder: Path
-    features: Path | None
-    codes: Path | None
-    switches: dict[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, folder: Path, features: str | None, codes: str | None) -> "_Part":
-        def found(given: str | None, inside: str) -> Path | None:
-            if given is not None:
-                return Path(given)
-            return folder / inside if (folder / inside).is_dir() else None
+def _tuples(
+    args: CoachArguments,
+    seed: int,
+    pose_tokenizer: PoseTokenizer,
+    part: MixPart,
+    formats: dict[str, float],
+    expert_drop: float = 1.0,
+    limit: int | None = None,
+) -> TrainingData:
+    """Opens tuples in several formats, each with its share."""
+    store = FeatureStore(Path(part.features)) if part.features else None
+    poses = open_poses(args, pose_tokenizer, part.folder, Path(str(part.pose_codes)))
+    usable, rejected = without_rejected(read_tuples(part.folder, "train")[:limit], store)
+    train, held_out = hold_out(usable, lambda t: t.learner.participant, args.validation_share, seed)
+    _refuse_nothing(part.folder, "tuples", len(usable) + rejected, rejected, len(held_out), len(train))
 
-        return cls(folder, found(features, "features"), found(codes, "pose_codes"))
+    def sources(rows: Sequence[CoachingTuple]) -> list[SampleSource]:
+        return [*tuple_sources(rows, formats, poses, store, expert_drop, seed)] if rows else []
 
-    @classmethod
-    def parse(cls, text: str) -> "_Part":
-        folder, *settings = text.split(",")
-        given = {name: path for name, _, path in (setting.partition("=") for setting in settings)}
-        part = cls.of(Path(folder), given.pop("features", None), given.pop("pose_codes", None))
-        return replace(part, switches=given)
+    note = f"{rejected} tuples of {part.folder} left out: feature extraction rejected their clips"
+    return TrainingData(sources(train), sources(held_out), [note] if rejected else [], [*formats])
 
 
 def _items(
     args: CoachArguments,
     seed: int,
     pose_tokenizer: PoseTokenizer,
-    part: _Part,
+    part: MixPart,
     task: Task,
     options: Any,
-    share: float,
-    limit: int | None,
+    limit: int | None = None,
 ) -> TrainingData:
+    """Opens a task's items."""
     form = task.format(read_task_manifest(part.folder)["knowledge"], options)
-    store = FeatureStore(part.features) if part.features else None
+    store = FeatureStore(Path(part.features)) if part.features else None
     items = read_items(part.folder, "train")[:limit]
-    rejected = store.manifest.rejected if store else {}
-    usable = [item for item in items if item.clip.clip_id not in rejected]
-    poses = None
-    if args.pose_form != "none" and any(item.has_poses for item in usable):
-        if part.codes is None and args.pose_form == "tokens":
-            raise ValueError(
-                f"{part.folder} has poses but no codes of them; run `mm-coach tokenizer encode {part.folder} TOKENIZER {part.folder}/pose_codes`, or train with --pose_form none."
-            )
-        poses = open_poses(args, pose_tokenizer, part.folder, part.codes or part.folder)
+    unusable = store.manifest.rejected if store else {}
+    usable = [item for item in items if item.clip.clip_id not in unusable]
+    poses = _poses_of(args, pose_tokenizer, part, any(item.has_poses for item in usable))
     train, held_out = hold_out(usable, lambda item: item.cluster, args.validation_share, seed)
-    left_out = len(items) - len(usable)
-    _refuse_nothing(part.folder, "items", len(items), left_out, len(held_out), len(train))
+    rejected = len(items) - len(usable)
+    _refuse_nothing(part.folder, "items", len(items), rejected, len(held_out), len(train))
 
-    def sources(rows: Sequence[Any], short_epochs: int) -> list[SampleSource]:
-        return [TaskSource(task.name, rows, form, share, poses, store, seed, short_epochs)] if rows else []
+    def sources(rows: Sequence[TaskItem], short_epochs: int) -> list[SampleSource]:
+        return [TaskSource(task.name, rows, form, part.weight, poses, store, seed, short_epochs)] if rows else []
 
-    notes = [f"{left_out} items of {task.name} left out: feature extraction rejected their clips"] if left_out else []
+    note = f"{rejected} items of {task.name} left out: feature extraction rejected their clips"
     return TrainingData(
-        sources(train, args.short_epochs), sources(held_out, 0), notes, [], {task.name: asdict(options)}
+        sources(train, args.short_epochs),
+        sources(held_out, 0),
+        [note] if rejected else [],
+        [],
+        {task.name: asdict(options)},
     )
+
+
+def _poses_of(args: CoachArguments, pose_tokenizer: PoseTokenizer, part: MixPart, any_poses: bool) -> ClipPoses | None:
+    """Opens the poses of items' clips, or None for a coach that sees none or clips that have none."""
+    if args.pose_form == "none" or not any_poses:
+        return None
+    if part.pose_codes is None and args.pose_form == "tokens":
+        raise ValueError(
+            f"{part.folder} has poses but no codes of them; run `mm-coach tokenizer encode {part.folder} TOKENIZER "
+            f"{part.folder}/pose_codes`, or train with --pose_form none."
+        )
+    return open_poses(args, pose_tokenizer, part.folder, Path(part.pose_codes or part.folder))

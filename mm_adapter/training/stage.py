@@ -1,8 +1,10 @@
-"""Trains one stage of a coach: what all recipes share once their samples are known."""
+"""The steps of training one coach, in the order in which a recipe calls them: prepare, build, resume, train, finish."""
 
+import dataclasses
+import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from transformers import TrainingArguments
 
 from mm_adapter.checkpoint.coach import (
+    PretrainedCoach,
     check_same_coach,
     coach_folder,
     copy_coach,
@@ -23,175 +26,294 @@ from mm_adapter.checkpoint.seal import is_complete
 from mm_adapter.distributed import agreed
 from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.samples.dataset import CoachDataset
-from mm_adapter.training.arguments import CoachArguments, TaskArguments
+from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, TaskArguments
 from mm_adapter.training.build import build_coach, open_pose_tokenizer, resolve_dtype
 from mm_adapter.training.data import TrainingData, task_data
-from mm_adapter.training.dry_run import dry_run, guessed_items
+from mm_adapter.training.dry_run import plan_task
 from mm_adapter.training.held_out_answers import SampleAnswers
 from mm_adapter.training.schedules import optimizer_steps, schedule, steps_per_epoch
 from mm_adapter.training.trainer import CoachTrainer
-from mm_adapter.training.trainer_flags import COACH, MATCHER, check_flags, settle
+from mm_adapter.training.trainer_flags import COACH, Flags, check_flags, settle
 from mm_data.tasks import Task
 from mm_tokenizers import PoseTokenizer
 
+logger = logging.getLogger(__name__)
+
 SETTINGS = ("coach", "schedule")
-"""Parts of a stage's record that must not change on the way."""
+"""Parts of a stage's record that must not change while it is trained."""
+
+Stage = tuple[ExpertafArguments, TrainingArguments]
 
 
-def settings_of(args: CoachArguments, training: TrainingArguments) -> dict[str, Any]:
-    """A stage's record; `SETTINGS` are the parts of it that must not change on the way."""
-    wanted = {name: value for name, value in vars(args).items() if name != "dry_run" and not name.startswith("plan_")}
-    record = run_record(coach=wanted, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
+def chain(stages: list[Stage]) -> list[Stage]:
+    """Lets each stage begin where the last one ends, in a folder of its own; the last stage's folder is the run's."""
+    args, training = stages[0]
+    run, start_from, linked = Path(str(training.output_dir)), args.start_from, []
+    for number, (args, training) in enumerate(stages, start=1):
+        folder = run if number == len(stages) else run / f"stage-{number}"
+        linked.append(
+            (
+                dataclasses.replace(args, start_from=start_from),
+                dataclasses.replace(training, output_dir=str(folder)),
+            )
+        )
+        start_from = str(folder / "coach")
+    return linked
+
+
+def settings_of(args: Any, training: TrainingArguments, options: Any = None) -> dict[str, Any]:
+    """Builds a stage's record, of which `SETTINGS` must not change while it is trained.
+
+    Args:
+        args: The recipe's arguments, a dataclass.
+        training: The trainer's arguments.
+        options: The task's switches, a dataclass, or None for a recipe without any.
+
+    Returns:
+        The record with its ``identity``, which tells the stage from others.
+    """
+    settings = {**dataclasses.asdict(args), **(dataclasses.asdict(options) if options else {})}
+    settings = {n: value for n, value in settings.items() if n != "dry_run" and not n.startswith("plan_")}
+    record = run_record(coach=settings, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
     return {**record, "identity": identity_of(record, SETTINGS)}
 
 
-def is_trained(args: CoachArguments, training: TrainingArguments) -> bool:
-    """Whether a stage is finished, after making sure that its flags can be honoured and its folder is new or this stage's.
+def is_trained(args: Any, training: TrainingArguments, options: Any = None, flags: Flags = COACH) -> bool:
+    """Looks whether a stage is finished, and that its flags can be honoured and its folder is new or this stage's.
+
+    Args:
+        args: The recipe's arguments, a dataclass.
+        training: The trainer's arguments as parsed.
+        options: The task's switches, or None.
+        flags: What the recipe does with the trainer's flags.
+
+    Returns:
+        True where the folder holds the finished coach.
 
     Raises:
         ValueError: Flags that cannot be honoured, or the folder holds what another run wrote.
     """
-    check_flags(training, MATCHER if args.mode == "contrastive" else COACH)
+    check_flags(training, flags)
     run = Path(str(training.output_dir))
 
     def look() -> bool:
-        check_output_folder(run, settings_of(args, training), SETTINGS, "coach")
+        check_output_folder(run, settings_of(args, training, options), SETTINGS, "coach")
         return is_complete(run / "coach")
 
     return agreed(look)
 
 
-def fine_tune(
-    args: CoachArguments, training: TrainingArguments, open_data: Callable[[PoseTokenizer], TrainingData]
-) -> None:
-    """Trains one stage and saves; run again to resume.
-
-    Args:
-        args: Of the recipe.
-        training: Of the trainer.
-        open_data: Pose tokenizer to the samples.
-
-    Raises:
-        ValueError: Inputs that do not belong together, a run that was begun with other settings, or one that would end before
-            its short epochs do.
-    """
-    dtype, push = resolve_dtype(args.dtype, training), training.push_to_hub
-    # Mixed precision follows the frozen weights; what trains stays in float32. `replace` runs the argument checks again.
-    on_cpu = training.device.type == "cpu"  # said aloud, because bf16 without a GPU is refused otherwise
-    training = settle(
+def prepare(args: CoachArguments, training: TrainingArguments) -> TrainingArguments:
+    """Sets the seed and the trainer's arguments that a coach decides itself; returns the settled arguments."""
+    settled = settle(
         training,
         COACH,
-        bf16=dtype == torch.bfloat16,
-        use_cpu=on_cpu,
+        # Mixed precision follows the frozen weights; what trains stays in float32.
+        bf16=resolve_dtype(args.dtype, training) == torch.bfloat16,
+        use_cpu=training.device.type == "cpu",  # written down, because bf16 without a GPU is refused otherwise
         remove_unused_columns=False,
         logging_nan_inf_filter=False,  # it would hide what `CoachTrainer.compute_loss` stops at
         push_to_hub=False,  # the finished coach is pushed, as a whole
         load_best_model_at_end=False,  # `copy_coach` makes the best checkpoint the coach
         ddp_find_unused_parameters=False,  # every parameter takes part in every step
     )
-    run, main_process = Path(str(training.output_dir)), training.process_index == 0
-    torch.manual_seed(training.seed)
+    torch.manual_seed(settled.seed)
+    return settled
 
-    # --- samples and model -----------------------------------------------------------------------------------------
-    pose_tokenizer = open_pose_tokenizer(args)
-    data = open_data(pose_tokenizer)
-    asked = ["--eval_on_start"] * training.eval_on_start + ["--eval_strategy"] * (training.eval_strategy != "no")
-    if asked and not data.validation:
-        raise ValueError(f"{asked[0]} needs a --validation_share above 0.")
-    video = data.video()
-    views = data.shown_views(args.views)
+
+def build(
+    args: CoachArguments,
+    training: TrainingArguments,
+    pose_tokenizer: PoseTokenizer,
+    data: TrainingData,
+    options: Any = None,
+) -> PretrainedCoach:
+    """Builds the coach that these samples train, with the record of its run.
+
+    Args:
+        args: The recipe's arguments.
+        training: The trainer's arguments from `prepare`.
+        pose_tokenizer: The frozen pose tokenizer.
+        data: The samples, whose features say how wide the video mappers are.
+        options: The task's switches, or None.
+
+    Returns:
+        The coach; what trains of it is set.
+
+    Raises:
+        ValueError: Evaluation is to run and nothing is held out, parts that do not belong together, or a view that the
+            features lack.
+    """
+    check_held_out(training, data)
+    video, views = data.video(), data.shown_views(args.views)
+    dtype = resolve_dtype(args.dtype, training)
     model, processor = build_coach(args, pose_tokenizer, video if views else None, views, dtype)
     if training.gradient_checkpointing:
         model.language_model.enable_input_require_grads()
-    dataset = CoachDataset(data.train, processor, args.max_length, training.seed)
-    _refuse_short_answers_alone(args.short_epochs, training, len(dataset))
-    validation = CoachDataset(data.validation, processor, args.max_length, training.seed) if data.validation else None
-    collator = CoachCollator(
-        processor,
-        processor.end_of_turn_ids[0],  # padding is masked; Llama-3 has no token of its own for it
-        (video.num_tokens, video.width) if video else None,
-        layout="packed",
-    )
-
-    # --- train -----------------------------------------------------------------------------------------------------
     earlier = read_run_record(coach_folder(args.start_from)) if args.start_from else {}
-    record = settings_of(args, training) | {
+    record = settings_of(args, training, options) | {
         "tasks": {**earlier.get("tasks", {}), **data.tasks},
         "formats": list(dict.fromkeys([*(earlier.get("formats") or []), *data.formats])),
     }
-    checkpoint = agreed(lambda: last_complete_checkpoint(run, record["identity"]))
-    if checkpoint is not None:
-        check_same_run(run, record, (*SETTINGS, "tasks"))
-        check_same_coach(checkpoint, model.config)
-    if main_process:
-        for note in data.notes:
-            print(f"[data] {note}")
-        write_run_record(run, record)
-        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-        print(
-            f"[trainable] {trainable:,} parameters  [frozen] {frozen:,}  weights {dtype}  {len(dataset)} samples of up to {dataset.longest} tokens"
-        )
-        if checkpoint is not None:
-            print(f"Resuming from {checkpoint}")
+    return PretrainedCoach(model, processor, pose_tokenizer, record)
+
+
+def build_trainer(
+    args: CoachArguments, training: TrainingArguments, coach: PretrainedCoach, data: TrainingData
+) -> CoachTrainer:
+    """Builds the coach's trainer with its training and held-out samples.
+
+    Args:
+        args: The recipe's arguments.
+        training: The trainer's arguments from `prepare`.
+        coach: The coach from `build`.
+        data: The samples.
+
+    Returns:
+        The trainer, ready for `resume` and its ``train``.
+
+    Raises:
+        ValueError: A sample is too long, or training would end before its short epochs do.
+    """
+    samples = partial(CoachDataset, processor=coach.processor, max_length=args.max_length, seed=training.seed)
+    train, held_out = samples(data.train), samples(data.validation) if data.validation else None
+    check_training_outlasts_short_epochs(args.short_epochs, training, len(train))
+    video = data.video()
     trainer = CoachTrainer(
-        processor=processor,
-        pose_tokenizer=pose_tokenizer,
-        run_config=record,
+        processor=coach.processor,
+        pose_tokenizer=coach.pose_tokenizer,
+        run_config=coach.run_config,
         mapper_learning_rate=args.mapper_learning_rate,
         pose_row_learning_rate=args.pose_row_learning_rate,
-        model=model,
+        model=coach.model,
         args=training,
-        train_dataset=dataset,
-        eval_dataset=validation,
-        data_collator=collator,
+        train_dataset=train,
+        eval_dataset=held_out,
+        data_collator=CoachCollator(
+            coach.processor,
+            coach.processor.end_of_turn_ids[0],  # padding is masked; Llama-3 has no token of its own for it
+            (video.num_tokens, video.width) if video else None,
+            layout="packed",
+        ),
     )
-    if validation is not None and args.eval_commentaries:
-        trainer.add_callback(SampleAnswers(trainer, validation, args.eval_commentaries))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if trainer.stop_on_signal.stopped:
-        print(f"Stopped by SIGTERM after step {trainer.state.global_step}; run the same command again to go on.")
-        sys.exit(128 + signal.SIGTERM)
-    trainer.save_state()
-    if trainer.state.best_model_checkpoint is None:
-        trainer.save_model(str(run / "coach"))
-    elif main_process:
-        print(f"Best on the held-out learners: {trainer.state.best_model_checkpoint}")
-        copy_coach(Path(trainer.state.best_model_checkpoint), run / "coach")
-    trainer.accelerator.wait_for_everyone()  # the next stage reads what the main process wrote
-    if push and main_process:
-        name = training.hub_model_id or run.name
-        print(f"Pushed to {upload_coach(run / 'coach', name, training.hub_private_repo, training.hub_token)}")
+    if held_out is not None and args.eval_commentaries:
+        trainer.add_callback(SampleAnswers(trainer, held_out, args.eval_commentaries))
+    return trainer
 
 
-def _refuse_short_answers_alone(short_epochs: int, training: TrainingArguments, samples: int) -> None:
+def check_held_out(training: TrainingArguments, data: TrainingData) -> None:
+    """Raises ``ValueError`` where evaluation is to run and nothing is held out for it."""
+    flags = {"--eval_on_start": training.eval_on_start, "--eval_strategy": training.eval_strategy != "no"}
+    if not data.validation and any(flags.values()):
+        flag = next(name for name, is_set in flags.items() if is_set)
+        raise ValueError(f"{flag} needs a --validation_share above 0.")
+
+
+def check_training_outlasts_short_epochs(short_epochs: int, training: TrainingArguments, samples: int) -> None:
+    """Raises ``ValueError`` where training would end before the epochs whose items ask for facts alone.
+
+    Args:
+        short_epochs: Number of such epochs at the beginning.
+        training: The trainer's arguments.
+        samples: Samples of an epoch.
+    """
     steps = steps_per_epoch(training, samples, training.world_size)
     last = optimizer_steps(training, samples, training.world_size)
     if short_epochs and last <= short_epochs * steps:
         raise ValueError(
-            f"--short_epochs {short_epochs} takes {short_epochs * steps} steps ({steps} per epoch of {samples} samples) and training ends "
-            f"after {last}: the coach would never see a whole answer. Train longer or lower --short_epochs."
+            f"--short_epochs {short_epochs} takes {short_epochs * steps} steps ({steps} per epoch of {samples} samples) "
+            f"and training ends after {last}: the coach would never see a whole answer. "
+            "Train longer or lower --short_epochs."
         )
+
+
+def resume(trainer: CoachTrainer, notes: Sequence[str] = ()) -> str | None:
+    """Begins a run or goes on with it: writes its record and says what will be trained.
+
+    Args:
+        trainer: The run's trainer.
+        notes: What was left out of the samples.
+
+    Returns:
+        The checkpoint to go on from, or None for a fresh run.
+
+    Raises:
+        ValueError: The run was begun with other settings, or its checkpoint is another coach.
+    """
+    run, record = Path(str(trainer.args.output_dir)), trainer.run_config
+    checkpoint = agreed(lambda: last_complete_checkpoint(run, record["identity"]))
+    if checkpoint is not None:
+        check_same_run(run, record, (*SETTINGS, "tasks"))
+        check_same_coach(checkpoint, trainer.model.config)
+    if trainer.is_world_process_zero():
+        write_run_record(run, record)
+        _announce(trainer, notes)
+        if checkpoint is not None:
+            logger.info("Resuming from %s", checkpoint)
+    return str(checkpoint) if checkpoint else None
+
+
+def _announce(trainer: CoachTrainer, notes: Sequence[str]) -> None:
+    """Logs what was left out and how much trains."""
+    for note in notes:
+        logger.info("[data] %s", note)
+    parameters, samples = list(trainer.model.parameters()), trainer.train_dataset
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    frozen = sum(p.numel() for p in parameters if not p.requires_grad)
+    logger.info(
+        f"[trainable] {trainable:,} parameters  [frozen] {frozen:,}  weights {trainer.model.language_model.dtype}  "
+        f"{len(samples)} samples of up to {samples.longest} tokens"
+    )
+
+
+def finish(trainer: CoachTrainer, push: bool = False) -> None:
+    """Writes the coach: the best checkpoint on the held-out learners where one was looked for, otherwise the last state.
+
+    Args:
+        trainer: The run's trainer, after ``train``.
+        push: Push the coach to the Hub.
+
+    Raises:
+        SystemExit: SIGTERM stopped the training, with its status of 143.
+    """
+    run = Path(str(trainer.args.output_dir))
+    if trainer.stop_on_signal.stopped:
+        step = trainer.state.global_step
+        logger.info("Stopped by SIGTERM after step %d; run the same command again to go on.", step)
+        sys.exit(128 + signal.SIGTERM)
+    trainer.save_state()
+    best = trainer.state.best_model_checkpoint
+    if best is None:
+        trainer.save_model(str(run / "coach"))
+    elif trainer.is_world_process_zero():
+        logger.info("Best on the held-out learners: %s", best)
+        copy_coach(Path(best), run / "coach")
+    trainer.accelerator.wait_for_everyone()  # the next stage reads what the main process wrote
+    if push and trainer.is_world_process_zero():
+        name, private = trainer.args.hub_model_id or run.name, trainer.args.hub_private_repo
+        logger.info("Pushed to %s", upload_coach(run / "coach", name, private, trainer.args.hub_token))
 
 
 def train_task(args: TaskArguments, training: TrainingArguments, task: Task, options: Any) -> None:
-    """Trains a coach on a task, alone or in a mixture; or prints the plan with ``--dry-run``. A finished run is left as it is.
+    """Trains a coach on a task, alone or in a mixture, or plans it with ``--dry-run``; a finished run is left as it is.
 
     Args:
-        args: Of the recipe.
-        training: Of the trainer.
-        task: What is trained.
-        options: Its switches.
+        args: The recipe's arguments.
+        training: The trainer's arguments as parsed.
+        task: The task that is trained.
+        options: The task's switches.
     """
-    open_data = partial(task_data, args, training.seed, task=task, options=options)
     if args.dry_run:
-        inside = Path(args.items) / "features"
-        features = args.features or (str(inside) if inside.is_dir() or not Path(args.items).is_dir() else None)
-        dry_run(args, training, {"items": args.items, "features": features}, open_data, guessed_items)
+        plan_task(args, training, task, options)
         return
-    if is_trained(args, training):
-        print(
-            f"{Path(str(training.output_dir)) / 'coach'} is trained; give another --output_dir or delete it to train again"
-        )
-    else:
-        fine_tune(args, training, open_data)
+    if is_trained(args, training, options):
+        coach = Path(str(training.output_dir)) / "coach"
+        logger.info("%s is trained; give another --output_dir or delete it to train again", coach)
+        return
+    settled = prepare(args, training)
+    pose_tokenizer = open_pose_tokenizer(args)
+    data = task_data(args, settled.seed, pose_tokenizer, task, options)
+    coach = build(args, settled, pose_tokenizer, data, options)
+    trainer = build_trainer(args, settled, coach, data)
+    trainer.train(resume_from_checkpoint=resume(trainer, data.notes))
+    finish(trainer, push=training.push_to_hub)

@@ -5,12 +5,15 @@ ours. What would be taken and do nothing, or something else than it says, is ref
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from transformers import TrainingArguments
 from transformers.trainer_pt_utils import AcceleratorConfig
 from transformers.training_args import OptimizerNames
+
+logger = logging.getLogger(__name__)
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
 
@@ -123,7 +126,7 @@ COACH = Flags(
     },
     {**_REFUSED, "dataloader_drop_last": _EVERY_SAMPLE},
 )
-"""Of the recipes that train a coach."""
+"""Flags of the recipes that train a coach."""
 
 MATCHER = Flags(
     _HONOURED | {"bf16", "logging_nan_inf_filter", "ddp_find_unused_parameters", "ddp_broadcast_buffers"},
@@ -134,7 +137,7 @@ MATCHER = Flags(
     },
     {**_REFUSED, **_NOTHING_HELD_OUT, **_NOT_PUSHED, "dataloader_drop_last": _EVERY_SAMPLE},
 )
-"""Of ``--mode contrastive``."""
+"""Flags of recipes/matcher.py."""
 
 TOKENIZER = Flags(
     _HONOURED | _SAVING | {"bf16", "logging_nan_inf_filter", "ddp_find_unused_parameters"},
@@ -150,7 +153,7 @@ TOKENIZER = Flags(
         **dict.fromkeys(sorted(_CHECKPOINTING), "a pose tokenizer's activations are small"),
     },
 )
-"""Of recipes/pose_tokenizer.py."""
+"""Flags of recipes/pose_tokenizer.py."""
 
 _OWN_BATCHES = "the coach's own collator makes the batches; longer samples than --max_length are refused"
 
@@ -185,7 +188,7 @@ PREFERENCES = Flags(
         "ref_model_sync_steps": "the reference is the coach that the run begins with",
     },
 )  # fmt: skip
-"""Of recipes/preferences.py."""
+"""Flags of recipes/preferences.py."""
 
 _OPTIMIZERS = {
     "galore": "needs other parameter groups than those by learning rate",
@@ -198,7 +201,7 @@ _OPTIMIZERS = {
 
 
 def changed_flags(training: TrainingArguments) -> dict[str, Any]:
-    """Flags whose value is not their default, by name."""
+    """Returns the flags whose value is not their default, by name."""
     changed = {}
     for field in dataclasses.fields(training):
         default = field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
@@ -212,7 +215,11 @@ def changed_flags(training: TrainingArguments) -> dict[str, Any]:
 
 
 def check_flags(training: TrainingArguments, flags: Flags) -> None:
-    """Makes sure that everything that was asked of the trainer will be done.
+    """Makes sure that every flag of the trainer that was set will be followed.
+
+    Args:
+        training: The trainer's arguments as parsed.
+        flags: What the recipe does with the trainer's flags.
 
     Raises:
         ValueError: Flags that would do nothing, or something else than they say; names them with the reasons.
@@ -228,23 +235,26 @@ def check_flags(training: TrainingArguments, flags: Flags) -> None:
 
 
 def settle(training: Arguments, flags: Flags, **replacements: Any) -> Arguments:
-    """The arguments that a trainer is made with: what the recipe sets itself replaces what was asked, aloud.
+    """Returns the arguments that a trainer is made with: what the recipe sets itself replaces what was parsed, aloud.
 
     Args:
-        training: As parsed.
-        flags: Of the recipe.
-        **replacements: Values by name.
+        training: The trainer's arguments as parsed.
+        flags: What the recipe does with the trainer's flags.
+        **replacements: Values that the recipe sets, by name.
+
+    Returns:
+        A copy with the replacements, on one GPU.
     """
     changed = changed_flags(training)
     if training.process_index == 0:
         for name, why in flags.replaced.items():
             if name in changed and replacements.get(name) != changed[name]:
-                print(f"[training] --{name} {changed[name]} is not followed: {why}")
+                logger.info("[training] --%s %s is not followed: %s", name, changed[name], why)
     settled = dataclasses.replace(training, **replacements)
     if settled.n_gpu > 1:  # transformers would wrap the model in `torch.nn.DataParallel`
-        print(
-            f"[training] This process sees {settled.n_gpu} GPUs and trains on the first of them. Launch one process per GPU to use all "
-            "(recipes/accelerate/ddp.yaml --num_processes N)."
+        logger.info(
+            f"[training] This process sees {settled.n_gpu} GPUs and trains on the first of them. "
+            "Launch one process per GPU to use all (recipes/accelerate/ddp.yaml --num_processes N)."
         )
         settled._n_gpu = 1
     return settled

@@ -1,17 +1,18 @@
 """Annotation by language models for the three tasks: versioned prompts, automatic checks, retries, flags, human review.
 
-Nothing is annotated unless asked for; every answer is logged, so that a run resumes and repeats no finished call.
+Nothing is annotated unless somebody calls for it; every answer is logged, so that a run resumes and repeats no finished call.
 """
 
-from mm_data.annotation.pipeline import Annotation, Draft, annotate, mirror_release
-from mm_data.annotation.sheet import Decision, read_review, write_review
+from mm_data.annotation.cot_afa import Pictures, annotate_cot_afa
+from mm_data.annotation.desccoach import annotate_desccoach, fill_in_labels
+from mm_data.annotation.nae import annotate_nae
+from mm_data.annotation.pipeline import Stages
 
 __all__ = [
-    "Annotation",
-    "Decision",
-    "Draft",
-    "annotate",
-    "mirror_release",
-    "read_review",
-    "write_review",
+    "Pictures",
+    "Stages",
+    "annotate_cot_afa",
+    "annotate_desccoach",
+    "annotate_nae",
+    "fill_in_labels",
 ]

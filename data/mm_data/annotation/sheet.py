@@ -6,16 +6,30 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from mm_data.ground.files import write_atomically
 from mm_data.ground.hand_tables import read_csv
 
-if TYPE_CHECKING:
-    from mm_data.annotation.pipeline import Draft
-
 ACCEPT, FIX, REJECT = "accept", "fix", "reject"
 _COLUMNS = ("item", "about", "answer", "problem", "decision", "fixed")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One answer of the model.
+
+    Attributes:
+        item_id: Item that was asked about.
+        content: The answer, or None where there is none that passes the checks.
+        raw: The answer's text as it came.
+        problem: Why the answer does not pass, or None.
+    """
+
+    item_id: str
+    content: dict[str, Any] | None
+    raw: str
+    problem: str | None
 
 
 @dataclass(frozen=True)
@@ -34,21 +48,21 @@ class Decision:
 
 
 def write_review(
-    path: Path, drafts: Sequence["Draft"], about: Mapping[str, str], decided: Mapping[str, Decision]
+    path: Path, drafts: Sequence[Draft], about: Mapping[str, str], decisions: Mapping[str, Decision]
 ) -> None:
     """Writes a sheet with flagged drafts first; decisions that were taken already stay in it.
 
     Args:
-        path: The CSV.
-        drafts: All of them.
+        path: CSV file.
+        drafts: Drafts of all items.
         about: Item to what a reviewer has to know.
-        decided: Earlier decisions.
+        decisions: Item to its earlier decision.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, _COLUMNS)
     writer.writeheader()
     for draft in sorted(drafts, key=lambda draft: draft.problem is None):
-        earlier = decided.get(draft.item_id)
+        earlier = decisions.get(draft.item_id)
         writer.writerow(
             {
                 "item": draft.item_id,
@@ -64,20 +78,27 @@ def write_review(
 
 
 def read_review(path: Path) -> dict[str, Decision]:
-    """Decisions of a sheet, none where it is not there yet; rows without one are passed over.
+    """Reads the decisions of a sheet, none where it is not there yet; rows without one are passed over.
+
+    Args:
+        path: CSV file.
+
+    Returns:
+        Item to its decision.
 
     Raises:
         ValueError: A row is malformed or an item is decided twice; says which.
     """
     if not path.is_file():
         return {}
-    found: dict[str, Decision] = {}
+    decisions: dict[str, Decision] = {}
     for line, row in read_csv(path, ("item", "decision")):
         where = f"{path}, line {line}"
         item, word = row["item"], row["decision"].lower()
         if not word:
             continue
-        if word not in (ACCEPT, FIX, REJECT) or not item or item in found:
-            raise ValueError(f"{where}: needs an item, once, and a decision of {ACCEPT}, {FIX} or {REJECT}; found {word!r} on {item!r}.")  # fmt: skip
-        found[item] = Decision(word, row.get("fixed", ""), where)
-    return found
+        if word not in (ACCEPT, FIX, REJECT) or not item or item in decisions:
+            rule = f"needs an item, once, and a decision of {ACCEPT}, {FIX} or {REJECT}"
+            raise ValueError(f"{where}: {rule}; found {word!r} on {item!r}.")
+        decisions[item] = Decision(word, row.get("fixed", ""), where)
+    return decisions

@@ -27,6 +27,11 @@ class Prompt:
     user: str
     digest: str
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What a log of answers notes about the prompt."""
+        return {"prompt": self.name, "prompt_sha256": self.digest}
+
     def messages(self, system: Mapping[str, str], user: Mapping[str, str]) -> Messages:
         """Filled in. What is judged or labelled is data: it belongs into the user's turn alone."""
         return [

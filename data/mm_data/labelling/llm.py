@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import create_model
 
 from mm_data.asking.completions import Completion, Endpoint, Estimate, Request, Schema, complete, estimate
+from mm_data.asking.forms import Form, OneOf, answer_schema
 from mm_data.asking.prompts import Messages, load_prompt
 from mm_data.labelling.labeller import NOTHING_SAID
 from mm_data.poses.skeleton import JOINTS, REGIONS
@@ -16,42 +19,19 @@ _LABELS = (IMPROVE, CORRECT, NOT_MENTIONED)
 LOG = "llm_answers.jsonl"
 
 
+_REGIONS: dict[str, Any] = {region: (Annotated[str, OneOf(_LABELS)], ...) for region in REGIONS}
+_Labels = create_model(
+    "_Labels", __base__=Form, summary=(str, ...), regions=(create_model("_Regions", __base__=Form, **_REGIONS), ...)
+)
+
+
 def labels_schema() -> Schema:
-    """A summary and one label for every region, no more and no less."""
-    labels = {region: {"type": "string", "enum": list(_LABELS)} for region in REGIONS}
-    return Schema(
-        "remark-labels",
-        {
-            "type": "object",
-            "properties": {
-                "summary": {"type": "string"},
-                "regions": {
-                    "type": "object",
-                    "properties": labels,
-                    "required": list(REGIONS),
-                    "additionalProperties": False,
-                },
-            },
-            "required": ["summary", "regions"],
-            "additionalProperties": False,
-        },
-        _problem,
-    )
-
-
-def _problem(content: Any) -> str | None:
-    if not isinstance(content, dict) or set(content) != {"summary", "regions"}:
-        return "expected an object with 'summary' and 'regions'"
-    if not isinstance(content["summary"], str) or not isinstance(content["regions"], dict):
-        return "'summary' has to be a string and 'regions' an object"
-    if set(content["regions"]) != set(REGIONS):
-        return f"expected the regions {', '.join(REGIONS)}, found {', '.join(map(str, content['regions']))}"
-    wrong = {region: label for region, label in content["regions"].items() if label not in _LABELS}
-    return f"unknown labels {wrong}; expected {', '.join(_LABELS)}" if wrong else None
+    """Returns what an answer must look like: a summary, and one label for every region, no more and no less."""
+    return answer_schema("remark-labels", _Labels)
 
 
 def remark_prompt(text: str, task: str) -> Messages:
-    """The versioned prompt, filled in."""
+    """Fills in the versioned prompt."""
     regions = "\n".join(
         f"  - {region}: {', '.join(JOINTS[joint].replace('-', ' ') for joint in joints)} and what lies around them"
         for region, joints in REGIONS.items()
@@ -61,10 +41,10 @@ def remark_prompt(text: str, task: str) -> Messages:
 
 
 class LlmLabeller:
-    """See `Labeller`.
+    """A `Labeller` that asks a language model.
 
     Args:
-        endpoint: Where the model is served.
+        endpoint: Endpoint where the model is served.
         tasks: Take uid to the task that is practised, for the prompt.
         log: Append-only log of all answers: cache, resume file and audit.
     """
@@ -76,7 +56,14 @@ class LlmLabeller:
     def label(
         self, remarks: Sequence[Remark], progress: Callable[[int], None] = lambda done: None
     ) -> list[LabelledRemark | str]:
-        """One result per remark; see `Labeller`. Failures of the model are reasons such as ``LLM: truncated``.
+        """Labels remarks; failures of the model are reasons such as ``LLM: truncated``.
+
+        Args:
+            remarks: Remarks to label.
+            progress: Called with the number of remarks done.
+
+        Returns:
+            One result per remark: the labelled remark, or the reason why it has to be dropped.
 
         Raises:
             EndpointError: The endpoint cannot be used; finished answers are kept.
@@ -85,7 +72,7 @@ class LlmLabeller:
         return [self._result(remark, answers[remark.remark_id]) for remark in remarks]
 
     def estimate(self, remarks: Sequence[Remark]) -> Estimate:
-        """Requests and tokens that are left to pay for."""
+        """Counts requests and tokens that are left to pay for."""
         return estimate(self._endpoint, self._requests(remarks), self._log)
 
     def _requests(self, remarks: Sequence[Remark]) -> list[Request]:

@@ -14,7 +14,7 @@ with several true texts lists them as ``references``.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,16 +51,16 @@ class TestItem:
     """One item of a test set.
 
     Attributes:
-        item_id: Unique in its set.
-        cluster: What items share that are not independent: the person, or the take or video where nobody says whose it is.
+        item_id: Id, unique in the set.
+        cluster: Name of what items share that are not independent: the person, or the take or video where nobody says whose it is.
         category: Activity or action class.
-        truth: What experts said.
+        truth: Answer that experts gave.
         answers: System to its answer.
-        clips: View to its video.
-        nearest: Kind of similarity to the training item that is nearest by it.
+        clips: View to its stretch of a video.
+        nearest: Kind of similarity to the id of the training item that is nearest by it.
         synthetic: Whether the item is made up.
         references: All true texts, where there are several.
-        person: Who is seen, where that is known.
+        person: Name of the person who is seen, where it is known.
     """
 
     __test__ = False  # no tests, whatever pytest thinks of the name
@@ -78,7 +78,7 @@ class TestItem:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "TestItem":
-        """From one line of the file."""
+        """Builds an item from one line of the file."""
         truth = Answer(**record["truth"])
         if not truth.text:
             raise ValueError("the truth has no text")
@@ -94,19 +94,32 @@ class TestItem:
 
 
 def write_answers(folder: Path, items: Sequence[TestItem], name: str = FILE) -> None:
-    """Writes ``answers.jsonl``, or training items under another name; fields that a task does not have are left out."""
+    """Writes ``answers.jsonl``, or training items under another name; fields that a task does not have are left out.
 
-    def told(value: Any) -> Any:
+    Args:
+        folder: Folder of the file; it is made where it is missing.
+        items: Items to write.
+        name: Name of the file.
+    """
+
+    def without_none(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: told(entry) for name, entry in value.items() if entry is not None}
+            return {name: without_none(entry) for name, entry in value.items() if entry is not None}
         return value
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / name, "".join(json.dumps(told(asdict(item))) + "\n" for item in items))
+    write_atomically(folder / name, "".join(json.dumps(without_none(asdict(item))) + "\n" for item in items))
 
 
 def read_answers(folder: Path, name: str = FILE) -> list[TestItem]:
     """Reads ``answers.jsonl``, or training items under another name.
+
+    Args:
+        folder: Folder of the file.
+        name: Name of the file.
+
+    Returns:
+        The items, in the order of the file.
 
     Raises:
         FileNotFoundError: The folder has none.
@@ -115,7 +128,8 @@ def read_answers(folder: Path, name: str = FILE) -> list[TestItem]:
     path = folder / name
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is not there. `mm-coach evaluate`, `answer` and `zero-shot` write it; folders evaluated by earlier versions have to be evaluated again."
+            f"{path} is not there. `mm-coach evaluate`, `answer` and `zero-shot` write it; "
+            "folders evaluated by earlier versions have to be evaluated again."
         )
     records, torn = read_records(path)
     if torn:
@@ -125,41 +139,56 @@ def read_answers(folder: Path, name: str = FILE) -> list[TestItem]:
         try:
             items.append(TestItem.from_record(record))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"{path}, line {number}: {error}. Fields: item_id, cluster, category, truth, answers."
-            ) from error
-    seen: set[str] = set()
+            fields = "item_id, cluster, category, truth, answers"
+            raise ValueError(f"{path}, line {number}: {error}. Fields: {fields}.") from error
+    ids: set[str] = set()
     for item in items:
-        if item.item_id in seen:
+        if item.item_id in ids:
             raise ValueError(f"{path}: item {item.item_id!r} occurs twice.")
-        seen.add(item.item_id)
+        ids.add(item.item_id)
     if not items:
         raise ValueError(f"{path} has no items.")
     return items
 
 
 def systems_of(items: Sequence[TestItem]) -> list[str]:
-    """All that answered any item."""
+    """Names all systems that answered any item."""
     return list(dict.fromkeys(name for item in items for name in item.answers))
 
 
 def texts_of(items: Sequence[TestItem], system: str) -> list[str]:
-    """One system's texts.
+    """Collects one system's texts.
+
+    Args:
+        items: Test items.
+        system: Name of the system.
+
+    Returns:
+        One text per item.
 
     Raises:
         ValueError: The system did not answer an item.
     """
     if lacking := [item.item_id for item in items if system not in item.answers]:
         known = ", ".join(systems_of(items))
-        raise ValueError(f"{system!r} did not answer {lacking[0]!r} ({len(lacking)} of {len(items)}); systems there: {known}.")  # fmt: skip
+        raise ValueError(
+            f"{system!r} did not answer {lacking[0]!r} ({len(lacking)} of {len(items)}); systems there: {known}."
+        )
     return [item.answers[system].text for item in items]
 
 
 def evenly_spaced(items: Sequence[Item], most: int | None) -> list[Item]:
-    """At most so many items, from all over the set.
+    """Chooses at most so many items, from all over the set.
+
+    Args:
+        items: The set.
+        most: Number of items; None for all.
+
+    Returns:
+        The chosen items, in their order.
 
     Raises:
-        ValueError: None are asked for.
+        ValueError: The number is below one.
     """
     if most is not None and most < 1:
         raise ValueError(f"--max-items {most} leaves nothing; give at least 1.")
@@ -169,7 +198,7 @@ def evenly_spaced(items: Sequence[Item], most: int | None) -> list[Item]:
 
 
 def material_of(items: Sequence[TestItem]) -> Material:
-    """People, takes and clips of test or training items, to be counted on both sides."""
+    """Collects people, takes and clips of test or training items, to be counted on both sides."""
     return Material(
         frozenset(item.person for item in items if item.person is not None),
         frozenset(item.cluster for item in items),
@@ -179,19 +208,56 @@ def material_of(items: Sequence[TestItem]) -> Material:
 
 
 def _stretch(item: TestItem) -> tuple[str, float, float]:
-    """The item's stretch of its first view; without a video it is a recording of its own."""
+    """Returns the item's stretch of its first view; without a video the item is a recording of its own."""
     clip = next(iter(item.clips.values()), ClipFile(item.item_id, 0.0, 1.0))
     return clip.video, clip.start, clip.stop
 
 
+def join_runs(runs: Mapping[str, Sequence[TestItem]], systems: Sequence[str]) -> list[TestItem]:
+    """Joins runs on one test set: each run's own answers stand under its name.
+
+    Args:
+        runs: Name of a run to its items; the first one's other answers stay.
+        systems: Systems of the first run, or `TRUTH`, that have to be there too.
+
+    Returns:
+        The items of the first run with the answers of all runs.
+
+    Raises:
+        ValueError: A run lacks an item or has the name of a system, or a system is not there.
+    """
+    first_name, first = next(iter(runs.items()))
+    by_id = {name: {item.item_id: item for item in items} for name, items in runs.items()}
+    joined = []
+    for item in first:
+        answers = dict(item.answers)
+        for name, items in by_id.items():
+            if item.item_id not in items:
+                raise ValueError(f"{name} has no item {item.item_id!r}; all runs need the same test set.")
+            answers[name] = items[item.item_id].answers[OURS]
+        joined.append(replace(item, answers=answers))
+    if taken := sorted(set(runs) & {TRUTH, *systems_of(first)} - {OURS}):
+        raise ValueError(f"A run cannot be called {taken[0]!r}, which is the name of a system; write NAME=FOLDER.")
+    for system in systems:
+        if system != TRUTH and system not in joined[0].answers:
+            raise ValueError(f"{first_name} has no system {system!r}; it has {', '.join(joined[0].answers)}.")
+    return joined
+
+
 def write_about(folder: Path, inputs: Sequence[str], notes: Sequence[str]) -> None:
-    """Notes what answers were given beside the clip, which every metric's signature then says, and what a reader has to know."""
+    """Notes which inputs there were beside the clip, which every metric's signature then says, and what a reader has to know.
+
+    Args:
+        folder: Folder of ``about.json``.
+        inputs: Inputs beside the clip.
+        notes: Sentences for readers.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / ABOUT, json.dumps({"inputs": list(inputs), "notes": list(notes)}, indent=1))
 
 
 def read_about(folder: Path) -> tuple[list[str], list[str]]:
-    """Inputs and notes; empty where nothing was noted."""
+    """Reads inputs and notes; both are empty where nothing was noted."""
     path = folder / ABOUT
     content = json.loads(path.read_text()) if path.is_file() else {}
     return content.get("inputs", []), content.get("notes", [])

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from mm_eval.human.ratings import Imported, Rating
 from mm_eval.statistics.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
 from mm_eval.statistics.comparison import compare, holm
 from mm_eval.statistics.metric import Metric, item_metric
+from mm_eval.statistics.storage import write_metrics
+
+REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,8 @@ class PairOutcome:
     """One system against another over all rankings.
 
     Attributes:
-        system: The first.
-        against: The second.
+        system: Name of the first system.
+        against: Name of the second system.
         wins: Share of rankings that put the first ahead.
         ties: Share that put them level.
         losses: Share that put it behind.
@@ -42,14 +46,19 @@ class PairOutcome:
 
 
 def analyse(imported: Imported) -> dict[str, Any]:
-    """All statistics of a study, JSON-ready.
+    """Computes all statistics of a study.
+
+    Args:
+        imported: Raters' answers.
+
+    Returns:
+        The statistics, JSON-ready.
 
     Raises:
         ValueError: There are no ratings.
     """
     if not imported.ratings:
         raise ValueError("No ratings are left: none were imported, or every rater failed the attention checks.")
-    found = _likert(imported) if imported.kind == LIKERT else _ranks(imported)
     return {
         "kind": imported.kind,
         "systems": imported.systems,
@@ -60,12 +69,24 @@ def analyse(imported: Imported) -> dict[str, Any]:
         "checks": imported.checks,
         "missing": imported.missing,
         "synthetic": imported.synthetic,
-        **found,
+        **(_likert(imported) if imported.kind == LIKERT else _ranks(imported)),
     }
 
 
+def write_report(folder: Path, study: dict[str, Any]) -> None:
+    """Writes ``report.json`` and the metrics' statistics beside it."""
+    write_metrics(folder, study, REPORT.removesuffix(".json"))
+
+
 def agreement_of(table: np.ndarray) -> dict[str, float | None]:
-    """Of ``[raters, units]``, NaN where a rater did not see a unit; ICC and kappa need every rating."""
+    """Computes agreement of raters; ICC and kappa need every rating.
+
+    Args:
+        table: ``[raters, units]`` of values, NaN where a rater did not see a unit.
+
+    Returns:
+        Measure to its value, None where it is not defined.
+    """
     icc = intraclass_correlation(table)
     return {
         "alpha_ordinal": krippendorff_alpha(table, "ordinal"),
@@ -136,12 +157,15 @@ def _ranks(imported: Imported) -> dict[str, Any]:
 
 
 def pair_outcomes(ranks: np.ndarray, systems: Sequence[str], takes: Sequence[str]) -> list[PairOutcome]:
-    """Every system against those after it.
+    """Compares every system with those after it.
 
     Args:
         ranks: ``[rankings, systems]``, 1 is best; equal ranks are ties.
         systems: Names of the columns.
-        takes: Of each ranking, for intervals.
+        takes: Take of each ranking, for intervals.
+
+    Returns:
+        One outcome per pair.
     """
     outcomes = []
     for first, second in combinations(range(len(systems)), 2):
@@ -156,7 +180,14 @@ def pair_outcomes(ranks: np.ndarray, systems: Sequence[str], takes: Sequence[str
 
 
 def bradley_terry(ranks: np.ndarray, systems: Sequence[str]) -> dict[str, float]:
-    """Strengths whose differences are log-odds of winning, their mean 0; ties count half for each side.
+    """Fits strengths whose differences are log-odds of winning, their mean 0; ties count half for each side.
+
+    Args:
+        ranks: ``[rankings, systems]``, 1 is best.
+        systems: Names of the columns.
+
+    Returns:
+        System to its strength.
 
     Raises:
         ModuleNotFoundError: The ``metrics`` extra is not installed.
@@ -170,9 +201,8 @@ def bradley_terry(ranks: np.ndarray, systems: Sequence[str]) -> dict[str, float]
         won = np.sign(ranks[:, second] - ranks[:, first])
         wins[first, second] = (won > 0).sum() + 0.5 * (won == 0).sum()
         wins[second, first] = (won < 0).sum() + 0.5 * (won == 0).sum()
-    strengths = choix.ilsr_pairwise_dense(
-        wins, alpha=0.1
-    )  # without a prior a system that never loses is infinitely strong
+    # Without a prior a system that never loses is infinitely strong.
+    strengths = choix.ilsr_pairwise_dense(wins, alpha=0.1)
     return {system: float(value) for system, value in zip(systems, strengths - strengths.mean(), strict=True)}
 
 
@@ -183,7 +213,7 @@ def _wilcoxon(a: Metric, b: Metric) -> float | None:
 
 
 def _table(ratings: Sequence[Rating]) -> np.ndarray:
-    """``[raters, units]`` of values; a unit is one system's text on one item."""
+    """Lays values out as ``[raters, units]``; a unit is one system's text on one item."""
     raters, units = sorted({r.rater for r in ratings}), sorted({(r.item_id, r.system) for r in ratings})
     table = np.full((len(raters), len(units)), np.nan)
     row, column = {r: i for i, r in enumerate(raters)}, {u: i for i, u in enumerate(units)}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ class Plan:
     """What is judged, and how.
 
     Attributes:
-        items: The test set.
-        systems: Which of its systems; `TRUTH` for the references.
-        protocol: One of `protocols`.
-        repeats: Independent answers per item.
-        against: The system that others are compared with (preference).
+        items: Items of the test set.
+        systems: Names of the systems that are judged; `TRUTH` for the references.
+        protocol: Name of a protocol of `protocols`.
+        repeats: Number of independent answers per item.
+        against: Name of the system that others are compared with (preference).
         precision: Also count the details that a system's text holds itself (details).
     """
 
@@ -55,19 +55,19 @@ class Judgement:
     """One system's text on one item, judged once.
 
     Attributes:
-        item_id: Of the item.
-        system: Whose text.
-        repeat: Which of several answers.
+        item_id: Id of the item.
+        system: Name of the system that wrote the text.
+        repeat: Number of the answer, from 0.
         status: ``ok`` or the class of failure.
-        problem: What failed.
-        total: Details of the truth, g.
-        mentioned: Of them, those that the text speaks about, b.
-        same: Of those, those with the same opinion, s.
-        stated: Details of the text itself, p, or None.
-        rating: Coach-Score.
+        problem: What failed, in words.
+        total: Number of details of the truth, g.
+        mentioned: Number of those that the text speaks about, b.
+        same: Number of those with the same opinion, s.
+        stated: Number of details of the text itself, p, or None.
+        rating: Coach-Score, 0 to 5.
         preferred: ``win``, ``tie`` or ``loss`` against the other system, both orders together.
         consistent: Whether both orders agreed.
-        verdicts: Detail, quote, reason and verdict.
+        verdicts: Detail, quote, reason and verdict, one entry per detail.
         raw: The judge's answers as they came.
     """
 
@@ -87,6 +87,24 @@ class Judgement:
     raw: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Case:
+    """One system's text on one item, to be judged once."""
+
+    item: TestItem
+    system: str
+    repeat: int
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        return self.item.item_id, self.system, self.repeat
+
+
+def _cases(plan: Plan) -> list[_Case]:
+    systems = dict.fromkeys(plan.systems)
+    return [_Case(item, system, repeat) for system in systems for item in plan.items for repeat in range(plan.repeats)]
+
+
 def judge(
     plan: Plan,
     endpoint: Endpoint,
@@ -98,6 +116,16 @@ def judge(
 
     Every answer goes into an append-only log at once, so an interrupted run repeats no finished call. Texts without words mention
     nothing and texts that speak to the judge fail; neither is sent.
+
+    Args:
+        plan: What is judged, and how.
+        endpoint: Endpoint that is asked.
+        out: Folder of the judge; it is made where it is missing.
+        progress: Called with a stage, the number done and the number of all.
+        budget: Stops the run once it is spent.
+
+    Returns:
+        One judgement per system, item and repeat.
 
     Raises:
         EndpointError: The endpoint cannot be used, or the budget is spent; finished answers are kept.
@@ -111,17 +139,22 @@ def judge(
     extracted: dict[str, Completion] = {}
     if plan.protocol == DETAILS:
         extracted = ask("details", _detail_requests(plan))
-    asked = _requests(plan, extracted)
-    answers = ask("verdicts", [request for requests in asked.values() for request in requests])
+    cases = _cases(plan)
+    requests = [_requests(plan, case, extracted) for case in cases]
+    answers = ask("verdicts", [request for several in requests for request in several])
     judgements = [
-        _judgement(plan, item, system, repeat, asked[item.item_id, system, repeat], answers, extracted)
-        for system in plan.systems
-        for item in plan.items
-        for repeat in range(plan.repeats)
+        _judgement(plan, case, [answers[request.item_id] for request in several], extracted)
+        for case, several in zip(cases, requests, strict=True)
     ]
     write_atomically(out / JUDGEMENTS, "".join(json.dumps(asdict(j)) + "\n" for j in judgements))
-    used = [*extracted.values(), *answers.values()]
-    settings = {
+    settings = _settings(plan, endpoint, [*extracted.values(), *answers.values()])
+    write_atomically(out / SETTINGS, json.dumps(settings, indent=1))
+    return judgements
+
+
+def _settings(plan: Plan, endpoint: Endpoint, used: Sequence[Completion]) -> dict[str, Any]:
+    """Returns what a report and a later run have to know."""
+    return {
         "protocol": plan.protocol,
         "protocol_version": protocols.VERSION,
         "prompts": {prompt.name: prompt.digest for prompt in protocols.prompts_of(plan.protocol)},
@@ -139,12 +172,19 @@ def judge(
         "completion_tokens": sum(c.completion_tokens for c in used),
         "synthetic": any(item.synthetic for item in plan.items),
     }
-    write_atomically(out / SETTINGS, json.dumps(settings, indent=1))
-    return judgements
 
 
 def estimate_judging(plan: Plan, endpoint: Endpoint, out: Path) -> Estimate:
-    """What is left to ask; where details are not known yet, the truth's sentences stand for them."""
+    """Counts what is left to ask; where details are not known yet, the truth's sentences stand for them.
+
+    Args:
+        plan: What is judged, and how.
+        endpoint: Endpoint that would be asked.
+        out: Folder of the judge.
+
+    Returns:
+        Requests and tokens.
+    """
     requests, extracted = [], {}
     if plan.protocol == DETAILS:
         requests = _detail_requests(plan)
@@ -154,18 +194,24 @@ def estimate_judging(plan: Plan, endpoint: Endpoint, out: Path) -> Estimate:
             extracted[request.item_id] = answered.get(key) or Completion(
                 request.item_id, {"details": request.messages[1]["content"].split(". ")}, None, "", ""
             )
-    asked = _requests(plan, extracted)
-    return estimate(endpoint, [*requests, *(r for rs in asked.values() for r in rs)], out / LOG)
+    requests += [request for case in _cases(plan) for request in _requests(plan, case, extracted)]
+    return estimate(endpoint, requests, out / LOG)
 
 
 def digest_of(items: Sequence[TestItem], systems: Sequence[str]) -> str:
-    """Hash of what was judged, so that judgements of other texts are not taken for those of these."""
-    shown = [[item.item_id, item.truth.text, *(_text(item, system) for system in systems)] for item in items]
-    return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
+    """Hashes what was judged, so that judgements of other texts are not taken for those of these."""
+    texts = [[item.item_id, item.truth.text, *(_text(item, system) for system in systems)] for item in items]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
 def read_judgements(out: Path) -> tuple[list[Judgement], dict[str, Any]]:
-    """What `judge` wrote: judgements and settings.
+    """Reads what `judge` wrote.
+
+    Args:
+        out: Folder of the judge.
+
+    Returns:
+        Judgements and settings.
 
     Raises:
         FileNotFoundError: There are none.
@@ -181,7 +227,7 @@ def _text(item: TestItem, system: str) -> str:
 
 
 def _injection(item: TestItem, system: str) -> str | None:
-    """Words by which a system's text speaks to the judge; experts do not."""
+    """Returns words by which a system's text speaks to the judge; experts do not."""
     return None if system == TRUTH else protocols.speaks_to_the_judge(_text(item, system))
 
 
@@ -190,119 +236,104 @@ def _sendable(item: TestItem, system: str) -> bool:
 
 
 def _detail_requests(plan: Plan) -> list[Request]:
-    """Details of every truth and, for the precision, of every text; equal ones once."""
-    asked = [(item, TRUTH) for item in plan.items]
+    """Asks for the details of every truth and, for the precision, of every text; equal ones once."""
+    texts = [(item, TRUTH) for item in plan.items]
     if plan.precision:
-        asked += [(item, system) for system in plan.systems for item in plan.items]
-    made = (protocols.details_request(_text(item, system)) for item, system in asked if _sendable(item, system))
-    return list({request.item_id: request for request in made}.values())
+        texts += [(item, system) for system in plan.systems for item in plan.items]
+    requests = (protocols.details_request(_text(item, system)) for item, system in texts if _sendable(item, system))
+    return list({request.item_id: request for request in requests}.values())
 
 
-def _requests(plan: Plan, extracted: dict[str, Completion]) -> dict[tuple[str, str, int], list[Request]]:
-    """Requests of every judgement; none where nothing has to be asked."""
-    requests: dict[tuple[str, str, int], list[Request]] = {}
-    for system in plan.systems:
-        for item in plan.items:
-            text = _text(item, system)
-            for repeat in range(plan.repeats):
-                name = f"{plan.protocol}/{system}/{item.item_id}"
-                made: list[Request] = []
-                if plan.protocol == PREFERENCE:
-                    assert plan.against is not None
-                    other = _text(item, plan.against)
-                    if _sendable(item, system) and _sendable(item, plan.against):
-                        made = [
-                            protocols.preference_request(f"{name}/ahead", item.truth.text, text, other, repeat),
-                            protocols.preference_request(f"{name}/behind", item.truth.text, other, text, repeat),
-                        ]
-                elif plan.protocol == COUNTS:
-                    if _injection(item, system) is None:  # an empty text mentions none of how many?
-                        made = [protocols.counts_request(name, item.truth.text, text, repeat)]
-                elif _sendable(item, system):
-                    if plan.protocol == COACH_SCORE:
-                        made = [protocols.rating_request(name, text, repeat)]
-                    elif details := _details(extracted, item.truth.text):
-                        made = [protocols.verdicts_request(name, details, text, repeat)]
-                requests[item.item_id, system, repeat] = made
-    return requests
+def _requests(plan: Plan, case: _Case, extracted: Mapping[str, Completion]) -> list[Request]:
+    """Makes the requests of one judgement; none where nothing has to be asked."""
+    item, text, truth = case.item, _text(case.item, case.system), case.item.truth.text
+    name = f"{plan.protocol}/{case.system}/{item.item_id}"
+    if plan.protocol == COUNTS:  # an empty text is sent: it mentions none of how many?
+        return [] if _injection(item, case.system) else [protocols.counts_request(name, truth, text, case.repeat)]
+    if not _sendable(item, case.system):
+        return []
+    if plan.protocol == COACH_SCORE:
+        return [protocols.rating_request(name, text, case.repeat)]
+    if plan.protocol == PREFERENCE:
+        assert plan.against is not None
+        other = _text(item, plan.against)
+        if not _sendable(item, plan.against):
+            return []
+        return [
+            protocols.preference_request(f"{name}/ahead", truth, text, other, case.repeat),
+            protocols.preference_request(f"{name}/behind", truth, other, text, case.repeat),
+        ]
+    details = _details(extracted, truth)
+    return [protocols.verdicts_request(name, details, text, case.repeat)] if details else []
 
 
-def _details(extracted: dict[str, Completion], text: str) -> list[str] | None:
-    """Details of a text; None where they could not be had."""
+def _details(extracted: Mapping[str, Completion], text: str) -> list[str] | None:
+    """Returns the details of a text; None where they could not be had."""
     if not has_words(clean(text)):
         return []
-    found = extracted.get(protocols.details_request(text).item_id)
-    return None if found is None or found.content is None else found.content["details"]
+    completion = extracted.get(protocols.details_request(text).item_id)
+    return None if completion is None or completion.content is None else completion.content["details"]
 
 
 def _judgement(
-    plan: Plan,
-    item: TestItem,
-    system: str,
-    repeat: int,
-    requests: list[Request],
-    answers: dict[str, Completion],
-    extracted: dict[str, Completion],
+    plan: Plan, case: _Case, answers: Sequence[Completion], extracted: Mapping[str, Completion]
 ) -> Judgement:
-    text, identity = _text(item, system), (item.item_id, system, repeat)
-    texts = [text] if plan.protocol != PREFERENCE else [text, _text(item, plan.against or "")]
-    for judged in (system, plan.against):
-        if judged is not None and (words := _injection(item, judged)):
-            return Judgement(*identity, INSTRUCTS, f"the text says {words!r}")
-    given = [answers[request.item_id] for request in requests]
-    raw = [answer.raw for answer in given]
-    if failed := next((answer for answer in given if answer.content is None), None):
-        return Judgement(*identity, failed.failure or "", failed.detail, raw=raw)
-    contents = [answer.content or {} for answer in given]
+    for system in (case.system, plan.against):
+        if system is not None and (words := _injection(case.item, system)):
+            return Judgement(*case.identity, INSTRUCTS, f"the text says {words!r}")
+    raw = [answer.raw for answer in answers]
+    if failed := next((answer for answer in answers if answer.content is None), None):
+        return Judgement(*case.identity, failed.failure or "", failed.detail, raw=raw)
+    contents = [answer.content or {} for answer in answers]
     if plan.protocol == DETAILS:
-        return _of_details(identity, item, text, contents, raw, extracted, plan.precision)
+        return _of_details(plan, case, contents, raw, extracted)
     if plan.protocol == PREFERENCE:
-        return _preference(identity, texts, contents, raw)
+        return _preference(plan, case, contents, raw)
     if plan.protocol == COACH_SCORE:
-        return Judgement(*identity, OK, rating=contents[0]["rating"] if contents else 0, raw=raw)
-    return Judgement(*identity, OK, "", *(contents[0][name] for name in ("total", "mentioned", "same")), raw=raw)
+        return Judgement(*case.identity, OK, rating=contents[0]["rating"] if contents else 0, raw=raw)
+    counts = {name: contents[0][name] for name in ("total", "mentioned", "same")}
+    return Judgement(*case.identity, OK, **counts, raw=raw)
 
 
 def _of_details(
-    identity: tuple[str, str, int],
-    item: TestItem,
-    text: str,
-    contents: list[dict[str, Any]],
+    plan: Plan,
+    case: _Case,
+    contents: Sequence[Mapping[str, Any]],
     raw: list[str],
-    extracted: dict[str, Completion],
-    precision: bool,
+    extracted: Mapping[str, Completion],
 ) -> Judgement:
-    details = _details(extracted, item.truth.text)
+    truth = case.item.truth.text
+    details = _details(extracted, truth)
     if details is None:
-        found = extracted.get(protocols.details_request(item.truth.text).item_id)
-        assert found is not None
-        return Judgement(*identity, found.failure or "", f"details of the truth: {found.detail}")
-    stated = _details(extracted, text) if precision else None
-    verdicts = [
-        {**verdict, "text": detail}
-        for verdict, detail in zip(contents[0]["verdicts"] if contents else [], details, strict=bool(contents))
-    ]
-    mentioned = [v for v in verdicts if v["verdict"] != NOT_MENTIONED]
+        completion = extracted[protocols.details_request(truth).item_id]
+        return Judgement(*case.identity, completion.failure or "", f"details of the truth: {completion.detail}")
+    stated = _details(extracted, _text(case.item, case.system)) if plan.precision else None
+    if contents:
+        pairs = zip(contents[0]["verdicts"], details, strict=True)
+        verdicts = [{**verdict, "text": detail} for verdict, detail in pairs]
+    else:
+        nothing = {"quote": "", "reason": "the text holds no word", "verdict": NOT_MENTIONED}
+        verdicts = [{"text": detail, **nothing} for detail in details]
+    mentioned = [verdict for verdict in verdicts if verdict["verdict"] != NOT_MENTIONED]
     return Judgement(
-        *identity,
+        *case.identity,
         OK,
         total=len(details),
         mentioned=len(mentioned),
-        same=sum(v["verdict"] == SAME for v in mentioned),
+        same=sum(verdict["verdict"] == SAME for verdict in mentioned),
         stated=None if stated is None else len(stated),
-        verdicts=verdicts or [{"text": detail, "quote": "", "reason": "the text holds no word", "verdict": NOT_MENTIONED} for detail in details],
+        verdicts=verdicts,
         raw=raw,
-    )  # fmt: skip
+    )
 
 
-def _preference(
-    identity: tuple[str, str, int], texts: list[str], contents: list[dict[str, Any]], raw: list[str]
-) -> Judgement:
-    """Only what both orders say counts; a text without words loses to one with words."""
+def _preference(plan: Plan, case: _Case, contents: Sequence[Mapping[str, Any]], raw: list[str]) -> Judgement:
+    """Judges by what both orders say alike; a text without words loses to one with words."""
     if not contents:
-        mine, other = (has_words(clean(text)) for text in texts)
-        return Judgement(*identity, OK, preferred="tie" if mine == other else "win" if mine else "loss", consistent=True)  # fmt: skip
+        mine, other = (has_words(clean(_text(case.item, system))) for system in (case.system, plan.against or ""))
+        preferred = "tie" if mine == other else "win" if mine else "loss"
+        return Judgement(*case.identity, OK, preferred=preferred, consistent=True)
     ahead, behind = (content["better"] for content in contents)
     swapped = {FIRST: SECOND, SECOND: FIRST, TIE: TIE}[behind]
     preferred = {FIRST: "win", SECOND: "loss", TIE: "tie"}[ahead] if ahead == swapped else "tie"
-    return Judgement(*identity, OK, preferred=preferred, consistent=ahead == swapped, raw=raw)
+    return Judgement(*case.identity, OK, preferred=preferred, consistent=ahead == swapped, raw=raw)

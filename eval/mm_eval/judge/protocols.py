@@ -7,15 +7,18 @@ cannot close, and texts that speak to the judge are not judged at all.
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from mm_data.asking.completions import Request, Schema
+from mm_data.asking.forms import OneOf, Text, answer_schema
 from mm_data.asking.prompts import Prompt, load_prompt
 from mm_eval.metrics.text import clean
 
 VERSION = "1"
-"""Of parsing and aggregation; it goes up whenever the same raw answers would give other numbers."""
+"""Version of parsing and aggregation; it goes up whenever the same raw answers would give other numbers."""
 
 DETAILS, COUNTS, COACH_SCORE, PREFERENCE = "details", "counts", "coach-score", "preference"
 PROMPTS = {
@@ -40,124 +43,135 @@ _SPEAKS_TO_THE_JUDGE = re.compile(
 """What no coach would say to a learner. "Give it more power" and "do not forget the previous step" are coaching."""
 
 
+_Reason = Annotated[Any, WithJsonSchema({"type": "string"})]
+"""What a judge says before it decides, so that it thinks first; nothing depends on it."""
+
+
+class _Form(BaseModel):
+    """An answer of a judge, which may hold more than it has to."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Details(_Form):
+    details: list[Text]
+
+
+class _Verdict(_Form):
+    detail: Annotated[float, WithJsonSchema({"type": "integer"})]  # some judges write 1.0
+    quote: str
+    reason: str
+    verdict: Annotated[str, OneOf(VERDICTS)]
+
+
+class _Verdicts(_Form):
+    verdicts: list[_Verdict]
+
+
+class _Counts(_Form):
+    reason: _Reason = None
+    total: int = Field(ge=0)
+    mentioned: int = Field(ge=0)
+    same: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> "_Counts":
+        if not self.same <= self.mentioned <= self.total:
+            counts = f"{self.same}, {self.mentioned}, {self.total}"
+            raise ValueError(f"expected same <= mentioned <= total, found {counts}")
+        return self
+
+
+class _Rating(_Form):
+    reason: _Reason = None
+    rating: int = Field(ge=0, le=HIGHEST_RATING)
+
+
+class _Preference(_Form):
+    reason: _Reason = None
+    better: Annotated[str, OneOf((FIRST, SECOND, TIE))]
+
+
 def prompts_of(protocol: str) -> list[Prompt]:
-    """Its prompts, in the order in which they are asked."""
+    """Returns a protocol's prompts, in the order in which they are asked."""
     return [load_prompt("mm_eval.judge", name) for name in PROMPTS[protocol]]
 
 
 def speaks_to_the_judge(text: str) -> str | None:
-    """The words by which a text gives a judge instructions, or None."""
-    found = _SPEAKS_TO_THE_JUDGE.search(clean(text))
-    return found.group(0) if found else None
+    """Returns the words by which a text gives a judge instructions, or None."""
+    words = _SPEAKS_TO_THE_JUDGE.search(clean(text))
+    return words.group(0) if words else None
 
 
 def details_request(text: str) -> Request:
     """Asks for the technical details of a text; equal texts make equal requests, whatever system wrote them."""
-
-    def problem(content: Any) -> str | None:
-        if not isinstance(content, dict) or not isinstance(content.get("details"), list):
-            return "expected an object with a list 'details'"
-        if not all(isinstance(detail, str) and detail.strip() for detail in content["details"]):
-            return "every detail has to be a text"
-        return None
-
-    schema = _object("details", {"details": {"type": "array", "items": {"type": "string"}}}, problem)
-    return _request(f"details/{_digest(text)}", DETAILS, 0, {}, {"text": fenced(text)}, schema)
+    schema = answer_schema(f"details-{VERSION}", _Details)
+    return _request(f"details/{_digest(text)}", DETAILS, 0, {"text": fenced(text)}, schema)
 
 
 def verdicts_request(name: str, details: Sequence[str], text: str, repeat: int) -> Request:
-    """Asks for one verdict per detail, with the words it rests on."""
-    shown, count = fenced(text), len(details)
-    allowed = _for_search(shown)
+    """Asks for one verdict per detail, with the words it rests on.
 
-    def problem(content: Any) -> str | None:
-        verdicts = content.get("verdicts") if isinstance(content, dict) else None
-        if not isinstance(verdicts, list) or not all(isinstance(v, dict) for v in verdicts):
-            return "expected an object with a list 'verdicts'"
-        if [v.get("detail") for v in verdicts] != list(range(1, count + 1)):
-            return (
-                f"expected verdicts on the details 1 to {count} in order, found {[v.get('detail') for v in verdicts]}"
-            )
-        for v in verdicts:
-            if v.get("verdict") not in VERDICTS:
-                return f"detail {v['detail']}: verdict {v.get('verdict')!r} is none of {', '.join(VERDICTS)}"
-            quote = v.get("quote")
-            if not isinstance(quote, str) or not isinstance(v.get("reason"), str):
-                return f"detail {v['detail']}: quote and reason have to be texts"
-            if v["verdict"] == NOT_MENTIONED:
-                continue
-            words = _for_search(quote)
-            if len(words.split()) < min(2, len(allowed.split())):
-                return f"detail {v['detail']}: {v['verdict']!r} needs a quote of two words at least, found {quote!r}"
-            if f" {words} " not in f" {allowed} ":
-                return f"detail {v['detail']}: the quote {quote!r} is not in the text"
-        return None
+    Args:
+        name: Name of the judgement.
+        details: Details of the truth.
+        text: Text that is judged.
+        repeat: Number of the answer, from 0.
 
-    verdict = {
-        "type": "object",
-        "properties": {
-            "detail": {"type": "integer"},
-            "quote": {"type": "string"},
-            "reason": {"type": "string"},
-            "verdict": {"type": "string", "enum": list(VERDICTS)},
-        },
-        "required": ["detail", "quote", "reason", "verdict"],
-        "additionalProperties": False,
-    }
-    schema = _object("verdicts", {"verdicts": {"type": "array", "items": verdict}}, problem)
+    Returns:
+        The request; its schema refuses quotes that are not in the text.
+    """
+    words = _for_search(fenced(text))
+
+    def problem(answer: _Verdicts) -> str | None:
+        numbers = [verdict.detail for verdict in answer.verdicts]
+        if numbers != list(range(1, len(details) + 1)):
+            listed = ", ".join(f"{number:g}" for number in numbers)
+            return f"expected verdicts on the details 1 to {len(details)} in order, found [{listed}]"
+        return next(filter(None, (_quote_problem(verdict, words) for verdict in answer.verdicts)), None)
+
+    schema = answer_schema(f"verdicts-{VERSION}", _Verdicts, problem)
     listed = "\n".join(f"{number}. {fenced(detail)}" for number, detail in enumerate(details, start=1))
-    return _request(name, DETAILS, 1, {}, {"details": listed, "text": shown}, schema, repeat)
+    return _request(name, DETAILS, 1, {"details": listed, "text": fenced(text)}, schema, repeat)
+
+
+def _quote_problem(verdict: _Verdict, words: str) -> str | None:
+    """Says what is wrong with a quote of a text with these words, or None."""
+    if verdict.verdict == NOT_MENTIONED:
+        return None
+    quote = _for_search(verdict.quote)
+    place = f"detail {verdict.detail:g}"
+    if len(quote.split()) < min(2, len(words.split())):
+        return f"{place}: {verdict.verdict!r} needs a quote of two words at least, found {verdict.quote!r}"
+    return None if f" {quote} " in f" {words} " else f"{place}: the quote {verdict.quote!r} is not in the text"
 
 
 def counts_request(name: str, truth: str, text: str, repeat: int) -> Request:
     """Asks for TechCoach's three counts (§4.3), whose order is all that can be checked."""
-    fields = ("total", "mentioned", "same")
-
-    def problem(content: Any) -> str | None:
-        if not isinstance(content, dict) or not all(type(content.get(name)) is int for name in fields):
-            return f"expected whole numbers {', '.join(fields)}"
-        g, b, s = (content[name] for name in fields)
-        return None if 0 <= s <= b <= g else f"expected 0 <= same <= mentioned <= total, found {s}, {b}, {g}"
-
-    numbers = {name: {"type": "integer", "minimum": 0} for name in fields}
-    schema = _object("counts", {"reason": {"type": "string"}, **numbers}, problem)
-    return _request(name, COUNTS, 0, {}, {"truth": fenced(truth), "text": fenced(text)}, schema, repeat)
+    schema = answer_schema(f"counts-{VERSION}", _Counts)
+    return _request(name, COUNTS, 0, {"truth": fenced(truth), "text": fenced(text)}, schema, repeat)
 
 
 def rating_request(name: str, text: str, repeat: int) -> Request:
     """Asks how much could be learned from a text, 0 to 5 (TechCoach's Coach-Score, which compares data sets)."""
-
-    def problem(content: Any) -> str | None:
-        rating = content.get("rating") if isinstance(content, dict) else None
-        if type(rating) is not int or not 0 <= rating <= HIGHEST_RATING:
-            return f"expected a whole 'rating' from 0 to {HIGHEST_RATING}, found {rating!r}"
-        return None
-
-    rating = {"type": "integer", "minimum": 0, "maximum": HIGHEST_RATING}
-    schema = _object("coach-score", {"reason": {"type": "string"}, "rating": rating}, problem)
-    return _request(name, COACH_SCORE, 0, {}, {"text": fenced(text)}, schema, repeat)
+    schema = answer_schema(f"coach-score-{VERSION}", _Rating)
+    return _request(name, COACH_SCORE, 0, {"text": fenced(text)}, schema, repeat)
 
 
 def preference_request(name: str, truth: str, first: str, second: str, repeat: int) -> Request:
     """Asks which of two texts is better; it has to be asked in both orders."""
-
-    def problem(content: Any) -> str | None:
-        better = content.get("better") if isinstance(content, dict) else None
-        return None if better in (FIRST, SECOND, TIE) else f"'better' is {better!r}; expected first, second or tie"
-
-    better = {"type": "string", "enum": [FIRST, SECOND, TIE]}
-    schema = _object("preference", {"reason": {"type": "string"}, "better": better}, problem)
-    user = {"truth": fenced(truth), "first": fenced(first), "second": fenced(second)}
-    return _request(name, PREFERENCE, 0, {}, user, schema, repeat)
+    schema = answer_schema(f"preference-{VERSION}", _Preference)
+    texts = {"truth": fenced(truth), "first": fenced(first), "second": fenced(second)}
+    return _request(name, PREFERENCE, 0, texts, schema, repeat)
 
 
 def fenced(text: str) -> str:
-    """Cleaned, and unable to close the tags it stands between."""
+    """Cleans a text and makes it unable to close the tags it stands between."""
     return clean(text).replace("<", "‹").replace(">", "›")
 
 
 def _for_search(text: str) -> str:
-    """Letters and digits alone: judges straighten quotes and drop full stops when they copy."""
+    """Keeps letters and digits alone: judges straighten quotes and drop full stops when they copy."""
     return " ".join(re.findall(r"[^\W_]+", clean(text).lower()))
 
 
@@ -165,14 +179,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(fenced(text).encode()).hexdigest()[:16]
 
 
-def _object(name: str, properties: dict[str, Any], problem: Callable[[Any], str | None]) -> Schema:
-    form = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-    return Schema(f"{name}-{VERSION}", form, problem)
-
-
-def _request(
-    name: str, protocol: str, step: int, system: dict[str, str], user: dict[str, str], schema: Schema, repeat: int = 0
-) -> Request:
+def _request(name: str, protocol: str, step: int, texts: Mapping[str, str], schema: Schema, repeat: int = 0) -> Request:
     prompt = prompts_of(protocol)[step]
-    about = {"protocol": protocol, "protocol_version": VERSION, "prompt": prompt.name, "prompt_sha256": prompt.digest}
-    return Request(f"{name}#{repeat}", prompt.messages(system, user), schema, repeat, about | {"repeat": repeat})
+    about = {"protocol": protocol, "protocol_version": VERSION, **prompt.about, "repeat": repeat}
+    return Request(f"{name}#{repeat}", prompt.messages({}, texts), schema, repeat, about)

@@ -6,8 +6,9 @@ the headline leaves such items out.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from mm_eval.answers.test_sets import TestItem
 from mm_eval.judge.judging import OK, Judgement
 from mm_eval.judge.protocols import COACH_SCORE, HIGHEST_RATING, PREFERENCE
 from mm_eval.statistics.metric import YES_OR_NO, Metric, corpus_metric, item_metric
+from mm_eval.statistics.storage import write_metrics
 
 MOST_FAILED = 0.02
 """Share of judgements that may fail before a headline is withheld."""
@@ -28,22 +30,41 @@ _PAIRS = {"gpt_m": ("mentioned", "total"), "gpt_q": ("same", "mentioned"), "gpt_
 def score_judgements(
     judgements: Sequence[Judgement], items: Sequence[TestItem], settings: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Per system: ``metrics`` (name to `Metric`), ``failures``, ``withheld``, ``bounds``, ``repeats`` and ``flip_rate``.
+    """Scores every system that was judged.
 
     Args:
-        judgements: Of one run of the judge.
-        items: The test set.
-        settings: Of the run.
+        judgements: Judgements of one run of the judge.
+        items: Items of the test set.
+        settings: Settings of the run.
+
+    Returns:
+        System to ``metrics`` (name to `Metric`), ``failures``, ``failed_share``, ``withheld``, ``bounds``, ``repeats`` and
+        ``flip_rate``.
     """
-    found: dict[str, dict[str, Any]] = {}
-    for system in dict.fromkeys(j.system for j in judgements):
-        mine = [j for j in judgements if j.system == system]
-        found[system] = _score(mine, items, settings)
-    return found
+    by_system: dict[str, list[Judgement]] = defaultdict(list)
+    for j in judgements:
+        by_system[j.system].append(j)
+    return {system: _score(mine, items, settings) for system, mine in by_system.items()}
+
+
+def write_scores(out: Path, scores: Mapping[str, dict[str, Any]], settings: Mapping[str, Any]) -> None:
+    """Writes ``metrics.json`` and the metrics' statistics beside it.
+
+    Args:
+        out: Folder of the judge.
+        scores: What `score_judgements` returns.
+        settings: Settings of the run.
+    """
+    systems = {
+        system: {**score, "metrics": {name: metric.to_json() for name, metric in score["metrics"].items()}}
+        for system, score in scores.items()
+    }
+    write_metrics(out, {"settings": settings, "systems": systems})
 
 
 def _score(judgements: list[Judgement], items: Sequence[TestItem], settings: dict[str, Any]) -> dict[str, Any]:
-    sign = f"judge:{settings['model']}|protocol:{settings['protocol']}-{settings['protocol_version']}|repeats:{settings['repeats']}"
+    protocol = f"{settings['protocol']}-{settings['protocol_version']}"
+    sign = f"judge:{settings['model']}|protocol:{protocol}|repeats:{settings['repeats']}"
     by_item: dict[str, list[Judgement]] = defaultdict(list)
     for j in judgements:
         by_item[j.item_id].append(j)
@@ -70,7 +91,7 @@ def _score(judgements: list[Judgement], items: Sequence[TestItem], settings: dic
 
 
 def _mean(values: list[float]) -> float:
-    """NaN for none: nothing that could be scored."""
+    """Returns the mean; NaN where nothing could be scored."""
     return float(np.mean(values)) if values else float("nan")
 
 
@@ -104,15 +125,15 @@ def _preferences(groups: list[list[Judgement]], clusters: list[str], sign: str) 
     wins, losses = outcomes.count(1.0), outcomes.count(-1.0)
     p_value = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
     agreed = [_mean([float(bool(j.consistent)) for j in group]) for group in groups]
-    told = f"wins:{wins}, ties:{len(outcomes) - wins - losses}, losses:{losses}|sign test p:{p_value:.4g}"
+    counts = f"wins:{wins}, ties:{len(outcomes) - wins - losses}, losses:{losses}|sign test p:{p_value:.4g}"
     return {
-        "net_win": item_metric(net, clusters, "-1-1", f"net win, both orders|{told}|{sign}"),
+        "net_win": item_metric(net, clusters, "-1-1", f"net win, both orders|{counts}|{sign}"),
         "order_agreement": item_metric(agreed, clusters, YES_OR_NO, f"both orders say the same|{sign}"),
     }
 
 
 def _bounds(groups: Sequence[list[Judgement]], headline: str) -> tuple[float, float]:
-    """The headline if every failed judgement had been the worst, or the best."""
+    """Returns the headline if every failed judgement had been the worst, or the best."""
     worst, best = {"net_win": (-1.0, 1.0), "coach_score": (0.0, float(HIGHEST_RATING))}.get(headline, (0.0, 1.0))
 
     def value(j: Judgement, failed: float) -> float | None:
@@ -132,7 +153,7 @@ def _bounds(groups: Sequence[list[Judgement]], headline: str) -> tuple[float, fl
 def _over_repeats(
     judgements: list[Judgement], items: Sequence[TestItem], settings: dict[str, Any], headline: str
 ) -> dict[str, float] | None:
-    """Mean and standard deviation of the headline over repeats, each of them scored alone."""
+    """Returns mean and standard deviation of the headline over repeats, each of them scored alone."""
     if settings["repeats"] < 2:
         return None
     once = settings | {"repeats": 1}
@@ -144,6 +165,6 @@ def _over_repeats(
 
 
 def _flip_rate(groups: list[list[Judgement]]) -> float | None:
-    """Share of items on which repeats do not all say the same."""
-    said = [{(j.mentioned, j.same, j.rating, j.preferred) for j in group} for group in groups if len(group) > 1]
-    return _mean([float(len(different) > 1) for different in said]) if said else None
+    """Returns the share of items on which repeats do not all say the same."""
+    outcomes = [{(j.mentioned, j.same, j.rating, j.preferred) for j in group} for group in groups if len(group) > 1]
+    return _mean([float(len(different) > 1) for different in outcomes]) if outcomes else None

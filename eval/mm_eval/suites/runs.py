@@ -1,12 +1,10 @@
 """Finished runs read back, put into one table and compared item by item."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mm_data.ground.files import write_atomically
 from mm_data.tasks.overlap import overlap
 from mm_eval.answers.baselines import unseen_categories, with_baselines
 from mm_eval.answers.test_sets import (
@@ -25,6 +23,7 @@ from mm_eval.judge.judging import digest_of
 from mm_eval.metrics.text import BertModel
 from mm_eval.statistics.comparison import Comparison, ItemTests, compare, holm, item_tests, measured_alike
 from mm_eval.statistics.metric import Metric, records_of
+from mm_eval.statistics.storage import read_metrics, write_metrics
 from mm_eval.suites.tasks import TABLE, evaluate_answers, find_suite, unread_parts
 from mm_eval.tables import Column, Row, ScoreTable, cells_of
 from mm_eval.tables.expertaf import COLUMNS as EXPERTAF_COLUMNS
@@ -92,7 +91,7 @@ def open_run(argument: str, suite: str, bert: BertModel | None = None) -> Run:
     if suite == EXPERTAF:
         if not (folder / METRICS).is_file():
             raise FileNotFoundError(f"{folder / METRICS} is not there; run `mm-coach evaluate` first, or give --suite.")
-        result = json.loads((folder / METRICS).read_text())
+        result = read_metrics(folder)
     else:
         items, result = _scored(folder, items, suite, bert)
     tables = records_of(result)
@@ -283,7 +282,7 @@ def _judged(folder: Path, items: Sequence[TestItem]) -> tuple[dict[str, dict[str
     notes: list[str] = []
     position = {item.item_id: index for index, item in enumerate(items)}
     for path in sorted(folder.glob(f"judge*/{METRICS}")):
-        content = json.loads(path.read_text())
+        content = read_metrics(path.parent)
         settings = content["settings"]
         judged = [items[position[name]] for name in settings["item_ids"] if name in position]
         systems = [*settings["systems"], *([settings["against"]] if settings["against"] else [])]
@@ -344,5 +343,5 @@ def _scored(
         notes.append(f"no baselines beyond those in {FILE}: {folder / TRAINING} is not there")
     tables = {TABLE: {name: {m: metric.to_json() for m, metric in row.items()} for name, row in rows.items()}}
     result = {"tables": tables, "notes": notes}
-    write_atomically(folder / f"metrics_{suite.replace(':', '_')}.json", json.dumps(result, indent=1))
+    write_metrics(folder, result, f"metrics_{suite.replace(':', '_')}")
     return shown, result

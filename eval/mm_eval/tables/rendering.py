@@ -1,14 +1,14 @@
 """Tables of scores as Markdown, LaTeX, CSV and HTML."""
 
 import csv
-import html
 import io
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
+from mm_data.ground.templates import fill_template
 from mm_eval.statistics.metric import Metric
-from mm_eval.tables.model import Column, Row, ScoreTable
-from mm_eval.tables.published import Published
+from mm_eval.tables.model import Column, ScoreTable
 
 _NO_VALUE = "–"
 _TEX_SIGNS = str.maketrans(
@@ -25,97 +25,144 @@ _TEX_SIGNS = str.maketrans(
 )
 
 
+class Cell(NamedTuple):
+    """What is printed of one metric of one row.
+
+    Attributes:
+        value: Rounded value; a dash where it is not defined or the row does not have it.
+        interval: Bounds of the interval, or "".
+        failed: How many items failed, or "".
+        signature: How the metric was measured, or None where the row does not have it.
+    """
+
+    value: str
+    interval: str = ""
+    failed: str = ""
+    signature: str | None = None
+
+    @property
+    def small(self) -> str:
+        """What stands in small print under the value."""
+        return ", ".join(part for part in (self.interval, self.failed) if part)
+
+
+class PrintedRow(NamedTuple):
+    """One row, its name with the mark of its note."""
+
+    name: str
+    mark: str
+    baseline: bool
+    cells: list[Cell]
+    extra: list[str]
+
+
+class Printed(NamedTuple):
+    """A table as text: the same cells for every format.
+
+    Attributes:
+        table: The table itself.
+        lead: What it was measured on, and what brackets are.
+        headings: Headings of all columns but the first.
+        rows: Systems, then baselines.
+        notes: Notes of rows by their marks, then footnotes.
+        published: Rows of the paper; empty where there are none.
+    """
+
+    table: ScoreTable
+    lead: str
+    headings: list[str]
+    rows: list[PrintedRow]
+    notes: list[str]
+    published: dict[str, list[str]]
+
+
+def printed(table: ScoreTable) -> Printed:
+    """Rounds and marks what a table shows."""
+    extra, rows, notes = [table.extra] if table.extra else [], [], []
+    for row in table.rows:
+        mark = ""
+        if row.note:
+            mark = f" [{len(notes) + 1}]"
+            notes.append(f"[{len(notes) + 1}] {row.note}")
+        cells = [_cell(row.cells.get((c.table, c.metric)), c) for c in table.shown]
+        rows.append(PrintedRow(row.name, mark, row.baseline, cells, [row.extra] if extra else []))
+    lead = f"{table.lead} {table.about_intervals}".strip()
+    headings = [*(c.heading + c.arrow for c in table.shown), *extra]
+    published = table.published.rows if table.published else {}
+    texts = {name: [_NO_VALUE if v is None else f"{v:g}" for v in values] for name, values in published.items()}
+    return Printed(table, lead, headings, rows, [*notes, *table.footnotes], texts)
+
+
+def _cell(metric: Metric | None, column: Column) -> Cell:
+    if metric is None:
+        return Cell(_NO_VALUE)
+    failed = f"{metric.n_failed} failed" if metric.n_failed else ""
+    if math.isnan(metric.value):
+        return Cell(_NO_VALUE, "", failed, metric.signature)
+    bounds = [f"{bound * column.factor:.{column.digits}f}" for bound in metric.interval or ()]
+    return Cell(f"{metric.value * column.factor:.{column.digits}f}", "–".join(bounds), failed, metric.signature)
+
+
 def to_markdown(table: ScoreTable) -> str:
-    """For people to read in a terminal and a repository."""
-    extra = [table.extra] if table.extra else []
-    lines = [f"{table.lead} {table.about_intervals}".strip(), ""]
-    lines += [_pipes(["", *(c.heading + c.arrow for c in table.shown), *extra])]
-    lines += ["|---|" + "---:|" * len(table.shown) + "---|" * len(extra)]
-    for row, mark in _marked(table):
+    """Writes a table for people to read in a terminal and a repository."""
+    text = printed(table)
+    aligned = "|---|" + "---:|" * len(table.shown) + "---|" * bool(table.extra)
+    lines = [text.lead, "", _pipes(["", *text.headings]), aligned]
+    for row in text.rows:
         name = f"*{row.name}*" if row.baseline else row.name
-        lines.append(_pipes([f"{name}{mark}", *(_cell(row, c) for c in table.shown), *([row.extra] if extra else [])]))
-    lines += ["", *(f"- {note}" for note in _notes(table))]
+        lines.append(_pipes([f"{name}{row.mark}", *map(_markdown_cell, row.cells), *row.extra]))
+    lines += ["", *(f"- {note}" for note in text.notes)]
     if table.published:
         lines += ["", f"Published, different data ({table.published.source}):", ""]
         lines += [_pipes(["", *table.published.headings]), "|---|" + "---:|" * len(table.published.headings)]
-        lines += [_pipes([name, *map(_published, values)]) for name, values in table.published.rows.items()]
+        lines += [_pipes([name, *values]) for name, values in text.published.items()]
     lines += ["", "Signatures:", "", *(f"- `{signature}`" for signature in table.signatures())]
     return "\n".join(lines) + "\n"
 
 
 def to_latex(table: ScoreTable) -> str:
-    """For a paper, with booktabs."""
-    extra = [table.extra] if table.extra else []
-    lines = [f"% {line}" for line in (table.title, table.lead, table.about_intervals, *table.signatures()) if line]
-    lines += [
-        r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * len(table.shown)}{'l' * len(extra)}}}", r"\toprule",
-    ]  # fmt: skip
-    lines += [
-        _ampersands(["", *(_tex(c.heading) + _tex_arrow(c) for c in table.shown), *map(_tex, extra)]),
-        r"\midrule",
-    ]
-    for position, (row, mark) in enumerate(_marked(table)):
-        if row.baseline and position and not table.rows[position - 1].baseline:
+    """Writes a table for a paper, with booktabs."""
+    text, extra = printed(table), [table.extra] if table.extra else []
+    comments = (table.title, table.lead, table.about_intervals, *table.signatures())
+    lines = [f"% {comment}" for comment in comments if comment]
+    columns = f"l{'r' * len(table.shown)}{'l' * len(extra)}"
+    lines += [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    headings = [_tex(c.heading) + _tex_arrow(c) for c in table.shown]
+    lines += [_ampersands(["", *headings, *map(_tex, extra)]), r"\midrule"]
+    for position, row in enumerate(text.rows):
+        if row.baseline and position and not text.rows[position - 1].baseline:
             lines.append(r"\midrule")
-        cells = [_tex_cell(row, c) for c in table.shown]
-        lines.append(_ampersands([_tex(row.name + mark), *cells, *([_tex(row.extra)] if extra else [])]))
-    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{_tex(table.title)} {_tex(table.lead)}}}", r"\end{table}"]
-    lines += [f"% {note}" for note in _notes(table)]
+        lines.append(_ampersands([_tex(row.name + row.mark), *map(_tex_cell, row.cells), *map(_tex, row.extra)]))
+    caption = rf"\caption{{{_tex(table.title)} {_tex(table.lead)}}}"
+    lines += [r"\bottomrule", r"\end{tabular}", caption, r"\end{table}"]
+    lines += [f"% {note}" for note in text.notes]
     if table.published:
         lines += [f"% Published, different data: {table.published.source}"]
-        lines += [f"% {name} & {' & '.join(map(_published, v))}" for name, v in table.published.rows.items()]
+        lines += [f"% {name} & {' & '.join(values)}" for name, values in text.published.items()]
     return "\n".join(lines) + "\n"
 
 
 def to_csv(table: ScoreTable) -> str:
-    """For programs: a line per row and metric, nothing rounded."""
+    """Writes a table for programs: a line per row and metric, nothing rounded."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(
-        ["row", "kind", "table", "metric", "value", "low", "high", "n", "n_failed", "clusters", "scale", "signature"]
-    )
+    numbers = ("value", "low", "high", "n", "n_failed", "clusters", "scale", "signature")
+    writer.writerow(["row", "kind", "table", "metric", *numbers])
     for row in table.rows:
+        kind = "baseline" if row.baseline else "system"
         for column in table.shown:
             metric = row.cells.get((column.table, column.metric))
-            if metric is not None:
-                low, high = metric.interval or ("", "")
-                kind = "baseline" if row.baseline else "system"
-                writer.writerow([row.name, kind, column.table, column.metric, metric.value, low, high, metric.n, metric.n_failed, metric.clusters, metric.scale, metric.signature])  # fmt: skip
+            if metric is None:
+                continue
+            counts = (metric.n, metric.n_failed, metric.clusters, metric.scale, metric.signature)
+            bounds = metric.interval or ("", "")
+            writer.writerow([row.name, kind, column.table, column.metric, metric.value, *bounds, *counts])
     return out.getvalue()
 
 
-def to_html(table: ScoreTable) -> str:
-    """A fragment for a page with the classes of the report; the signature is each number's tooltip."""
-    head = "".join(f"<th>{html.escape(c.heading + c.arrow)}</th>" for c in table.shown)
-    head += f"<th>{html.escape(table.extra)}</th>" if table.extra else ""
-    body = ""
-    for row, mark in _marked(table):
-        cells = "".join(f"<td>{_html_cell(row, c)}</td>" for c in table.shown)
-        cells += f"<td>{html.escape(row.extra)}</td>" if table.extra else ""
-        body += (
-            f"<tr class='{'baseline' if row.baseline else 'ours'}'><th>{html.escape(row.name + mark)}</th>{cells}</tr>"
-        )
-    notes = "".join(f"<p class='note'>{html.escape(note)}</p>" for note in _notes(table))
-    return (
-        f"<h2>{html.escape(table.title)}</h2><p class='note'>{html.escape(f'{table.lead} {table.about_intervals}'.strip())}</p>"
-        f"<div class='scroll'><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>{notes}"
-        + (_html_published(table.published) if table.published else "")
-    )
-
-
 def to_page(tables: list[ScoreTable]) -> str:
-    """Tables as a page of their own."""
-    style = (
-        ".scroll{overflow-x:auto}"
-        "body{font:15px/1.5 system-ui,sans-serif;max-width:1200px;margin:2rem auto;padding:0 1rem;color:#1c2430}"
-        "table{border-collapse:collapse;width:100%}th,td{padding:6px 10px;text-align:right;border-bottom:1px solid #e3e7ee;white-space:nowrap}"
-        "th:first-child{text-align:left;white-space:normal;font-weight:500}tr.ours{font-weight:650;background:#eef4ff}"
-        ".interval{display:block;font-size:11px;color:#667085;font-weight:400}.note{color:#667085;font-size:13px;margin:6px 0}"
-    )
-    return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(tables[0].title)}</title>"
-        f"<style>{style}</style><main>{''.join(map(to_html, tables))}</main></html>\n"
-    )
+    """Writes tables as an HTML page of their own; the signature is each number's tooltip."""
+    return fill_template("mm_eval", "tables/page.html", tables=[printed(table) for table in tables])
 
 
 RENDERERS: dict[str, Callable[[ScoreTable], str]] = {
@@ -124,72 +171,17 @@ RENDERERS: dict[str, Callable[[ScoreTable], str]] = {
     "csv": to_csv,
     "html": lambda table: to_page([table]),
 }
-"""By file ending."""
+"""Writers of a table by file ending."""
 
 
-def _marked(table: ScoreTable) -> list[tuple[Row, str]]:
-    """Rows with the mark of their note."""
-    noted = [row for row in table.rows if row.note]
-    return [(row, f" [{noted.index(row) + 1}]" if row.note else "") for row in table.rows]
+def _markdown_cell(cell: Cell) -> str:
+    interval = f" ({cell.interval})" if cell.interval else ""
+    return cell.value + interval + (f", {cell.failed}" if cell.failed else "")
 
 
-def _notes(table: ScoreTable) -> list[str]:
-    noted = [f"[{number}] {row.note}" for number, row in enumerate((r for r in table.rows if r.note), start=1)]
-    return noted + list(table.footnotes)
-
-
-def _numbers(metric: Metric, column: Column) -> tuple[str, str, str]:
-    """Value, interval and what failed; a value that is not defined is a dash."""
-    failed = f"{metric.n_failed} failed" if metric.n_failed else ""
-    if math.isnan(metric.value):
-        return _NO_VALUE, "", failed
-    value = f"{metric.value * column.factor:.{column.digits}f}"
-    if metric.interval is None:
-        return value, "", failed
-    low, high = (f"{bound * column.factor:.{column.digits}f}" for bound in metric.interval)
-    return value, f"{low}–{high}", failed
-
-
-def _cell(row: Row, column: Column) -> str:
-    metric = row.cells.get((column.table, column.metric))
-    if metric is None:
-        return _NO_VALUE
-    value, interval, failed = _numbers(metric, column)
-    return value + (f" ({interval})" if interval else "") + (f", {failed}" if failed else "")
-
-
-def _tex_cell(row: Row, column: Column) -> str:
-    metric = row.cells.get((column.table, column.metric))
-    if metric is None:
-        return "--"
-    value, interval, failed = _numbers(metric, column)
-    small = ", ".join(part for part in (interval, failed) if part).replace("–", "--")
-    return value.replace(_NO_VALUE, "--") + (rf" {{\scriptsize ({small})}}" if small else "")
-
-
-def _html_cell(row: Row, column: Column) -> str:
-    metric = row.cells.get((column.table, column.metric))
-    if metric is None:
-        return _NO_VALUE
-    value, interval, failed = _numbers(metric, column)
-    small = ", ".join(part for part in (interval, failed) if part)
-    return f"<span title='{html.escape(metric.signature)}'>{value}</span><span class='interval'>{small}</span>"
-
-
-def _html_published(published: Published) -> str:
-    head = "".join(f"<th>{html.escape(heading)}</th>" for heading in published.headings)
-    body = "".join(
-        f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{_published(v)}</td>' for v in values)}</tr>"
-        for name, values in published.rows.items()
-    )
-    return (
-        f"<p class='note'>Published, different data ({html.escape(published.source)}):</p>"
-        f"<div class='scroll'><table><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _published(value: float | None) -> str:
-    return _NO_VALUE if value is None else f"{value:g}"
+def _tex_cell(cell: Cell) -> str:
+    small = rf" {{\scriptsize ({cell.small})}}" if cell.small else ""
+    return (cell.value + small).replace("–", "--")
 
 
 def _pipes(cells: list[str]) -> str:

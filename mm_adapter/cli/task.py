@@ -1,0 +1,174 @@
+"""`mm-coach task`: items of NAE, CoT-AFA, DescCoach and tasks of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter, Token
+
+from mm_adapter.cli.endpoints import EndpointFlags
+
+if TYPE_CHECKING:
+    from mm_data.annotation import Stages
+    from mm_data.asking.completions import Estimate
+
+app = App(name="task", help="Make and look at items of NAE, CoT-AFA and DescCoach.")
+_ENDPOINT = EndpointFlags()
+_ANSWER_TOKENS = 700
+
+
+@app.command
+def read(task: str, source: Path, out: Path, *, poses: Path | None = None, workers: int = 2) -> None:
+    """Turn a data set in its published form into a folder of items.
+
+    Args:
+        task: nae, cot-afa, desccoach, or module:NAME for one of your own.
+        source: The data set; docs/tasks.md shows the files.
+        out: Folder of items.
+        poses: Pose folder (`mm-coach poses import`) with one sequence per clip.
+        workers: Number of processes that read poses.
+    """
+    from mm_adapter.cli.console import ConsoleReport
+    from mm_data.tasks.folder import build_task_folder
+    from mm_data.tasks.known import find_task
+
+    with ConsoleReport().progress("reading poses", 1) as progress:
+        manifest = build_task_folder(find_task(task), source, out, poses, workers, found_by=task)
+        progress(1)
+    for stage in manifest["funnel"]:
+        for kind in ("dropped", "noted"):
+            for reason, count in stage[kind].items():
+                print(f"{stage['stage']}: {count} {reason} (such as {stage['examples'][reason][0]})")
+    counts = manifest["items"]
+    items = f"{counts['train']} training and {counts['test']} test items, {manifest['with_poses']} with poses"
+    print(f"{out}: {items}{', synthetic' if manifest['synthetic'] else ''}")
+
+
+def _switches(kind: Any, words: Sequence[Token]) -> dict[str, str]:
+    """Reads the words behind --set."""
+    if wrong := [word.value for word in words if "=" not in word.value]:
+        raise ValueError(f"{wrong[0]}: give SWITCH=VALUE.")
+    return dict(word.value.split("=", 1) for word in words)
+
+
+Switches = Annotated[
+    dict[str, str],
+    Parameter(name="--set", accepts_keys=False, n_tokens=-1, converter=_switches, metavar="SWITCH=VALUE"),
+]
+"""Switches of a task as a flag: ``--set SWITCH=VALUE ...``."""
+
+
+@app.command
+def show(items: Path, *, item: str | None = None, switches: Switches | None = None) -> None:
+    """Show what a folder holds, and an item as the coach is taught it.
+
+    Args:
+        items: Folder of items.
+        item: Id of the item; by default the first test item.
+        switches: Switches of the task.
+    """
+    from rich.text import Text
+
+    from mm_adapter.cli.console import plain_console
+    from mm_data.records import SPLITS
+    from mm_data.tasks.folder import read_items, read_task_manifest
+    from mm_data.tasks.known import find_task, task_options
+
+    manifest = read_task_manifest(items)
+    task = find_task(manifest["found_by"])
+    form = task.format(manifest["knowledge"], task_options(task, switches or {}))
+    by_id = {one.item_id: one for split in reversed(SPLITS) for one in read_items(items, split)}
+    if item is not None and item not in by_id:
+        raise ValueError(f"{items} has no item {item!r}; ids look like {next(iter(by_id))!r}.")
+    chosen = by_id[item] if item else next(iter(by_id.values()))
+    console = plain_console()
+    inputs = f" ({chosen.split}, {chosen.category})  {'; '.join(form.inputs)}"
+    console.print(Text.assemble((chosen.item_id, "bold"), inputs))
+    answer = ""
+    for message in form.conversation(chosen, 0).messages:
+        parts = [
+            part["text"] if part["type"] == "text" else f"<{part['type']} {part['clip_id']}>"
+            for part in message["content"]
+        ]
+        console.print(Text.assemble((message["role"], "bold"), ": ", "\n".join(parts)))
+        answer = parts[-1]
+    console.print(Text.assemble(("read as", "bold"), ": ", str(form.parse(answer))))
+
+
+@app.command
+def annotate(
+    task: Literal["nae", "cot-afa", "desccoach"],
+    source: Path,
+    out: Path,
+    *,
+    offline: bool = False,
+    max_flagged: float = 0.1,
+    frames: int = 8,
+    image_size: int = 448,
+    endpoint: EndpointFlags = _ENDPOINT,
+) -> None:
+    """Write texts by a language model in a data set's published form, checked and flagged for reviewers; resumes.
+
+    Args:
+        task: Task of the data set.
+        source: The data set whose texts are missing.
+        out: A data set like it with the new texts; annotation/ in it holds the log, and sheets whose decisions the next run follows.
+        offline: desccoach: label the remarks by rules, without a model.
+        max_flagged: Share of items that may be left out.
+        frames: cot-afa: number of frames per clip, evenly spaced.
+        image_size: cot-afa: most pixels of the longer side.
+        endpoint: Endpoint that is asked.
+    """
+    from mm_data.annotation import Pictures, annotate_cot_afa, annotate_desccoach, annotate_nae
+    from mm_data.ground.files import check_apart, claim_folder
+    from mm_data.release.egoexo4d import read_release
+
+    if offline and task != "desccoach":
+        raise ValueError(f"--offline labels remarks by rules; {task} needs a language model.")
+    stages = None if offline else _stages(out, max_flagged, endpoint)
+    check_apart(out, source)
+    if not endpoint.estimate:
+        claim_folder(out, {"annotated": task, "source": str(source.resolve())})
+    if stages is None:
+        _label(source, out)
+    elif task == "nae":
+        annotate_nae(source, out, stages)
+    elif task == "cot-afa":
+        annotate_cot_afa(source, out, stages, Pictures(frames, image_size))
+    else:
+        annotate_desccoach(read_release(source), out, stages)
+    if stages is None or not endpoint.estimate:
+        print(f"{out}: mm-coach task read {task} {out} ITEMS")
+
+
+def _stages(out: Path, max_flagged: float, flags: EndpointFlags) -> Stages:
+    from mm_adapter.cli.console import ConsoleReport
+    from mm_data.annotation import Stages
+
+    def print_stage(stage: str, estimate: Estimate) -> None:
+        print(f"{stage}:")
+        flags.print_estimate(estimate)
+
+    return Stages(
+        out / "annotation",
+        flags.endpoint(_ANSWER_TOKENS),
+        ConsoleReport(),
+        max_flagged,
+        budget=None if flags.max_cost is None else flags.budget,
+        estimated=print_stage if flags.estimate else None,
+    )
+
+
+def _label(source: Path, out: Path) -> None:
+    from mm_data.annotation import fill_in_labels
+    from mm_data.labelling import RulesLabeller
+    from mm_data.release.egoexo4d import read_release
+
+    release = read_release(source)
+    labels = [label for label in RulesLabeller().label(release.remarks) if not isinstance(label, str)]
+    speaking, windows = fill_in_labels(release, labels, out)
+    print(
+        f"labels by rules: {speaking} of {windows} windows say something about technique; no TechPoints without a model"
+    )
