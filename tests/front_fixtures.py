@@ -24,7 +24,7 @@ from mm_adapter.serving.http.exported_coach import ExportedCoach
 MEGABYTES = 1
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def export(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     coach = TinyCoach(tiny)
     perturb(coach)
@@ -34,7 +34,7 @@ def export(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def workers(export: Path) -> Iterator[ClipWorkers]:
     made = ClipWorkers(export, None, workers=1, waiting=1)
     yield made
@@ -105,7 +105,7 @@ def archive(**arrays: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def poses(tiny: Path) -> np.ndarray:
     """Two seconds of a take."""
     return np.load(sorted((tiny / "tuples" / "poses").glob("*.npy"))[0])[:60]

@@ -323,7 +323,7 @@ def test_what_libraries_say_is_shown_where_something_breaks(
 
 def test_preparing_a_clip_says_nothing_of_others(coach: TinyCoach, asked: list[str]) -> None:
     poses = sorted((coach.folder / "tuples" / "poses").glob("*.npy"))[0]
-    done = launch("mm-coach", *asked, "--pose", str(poses), "--stop", "1.5", "--ask", ASK_COMMENTARY)
+    done = launch("mm-coach", *asked, "--pose", str(poses), "--stop", "1.5", "--ask", ASK_COMMENTARY, fresh=True)
     assert not done.stderr and done.stdout.startswith(f"you   {ASK_COMMENTARY}\ncoach ")
 
 

@@ -242,14 +242,14 @@ def test_a_miniature_is_one_task_size_and_seed(task: str, tmp_path: Path, capsys
     before = files(out)
     assert mm_coach(command()) == 0
     assert files(out) == before
-    assert "asked for" in retold(out, command("--seed", "1"), capsys)
-    assert "asked for" in retold(out, command("--takes", "12"), capsys)
+    assert "seed was 0, is 1" in retold(out, command("--seed", "1"), capsys)
+    assert "takes was 8, is 12" in retold(out, command("--takes", "12"), capsys)
     other = "nae" if task != "nae" else "cot-afa"
-    assert "holds" in retold(out, command("--task", other), capsys)
+    assert f"task was '{task}', is '{other}'" in retold(out, command("--task", other), capsys)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "notes.txt").write_text("mine")
-    assert "is not empty" in retold(foreign, ["miniature", str(foreign), "--task", task, "--no-videos"], capsys)
+    assert "holds notes.txt" in retold(foreign, ["miniature", str(foreign), "--task", task, "--no-videos"], capsys)
 
 
 def test_answers_go_on_with_the_same_items_and_poses_alone(

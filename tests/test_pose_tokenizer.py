@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
-from tiny_coach import launch
 
 from mm_adapter.cli import main as mm_coach
 from mm_tokenizers import (
@@ -103,10 +102,9 @@ def test_exported_weights_work_in_bare_metres(tmp_path: Path) -> None:
     assert read.architecture.coordinate_scale == 1.0 != SMALL.coordinate_scale
     assert torch.equal(read.encode(poses), model.encode(poses))
     torch.testing.assert_close(read(poses)["joints"], model(poses)["joints"], atol=1e-6, rtol=1e-5)
-    launch("mm-coach", "tokenizer", "import-pct", str(tmp_path / "pct.pth"), str(tmp_path / "tokenizer"))
-    launch(
-        "mm-coach", "tokenizer", "export-pct", str(tmp_path / "tokenizer"), str(tmp_path / "again.pth"), "--prefix", ""
-    )
+    files = [str(tmp_path / name) for name in ("pct.pth", "tokenizer", "again.pth")]
+    assert mm_coach(["tokenizer", "import-pct", *files[:2]]) == 0
+    assert mm_coach(["tokenizer", "export-pct", *files[1:], "--prefix", ""]) == 0
     again = torch.load(tmp_path / "again.pth", weights_only=True)["state_dict"]
     assert all(torch.equal(again[name], value) for name, value in pct_state_dict(read, "").items())
 
@@ -290,6 +288,7 @@ def test_dead_codes_are_revived() -> None:
     assert (quantizer.codebook.abs() < 100).all()
 
 
+# Each rank imports this file anew, so nothing above loads more than torch.
 def _quantize(rank: int, world: int, data: torch.Tensor, folder: str) -> None:
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)

@@ -212,7 +212,7 @@ def test_settings_that_the_recipe_would_refuse_are_refused_before_anything_train
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{row: mine, recipe: nae}", "row 'mine': unknown recipe 'nae'; use expertaf or matcher."),
+        ("{row: mine, recipe: nae}", "row 'mine': recipe is 'nae'; use expertaf or matcher."),
         (
             "{row: mine, recipe: matcher, train: {quantization: nf4}}",
             "row 'mine': train has settings that recipes/matcher.py does not know: quantization.",

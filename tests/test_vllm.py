@@ -32,6 +32,7 @@ from mm_data.tasks.expertaf import ASK_COMMENTARY, commentary_prompt
 from mm_tokenizers import PoseVocabulary
 
 pytest.importorskip("vllm")
+pytestmark = pytest.mark.xdist_group("engine")  # one engine for both files
 
 
 def test_generate_answers_as_transformers_does(served: Served, tiny: Path, tmp_path: Path) -> None:
@@ -39,7 +40,7 @@ def test_generate_answers_as_transformers_does(served: Served, tiny: Path, tmp_p
     inputs = [str(tiny / part) for part in ("tuples", "pose_codes")]
     flags = ["--features", str(tiny / "features"), "--max-tuples", "4", "--backend", "vllm"]
     vllm = f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}"
-    launch("mm-coach", "generate", str(served.folder), *inputs, str(tmp_path / "out"), *flags, vllm)
+    launch("mm-coach", "generate", str(served.folder), *inputs, str(tmp_path / "out"), *flags, vllm, fresh=True)
     test = TestSet.open(tiny / "tuples", tiny / "pose_codes", tiny / "features", within_activity=True, limit=4)
     found = read_predictions(tmp_path / "out", test.tuples)
     learners, remarks = [t.learner.clip_id for t in test.tuples], [record["commentary"] for record in found]
@@ -62,7 +63,14 @@ def test_a_coach_that_sees_poses_alone_runs_in_its_own_layout(served: Served, ti
     asked = Coach(coach.model, coach.processor, coach.codes, None)
     inputs = [str(tmp_path / "export"), str(tiny / "tuples"), str(tiny / "pose_codes"), str(tmp_path / "out")]
     flags = ["--functions", "commentary", "demonstration", "--max-tuples", "3", "--backend", "vllm"]
-    launch("mm-coach", "generate", *inputs, *flags, f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}")
+    launch(
+        "mm-coach",
+        "generate",
+        *inputs,
+        *flags,
+        f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}",
+        fresh=True,
+    )
     test = TestSet.open(tiny / "tuples", tiny / "pose_codes", None, within_activity=True, limit=3)
     said = {r["tuple_id"]: r["text"] for r in SharedRecords(tmp_path / "out", "commentary").read().values()}
     shown = {r["tuple_id"]: r["pose_codes"] for r in SharedRecords(tmp_path / "out", "demonstration").read().values()}

@@ -1,18 +1,22 @@
 """What several test files use: launching as a user would, and a small random coach in memory."""
 
 import importlib.util
+import io
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 import torch
 from peft import LoraConfig
 from transformers import AutoTokenizer, TrainingArguments
 
+from mm_adapter.cli import main as mm_coach
 from mm_adapter.model.coach import CoachForConditionalGeneration
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.language_model import load_language_model, weights_fingerprint
@@ -53,15 +57,52 @@ def load_script(path: Path) -> ModuleType:
     return module
 
 
-def launch(*arguments: str, check: bool = True, timeout: int = 300) -> subprocess.CompletedProcess[str]:
-    """Runs a command from the project's root, as a user would."""
-    # A wide terminal: tables would break long paths, and with them what tests look for.
-    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1", "COLUMNS": "1000"}
-    env = {**os.environ, **quiet}
-    done = subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
+# A wide terminal: tables would break long paths, and with them what tests look for.
+QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1", "COLUMNS": "1000"}
+
+
+def launch(*arguments: str, check: bool = True, fresh: bool = False) -> subprocess.CompletedProcess[str]:
+    """Runs a command from the project's root, as a user would.
+
+    `mm-coach` and recipes run in this process, which has loaded what they import; in one of their own where ``fresh`` is
+    given. Everything else is a process of its own.
+    """
+    recipe = arguments[0] == sys.executable and arguments[1].startswith("recipes/")
+    if (recipe or arguments[0] == "mm-coach") and not fresh:
+        done = _run_here(arguments)
+    else:
+        # The limit is there for what hangs alone: another worker of the suite may need both cores meanwhile.
+        done = subprocess.run(
+            arguments, cwd=ROOT, env={**os.environ, **QUIET}, capture_output=True, text=True, timeout=900
+        )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
     return done
+
+
+def _run_here(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(ROOT)
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", [*arguments[1:]])
+        patch.setattr(sys, "excepthook", sys.excepthook)  # a recipe sets its own
+        status: str | int | None = 0
+        try:
+            if arguments[0] == "mm-coach":
+                status = mm_coach(arguments[1:])
+            else:
+                runpy.run_path(arguments[1], run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        except Exception as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+            status = 1
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+            status = 1
+    return subprocess.CompletedProcess(arguments, status or 0, out.getvalue(), err.getvalue())
 
 
 def paths(tiny: Path, out: Path) -> list[str]:

@@ -16,6 +16,7 @@ from mm_adapter.cli.doctor import doctor
 from mm_adapter.cli.evaluate import evaluate
 from mm_adapter.cli.export import export
 from mm_adapter.cli.features import app as features
+from mm_adapter.cli.flags import refuse_fractions
 from mm_adapter.cli.human import app as human
 from mm_adapter.cli.judge import app as judge
 from mm_adapter.cli.language_model import language_model
@@ -27,6 +28,7 @@ from mm_adapter.cli.serve import serve
 from mm_adapter.cli.table import app as table
 from mm_adapter.cli.task import app as task
 from mm_adapter.cli.tokenizer import app as tokenizer
+from mm_adapter.cli.train import train
 from mm_adapter.cli.zero_shot import zero_shot
 from mm_adapter.errors import report_failure
 
@@ -36,13 +38,23 @@ From nothing to a trained coach (scripts/quickstart.sh runs these steps, with al
   mm-coach miniature RUN/miniature --takes 200
   mm-coach data build RUN/miniature RUN/tuples
   mm-coach features extract RUN/tuples RUN/features --encoder tiny
-  accelerate launch recipes/pose_tokenizer.py --config recipes/configs/pose_tokenizer/quickstart.yaml
+  mm-coach train pose_tokenizer --config quickstart
   mm-coach tokenizer encode RUN/tuples RUN/pose_tokenizer/tokenizer RUN/pose_codes --frames 5
   mm-coach language-model RUN/language_model
-  accelerate launch recipes/expertaf.py --config recipes/configs/expertaf/quickstart.yaml
+  mm-coach train expertaf --config quickstart
   mm-coach evaluate RUN/coach_training/coach RUN/tuples RUN/pose_codes RUN/evaluation --features RUN/features
   mm-coach report RUN/evaluation RUN/report --training RUN/coach_training --tokenizer-training RUN/pose_tokenizer
 """
+
+
+def _list_in_order(parent: App) -> None:
+    """Lets help list commands and their steps in the order of their registration, and show the epilogue at the top alone."""
+    for place, name in enumerate(parent):
+        child = parent[name]
+        if not name.startswith("-"):
+            child.sort_key, child.help_epilogue = place, ""
+            _list_in_order(child)
+
 
 app = App(
     name="mm-coach",
@@ -51,6 +63,7 @@ app = App(
     help_format="plaintext",
     version=f"mm-coach {version('mm-coach')}",
     default_parameter=Parameter(consume_multiple=True, negative=(), allow_repeating=True),
+    config=refuse_fractions,
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
@@ -64,6 +77,7 @@ for command in (
     features,
     poses,
     tokenizer,
+    train,
     checkpoint,
     export,
     evaluate,
@@ -81,9 +95,7 @@ for command in (
     zero_shot,
 ):
     app.command(command)
-for place, name in enumerate(app):
-    app[name].sort_key = place
-    app[name].help_epilogue = ""
+_list_in_order(app)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mm_adapter.cli.task import Switches
+from mm_adapter.cli.flags import Switches
 
 
 def answer(

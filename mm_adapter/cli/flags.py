@@ -5,11 +5,13 @@ Every module of this package is imported by `mm-coach --help`: whatever loads nu
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from cyclopts import Parameter
+from cyclopts import App, ArgumentCollection, Parameter, Token
 
 if TYPE_CHECKING:
     import torch
@@ -159,3 +161,35 @@ class TestSetFlags:
         from mm_adapter.evaluation.test_set import TestSet
 
         return TestSet.open(tuples, codes, self.features, self.gallery == "activity", self.max_tuples)
+
+
+def _switches(kind: Any, words: Sequence[Token]) -> dict[str, str]:
+    """Reads the words behind --set."""
+    if wrong := [word.value for word in words if "=" not in word.value]:
+        raise ValueError(f"{wrong[0]}: give SWITCH=VALUE.")
+    return dict(word.value.split("=", 1) for word in words)
+
+
+Switches = Annotated[
+    dict[str, str],
+    Parameter(name="--set", accepts_keys=False, n_tokens=-1, converter=_switches, metavar="SWITCH=VALUE"),
+]
+"""Switches of a task as a flag: ``--set SWITCH=VALUE ...``."""
+
+
+def refuse_fractions(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuses fractions for whole numbers, which cyclopts would round without a word.
+
+    Args:
+        app: The command.
+        commands: Its names.
+        arguments: The command's flags with the words that were given.
+
+    Raises:
+        ValueError: A word is no whole number; names its flag.
+    """
+    for argument in arguments:
+        if int in (argument.hint, *get_args(argument.hint)):
+            for token in argument.tokens:
+                if not re.fullmatch(r"[+-]?\d+", token.value):
+                    raise ValueError(f"{argument.name} is {token.value!r}; it has to be a whole number.")

@@ -67,7 +67,7 @@ def serve(
     from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
     from mm_adapter.serving.http.exported_coach import ExportedCoach
     from mm_adapter.serving.http.ranker import EngineRanker
-    from mm_data.tuples.store import read_manifest
+    from mm_data.tuples.manifest import TupleManifest
     from mm_tokenizers.codes import PoseCodeStore
 
     console = plain_console()
@@ -103,7 +103,7 @@ def serve(
             search = ExpertSearch(experts, EngineRanker(running, coach, shelf, codes, features))
             with stage_progress() as progress:  # an engine on a CPU needs minutes for a large gallery
                 search.prepare(lambda done, total: progress("experts' priors", done, total))
-        synthetic = gallery.gallery is not None and bool(read_manifest(gallery.gallery)["synthetic"])
+        synthetic = gallery.gallery is not None and TupleManifest.read(gallery.gallery).synthetic
         limits = Limits(max_upload_mb, max_requests)
         front = Front(coach, running, shelf, search, pose_model is not None, synthetic, limits)
         _answer(front, host, port, max_requests, key, listener, console)

@@ -21,8 +21,9 @@ from mm_data.features import FeatureStore
 from mm_data.ground.digests import hash_of
 from mm_data.ground.shared_records import SharedRecords, join_all
 from mm_data.tasks import Answer, TaskFormat, TaskItem
-from mm_data.tasks.folder import read_items, read_task_manifest
+from mm_data.tasks.folder import read_items
 from mm_data.tasks.known import find_task, task_options
+from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.overlap import material_of_items, overlap
 from mm_eval.answers.test_sets import (
     EXPECTED,
@@ -81,13 +82,13 @@ def answer_folder(
     Raises:
         ValueError: ``out`` was begun with something else; says what differs.
     """
-    manifest = read_task_manifest(folder)
-    task = find_task(manifest["found_by"])
+    manifest = TaskManifest.read(folder)
+    task = find_task(manifest.found_by)
     device = torch.device(launched_processes().device or "cpu")
     saved = PretrainedCoach.from_pretrained(coach, device, native_dtype(device), base_model=base_model)
     trained = saved.run_config.get("tasks", {}).get(task.name)
     options = task_options(task, {**(trained or {}), **switches})
-    form = task.format(manifest["knowledge"], options)
+    form = task.format(manifest.knowledge, options)
     store, poses = _inputs(saved, features or folder / "features", codes or folder / "pose_codes", folder)
     rejected = store.manifest.rejected if store else {}
     test, training = (read_items(folder, split) for split in ("test", "train"))
@@ -97,7 +98,7 @@ def answer_folder(
         coach={"coach": identity(coach)},
         task={"name": task.name},
         options=asdict(options),
-        items={"items": len(items), "content": hash_of([manifest["knowledge"], *map(asdict, items)])},
+        items={"items": len(items), "content": hash_of([manifest.knowledge, *map(asdict, items)])},
         features={
             "features": hash_of(asdict(store.manifest)) if store else None,
             "poses": poses.digest if isinstance(poses, PoseCodeStore) else None,  # joints are the items' own files
@@ -141,14 +142,14 @@ def _inputs(
 
 def _test_item(
     item: TaskItem,
-    manifest: dict[str, Any],
+    manifest: TaskManifest,
     truth: Answer,
     answers: dict[str, Answer],
     nearest: dict[str, str],
 ) -> TestItem:
-    videos, clip = Path(manifest["videos"]), item.clip
+    videos, clip = Path(manifest.videos), item.clip
     clips = {view: ClipFile(str(videos / path), clip.start, clip.stop) for view, path in clip.videos.items()}
-    synthetic = bool(manifest["synthetic"])
+    synthetic = manifest.synthetic
     about = (item.references, item.person)
     return TestItem(item.item_id, item.cluster, item.category, truth, answers, clips, nearest, synthetic, *about)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mm_adapter.inference.coach import decode_codes
 from mm_data.features import pooled_features
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.tasks.overlap import material_of_tuples, overlap
-from mm_data.tuples.store import read_manifest
+from mm_data.tuples.manifest import TupleManifest
 from mm_eval.answers.test_sets import TestItem
 from mm_eval.metrics.retrieval import chance_recall, ranks
 from mm_eval.metrics.text import BertModel
@@ -42,8 +41,8 @@ class Evaluation:
 
 def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) -> Evaluation:
     """Scores a system's answers together with its baselines; ``bert`` are weights of BERTScore."""
-    manifest = read_manifest(test.folder)
-    source = Path(manifest["request"]["source"])
+    manifest = TupleManifest.read(test.folder)
+    source = manifest.source
     tokenizer, generated, reconstructed, video = predicted.pose_tokenizer, None, None, None
     if predicted.shows_poses:
         generated = [_joints(record, tokenizer, test.codes.frames) for record in predicted.records]
@@ -67,7 +66,7 @@ def score(test: TestSet, predicted: Predicted, bert: BertModel | None = None) ->
     trained = material_of_tuples(test.training) if predicted.trained is None else predicted.trained
     shared = overlap(trained, material_of_tuples(test.tuples), predicted.unread)
     result |= {
-        "synthetic_data": bool(manifest["synthetic"]),
+        "synthetic_data": manifest.synthetic,
         "video_encoder": test.features.manifest.encoder if test.features else None,
         "participants_also_in_training": shared.people,
         "also_in_training": shared.to_json(),

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from transformers import TrainingArguments
@@ -39,9 +39,10 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 if not RECIPES.is_dir():  # installed from a wheel
     RECIPES = Path(__file__).resolve().parents[1] / "_recipes"
 
-_ARGUMENTS = {"expertaf": ExpertafArguments, "matcher": MatcherArguments}
 Settings = dict[str, Any]
 """Settings of a recipe by name."""
+
+RECIPE_ARGUMENTS = {"expertaf": ExpertafArguments, "matcher": MatcherArguments}
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Variant:
         row: Name of the row.
         published: Name of the paper's row, where it has one.
         coach: What is evaluated without training, such as nearest-neighbour; None trains.
-        recipe: Name of the recipe: expertaf, or matcher with those settings of the preset that it knows.
+        recipe: Recipe that trains: expertaf, or matcher with those settings of the preset that it knows.
         train: Settings beyond the base preset's.
         demonstrator: Settings of a second coach that ranks and demonstrates, trained apart; None trains one coach.
         features: Whether the coach sees video.
@@ -64,7 +65,7 @@ class Variant:
     row: str
     published: str | None = None
     coach: str | None = None
-    recipe: str = "expertaf"
+    recipe: Literal["expertaf", "matcher"] = "expertaf"
     train: Settings = field(default_factory=dict)
     demonstrator: Settings | None = None
     features: bool = True
@@ -74,9 +75,10 @@ class Variant:
 
     def __post_init__(self) -> None:
         """Refuses settings that the recipe would refuse after hours of other rows."""
-        if self.recipe not in _ARGUMENTS:
-            raise ValueError(f"row {self.row!r}: unknown recipe {self.recipe!r}; use {' or '.join(_ARGUMENTS)}.")
-        known = [setting.name for kind in (_ARGUMENTS[self.recipe], TrainingArguments) for setting in fields(kind)]
+        if self.recipe not in RECIPE_ARGUMENTS:
+            raise ValueError(f"row {self.row!r}: recipe is {self.recipe!r}; use {' or '.join(RECIPE_ARGUMENTS)}.")
+        kinds = (RECIPE_ARGUMENTS[self.recipe], TrainingArguments)
+        known = [setting.name for kind in kinds for setting in fields(kind)]
         for name, settings in (("train", self.train), ("demonstrator", self.demonstrator or {})):
             if not isinstance(settings, dict):
                 raise ValueError(
