@@ -209,6 +209,24 @@ def test_settings_that_the_recipe_would_refuse_are_refused_before_anything_train
     assert str(refused.value) == f"{path}, row 'mine': {key} {message}"
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("{row: mine, recipe: nae}", "row 'mine': recipe is 'nae'; use expertaf or matcher."),
+        (
+            "{row: mine, recipe: matcher, train: {quantization: nf4}}",
+            "row 'mine': train has settings that recipes/matcher.py does not know: quantization.",
+        ),
+    ],
+)
+def test_a_row_is_trained_by_a_recipe_that_knows_its_settings(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "rows.yaml"
+    path.write_text(f"- {row}\n")
+    with pytest.raises(ValueError) as refused:
+        read_variants(path)
+    assert str(refused.value) == f"{path}, {message}"
+
+
 def test_settings_of_a_row_are_the_recipes_flags() -> None:
     settings = {"formats": ["commentary", "demonstration"], "expert_drop": 0.0, "bf16": True, "learning_rate": "1e-3"}
     flags = "--formats commentary demonstration --expert_drop 0.0 --bf16 True --learning_rate 1e-3"

@@ -44,7 +44,7 @@ def evaluate(
     is_new = not metrics.is_file()
     if is_new and test.unusable:
         print(f"{test.unusable} test tuples left out: feature extraction rejected their clips")
-    with stage_progress() as progress:
+    with stage_progress(quiet=not is_new) as progress:
         result = run(system, test, out, str(coach), weights, progress)
     if result is None:
         return print("this process is done; others still have tuples")
