@@ -27,6 +27,7 @@ from mm_data.ground.parallel import parallel_map
 from mm_data.labelling import RulesLabeller, label_remarks
 from mm_data.miniature.annotations import write_annotations
 from mm_data.miniature.simulate import SimulatedTake, TimedRemark, draw_participant, simulate_take
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.skeleton import JOINTS
 from mm_data.records import SPLITS, CoachingTuple
 from mm_data.release.egoexo4d import read_release
@@ -96,9 +97,9 @@ def join_poses(index: int, chosen: np.ndarray, parts: list[SimulatedTake]) -> np
     return np.concatenate([np.where(flags > 0, joints, np.nan), flags], -1).astype(np.float32)
 
 
-def write_pose_array(folder: Path, parts: list[SimulatedTake], job: tuple[int, np.ndarray]) -> None:
+def write_pose_array(archive: PoseArchive, parts: list[SimulatedTake], job: tuple[int, np.ndarray]) -> None:
     """The array that `cache_poses` would have made of the take's JSON."""
-    np.save(folder / f"scale-{job[0]:05d}.npy", join_poses(*job, parts))
+    np.save(archive.path(f"scale-{job[0]:05d}"), join_poses(*job, parts))
 
 
 def write_pose_json(path: Path, poses: np.ndarray, take: SimulatedTake) -> int:
@@ -168,15 +169,15 @@ def main() -> None:
     arguments.add_argument("--align-faults", type=int, default=1280)
     arguments.add_argument("--pose-files", type=int, default=24)
     args = arguments.parse_args()
-    root, poses = args.work / "source", args.work / "poses"
-    poses.mkdir(parents=True, exist_ok=True)
+    root, archive = args.work / "source", PoseArchive(args.work)
+    archive.folder.mkdir(parents=True, exist_ok=True)
 
     parts = pool()
     drawn = [long_take(index, parts) for index in range(TAKES)]
     takes = [take for take, _ in drawn]
     counts = write_annotations(root, takes)
     jobs = [(take.index, chosen) for take, chosen in drawn]
-    for _ in parallel_map(partial(write_pose_array, poses, parts), jobs, args.workers):
+    for _ in parallel_map(partial(write_pose_array, archive, parts), jobs, args.workers):
         pass
     size = 0
     for take, chosen in drawn[:: TAKES // args.pose_files][: args.pose_files]:
@@ -192,19 +193,15 @@ def main() -> None:
         source = read_release(root)
     with stages.time("read pose JSON", f"{args.pose_files} files of {size / args.pose_files / 1e6:.0f} MB") as scale:
         chosen = list(source.pose_files)
-        cache_poses(source, chosen, args.work / "read_poses", Funnel("read poses", 1.0), args.workers)
+        cache_poses(source, chosen, PoseArchive(args.work / "read"), Funnel("read poses", 1.0), args.workers)
         scale(TAKES / args.pose_files)
     splits = split_by_participant(source.takes, Funnel("split", 1.0))
     remarks = [remark for remark in source.remarks if remark.take_uid in splits]
     with stages.time("label by rules", f"{len(remarks):,} remarks"):
         labelled = label_remarks(RulesLabeller(), remarks, args.work / "labels.jsonl", Funnel("label", 1.0))
-
-    def load(uid: str) -> np.ndarray:
-        return np.load(poses / f"{uid}.npy", mmap_mode="r")
-
     with stages.time("pair", f"{len(labelled):,} labelled remarks"):
         faults, praise = sort_by_role(labelled, source.takes, splits, Funnel("roles", 1.0))
-        located = locate_faults(faults, source.takes, splits, praise, load, options, Funnel("pair", 1.0))
+        located = locate_faults(faults, source.takes, splits, praise, archive, options, Funnel("pair", 1.0))
     every = max(1, len(located) // args.align_faults)
     chosen = located[::every][: args.align_faults]
     pairs = sum(len(praise.candidates(fault)) for fault in chosen)
@@ -214,7 +211,7 @@ def main() -> None:
     ) as scale:
         signatures = dict.fromkeys(splits, "synthetic")
         shards = args.work / "alignments"
-        found = list(align_faults(chosen, praise, poses, signatures, options, shards, args.workers))
+        found = list(align_faults(chosen, praise, archive, signatures, options, shards, args.workers))
         scale(len(located) / len(chosen))
     # Every fault gets the experts of a fault that was aligned, so that as many tuples are written as there would be.
     with stages.time("write", f"tuples of {len(located):,} faults, gallery, report"):
@@ -223,7 +220,7 @@ def main() -> None:
         for index, fault in enumerate(located):
             _, matches, considered = found[index % len(found)]
             tuples += make_tuples(fault, matches, considered, by_id, source, options)
-        gallery = gallery_clips(labelled, source.takes, splits, load, options, "test", Funnel("gallery", 1.0))
+        gallery = gallery_clips(labelled, source.takes, splits, archive, options, "test", Funnel("gallery", 1.0))
         by_split = {split: [t for t in tuples if t.split == split] for split in SPLITS}
         request = {"source": str(root), "labeller": "rules", "pairing": {}}
         finish_folder(args.work, request, by_split, gallery, source.funnels, True)

@@ -15,7 +15,7 @@ from record import finish, parser
 
 from mm_eval.metrics.retrieval import retrieval_metrics
 from mm_eval.metrics.scores import relative_l2, spearman_correlation
-from mm_eval.metrics.text import coco_suite, modern_suite, release_suite
+from mm_eval.metrics.text import coco_scores, modern_scores, release_scores
 from mm_eval.statistics.aggregates import AGGREGATES
 from mm_eval.statistics.intervals import cluster_interval
 from mm_eval.statistics.metric import Metric, item_metric
@@ -56,7 +56,7 @@ def main() -> None:
     takes = [str(index // 4) for index in range(args.items)]
     metrics: dict[str, Metric] = {}
     total = 0.0
-    for name, suite in (("coco", coco_suite), ("modern", modern_suite), ("release", release_suite)):
+    for name, suite in (("coco", coco_scores), ("modern", modern_scores), ("release", release_scores)):
         begun = time.perf_counter()
         found = suite({"ours": candidates}, references, takes)
         seconds = time.perf_counter() - begun

@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig
 from transformers import AutoTokenizer
 
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.language_model import load_language_model, write_embedded_language_model
 from mm_adapter.model.lora import LORA_TARGETS, add_lora, set_trainable
@@ -54,7 +54,7 @@ def random_store(folder: Path, names: list[str], views: tuple[str, ...]) -> Path
 class PaperSized:
     """A coach and its training data."""
 
-    model: CoachForConditionalGeneration
+    model: CoachModel
     processor: CoachProcessor
     dataset: CoachDataset
 
@@ -78,7 +78,7 @@ def paper_sized(work: Path, device: torch.device, dtype: torch.dtype) -> PaperSi
         video_width=VIDEO_WIDTH,
     )  # fmt: skip
     processor = CoachProcessor(tokenizer, config.clip_format)
-    model = CoachForConditionalGeneration(config, language_model, torch.randn(CODES, CODE_DIM))
+    model = CoachModel(config, language_model, torch.randn(CODES, CODE_DIM))
     model.initialise_new_parts()
     set_trainable(model, "lora")
     language_model.enable_input_require_grads()

@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.scoring import score
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.packed_attention import PACKED_SDPA
 from mm_adapter.model.processor import CoachProcessor
@@ -43,7 +43,7 @@ def random_coach(work: Path, dtype: torch.dtype, device: torch.device) -> Coach:
     llama._attn_implementation = PACKED_SDPA
     config = CoachConfig(text_config=llama, first_pose_id=len(tokenizer), num_pose_codes=CODES, pose_code_dim=CODE_DIM)
     processor = CoachProcessor(tokenizer, config.clip_format)
-    model = CoachForConditionalGeneration(config, LlamaForCausalLM(llama), torch.randn(CODES, CODE_DIM))
+    model = CoachModel(config, LlamaForCausalLM(llama), torch.randn(CODES, CODE_DIM))
     model.initialise_new_parts()
     model = model.to(device=device, dtype=dtype).eval()  # pyright: ignore[reportCallIssue]
     return Coach(model, processor, PoseCodeStore(torch.zeros(1, 10, 34).long().numpy(), ["none"], ""), None)

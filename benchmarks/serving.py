@@ -27,12 +27,13 @@ import psutil
 import torch
 from record import finish, parser
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.inference.coach import Coach
 from mm_data.features import FeatureStore
 from mm_data.records import FPS, CoachingTuple
 from mm_data.tasks.expertaf import ASK_COMMENTARY, SYSTEM
-from mm_data.tuples.store import read_manifest, read_tuples
+from mm_data.tuples.manifest import TupleManifest
+from mm_data.tuples.store import read_tuples
 from mm_tokenizers.codes import PoseCodeStore
 
 _LIMIT = 64  # tokens of an answer
@@ -168,9 +169,9 @@ def main() -> None:
     args = arguments.parse_args()
     tests = read_tuples(args.tuples, "test")
     tests = [tests[k % len(tests)] for k in range(args.questions)]
-    videos = Path(read_manifest(args.tuples)["request"]["source"])
+    videos = TupleManifest.read(args.tuples).source
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    opened = PretrainedCoach.from_pretrained(args.coach, device, getattr(torch, args.dtype))
+    opened = SavedCoach.from_pretrained(args.coach, device, getattr(torch, args.dtype))
     plain = Coach(opened.model, opened.processor, PoseCodeStore.load(args.codes), FeatureStore(args.features))
     learners = [t.learner.clip_id for t in tests]
     scratch = args.export.parent / f"serving-{os.getpid()}"

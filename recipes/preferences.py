@@ -17,7 +17,7 @@ import torch
 from datasets import Dataset
 from trl.trainer.dpo_config import DPOConfig
 
-from mm_adapter.checkpoint.coach import PretrainedCoach, last_complete_checkpoint
+from mm_adapter.checkpoint.coach import SavedCoach, last_complete_checkpoint
 from mm_adapter.checkpoint.folders import check_output_folder, identity_of
 from mm_adapter.checkpoint.run_record import run_record, write_run_record
 from mm_adapter.cli.recipe_parser import RecipeParser, begin_recipe
@@ -114,10 +114,10 @@ def train(args: PreferenceArguments, training: PreferenceConfig) -> None:
     training = prepare(training, dtype)
     run = Path(str(training.output_dir))
     pairs = read_pairs(Path(args.pairs), read_tuples(Path(args.tuples), "train"))
-    reference = PretrainedCoach.from_pretrained(args.coach, "cpu", dtype, base_model=args.base_model)
+    reference = SavedCoach.from_pretrained(args.coach, "cpu", dtype, base_model=args.base_model)
     config = reference.model.config
     precision = torch.float32 if config.mode == "full" else dtype
-    policy = PretrainedCoach.from_pretrained(args.coach, "cpu", precision, base_model=args.base_model)
+    policy = SavedCoach.from_pretrained(args.coach, "cpu", precision, base_model=args.base_model)
     poses, store = open_poses(args, config), FeatureStore(Path(args.features)) if args.features else None
     Coach(policy.model, policy.processor, poses, store)  # refuses inputs of another encoder or tokenizer
     set_trainable(policy.model, config.mode)

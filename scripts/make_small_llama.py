@@ -1,4 +1,4 @@
-"""A random Llama of six layers with a tokenizer of its own: python scripts/make_small_llama.py FOLDER [FOLDER ...] OUT.
+"""Makes a random Llama of six layers and its tokenizer: python scripts/make_small_llama.py FOLDER [FOLDER ...] OUT.
 
 Small enough to be trained in full on two cores (the `small` presets), so that thirteen rows of an ablation table take an
 hour. It knows nothing but what tuples, or items of tasks, teach it.
@@ -9,18 +9,19 @@ from pathlib import Path
 
 from make_tiny import CHATML, random_llama, word_tokenizer
 
-from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
+from mm_data.tasks.folder import is_task_folder, read_items
 from mm_data.tasks.known import find_task
+from mm_data.tasks.manifest import TaskManifest
 from mm_data.tuples.store import read_tuples
 
 
 def training_texts(folder: Path) -> list[str]:
-    """What is said in a folder's training samples."""
+    """Collects the texts of a folder's training samples."""
     if not is_task_folder(folder):
         return [t.summary for t in read_tuples(folder, "train")]
-    manifest = read_task_manifest(folder)
-    task = find_task(manifest["found_by"])
-    form = task.format(manifest["knowledge"], task.options())
+    manifest = TaskManifest.read(folder)
+    task = find_task(manifest.found_by)
+    form = task.format(manifest.knowledge, task.options())
     samples = [
         form.conversation(item, reference)
         for item in read_items(folder, "train")
@@ -31,7 +32,7 @@ def training_texts(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Writes the folder."""
+    """Writes the model and its tokenizer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", help="written by `mm-coach data build` or `task read`")
     parser.add_argument("out", type=Path)

@@ -33,9 +33,9 @@ SPECIAL = {
 
 
 def word_tokenizer(texts: list[str], template: str, vocab_size: int = 512) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of a few hundred ids, unless told otherwise, with the given chat template."""
+    """Trains a byte-level BPE tokenizer on texts, with a chat template."""
     tokenizer = Tokenizer(models.BPE())
-    # Digits apart, as in SmolLM2: numbers that are words of their own have nothing in common.
+    # Digits apart, as in SmolLM2: numbers that are single words have nothing in common.
     splits = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)  # type: ignore[assignment]
     tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
@@ -60,7 +60,7 @@ def word_tokenizer(texts: list[str], template: str, vocab_size: int = 512) -> Pr
 
 
 def random_llama(tokenizer: PreTrainedTokenizerFast, seed: int = 0, **shape: Any) -> LlamaForCausalLM:
-    """A Llama with random weights; two layers of 64, unless the shape says otherwise."""
+    """Makes a Llama with random weights; two layers of 64, unless the shape says otherwise."""
     torch.manual_seed(seed)
     end = tokenizer.get_vocab()[str(tokenizer.eos_token)]
     sizes: dict[str, Any] = {
@@ -75,13 +75,13 @@ def random_llama(tokenizer: PreTrainedTokenizerFast, seed: int = 0, **shape: Any
 
 
 def run(*command: str | Path) -> None:
-    """One `mm-coach` command; stops on failure."""
+    """Runs one `mm-coach` command; stops on failure."""
     if mm_coach([str(part) for part in command]):
         sys.exit(1)
 
 
 def make_tiny(out: Path, takes: int) -> None:
-    """Makes the inputs below ``out``; finished parts are kept."""
+    """Makes the inputs below ``out``; finished parts stay as they are."""
     run("miniature", out / "miniature", "--takes", str(takes))
     run("data", "build", out / "miniature", out / "tuples", "--experts-train", "2", "--stride", "6")
     run("features", "extract", out / "tuples", out / "features", "--encoder", "tiny")

@@ -15,7 +15,7 @@ import torch
 from tiny_coach import TinyCoach, perturb
 from transformers import AutoTokenizer
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.export.write import export_coach
 from mm_adapter.features.internvideo2 import build_encoder, normalise
 from mm_adapter.inference.coach import Coach
@@ -47,7 +47,7 @@ def served(tiny: Path, make_tiny: ModuleType, tmp_path_factory: pytest.TempPathF
     llama.save_pretrained(inputs / "language_model")
     coach = TinyCoach(inputs)
     perturb(coach)
-    opened = PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
+    opened = SavedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
     out = tmp_path_factory.mktemp("served")
     export_coach(opened, out / "coach", "coach", build_encoder("tiny", None))
     export_coach(opened, out / "llama", "llama")

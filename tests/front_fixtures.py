@@ -13,13 +13,13 @@ import pytest
 from starlette.testclient import TestClient
 from tiny_coach import TinyCoach, perturb
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.export.write import export_coach
 from mm_adapter.features.internvideo2 import build_encoder
 from mm_adapter.serving.http.app import Front, Limits, front_app
 from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
 from mm_adapter.serving.http.engine import Engine
-from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_adapter.serving.http.exported_coach import Export
 
 MEGABYTES = 1
 
@@ -29,7 +29,7 @@ def export(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     coach = TinyCoach(tiny)
     perturb(coach)
     out = tmp_path_factory.mktemp("front") / "export"
-    opened = PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
+    opened = SavedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
     export_coach(opened, out, "coach", build_encoder("tiny", None))
     return out
 
@@ -73,7 +73,7 @@ def client_of(front: Front, host: str = "127.0.0.1", key: str | None = None) -> 
 
 @pytest.fixture
 def front(export: Path, workers: ClipWorkers, engine: Scripted) -> Front:
-    return Front(ExportedCoach.open(export), engine, ClipShelf(workers), limits=Limits(MEGABYTES))
+    return Front(Export.open(export), engine, ClipShelf(workers), limits=Limits(MEGABYTES))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import mm_eval.suites.expertaf.commentary as commentary
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple, Provenance
 from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN
-from mm_eval.metrics.text.suite import Suite
+from mm_eval.metrics.text.corpus import TextScores
 from mm_eval.statistics.metric import item_metric
 from mm_eval.suites.expertaf import Inputs
 
@@ -205,10 +205,10 @@ def rows_of_poses() -> dict[str, list[float]]:
     }  # fmt: skip
 
 
-def alike(systems: dict[str, list[str]], references: list[str], clusters: list[str], *more: Any) -> Suite:
+def alike(systems: dict[str, list[str]], references: list[str], clusters: list[str], *more: Any) -> TextScores:
     """Stands for the text metrics: whether a text is the true one, under the names of all suites."""
     rows = {}
     for name, texts in systems.items():
         same = [float(text == true) for text, true in zip(texts, references, strict=True)]
         rows[name] = {metric: item_metric(same, clusters, "0-1", metric) for metric in ("bleu4", "meteor")}
-    return Suite(rows, ["the same note", "empty commentary (floor): not computed"])
+    return TextScores(rows, ["the same note", "empty commentary (floor): not computed"])

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM as AnyCausalLM
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaModel, MistralConfig, Qwen2Config
 
 from mm_adapter.checkpoint import coach as checkpoints
-from mm_adapter.checkpoint.coach import PretrainedCoach, copy_for_everybody
+from mm_adapter.checkpoint.coach import SavedCoach, copy_for_everybody
 from mm_adapter.checkpoint.public_names import without_places
 from mm_adapter.checkpoint.seal import problems, seal
 from mm_adapter.cli import main as mm_coach
@@ -36,7 +36,7 @@ from mm_data.features import FeatureStore
 def save(coach: TinyCoach, folder: Path, base: str, run: dict[str, Any] | None = None) -> Path:
     coach.model.config.base_model = base
     perturb(coach)
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, run or {}).save_pretrained(folder)
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, run or {}).save_pretrained(folder)
     return folder
 
 
@@ -54,10 +54,10 @@ def test_a_run_that_moved_as_a_whole_opens_from_anywhere(
     folder = save(coach, moved / "training" / "coach", recorded)
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
-    opened = PretrainedCoach.from_pretrained(folder)
+    opened = SavedCoach.from_pretrained(folder)
     assert torch.equal(opened.model.pose_head.weight, coach.model.pose_head.weight)
     monkeypatch.chdir(moved)
-    PretrainedCoach.from_pretrained(Path("training/coach"))
+    SavedCoach.from_pretrained(Path("training/coach"))
 
 
 def test_the_weights_decide_not_the_name(coach: TinyCoach, tiny: Path, tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ def test_the_weights_decide_not_the_name(coach: TinyCoach, tiny: Path, tmp_path:
     with pytest.raises(
         ValueError, match=r"weights .{12}, but the weights at .*run/language_model are .{12}\. Give the original"
     ):
-        PretrainedCoach.from_pretrained(folder)
+        SavedCoach.from_pretrained(folder)
     with pytest.raises(ValueError, match="the weights at"):
-        PretrainedCoach.from_pretrained(folder, base_model=other)
+        SavedCoach.from_pretrained(folder, base_model=other)
     shutil.copytree(tiny / "language_model", tmp_path / "language_model")
-    PretrainedCoach.from_pretrained(folder)
-    assert PretrainedCoach.from_pretrained(folder, base_model=str(tiny / "language_model")).run_config == {}
+    SavedCoach.from_pretrained(folder)
+    assert SavedCoach.from_pretrained(folder, base_model=str(tiny / "language_model")).run_config == {}
 
 
 @pytest.mark.parametrize("recorded", ["one", "two/parts", "run/three/parts", "/an/absolute/path", "./dotted/one"])
@@ -86,9 +86,9 @@ def test_a_base_that_is_nowhere_is_asked_for(
     with pytest.raises(
         FileNotFoundError, match=rf"(?s)base model folder {recorded} is not here.*give --base-model FOLDER"
     ):
-        PretrainedCoach.from_pretrained(folder)
+        SavedCoach.from_pretrained(folder)
     with pytest.raises(FileNotFoundError, match="base model folder no/such/one is not here"):
-        PretrainedCoach.from_pretrained(folder, base_model="no/such/one")
+        SavedCoach.from_pretrained(folder, base_model="no/such/one")
     video = tmp_path / "x.mp4"
     video.touch()
     for command in (["export", str(folder), str(tmp_path / "export")], ["chat", str(folder), "--exo", str(video)]):
@@ -188,7 +188,7 @@ def test_a_llama_without_output_head_is_refused(tmp_path: Path) -> None:
 
 def test_another_architecture_is_refused_at_the_export(coach: TinyCoach, tmp_path: Path) -> None:
     coach.model.config.text_config.model_type = "qwen2"
-    opened = PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
+    opened = SavedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
     with pytest.raises(ValueError, match="model_type qwen2"):
         export_coach(opened, tmp_path / "export", "llama")
     assert not (tmp_path / "export").exists()
@@ -214,7 +214,7 @@ def test_biases_and_scaled_positions_of_a_llama_are_exported(tiny: Path, tmp_pat
     llama.save_pretrained(inputs / "language_model")
     coach = TinyCoach(inputs)
     perturb(coach)
-    opened = PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
+    opened = SavedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
     assert export_coach(opened, tmp_path / "export", "llama")["largest_difference"] < 1e-3
     written = json.loads((tmp_path / "export" / "config.json").read_text())
     assert written["attention_bias"] and written["mlp_bias"] and written["rope_parameters"]["rope_type"] == "llama3"
@@ -327,7 +327,7 @@ def test_what_is_uploaded_names_no_places(coach: TinyCoach, tiny: Path, tmp_path
         "training": {"output_dir": "first", "hub_model_id": "jane/coach", "learning_rate": 1e-3},
     }  # fmt: skip
     assert (public / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
-    opened = PretrainedCoach.from_pretrained(public, base_model=tiny / "language_model")
+    opened = SavedCoach.from_pretrained(public, base_model=tiny / "language_model")
     assert torch.equal(opened.model.pose_head.weight, coach.model.pose_head.weight)
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from rich.table import Table
 from tiny_coach import TinyCoach, dataset, launch, perturb, trainer
 from transformers import TrainerControl
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.cli.console import ConsoleReport, plain_console, stage_progress
 from mm_adapter.cli.quiet import held_back, without_warnings
@@ -114,7 +115,7 @@ def test_a_demonstration_needs_a_remark(coach: TinyCoach) -> None:
 def asked(coach: TinyCoach, tmp_path: Path) -> list[str]:
     """A command that lacks its poses."""
     perturb(coach)
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
     take = next(iter(sorted((coach.folder / "miniature" / "takes").glob("*/frame_aligned_videos"))))
     videos = ["--exo", take / "cam01.mp4", "--ego", next(take.glob("aria*.mp4"))]
     return [str(part) for part in ("chat", tmp_path / "coach", *videos, "--save", tmp_path / "saved")]
@@ -279,7 +280,7 @@ def test_a_wrong_path_is_said_before_anything_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mm_adapter.cli.chat._opened", None)  # loads torch
+    monkeypatch.setattr(import_module("mm_adapter.cli.chat"), "_begin", None)  # loads torch
     (tmp_path / "nowhere").mkdir()
     (tmp_path / "empty").mkdir()
     (tmp_path / "coach").mkdir()
@@ -331,7 +332,7 @@ def test_a_coach_that_sees_no_poses_needs_none(
 ) -> None:
     coach = TinyCoach(tiny, pose_form="none")
     perturb(coach)
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "blind")
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "blind")
     asked[1] = str(tmp_path / "blind")
     questions = ["--stop", "1.5", "--ask", ASK_COMMENTARY, "show me"]
     poses = sorted((tiny / "tuples" / "poses").glob("*.npy"))[0]
@@ -344,7 +345,7 @@ def test_a_coach_that_comments_alone_shows_nothing(
     coach: TinyCoach, asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = {"coach": {"formats": ["commentary"]}}
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, record).save_pretrained(tmp_path / "coach")
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, record).save_pretrained(tmp_path / "coach")
     poses = sorted((coach.folder / "tuples" / "poses").glob("*.npy"))[0]
     assert mm_coach([*asked, "--pose", str(poses), "--stop", "1.5", "--ask", ASK_COMMENTARY, "show me"]) == 0
     assert "trained to comment alone" in capsys.readouterr().out and not (tmp_path / "saved").exists()

@@ -13,7 +13,7 @@ from tiny_coach import TinyCoach, batch_of, dataset, perturb, trainer
 
 from mm_adapter.checkpoint import coach as checkpoints
 from mm_adapter.checkpoint.coach import (
-    PretrainedCoach,
+    SavedCoach,
     check_same_coach,
     copy_coach,
     last_complete_checkpoint,
@@ -47,7 +47,7 @@ def test_a_saved_coach_gives_the_same_logits(tiny: Path, tmp_path: Path, mode: s
     coach = TinyCoach(tiny, "lora" if quantization else mode, quantization=quantization)
     perturb(coach)
     write(coach, tmp_path / "coach")
-    opened = PretrainedCoach.from_pretrained(tmp_path / "coach")
+    opened = SavedCoach.from_pretrained(tmp_path / "coach")
     batch = batch_of(coach, ["dialogue"])
     del batch["labels"]
     logits = coach.model.eval()(**batch).logits
@@ -55,7 +55,7 @@ def test_a_saved_coach_gives_the_same_logits(tiny: Path, tmp_path: Path, mode: s
     assert opened.processor.vocabulary == coach.processor.vocabulary
     assert opened.processor.tokenizer.chat_template == coach.processor.tokenizer.chat_template
     opened.save_pretrained(tmp_path / "again")
-    again = PretrainedCoach.from_pretrained(tmp_path / "again")
+    again = SavedCoach.from_pretrained(tmp_path / "again")
     torch.testing.assert_close(again.model(**batch).logits, logits, atol=1e-6, rtol=1e-6)
     assert again.run_config == {"seed": 0}
 
@@ -74,10 +74,10 @@ def test_a_coach_goes_to_the_hub_and_comes_back(saved: Path, tmp_path: Path, mon
 
     monkeypatch.setattr(checkpoints, "HfApi", Api)
     monkeypatch.setattr(checkpoints, "snapshot_download", lambda name, revision: str(hub / name))
-    coach = PretrainedCoach.from_pretrained(saved)
+    coach = SavedCoach.from_pretrained(saved)
     base = coach.model.config.base_model
     assert coach.push_to_hub("someone/coach").endswith("someone/coach")
-    fetched = PretrainedCoach.from_pretrained("someone/coach", base_model=base)
+    fetched = SavedCoach.from_pretrained("someone/coach", base_model=base)
     for name, value in coach.model.state_dict().items():
         assert torch.equal(value, fetched.model.state_dict()[name])
 
@@ -89,19 +89,19 @@ def test_files_that_changed_are_refused(saved: Path, capsys: pytest.CaptureFixtu
     weights.write_bytes(whole[:-8])
     assert not is_complete(saved)
     with pytest.raises(ValueError, match=r"coach\.safetensors has \d+ bytes, \d+ were written"):
-        PretrainedCoach.from_pretrained(saved)
+        SavedCoach.from_pretrained(saved)
     weights.write_bytes(whole[:-8] + b"\x00" * 8)
     assert is_complete(saved), "a glance sees sizes only"
     with pytest.raises(ValueError, match=r"coach\.safetensors was changed after it was written"):
-        PretrainedCoach.from_pretrained(saved)
+        SavedCoach.from_pretrained(saved)
     assert mm_coach(["checkpoint", "verify", str(saved)]) == 1
     assert "coach.safetensors was changed" in capsys.readouterr().out
     weights.write_bytes(whole)
     (saved / "complete.json").unlink()
     with pytest.raises(FileNotFoundError, match="not a complete coach"):
-        PretrainedCoach.from_pretrained(saved)
+        SavedCoach.from_pretrained(saved)
     with pytest.raises(FileNotFoundError, match="neither a folder nor a coach on the Hugging Face Hub"):
-        PretrainedCoach.from_pretrained(saved / "nowhere")
+        SavedCoach.from_pretrained(saved / "nowhere")
     assert mm_coach(["checkpoint", "verify", str(saved)]) == 2
 
 
@@ -110,7 +110,7 @@ def test_foreign_parts_are_refused(saved: Path) -> None:
     (saved / "coach_config.json").write_text(json.dumps({**config, "pose_tokenizer": "0" * 64}))
     seal(saved)
     with pytest.raises(ValueError, match="was replaced"):
-        PretrainedCoach.from_pretrained(saved)
+        SavedCoach.from_pretrained(saved)
     (saved / "coach_config.json").write_text(json.dumps(config))
     adapter = saved / "adapter" / "adapter_model.safetensors"
     state = load_file(adapter)
@@ -118,7 +118,7 @@ def test_foreign_parts_are_refused(saved: Path) -> None:
     save_file(state, adapter)
     seal(saved)
     with pytest.raises(ValueError, match="do not match the model"):
-        PretrainedCoach.from_pretrained(saved)
+        SavedCoach.from_pretrained(saved)
 
 
 def test_another_base_model_is_refused(coach: TinyCoach, tiny: Path, tmp_path: Path) -> None:
@@ -126,13 +126,13 @@ def test_another_base_model_is_refused(coach: TinyCoach, tiny: Path, tmp_path: P
     shutil.copytree(tiny / "language_model", base)
     coach.model.config.base_model = str(base)
     write(coach, tmp_path / "coach")
-    PretrainedCoach.from_pretrained(tmp_path / "coach")
+    SavedCoach.from_pretrained(tmp_path / "coach")
     state = load_file(base / "model.safetensors")
     name = next(iter(state))
     state[name] = state[name] + 1e-3
     save_file(state, base / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"trained on .* with weights .{12}, but the weights at \S+ are .{12}\. Give"):
-        PretrainedCoach.from_pretrained(tmp_path / "coach")
+        SavedCoach.from_pretrained(tmp_path / "coach")
 
 
 def test_a_fingerprint_does_not_depend_on_how_weights_are_cut_into_files(tiny: Path, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_old_checkpoints_go_after_the_new_one_is_complete(tiny: Path, tmp_path: 
     copy_coach(tmp_path / "checkpoint-6", tmp_path / "coach")
     assert problems(tmp_path / "coach", everything=True) == []
     assert not list((tmp_path / "coach").glob("optimizer*"))
-    opened = PretrainedCoach.from_pretrained(tmp_path / "coach")
+    opened = SavedCoach.from_pretrained(tmp_path / "coach")
     assert torch.equal(opened.model.pose_head.weight, coach.model.pose_head.weight)
 
 

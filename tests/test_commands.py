@@ -51,12 +51,14 @@ def test_documented_commands_are_taken(command: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["miniature", "x", "--take", "3"], 'Unknown option: "--take". Did you mean "--takes"?'),
-        (["miniature", "x", "--no-video"], 'Did you mean "--no-videos"?'),
-        (["data", "build", "a", "b", "--experts_train=2"], 'Did you mean "--experts-train"?'),
+        (["miniature", "x", "--take", "3"], "Unknown option: --take. Did you mean --takes?"),
+        (["miniature", "x", "--no-video"], "Did you mean --no-videos?"),
+        (["data", "build", "a", "b", "--experts-trian=2"], "Did you mean --experts-train?"),
         (["evalute", "x"], 'Did you mean "evaluate"?'),
         (["features", "extrct", "a", "b"], 'Did you mean "extract"?'),
-        (["miniature", "x", "--wholly-unknown"], 'Unknown option: "--wholly-unknown".'),
+        (["miniature", "x", "--takes", "2.7"], "--takes is '2.7'; it has to be a whole number."),
+        (["data", "build", "a", "b", "--stride", "2.5"], "--stride is '2.5'; it has to be a whole number."),
+        (["miniature", "x", "--wholly-unknown"], "Unknown option: --wholly-unknown."),
     ],
 )
 def test_misspelt_words_are_refused_with_the_right_one(
@@ -73,7 +75,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_doctor_names_what_an_extra_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mm_adapter.cli import doctor
+    import mm_adapter.cli.doctor  # noqa: F401, as `doctor` of the package is the command
+
+    doctor = sys.modules["mm_adapter.cli.doctor"]
 
     assert doctor._extra("serve", "serving")[2] == ""
     there = doctor._is_installed

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_coach import ROOT, TinyCoach, perturb
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 
 
 def blocks(page: str) -> list[str]:
@@ -38,7 +38,7 @@ def quickstart(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         (run / part).symlink_to(tiny / part)
     coach = TinyCoach(tiny)
     perturb(coach)
-    PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {}).save_pretrained(
+    SavedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {}).save_pretrained(
         run / "coach_training" / "coach"
     )
     monkeypatch.chdir(tmp_path)
@@ -56,7 +56,7 @@ def test_likelihoods_of_ones_own_candidates(quickstart: Path, capsys: pytest.Cap
 def test_a_coach_is_opened_saved_and_pushed(quickstart: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("RUN").symlink_to(quickstart / "coach_training")
     pushed: list[str] = []
-    monkeypatch.setattr(PretrainedCoach, "push_to_hub", lambda self, name: pushed.append(name))
+    monkeypatch.setattr(SavedCoach, "push_to_hub", lambda self, name: pushed.append(name))
     exec(blocks("docs/training.md")[0], {})
     assert pushed == ["me/my-coach"] and Path("elsewhere", "complete.json").is_file()
 

@@ -15,7 +15,8 @@ from mm_data.exchange.llava_format import ANSWER_PREFIX, read_expertaf
 from mm_data.ground.funnel import Funnel
 from mm_data.release.egoexo4d import read_release
 from mm_data.release.validate import validate
-from mm_data.tuples.store import clips_of_folder, read_manifest, read_tuples
+from mm_data.tuples.manifest import TupleManifest
+from mm_data.tuples.store import clips_of_folder, read_tuples
 
 
 def sample(**changes: Any) -> dict[str, Any]:
@@ -82,13 +83,13 @@ def test_exported_tuples_come_back_through_the_importer(tiny: Path, tmp_path: Pa
     names = {take.take_name for take in read_release(tiny / "miniature").takes.values()}
     assert {row["video1"] for row in rows} <= names and rows[0]["conversations"][0]["value"].startswith("<pose1>")
     manifest = import_expertaf(tiny / "miniature", files, tmp_path / "back", Silent())
-    assert manifest["shared_participants"] == 0
+    assert manifest.shared_participants == 0
     for split in files:
         before, after = read_tuples(tiny / "tuples", split), read_tuples(tmp_path / "back", split)
         key = lambda t: (t.learner.clip_id, t.expert.clip_id, t.summary, t.task)  # noqa: E731
         assert sorted(map(key, before)) == sorted(map(key, after))
         assert all(t.alignment_mm is not None and len(t.regions) == 1 for t in after)
-    assert read_manifest(tmp_path / "back")["request"]["labeller"] == "expertaf-release"
+    assert TupleManifest.read(tmp_path / "back").request["labeller"] == "expertaf-release"
 
 
 def test_samples_about_no_region_of_ours_are_kept_and_exported(tiny: Path, tmp_path: Path) -> None:
@@ -256,8 +257,8 @@ def test_an_empty_answer_never_becomes_a_tuple(tiny: Path, tmp_path: Path) -> No
     rows[0]["conversations"][1]["value"] = ANSWER_PREFIX.strip()
     files["train"].write_text(json.dumps(rows))
     manifest = import_expertaf(tiny / "miniature", files, tmp_path / "back", Silent())
-    assert manifest["tuples"]["train"] == len(rows) - 1
-    (stage,) = [stage for stage in manifest["funnel"] if stage["stage"] == "read train samples"]
+    assert manifest.tuples["train"] == len(rows) - 1
+    (stage,) = [stage for stage in manifest.funnel if stage["stage"] == "read train samples"]
     assert stage["dropped"] == {"the answer is empty": 1}
     assert all(t.summary and t.remark for t in read_tuples(tmp_path / "back", "train"))
 

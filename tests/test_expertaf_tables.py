@@ -40,7 +40,7 @@ def inputs(tmp_path: Path) -> Inputs:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("coco_suite", "modern_suite", "release_suite"):
+    for name in ("coco_scores", "modern_scores", "release_scores"):
         monkeypatch.setattr(commentary, name, alike)
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_coach import TinyCoach, batch_of, perturb
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.export import write as export
 from mm_adapter.export.prove import QUANTIZED_BOUND
@@ -24,9 +24,9 @@ from mm_adapter.model.processor import CoachProcessor
 from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM, commentary_prompt, demonstration_prompt
 
 
-def pretrained(coach: TinyCoach) -> PretrainedCoach:
+def pretrained(coach: TinyCoach) -> SavedCoach:
     perturb(coach)
-    return PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {"schedule": {"max_steps": 1}})
+    return SavedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {"schedule": {"max_steps": 1}})
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_in_16_bits_the_proof_is_about_what_is_said(
             if "lora_B" in name:
                 parameter.add_(0.5 * torch.randn_like(parameter))
     pretrained(coach).save_pretrained(tmp_path / "coach")
-    opened = PretrainedCoach.from_pretrained(tmp_path / "coach", torch.device("cpu"), torch.bfloat16)
+    opened = SavedCoach.from_pretrained(tmp_path / "coach", torch.device("cpu"), torch.bfloat16)
     proof = export_coach(opened, tmp_path / "export", "llama")
     assert proof["bounded"] == "mean_divergence" and 0 < proof["mean_divergence"] < proof["bound"]
     merged = export.merged_weights
@@ -236,7 +236,7 @@ def test_of_several_templates_the_default_one_is_exported(
     assert exported.apply_chat_template(messages, tokenize=False) == expected
     assert exported.apply_chat_template(messages[1:], tokenize=False) == expected
     pretrained(coach).save_pretrained(tmp_path / "coach")
-    assert PretrainedCoach.from_pretrained(tmp_path / "coach").processor.tokenizer.chat_template == template
+    assert SavedCoach.from_pretrained(tmp_path / "coach").processor.tokenizer.chat_template == template
 
 
 def test_templates_without_a_default_are_refused_when_training_begins(tiny: Path, tmp_path: Path) -> None:

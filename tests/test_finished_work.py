@@ -10,7 +10,7 @@ import torch
 from tiny_coach import FRAMES, TinyCoach, perturb
 
 from mm_adapter.checkpoint import coach as checkpoints
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.model import embedded
 from mm_adapter.model import language_model as base_models
@@ -27,7 +27,7 @@ def saved(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     coach, folder = TinyCoach(tiny), tmp_path_factory.mktemp("coaches")
     for name in ("one", "two"):
         perturb(coach)
-        PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(folder / name)
+        SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(folder / name)
     return folder
 
 
@@ -151,7 +151,7 @@ def test_a_page_is_of_one_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def write(out: Path, folder: Path, result: dict, *trainings: object) -> None:
         (out / "index.html").write_text(json.dumps(result["summary"]))
 
-    monkeypatch.setattr("mm_adapter.cli.evaluation.write_report", write)
+    monkeypatch.setattr("mm_adapter.evaluation.report.write_report", write)
     first, second, out = evaluation(tmp_path / "a", 0.25), evaluation(tmp_path / "b", 0.75), tmp_path / "page"
     for name in ("training", "others"):
         (tmp_path / name).mkdir()
@@ -242,14 +242,14 @@ def test_a_miniature_is_one_task_size_and_seed(task: str, tmp_path: Path, capsys
     before = files(out)
     assert mm_coach(command()) == 0
     assert files(out) == before
-    assert "asked for" in retold(out, command("--seed", "1"), capsys)
-    assert "asked for" in retold(out, command("--takes", "12"), capsys)
+    assert "seed was 0, is 1" in retold(out, command("--seed", "1"), capsys)
+    assert "takes was 8, is 12" in retold(out, command("--takes", "12"), capsys)
     other = "nae" if task != "nae" else "cot-afa"
-    assert "holds" in retold(out, command("--task", other), capsys)
+    assert f"task was '{task}', is '{other}'" in retold(out, command("--task", other), capsys)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "notes.txt").write_text("mine")
-    assert "is not empty" in retold(foreign, ["miniature", str(foreign), "--task", task, "--no-videos"], capsys)
+    assert "holds notes.txt" in retold(foreign, ["miniature", str(foreign), "--task", task, "--no-videos"], capsys)
 
 
 def test_answers_go_on_with_the_same_items_and_poses_alone(
@@ -257,7 +257,7 @@ def test_answers_go_on_with_the_same_items_and_poses_alone(
 ) -> None:
     monkeypatch.setattr(NaeFormat, "max_new_tokens", 8)
     coach, out = TinyCoach(tiny, video=False), tmp_path / "answers"
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(tmp_path / "coach")
     write_dives(tmp_path / "release", 32, seed=0, workers=1, videos=False)
     poses, tokenizer = tmp_path / "release" / "poses", tiny / "pose_tokenizer" / "tokenizer"
     items = tmp_path / "items"
@@ -294,7 +294,7 @@ def test_a_tables_row_is_of_its_settings_and_its_coach(
     }
     (tmp_path / "preset.yaml").write_text(json.dumps({**config, "max_steps": 2}))
     rows = tmp_path / "rows.yaml"
-    rows.write_text("- {row: mine, train: --lora_r 4}")
+    rows.write_text("- {row: mine, train: {lora_r: 4}}")
     trained = []
 
     def train(command: list[str]) -> None:
@@ -303,7 +303,7 @@ def test_a_tables_row_is_of_its_settings_and_its_coach(
         shutil.copytree(saved / "one", folder / "coach")
         (folder / "trainer_state.json").write_text(json.dumps({"log_history": [{"train_runtime": 60.0}]}))
 
-    monkeypatch.setattr("mm_adapter.cli.table._run", train)
+    monkeypatch.setattr("mm_adapter.evaluation.table.run_training", train)
     out = tmp_path / "out"
     command = ["table", "expertaf", str(out), "--config", str(tmp_path / "preset.yaml"), "--variants", str(rows)]
     command += ["--max-tuples", "2"]
@@ -315,9 +315,9 @@ def test_a_tables_row_is_of_its_settings_and_its_coach(
     assert mm_coach(command) == 0 and mm_coach(command) == 0
     assert trained == [["--lora_r", "4"]]
     assert "was trained with other settings" in note("--set", "max_steps=3")
-    rows.write_text("- {row: mine, train: --lora_r 8}")
+    rows.write_text("- {row: mine, train: {lora_r: 8}}")
     assert "was trained with other settings" in note()
-    rows.write_text("- {row: mine, train: --lora_r 4}")
+    rows.write_text("- {row: mine, train: {lora_r: 4}}")
     shutil.rmtree(out / "mine" / "training" / "coach")
     shutil.copytree(saved / "two", out / "mine" / "training" / "coach")
     assert "its evaluation is of another coach or other inputs" in note()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from six_tuples import HEIGHTS, alike, clip, six_tuples
 import mm_eval.suites.expertaf.commentary as commentary
 from mm_data.ground.templates import fill_template
 from mm_data.tasks import Answer
+from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.page import write_build_report
-from mm_data.tuples.store import read_manifest, read_tuples
+from mm_data.tuples.store import read_tuples
 from mm_eval.answers.test_sets import TestItem
 from mm_eval.human.packs import Design, make_pack
 from mm_eval.judge.audit import audit_page
@@ -57,7 +58,7 @@ class Reader(HTMLParser):
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A report in which everything that somebody else names is markup."""
-    for name in ("coco_suite", "modern_suite", "release_suite"):
+    for name in ("coco_scores", "modern_scores", "release_scores"):
         monkeypatch.setattr(commentary, name, alike)
     inputs = six_tuples(tmp_path)
     inputs = replace(inputs, predictions=[{**p, "commentary": EVIL} for p in inputs.predictions])
@@ -88,11 +89,11 @@ def test_a_report_shows_remarks_activities_and_systems_as_text(report: str) -> N
 
 
 def test_a_build_report_shows_activities_and_reasons_as_text(tiny: Path, tmp_path: Path) -> None:
-    manifest = read_manifest(tiny / "tuples")
-    manifest["request"] |= {"source": EVIL, "labeller": EVIL}
-    manifest["funnel"] = [{"stage": EVIL, "read": 1, "kept": 0, "dropped": {EVIL: 1}, "examples": {EVIL: [EVIL]}, "noted": {EVIL: 1}}]  # fmt: skip
+    manifest = TupleManifest.read(tiny / "tuples")
+    request = manifest.request | {"source": EVIL, "labeller": EVIL}
+    funnel = [{"stage": EVIL, "read": 1, "kept": 0, "dropped": {EVIL: 1}, "examples": {EVIL: [EVIL]}, "noted": {EVIL: 1}}]  # fmt: skip
     rows = [replace(t, task=EVIL) for t in read_tuples(tiny / "tuples", "train")]
-    write_build_report(tmp_path, manifest, {"train": rows, "test": []})
+    write_build_report(tmp_path, asdict(replace(manifest, request=request, funnel=funnel)), {"train": rows, "test": []})
     read = Reader((tmp_path / "report.html").read_text())
     assert read.scripts == 0 and read.text.count(EVIL) == 2 + 4 and EVIL[:22] in read.text
 

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.scoring import CandidateScores, _chunks, _positions, score
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.loss import CHUNK, supervised_cross_entropy, token_statistics
 from mm_adapter.model.packed_attention import PACKED_SDPA
@@ -134,7 +134,7 @@ def coach() -> Coach:
         pose_frames=3,
         pose_code_dim=6,
     )
-    model = CoachForConditionalGeneration(config, language_model, torch.randn(5, 6))
+    model = CoachModel(config, language_model, torch.randn(5, 6))
     model.initialise_new_parts()
     with torch.no_grad():
         for parameter in model.parameters():

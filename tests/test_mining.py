@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.window_search import MIN_COMMON_JOINTS, MIN_FRAME_SHARE
-from mm_data.tuples.mining import Alignment, align_faults, search_starts
+from mm_data.records import ExpertWindow
+from mm_data.tuples.mining import align_faults, search_starts
 from mm_data.tuples.pairing import (
     Fault,
     PairingOptions,
@@ -47,7 +49,7 @@ def window_error(learner: np.ndarray, expert: np.ndarray, stride: int) -> float:
 
 def tried(
     fault: Fault, praise: Praise, poses: dict[str, np.ndarray], options: PairingOptions, keep: int
-) -> list[Alignment]:
+) -> list[ExpertWindow]:
     """The best experts by trying every window of every candidate."""
     learner = poses[fault.take_uid][fault.start : fault.stop]
     length, reach = len(learner), round(options.horizon * 30)
@@ -74,8 +76,16 @@ def tried(
         best = min(errors, key=lambda at: (errors[at], at))
         comments = praise.candidates(fault)[uid]
         shown = min(comments, key=lambda name: (abs(comments[name] - (start + length)), name))
-        found.append(Alignment(uid, shown, best, errors[best]))
+        found.append(ExpertWindow(uid, shown, best, errors[best]))
     return sorted(found, key=lambda match: match.alignment_mm or 0.0)
+
+
+def write_archive(folder: Path, poses: dict[str, np.ndarray]) -> PoseArchive:
+    archive = PoseArchive(folder)
+    archive.folder.mkdir(parents=True, exist_ok=True)
+    for uid, array in poses.items():
+        np.save(archive.path(uid), array)
+    return archive
 
 
 def mined(
@@ -85,11 +95,10 @@ def mined(
     poses: dict[str, np.ndarray],
     options: PairingOptions,
     workers: int = 1,
-) -> list[tuple[Fault, list[Alignment], int]]:
-    for uid, array in poses.items():
-        np.save(folder / f"{uid}.npy", array)
+) -> list[tuple[Fault, list[ExpertWindow], int]]:
+    archive = write_archive(folder, poses)
     signatures = {uid: f"{array.shape}" for uid, array in poses.items()}
-    return list(align_faults(faults, praise, folder, signatures, options, folder / "shards", workers))
+    return list(align_faults(faults, praise, archive, signatures, options, folder / "shards", workers))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +161,7 @@ def test_praise_that_a_window_ends_nearest_to_is_what_it_shows(tmp_path: Path) -
     fault = Fault("fault", "learner", GROUP, ("legs",), 0, 30)
     options = PairingOptions(horizon=3.0, stride=1)
     ((_, (match,), considered),) = mined(tmp_path, [fault], praise, {"learner": learner, "expert": expert}, options)
-    assert match == Alignment("expert", "b", 33, 0.0) and considered == 1, (
+    assert match == ExpertWindow("expert", "b", 33, 0.0) and considered == 1, (
         "it ends at 63; 61 and 65 are as near, and b is before c"
     )
 
@@ -184,7 +193,7 @@ def test_without_poses_the_clip_before_the_first_praise_stands(tmp_path: Path) -
     lenient = PairingOptions(allow_unaligned=True, stride=1)
     ((_, matches, considered),) = mined(tmp_path, [fault], praise, poses, lenient)
     assert considered == 4 and matches[0].take_uid == "seen" and matches[0].alignment_mm is not None
-    assert matches[1:] == [Alignment("blind", "b0", 30, None), Alignment("short", "x", 10, None)], (
+    assert matches[1:] == [ExpertWindow("blind", "b0", 30, None), ExpertWindow("short", "x", 10, None)], (
         "nobody can begin before the take"
     )
     ((_, strict, _),) = mined(tmp_path, [fault], praise, poses, replace(lenient, allow_unaligned=False))
@@ -197,15 +206,14 @@ def test_shards_are_used_again_where_nothing_that_decides_them_changed(
     faults, praise, poses = world
     many = [replace(fault, remark_id=f"{fault.remark_id}/{i}") for i in range(12) for fault in faults]
     options = PairingOptions(experts_train=1, runners_up=0, stride=6, horizon=1.0)
-    for uid, array in poses.items():
-        np.save(tmp_path / f"{uid}.npy", array)
+    archive = write_archive(tmp_path, poses)
 
     def run(
         signatures: Callable[[str], str] = lambda uid: "1", workers: int = 1, **changes: Any
     ) -> tuple[list[Any], list[int], int]:
         done: list[int] = []
         before = set((tmp_path / "shards").glob("*"))
-        rows = list(align_faults(many, praise, tmp_path, {uid: signatures(uid) for uid in poses}, replace(options, **changes), tmp_path / "shards", workers, done.append))  # fmt: skip
+        rows = list(align_faults(many, praise, archive, {uid: signatures(uid) for uid in poses}, replace(options, **changes), tmp_path / "shards", workers, done.append))  # fmt: skip
         return rows, done, len(set((tmp_path / "shards").glob("*")) - before)
 
     first, done, made = run()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_coach import TinyCoach
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main
 from mm_adapter.training.data import trained_on
 from mm_data.miniature.desccoach import add_commentary
@@ -19,6 +19,7 @@ from mm_data.tasks.folder import build_task_folder, read_items, shared_sides
 from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples, overlap
 from mm_data.tuples.store import read_tuples
 from mm_eval.answers.test_sets import TRAINING, TestItem, write_answers
+from mm_eval.statistics.storage import read_metrics
 from mm_eval.suites.runs import open_run, runs_table
 from mm_eval.tables import to_markdown
 from mm_eval.tables.expertaf import System, comparison_table, detail_tables
@@ -88,7 +89,7 @@ def coaching(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = build_task_folder(DESCCOACH, release, root / "items")
     train, test = ({i.person for i in read_items(root / "items", split)} for split in ("train", "test"))
     assert None not in train | test
-    compared = next(stage for stage in manifest["funnel"] if stage["stage"] == "compare the splits")
+    compared = next(stage for stage in manifest.funnel if stage["stage"] == "compare the splits")
     by_hand = sum(i.person in train for i in read_items(root / "items", "test"))
     assert compared["noted"].get("test items of people that are in training too", 0) == by_hand
     return root / "items"
@@ -131,10 +132,10 @@ def test_an_evaluation_counts_what_the_mixture_shared(
     coach = TinyCoach(tiny)
     record = {"coach": {"tuples": str(tiny / "tuples"), "mix": [{"items": str(coaching)}]}, "formats": ["commentary"]}
     folder = tmp_path / "coach"
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, record).save_pretrained(folder)
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, record).save_pretrained(folder)
     inputs = [folder, tiny / "tuples", tiny / "pose_codes", tmp_path / "out", "--features", tiny / "features"]
     assert main(["evaluate", *map(str, inputs), "--max-tuples", "4"]) == 0
-    result = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    result = read_metrics(tmp_path / "out")
     every = read_tuples(tiny / "tuples", "test")
     tested = material_of_tuples([t for t in every if t.tuple_id in _asked(tmp_path / "out")])
     trained = {i.person for i in read_items(coaching, "train")}

@@ -16,7 +16,8 @@ from mm_data.folders import import_dataset
 from mm_data.release.egoexo4d import load_poses, read_release
 from mm_data.release.own_videos import load_own_poses, read_own_data
 from mm_data.release.validate import validate
-from mm_data.tuples.store import read_manifest, read_tuples
+from mm_data.tuples.manifest import TupleManifest
+from mm_data.tuples.store import read_tuples
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +58,9 @@ def test_own_data_gives_the_tuples_of_the_release(folder: Path, tiny: Path, tmp_
         ours, theirs = read_tuples(tmp_path / "out", split), read_tuples(tiny / "tuples", split)
         key = lambda t: (t.learner.clip_id, t.remark, t.expert.clip_id, t.alignment_mm)  # noqa: E731
         assert sorted(map(key, ours)) == sorted(map(key, theirs))
-    notes = read_manifest(tmp_path / "out")["funnel"][0]["noted"]
+    notes = TupleManifest.read(tmp_path / "out").funnel[0]["noted"]
     assert notes == {"no ego video: the exo video stands in both views": 48}
-    assert not read_manifest(tmp_path / "out")["synthetic"]
+    assert not TupleManifest.read(tmp_path / "out").synthetic
 
 
 def test_json_lines_and_csv_are_equal_and_splits_follow_people(folder: Path, tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_poses_of_another_kind_are_not_ready(
 def test_a_few_takes_of_another_kind_are_left_out(folder: Path, tmp_path: Path) -> None:
     own = with_poses(folder, tmp_path / "own", scaled(1000), share=0.25)
     assert validate(own, all_poses=True).usable
-    funnel = import_dataset(own, tmp_path / "out", Silent())["funnel"][0]
+    funnel = import_dataset(own, tmp_path / "out", Silent()).funnel[0]
     assert funnel["dropped"] == {"unreadable poses": 12} and funnel["kept"] == 35  # one take more is on neither side
 
 
@@ -140,7 +141,7 @@ def test_joints_at_zero_are_counted_and_absent(folder: Path, tmp_path: Path) -> 
     read_pose = next(check for check in validate(own, all_poses=True).checks if check.what == "pose files")
     assert "joints at (0, 0, 0), taken as absent" in read_pose.found
     manifest = import_dataset(own, tmp_path / "out", Silent())
-    poses = np.load(tmp_path / "out" / "poses" / f"{manifest['sequences'][0]['name']}.npy")
+    poses = np.load(tmp_path / "out" / "poses" / f"{manifest.sequences[0].name}.npy")
     assert (poses[:, 9:11, 3] == 0).all() and np.isnan(poses[:, 9:11, :3]).all()
 
 
@@ -151,9 +152,9 @@ def test_poses_at_25_fps_are_noticed(folder: Path, tmp_path: Path) -> None:
     assert re.search(
         r"\d+ frames, \d\.\d s at 30 fps; the video is \d\.\d s long, as it would be at 2[45]\.\d fps", check.found
     )
-    funnel = import_dataset(own, tmp_path / "out", Silent())["funnel"][0]
+    funnel = import_dataset(own, tmp_path / "out", Silent()).funnel[0]
     assert funnel["noted"]["takes whose poses end before their video: another frame rate?"] == 47
-    again = import_dataset(own, tmp_path / "out", Silent())["funnel"][0]
+    again = import_dataset(own, tmp_path / "out", Silent()).funnel[0]
     assert again == funnel, "what was read before is noted again"
 
 
@@ -267,13 +268,13 @@ def test_a_few_takes_with_another_axis_up_are_named(
         "12 of 48 sequences whose people do not stand upright: do they lie, or is another axis up?: "
         f"{first}: shoulders are along {axis} from the hips"
     )
-    funnel = import_dataset(own, tmp_path / "out", Silent())["funnel"][0]
+    funnel = import_dataset(own, tmp_path / "out", Silent()).funnel[0]
     assert funnel["noted"] == {
         "sequences whose people do not stand upright: do they lie, or is another axis up?": 12
     } and re.search(rf"\(shoulders are along {re.escape(axis)} from the hips\)", str(funnel["examples"]))
-    assert import_dataset(own, tmp_path / "out", Silent())["funnel"][0] == funnel, "what was read before is noted again"
+    assert import_dataset(own, tmp_path / "out", Silent()).funnel[0] == funnel, "what was read before is noted again"
 
 
 def test_takes_that_stand_are_not_named(folder: Path, tmp_path: Path) -> None:
     assert not [check for check in validate(folder, all_poses=True).checks if check.what == "axes of poses"]
-    assert not import_dataset(folder, tmp_path / "out", Silent())["funnel"][0]["noted"]
+    assert not import_dataset(folder, tmp_path / "out", Silent()).funnel[0]["noted"]

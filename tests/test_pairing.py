@@ -1,12 +1,14 @@
 """Pairing: who learns from whom, which seconds are evidence, and what is sorted out by which reason."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mm_data.ground.funnel import Funnel
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.window_search import MIN_COMMON_JOINTS
 from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark, Take
 from mm_data.release.read import split_by_participant
@@ -129,35 +131,40 @@ def test_nobody_is_paired_with_themselves() -> None:
     }  # fmt: skip
 
 
-def test_faults_get_windows_and_those_that_nobody_answers_are_dropped() -> None:
+class Recorded(PoseArchive):
+    """An archive that says what was read of it."""
+
+    def __init__(self, folder: Path, poses: dict[str, np.ndarray]) -> None:
+        super().__init__(folder)
+        self.read: list[str] = []
+        self.folder.mkdir()
+        for name, array in poses.items():
+            np.save(self.path(name), array)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        self.read.append(name)
+        return super().__getitem__(name)
+
+
+def test_faults_get_windows_and_those_that_nobody_answers_are_dropped(tmp_path: Path) -> None:
     faults, praise, _ = praise_of()
     splits = split_by_participant(TAKES, Funnel("splits", 1.0))
     lonely = remark("ada-free", 0, 5.0, hands=IMPROVE)
     early = remark("ada-learns", 1, 0.5, legs=IMPROVE)
-    poses = {uid: walk(np.random.default_rng(0), 200) for uid in TAKES}
-    read: list[str] = []
-
-    def read_poses(uid: str) -> np.ndarray:
-        read.append(uid)
-        return poses[uid]
-
+    poses = Recorded(tmp_path, {uid: walk(np.random.default_rng(0), 200) for uid in TAKES})
     funnel = Funnel("pair", 1.0)
-    found = locate_faults(
-        [faults[1], lonely, early, faults[0]], TAKES, splits, praise, read_poses, PairingOptions(), funnel
-    )
+    found = locate_faults([faults[1], lonely, early, faults[0]], TAKES, splits, praise, poses, PairingOptions(), funnel)
     assert found == [
         Fault("ada-learns/ann/0", "ada-learns", GROUP, ("legs",), 60, 120),
         Fault("dan-learns/ann/0", "dan-learns", GROUP, ("legs", "head"), 90, 150),
     ]
-    assert read == ["ada-free", "ada-learns", "ada-learns", "dan-learns"], "one take after the other"
+    assert poses.read == ["ada-free", "ada-learns", "ada-learns", "dan-learns"], "one take after the other"
     assert funnel.kept == 2 and counts(funnel) == {
         "no expert is praised for these regions": 1, "evidence window too short": 1
     }  # fmt: skip
     with pytest.raises(ValueError, match="kept 2 of 4"):
         strict = Funnel("pair", 0.4)
-        locate_faults(
-            [faults[1], lonely, early, faults[0]], TAKES, splits, praise, read_poses, PairingOptions(), strict
-        )
+        locate_faults([faults[1], lonely, early, faults[0]], TAKES, splits, praise, poses, PairingOptions(), strict)
         strict.check()
 
 
@@ -213,7 +220,7 @@ def test_evidence_windows(
     assert evidence_window(time, poses, PairingOptions(**changes)) == window
 
 
-def test_the_gallery_holds_praise_alone() -> None:
+def test_the_gallery_holds_praise_alone(tmp_path: Path) -> None:
     labelled = [
         remark("bob-shows", 0, 5.0, legs=CORRECT),
         remark("bob-shows", 1, 5.0, head=CORRECT),  # the same window
@@ -228,8 +235,8 @@ def test_the_gallery_holds_praise_alone() -> None:
     ]
     splits = split_by_participant(TAKES, Funnel("splits", 1.0))
     funnel = Funnel("gallery", 1 / 3)
-    options = PairingOptions()
-    found = gallery_clips(labelled, TAKES, splits, lambda uid: seen(300), options, "train", funnel)
+    options, poses = PairingOptions(), Recorded(tmp_path, {uid: seen(300) for uid in TAKES})
+    found = gallery_clips(labelled, TAKES, splits, poses, options, "train", funnel)
     assert [(c.clip_id, c.participant, c.skill, activity) for c, activity in found] == [
         ("bob-shows:90-150", "bob", "Intermediate Expert", "Soccer"),
         ("ada-shows:120-180", "ada", "Late Expert", "Soccer"),
@@ -237,6 +244,6 @@ def test_the_gallery_holds_praise_alone() -> None:
     assert funnel.kept == 2
     assert counts(funnel) == {"same clip as another remark's": 1, "evidence window too short": 1}
     funnel.check()  # of three that are no repetition one has no window
-    test = gallery_clips(labelled, TAKES, splits, lambda uid: seen(300), options, "test", Funnel("gallery", 1.0))
+    test = gallery_clips(labelled, TAKES, splits, poses, options, "test", Funnel("gallery", 1.0))
     assert [c.clip_id for c, _ in test] == ["eve-shows:120-180"]
     assert clip_of(TAKES["bob-shows"], 3, 9).exo_video == "bob-shows_exo.mp4"

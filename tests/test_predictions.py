@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_coach import TinyCoach, launch, perturb
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.distributed import launch_name
 from mm_adapter.inference.coach import Coach
@@ -111,7 +111,7 @@ def saved(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     coach = TinyCoach(tiny)
     perturb(coach)
     folder = tmp_path_factory.mktemp("coach") / "coach"
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(folder)
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(folder)
     return folder
 
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 from tiny_coach import TinyCoach, batch_of, collator, launch
 from trl.trainer.dpo_config import DPOConfig
 
-from mm_adapter.checkpoint.coach import PretrainedCoach, last_complete_checkpoint
+from mm_adapter.checkpoint.coach import SavedCoach, last_complete_checkpoint
 from mm_adapter.training.preferences import CoachDPOTrainer, PreferenceCollator, read_pairs
 
 
@@ -49,7 +49,7 @@ def test_preferred_remarks_become_likelier_and_resuming_changes_nothing(tiny: Pa
     assert losses[0][0] == pytest.approx(math.log(2), abs=1e-4), "policy and reference are the same at first"
     assert losses[0][-1] < losses[0][0] and runs[0][-1]["rewards/margins"] > 0
     assert losses[0] == losses[1]
-    PretrainedCoach.from_pretrained(tmp_path / "run" / "checkpoint-3")
+    SavedCoach.from_pretrained(tmp_path / "run" / "checkpoint-3")
 
 
 def test_the_recipe_on_two_processes(tiny: Path, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_the_recipe_on_two_processes(tiny: Path, tmp_path: Path) -> None:
         "tasks": {"nae": {"difficulty": False}},
         "formats": ["dialogue", "commentary"],
     }
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, knows).save_pretrained(tmp_path / "coach")
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, knows).save_pretrained(tmp_path / "coach")
     inputs = ["--coach", tmp_path / "coach", "--pairs", tmp_path / "pairs.jsonl", "--tuples", tiny / "tuples"]
     stores = ["--pose_codes", tiny / "pose_codes", "--features", tiny / "features", "--output_dir", tmp_path / "run"]
     settings = ["--per_device_train_batch_size", 4, "--max_steps", 2, "--logging_steps", 1, "--learning_rate", "1e-3"]
@@ -70,7 +70,7 @@ def test_the_recipe_on_two_processes(tiny: Path, tmp_path: Path) -> None:
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
     first, second = (entry["loss"] for entry in state["log_history"] if "loss" in entry)
     assert first == pytest.approx(math.log(2), abs=1e-3) and second < first
-    opened = PretrainedCoach.from_pretrained(tmp_path / "run" / "coach")
+    opened = SavedCoach.from_pretrained(tmp_path / "run" / "coach")
     assert opened.run_config["tasks"] == knows["tasks"] and opened.formats == ["dialogue", "commentary"]
     tuned = opened.model.state_dict()
     assert all(

@@ -1,6 +1,5 @@
 """Reading Ego-Exo4D: every irregularity of the release is read, counted, or refused with the file's name."""
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,8 +12,7 @@ import pytest
 from mm_data.ground.funnel import Funnel
 from mm_data.records import Source
 from mm_data.release.egoexo4d import load_poses, read_release
-from mm_data.release.egoexo4d.cameras import read_camera_poses, read_gopro_calibration
-from mm_data.release.egoexo4d.commentary import read_session, read_sessions, read_strokes
+from mm_data.release.egoexo4d.commentary import read_session, read_sessions
 from mm_data.release.egoexo4d.poses import MAX_GAP
 from mm_data.release.egoexo4d.takes import read_best_exo, read_captures, read_participants
 from mm_data.release.statistics import rating_statistics, task_statistics
@@ -295,20 +293,10 @@ def test_ratings_are_standardised_per_commentator(tiny: Path) -> None:
     assert {row["commentator"] for row in rating_statistics(source)} >= by_commentator.keys()
 
 
-def test_drawings_end_with_what_was_not_wiped(tmp_path: Path) -> None:
-    def path(*points: tuple[float, float]) -> list:
-        pairs = itertools.pairwise(points)
-        return [{"from": {"x": a, "y": b, "t": 1}, "to": {"x": c, "y": d, "t": 2}} for (a, b), (c, d) in pairs]
-
-    events = [
-        {"type": "path", "paths": path((0.1, 0.1), (0.9, 0.9))},
-        {"type": "path", "action": "clear", "paths": []},
-        {"type": "path", "paths": path((0.2, 0.2), (0.3, 0.3), (0.4, 0.3)) + path((0.5, 0.5), (0.6, 0.6))},
-    ]
-    recording = {"recording_path": "0.webm", "video_time": 1.0, "events": events}
+def test_a_session_without_rating_and_transcriptions(tmp_path: Path) -> None:
+    recording = {"recording_path": "0.webm", "video_time": 1.0, "events": []}
     (tmp_path / "data.json").write_text(json.dumps({"user_id": "a", "video_name": "t", "annotations": [recording]}))
     session = read_session(tmp_path)
-    assert read_strokes(tmp_path)["0"] == [[(0.2, 0.2), (0.3, 0.3), (0.4, 0.3)], [(0.5, 0.5), (0.6, 0.6)]]
     assert session.rating is None and session.recordings[0].text is None
 
 
@@ -387,33 +375,6 @@ def test_poses_that_cannot_be_trusted_name_the_file(tmp_path: Path, content: Any
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=rf"pose\.json.*{message}"):
         load_poses(path)
-
-
-def test_cameras_of_both_files_agree_and_gaps_are_none(tiny: Path) -> None:
-    root = tiny / "miniature"
-    path = next(root.glob("annotations/ego_pose/*/camera_pose/*.json"))
-    cameras = read_camera_poses(path)
-    name = json.loads(path.read_text())["metadata"]["take_name"]
-    calibrated = read_gopro_calibration(root / "takes" / name / "trajectory/gopro_calibs.csv")
-    for camera in ("cam01", "cam02"):
-        np.testing.assert_allclose(calibrated[camera].extrinsics, cameras[camera].extrinsics, atol=2e-4)
-        np.testing.assert_allclose(calibrated[camera].intrinsics, cameras[camera].intrinsics, atol=1e-3)
-    ego = next(camera for key, camera in cameras.items() if key.startswith("aria"))
-    assert ego.frames is not None
-    present, absent = int(ego.frames[0]), int(ego.frames[0]) + 1
-    assert ego.at(present) is not None and ego.at(absent) is None, "every third frame has extrinsics"
-    assert cameras["cam01"].at(absent) is cameras["cam01"].extrinsics
-
-
-def test_cameras_nested_in_frames_as_documented(tmp_path: Path) -> None:
-    shipped = {"camera_intrinsics": np.eye(3).tolist(), "camera_extrinsics": np.eye(4)[:3].tolist()}
-    path = tmp_path / "camera.json"
-    path.write_text(json.dumps({"metadata": {}, "7": {"cam01": shipped}, "10": {"cam01": shipped}}))
-    camera = read_camera_poses(path)["cam01"]
-    assert camera.at(7) is not None and camera.at(8) is None and camera.at(10) is not None
-    path.write_text(json.dumps({"cam01": {"camera_intrinsics": []}}))
-    with pytest.raises(ValueError, match="camera 'cam01' lacks intrinsics or extrinsics"):
-        read_camera_poses(path)
 
 
 def test_what_is_sorted_out_on_purpose_passes_no_threshold() -> None:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_coach import CONFIG, ROOT, launch, paths
 
-from mm_adapter.checkpoint.coach import PretrainedCoach, last_complete_checkpoint
+from mm_adapter.checkpoint.coach import SavedCoach, last_complete_checkpoint
 from mm_adapter.checkpoint.folders import begin_checkpoint
 from mm_adapter.checkpoint.seal import read_manifest
 from mm_adapter.cli import main as mm_coach
@@ -71,7 +71,7 @@ def test_a_run_leaves_the_printed_table(one_process: Path) -> None:
 @cache
 def sum_of_logits(folder: Path) -> float:
     """What a checkpoint says, opened by a process that did not write it."""
-    model = PretrainedCoach.from_pretrained(folder).model
+    model = SavedCoach.from_pretrained(folder).model
     config = model.config
     ids = torch.randint(0, config.num_predictable, (2, 40), generator=torch.Generator().manual_seed(0))
     ids[:, 3 : 3 + config.video_tokens], ids[:, 12 : 12 + config.video_tokens] = config.ego_id, config.exo_id

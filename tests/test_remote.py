@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mm_adapter.serving.client import RemoteCoach
+from mm_adapter.serving.client import CoachClient
 from mm_data.tasks.expertaf import commentary_prompt
 
 ABOUT = {"model": "coach", "experts": 0}
@@ -26,7 +26,7 @@ def words(monkeypatch: pytest.MonkeyPatch, *lines: str, end: str = "\n\n") -> st
         return httpx.Response(200, stream=httpx.ByteStream("".join(line + end for line in lines).encode()))
 
     monkeypatch.setattr("httpx.Client", partial(httpx.Client, transport=httpx.MockTransport(answer)))
-    return "".join(RemoteCoach("http://127.0.0.1:1").stream(commentary_prompt("clip"), "turn 1"))
+    return "".join(CoachClient("http://127.0.0.1:1").stream(commentary_prompt("clip"), "turn 1"))
 
 
 DONE = "data: [DONE]"

@@ -21,7 +21,7 @@ from mm_eval.answers.baselines import (
 )
 from mm_eval.answers.test_sets import TestItem
 from mm_eval.metrics.scores import SPLIT
-from mm_eval.metrics.text.suite import Suite
+from mm_eval.metrics.text.corpus import TextScores
 from mm_eval.statistics.metric import Metric, item_metric
 from mm_eval.suites.tasks import CHANCE, SUITES, evaluate_answers, find_suite, judged_scores, unread_parts
 
@@ -34,24 +34,24 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Text metrics that cost nothing: CIDEr by what a text says, BERTScore 0.5 throughout; keeps what was asked for."""
     calls: list[tuple[str, Any]] = []
 
-    def coco(systems: dict[str, list[str]], references: list[Any], clusters: list[str]) -> Suite:
+    def coco(systems: dict[str, list[str]], references: list[Any], clusters: list[str]) -> TextScores:
         calls.append(("coco", references))
         rows = {}
         for name, texts in systems.items():
             values = [CIDER.get(text, 0.0) for text in texts]
             rows[name] = {"cider": item_metric(values, clusters, "0-10", "cider")}
-        return Suite(rows, ["a note"])
+        return TextScores(rows, ["a note"])
 
-    def modern(systems: dict[str, list[str]], references: list[Any], clusters: list[str], bert: Any) -> Suite:
+    def modern(systems: dict[str, list[str]], references: list[Any], clusters: list[str], bert: Any) -> TextScores:
         calls.append(("modern", bert))
         rows = {
             name: {"bertscore": item_metric([0.5] * len(texts), clusters, "0-1", "b")}
             for name, texts in systems.items()
         }
-        return Suite(rows, ["a note", "another"])
+        return TextScores(rows, ["a note", "another"])
 
-    monkeypatch.setattr(suites, "coco_suite", coco)
-    monkeypatch.setattr(suites, "modern_suite", modern)
+    monkeypatch.setattr(suites, "coco_scores", coco)
+    monkeypatch.setattr(suites, "modern_scores", modern)
     return calls
 
 

@@ -13,10 +13,10 @@ import torch
 from tiny_coach import FRAMES, TinyCoach, collator, dataset, perturb
 
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.cli.table import NotRun, _run, read_variants
 from mm_adapter.evaluation.matcher import Matcher, MatcherConfig, MatcherInputs, load_matcher, save_matcher
 from mm_adapter.evaluation.neighbours import Space, feature_space, matched_space, predict_by_neighbours
-from mm_adapter.evaluation.predictions import Functions, predict, read_predictions
+from mm_adapter.evaluation.predictions import Backends, predict, read_predictions
+from mm_adapter.evaluation.table import NotRun, flags_of, read_variants, run_training
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.ranking import Gallery, rank_by_demonstration, rank_by_remark
 from mm_adapter.model.processor import CoachProcessor
@@ -116,12 +116,12 @@ def test_privileged_and_separate_coaches(coach: TinyCoach, tiny: Path, tmp_path:
     tuples = coach.test[:3]
     gallery = Gallery.of(tuples, [], within_activity=False)
     rank, shown = partial(rank_by_demonstration, asked), {t.tuple_id: t.summary for t in tuples}
-    for name, functions in (
-        ("comment", Functions(asked, None, partial(rank_by_remark, asked))),
-        ("full", Functions(asked, asked, rank, shown, privileged=True)),
-        ("plain", Functions(asked, asked, rank)),
+    for name, backends in (
+        ("comment", Backends(asked, None, partial(rank_by_remark, asked))),
+        ("full", Backends(asked, asked, rank, shown, privileged=True)),
+        ("plain", Backends(asked, asked, rank)),
     ):
-        predict(functions, tuples, gallery, coach.train, tmp_path / name)
+        predict(backends, tuples, gallery, coach.train, tmp_path / name)
     without, full, plain = (read_predictions(tmp_path / name, tuples) for name in ("comment", "full", "plain"))
     assert not any("pose_codes" in record for record in without)
     assert [r["commentary"] for r in without] == [r["commentary"] for r in plain]
@@ -185,9 +185,34 @@ def test_the_shipped_rows_are_those_of_the_paper() -> None:
 
 
 def test_unknown_keys_of_a_row_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "rows.yaml").write_text("- {row: mine, trian: --mode lora}\n")
+    (tmp_path / "rows.yaml").write_text("- {row: mine, trian: {mode: lora}}\n")
     with pytest.raises(ValueError, match=r"row 'mine': unknown keys \['trian'\]"):
         read_variants(tmp_path / "rows.yaml")
+
+
+@pytest.mark.parametrize("key", ["train", "demonstrator"])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("{mod: lora}", "has settings that recipes/expertaf.py does not know: mod. Did you mean mode?"),
+        ("--mode lora", "has to map settings to values, such as {mode: lora}, not '--mode lora'."),
+        ("[mode, lora]", "has to map settings to values, such as {mode: lora}, not ['mode', 'lora']."),
+    ],
+)
+def test_settings_that_the_recipe_would_refuse_are_refused_before_anything_trains(
+    tmp_path: Path, key: str, settings: str, message: str
+) -> None:
+    path = tmp_path / "rows.yaml"
+    path.write_text(f"- {{row: mine, {key}: {settings}}}\n")
+    with pytest.raises(ValueError) as refused:
+        read_variants(path)
+    assert str(refused.value) == f"{path}, row 'mine': {key} {message}"
+
+
+def test_settings_of_a_row_are_the_recipes_flags() -> None:
+    settings = {"formats": ["commentary", "demonstration"], "expert_drop": 0.0, "bf16": True, "learning_rate": "1e-3"}
+    flags = "--formats commentary demonstration --expert_drop 0.0 --bf16 True --learning_rate 1e-3"
+    assert flags_of(settings) == flags.split()
 
 
 def test_one_command_trains_scores_and_writes_the_table(
@@ -230,7 +255,7 @@ def test_a_row_that_fails_is_named_with_its_reason_and_the_others_go_on(
     config = Path(__file__).parents[1] / "recipes" / "configs" / "expertaf" / "tiny.yaml"
     rows = tmp_path / "rows.yaml"
     rows.write_text(
-        "- {row: too short, train: --max_length 5}\n- {row: mappers, train: --mode mappers --max_steps 1}\n"
+        "- {row: too short, train: {max_length: 5}}\n- {row: mappers, train: {mode: mappers, max_steps: 1}}\n"
     )
     inputs = {
         "language_model": "language_model", "tuples": "tuples", "pose_codes": "pose_codes", "features": "features",
@@ -262,7 +287,7 @@ def test_a_row_that_fails_is_named_with_its_reason_and_the_others_go_on(
 )  # fmt: skip
 def test_the_reason_of_a_failure_is_what_its_process_said_last(code: str, why: str) -> None:
     with pytest.raises(NotRun) as reason:
-        _run([sys.executable, "-c", code])
+        run_training([sys.executable, "-c", code])
     assert str(reason.value).endswith(why)
 
 

@@ -16,7 +16,7 @@ import mm_eval.suites.tasks as suites
 from mm_data.tasks import Answer
 from mm_eval.answers.test_sets import TRAINING, TestItem, write_about, write_answers
 from mm_eval.judge.judging import digest_of
-from mm_eval.metrics.text.suite import Suite
+from mm_eval.metrics.text.corpus import TextScores
 from mm_eval.statistics.comparison import compare
 from mm_eval.statistics.metric import Metric, corpus_metric, item_metric
 from mm_eval.statistics.storage import write_metrics
@@ -40,14 +40,14 @@ TAKES = ["a", "a", "b", "c", "d", "e", "f", "g"]
 
 @pytest.fixture(autouse=True)
 def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lengths(systems: dict[str, list[str]], references: list[Any], clusters: list[str], *more: Any) -> Suite:
+    def lengths(systems: dict[str, list[str]], references: list[Any], clusters: list[str], *more: Any) -> TextScores:
         rows = {
             n: {"bleu1": item_metric([len(t) for t in texts], clusters, "0-1", "len")} for n, texts in systems.items()
         }
-        return Suite(rows)
+        return TextScores(rows)
 
-    monkeypatch.setattr(suites, "coco_suite", lengths)
-    monkeypatch.setattr(suites, "modern_suite", lengths)
+    monkeypatch.setattr(suites, "coco_scores", lengths)
+    monkeypatch.setattr(suites, "modern_scores", lengths)
 
 
 def items(scores: Sequence[float | None], **more: Answer) -> list[TestItem]:

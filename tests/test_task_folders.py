@@ -8,7 +8,8 @@ import pytest
 from mm_data.records import Rating, Source, VideoClip
 from mm_data.tasks import Answer
 from mm_data.tasks.desccoach_files import take_ratings
-from mm_data.tasks.folder import DERIVED, build_task_folder, read_items, read_task_manifest
+from mm_data.tasks.folder import DERIVED, build_task_folder, read_items
+from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.task import Task, TaskData, TaskItem
 
 
@@ -40,7 +41,7 @@ def test_features_of_other_items_are_not_taken_for_these(tmp_path: Path, name: s
     first = items("one", "two", "three")
     build_task_folder(task(first), root, out)
     (out / name).mkdir()
-    before = read_task_manifest(out)
+    before = TaskManifest.read(out)
     again = build_task_folder(task(items("one", "two", "three")), root, out)
     assert again == before, "the same items may be read again beside their features"
     changed = [
@@ -52,7 +53,7 @@ def test_features_of_other_items_are_not_taken_for_these(tmp_path: Path, name: s
     for others in changed:
         with pytest.raises(ValueError, match=f"holds {name} of other items; delete them or give another folder"):
             build_task_folder(task(others), root, out)
-        assert read_task_manifest(out) == before, "nothing was touched"
+        assert TaskManifest.read(out) == before, "nothing was touched"
         assert [item.truth.text for item in read_items(out, "train")] == ["two", "three"]
     (out / name).rmdir()
     build_task_folder(task(changed[0]), root, out)
@@ -63,8 +64,8 @@ def test_a_folder_holds_its_items_and_counts(tmp_path: Path) -> None:
     made = items("one", "two", "three")
     root, out = tmp_path / "release", tmp_path / "out"
     manifest = build_task_folder(task(made), root, out)
-    assert manifest["items"] == {"train": 2, "test": 1} and manifest["with_poses"] == 0
-    assert manifest["knowledge"] == {"highest": 1.0} and manifest["synthetic"] is False
+    assert manifest.items == {"train": 2, "test": 1} and manifest.with_poses == 0
+    assert manifest.knowledge == {"highest": 1.0} and manifest.synthetic is False
     assert read_items(out, "test") == made[:1] and read_items(out, "train") == made[1:]
     with pytest.raises(ValueError, match="the train split holds no item"):
         build_task_folder(task(made[:1]), root, tmp_path / "empty")

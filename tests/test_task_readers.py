@@ -17,7 +17,8 @@ from mm_data.miniature.gym import write_gym
 from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, SHEET, STEPS, read_cot_afa, read_steps
 from mm_data.tasks.desccoach import DESCCOACH
 from mm_data.tasks.desccoach_files import DIMENSIONS, FILE, known_dimension, read_desccoach
-from mm_data.tasks.folder import build_task_folder, read_items, read_task_manifest
+from mm_data.tasks.folder import build_task_folder, read_items
+from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.nae import NAE
 from mm_data.tasks.nae_files import ANNOTATIONS, dive_actions, read_nae
 
@@ -239,9 +240,7 @@ def coaching(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_desccoach_is_joined_with_takes_and_ratings(coaching: Path, tmp_path: Path) -> None:
     manifest = build_task_folder(DESCCOACH, coaching, tmp_path)
-    assert (
-        manifest["synthetic"] and manifest["items"]["train"] + manifest["items"]["test"] == manifest["with_poses"] == 96
-    )
+    assert manifest.synthetic and manifest.items["train"] + manifest.items["test"] == manifest.with_poses == 96
     items = read_items(tmp_path, "test")
     take = items[0]
     assert set(take.clip.videos) == {"ego", "exo"} and take.truth.findings is not None
@@ -253,7 +252,7 @@ def test_desccoach_is_joined_with_takes_and_ratings(coaching: Path, tmp_path: Pa
     assert set(take.facts["techpoints"]) == set(DIMENSIONS) and take.clip.clip_id in pose_stretches(tmp_path)
     clips, videos = read_clips(tmp_path)
     assert len(clips) == 96 and (videos / clips[0].videos["exo"]).is_file()
-    form = DESCCOACH.format(read_task_manifest(tmp_path)["knowledge"], DESCCOACH.options())
+    form = DESCCOACH.format(TaskManifest.read(tmp_path).knowledge, DESCCOACH.options())
     for item in items:
         taught = form.conversation(item, 0).messages[-1]["content"][0]["text"]
         read = form.parse(taught)
@@ -299,11 +298,11 @@ def test_task_folders_say_what_is_wrong(dives: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no finished task items"):
         read_items(tmp_path, "test")
     manifest = build_task_folder(NAE, dives, tmp_path / "plain")
-    assert manifest["with_poses"] == 0 and pose_stretches(tmp_path / "plain") == {}
+    assert manifest.with_poses == 0 and pose_stretches(tmp_path / "plain") == {}
     poses = shutil.copytree(dives / "poses", tmp_path / "poses")
     (poses / "poses" / "1_2.npy").unlink()
     manifest = build_task_folder(NAE, dives, tmp_path / "posed", poses)
-    assert manifest["with_poses"] == 31 and manifest["funnel"][-1]["dropped"] == {"no poses": 1}
+    assert manifest.with_poses == 31 and manifest.funnel[-1]["dropped"] == {"no poses": 1}
     np.save(poses / "poses" / "1_1.npy", np.zeros((5, 17, 3)))
     with pytest.raises(ValueError, match=r"1_1\.npy: poses have shape \(5, 17, 3\)"):
         build_task_folder(NAE, dives, tmp_path / "posed", poses)
@@ -347,11 +346,11 @@ def test_files_of_others_in_the_folder_of_items_stay(dives: Path, tmp_path: Path
             build_task_folder(NAE, dives, items, given)
     assert contents(items) == before
     (items / "poses" / "mine.npy").unlink()
-    assert build_task_folder(NAE, dives, items)["with_poses"] == 0
+    assert build_task_folder(NAE, dives, items).with_poses == 0
     assert not list(items.rglob("*.npy")), "poses of the run before are gone"
-    assert build_task_folder(NAE, dives, items, poses)["with_poses"] == 32
+    assert build_task_folder(NAE, dives, items, poses).with_poses == 32
     (items / "items.json").unlink()  # as a killed run leaves it
-    assert build_task_folder(NAE, dives, items, poses)["with_poses"] == 32
+    assert build_task_folder(NAE, dives, items, poses).with_poses == 32
     shutil.rmtree(items / "poses")
     (items / "poses").symlink_to(poses / "poses")
     with pytest.raises(ValueError, match="poses"):

@@ -25,7 +25,8 @@ from mm_data.features import FeatureStore
 from mm_data.miniature.dives import write_dives
 from mm_data.miniature.gym import write_gym
 from mm_data.tasks.cot_afa import COT_AFA, CotAfaFormat, CotAfaOptions
-from mm_data.tasks.folder import read_items, read_task_manifest
+from mm_data.tasks.folder import read_items
+from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.nae import NAE, NaeFormat, NaeOptions
 from mm_eval.answers.test_sets import EXPECTED, OURS, TRAINING, read_about, read_answers
 from mm_tokenizers.codes import PoseCodeStore
@@ -83,7 +84,7 @@ def recipe(tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calla
 
 
 def source(tasks: Path, coach: TinyCoach, options: NaeOptions = NaeOptions(), share: float = 1.0) -> TaskSource:  # noqa: B008
-    form = NAE.format(read_task_manifest(tasks / "nae")["knowledge"], options)
+    form = NAE.format(TaskManifest.read(tasks / "nae").knowledge, options)
     codes = PoseCodeStore.load(tasks / "nae" / "pose_codes")
     return TaskSource("nae", read_items(tasks / "nae", "train"), form, share, codes, None, seed=0)
 
@@ -121,7 +122,7 @@ def test_clips_without_poses_or_without_a_view_share_a_batch_with_whole_ones(tas
     clip = next(iter(store))
     item = replace(read_items(tasks / "nae", "train")[0], has_poses=False)
     item = replace(item, clip=replace(item.clip, clip_id=clip, videos={"exo": "x.mp4"}))
-    form = NAE.format(read_task_manifest(tasks / "nae")["knowledge"], NaeOptions())
+    form = NAE.format(TaskManifest.read(tasks / "nae").knowledge, NaeOptions())
     one = TaskSource("nae", [item], form, 1.0, None, store, seed=0)
     tuples = tuple_sources(coach.train[:1], {"commentary": 1.0}, coach.codes, coach.features, 1.0, seed=0)
     data = CoachDataset([*tuples, one], coach.processor, 4096, seed=0)
@@ -157,7 +158,7 @@ def test_the_first_pass_ranks_by_the_whole_name(tasks: Path, tiny: Path) -> None
         alone = sum(float(logits[len(prompt["input_ids"]) + n - 1, token]) for n, token in enumerate(ids))
         assert likely == pytest.approx(alone, abs=1e-3)
     dive = read_items(tasks / "nae", "test")[0]
-    nae = NAE.format({**read_task_manifest(tasks / "nae")["knowledge"], "scores": [10.0, 20.0]}, NaeOptions())
+    nae = NAE.format({**TaskManifest.read(tasks / "nae").knowledge, "scores": [10.0, 20.0]}, NaeOptions())
     asked = Coach(coach.model, coach.processor, PoseCodeStore.load(tasks / "nae" / "pose_codes"), None)
     value = expected_score(asked, nae, nae.prompt(dive, None), "A dive. It scores 20 points.", "x")
     assert value is not None and 10 < value < 20

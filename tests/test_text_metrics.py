@@ -11,7 +11,7 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
 import mm_eval.metrics.text
-from mm_eval.metrics.text import PREFIX, Suite, clean, coco_suite, java, modern_suite, release_suite
+from mm_eval.metrics.text import PREFIX, TextScores, clean, coco_scores, java, modern_scores, release_scores
 from mm_eval.statistics.aggregates import AGGREGATES
 from mm_eval.statistics.metric import Metric
 
@@ -42,7 +42,7 @@ def moved(texts: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def coco() -> Suite:
+def coco() -> TextScores:
     """One run for many systems, because Java takes seconds to start."""
     systems = {
         "ours": CANDIDATES,
@@ -52,7 +52,7 @@ def coco() -> Suite:
         "nothing": [""] * 6,
         "perfect": REFERENCES,
     }
-    return coco_suite(systems, REFERENCES, CLUSTERS)
+    return coco_scores(systems, REFERENCES, CLUSTERS)
 
 
 @needs_java
@@ -68,7 +68,7 @@ def coco() -> Suite:
         ("cider", 3.742705, [3.676028, 1.687269, 3.656975, 2.002710, 1.433246, 10]),
     ],
 )
-def test_coco_vectors(coco: Suite, name: str, value: float, per_item: list[float] | None) -> None:
+def test_coco_vectors(coco: TextScores, name: str, value: float, per_item: list[float] | None) -> None:
     found = coco.rows["ours"][name]
     assert found.value == pytest.approx(value, abs=1e-6)
     if per_item is not None:
@@ -87,14 +87,14 @@ def test_ptb_tokens() -> None:
 
 
 @needs_java
-def test_line_separators_and_marks_change_nothing(coco: Suite) -> None:
+def test_line_separators_and_marks_change_nothing(coco: TextScores) -> None:
     for name, metric in coco.rows["ours"].items():
         assert coco.rows["line separator"][name].value == pytest.approx(metric.value), name
         assert coco.rows["decorated"][name].value == pytest.approx(metric.value), name
 
 
 @needs_java
-def test_odd_texts_score_nothing_and_are_counted(coco: Suite) -> None:
+def test_odd_texts_score_nothing_and_are_counted(coco: TextScores) -> None:
     for name in ("bleu1", "meteor", "rouge_l", "cider"):
         items = coco.rows["odd"][name].per_item
         assert items is not None and max(items) < 1e-6, name
@@ -104,21 +104,21 @@ def test_odd_texts_score_nothing_and_are_counted(coco: Suite) -> None:
 
 
 @needs_java
-def test_order_two_references_one_item_and_equal_references(coco: Suite) -> None:
-    again = coco_suite({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS).rows["ours"]
+def test_order_two_references_one_item_and_equal_references(coco: TextScores) -> None:
+    again = coco_scores({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS).rows["ours"]
     for name, metric in coco.rows["ours"].items():
         assert again[name].value == pytest.approx(metric.value), name
     pairs = [[REFERENCES[i], REFERENCES[(i + 1) % 6]] for i in range(6)]
-    two = coco_suite({"ours": CANDIDATES}, pairs, CLUSTERS).rows["ours"]
+    two = coco_scores({"ours": CANDIDATES}, pairs, CLUSTERS).rows["ours"]
     assert two["bleu4"].value == pytest.approx(0.389897, abs=1e-6)
     assert two["cider"].value == pytest.approx(1.680408, abs=1e-6)
     assert two["rouge_l"].value == pytest.approx(0.576308, abs=1e-6)
     assert two["meteor"].value == pytest.approx(0.346150, abs=1e-6)
     assert "nrefs:2" in two["meteor"].signature
-    one = coco_suite({"ours": CANDIDATES[:1]}, REFERENCES[:1], CLUSTERS[:1]).rows["ours"]
+    one = coco_scores({"ours": CANDIDATES[:1]}, REFERENCES[:1], CLUSTERS[:1]).rows["ours"]
     assert one["cider"].value == 0  # every word occurs in every document
     assert one["rouge_l"].value == pytest.approx(0.653996, abs=1e-6)
-    same = coco_suite({"ours": CANDIDATES}, [REFERENCES[0]] * 6, CLUSTERS).rows["ours"]
+    same = coco_scores({"ours": CANDIDATES}, [REFERENCES[0]] * 6, CLUSTERS).rows["ours"]
     assert same["cider"].value == 0
 
 
@@ -139,10 +139,12 @@ def test_meteor_equals_its_own_program() -> None:
 
 
 @needs_java
-def test_statistics_give_what_scoring_a_part_gives(coco: Suite) -> None:
+def test_statistics_give_what_scoring_a_part_gives(coco: TextScores) -> None:
     """Resampling sums of statistics is scoring the resampled texts again."""
     part = [0, 1, 4]
-    again = coco_suite({"ours": [CANDIDATES[i] for i in part]}, [REFERENCES[i] for i in part], list("abc")).rows["ours"]
+    again = coco_scores({"ours": [CANDIDATES[i] for i in part]}, [REFERENCES[i] for i in part], list("abc")).rows[
+        "ours"
+    ]
     weights = np.zeros((1, 6))
     weights[0, part] = 1
     for name in ("bleu1", "bleu2", "bleu3", "bleu4", "meteor"):
@@ -152,7 +154,7 @@ def test_statistics_give_what_scoring_a_part_gives(coco: Suite) -> None:
 
 
 @needs_java
-def test_records_survive_json(coco: Suite) -> None:
+def test_records_survive_json(coco: TextScores) -> None:
     for metric in coco.rows["ours"].values():
         assert Metric.from_json(json.loads(json.dumps(metric.to_json()))) == metric
 
@@ -184,7 +186,7 @@ def test_release_vectors(
     prefix: str, bleu: float, meteor: float, rouge: float, cider: float, cider_items: list[float]
 ) -> None:
     """ExpertAF's released scorer, without and with its constant prefix."""
-    suite = release_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS, prefix)
+    suite = release_scores({"ours": CANDIDATES}, REFERENCES, CLUSTERS, prefix)
     found = suite.rows["ours"]
     assert found["bleu4"].value == pytest.approx(bleu, abs=1e-6)
     assert AGGREGATES["bleu4"](np.ones((1, 6)), found["bleu4"].statistics)[0] == pytest.approx(bleu, abs=1e-6)
@@ -201,28 +203,28 @@ def test_release_vectors(
 
 
 @needs_java
-def test_saying_nothing_scores_with_the_prefix_and_nothing_without(coco: Suite) -> None:
+def test_saying_nothing_scores_with_the_prefix_and_nothing_without(coco: TextScores) -> None:
     """Why the clean number is the headline."""
     nothing = [""] * len(REFERENCES)
-    kept = release_suite({"ours": nothing}, REFERENCES, CLUSTERS).rows["ours"]
+    kept = release_scores({"ours": nothing}, REFERENCES, CLUSTERS).rows["ours"]
     assert kept["rouge_l"].value == pytest.approx(0.679843, abs=1e-6)
     assert kept["bleu4"].value == pytest.approx(0.359795, abs=1e-6)
-    clean_rows = release_suite({"ours": nothing}, REFERENCES, CLUSTERS, prefix="").rows["ours"]
+    clean_rows = release_scores({"ours": nothing}, REFERENCES, CLUSTERS, prefix="").rows["ours"]
     assert clean_rows["rouge_l"].value == 0 and clean_rows["cider"].value == 0
     assert coco.rows["nothing"]["rouge_l"].value == 0
 
 
 def test_odd_texts_do_not_stop_the_released_scorer() -> None:
-    plain = release_suite({"ours": ODD}, REFERENCES, CLUSTERS, prefix="").rows["ours"]
+    plain = release_scores({"ours": ODD}, REFERENCES, CLUSTERS, prefix="").rows["ours"]
     assert plain["rouge_l"].per_item is not None and plain["rouge_l"].per_item[:4] == (0.0, 0.0, 0.0, 0.0)
     assert plain["rouge_l"].n + plain["rouge_l"].n_failed == 6
-    again = release_suite({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS, prefix="").rows["ours"]
-    for name, metric in release_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS, prefix="").rows["ours"].items():
+    again = release_scores({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS, prefix="").rows["ours"]
+    for name, metric in release_scores({"ours": CANDIDATES}, REFERENCES, CLUSTERS, prefix="").rows["ours"].items():
         assert again[name].value == pytest.approx(metric.value), name
 
 
 def test_modern_vectors() -> None:
-    suite = modern_suite({"ours": CANDIDATES, "odd": ODD}, REFERENCES, CLUSTERS)
+    suite = modern_scores({"ours": CANDIDATES, "odd": ODD}, REFERENCES, CLUSTERS)
     found = suite.rows["ours"]
     assert found["rouge_l_f1"].value == pytest.approx(0.572421, abs=1e-6)
     expected = [0.647059, 0.461538, 0.592593, 0.4, 0.333333, 1]
@@ -231,7 +233,7 @@ def test_modern_vectors() -> None:
     assert "case:mixed|eff:no|tok:13a|smooth:exp" in found["sacrebleu"].signature
     assert suite.rows["odd"]["rouge_l_f1"].value == 0 and suite.rows["odd"]["sacrebleu"].value == 0
     assert "BERTScore: not computed: no weights were given (--bert-model FOLDER --bert-layer N)" in suite.notes
-    again = modern_suite({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS).rows["ours"]
+    again = modern_scores({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS).rows["ours"]
     for name, metric in found.items():
         assert again[name].value == pytest.approx(metric.value), name
 
@@ -241,7 +243,7 @@ def test_sacrebleu_smooths_like_its_package() -> None:
 
     few = ["the knees stay high", "bend your arms"]
     for candidates in (few, ["knees the high stay", "arms"], ["nothing of it", "at all"]):
-        found = modern_suite({"ours": candidates}, ["the knees stay low here", "bend your legs"], ["a", "b"])
+        found = modern_scores({"ours": candidates}, ["the knees stay low here", "bend your legs"], ["a", "b"])
         expected = corpus_bleu(candidates, [["the knees stay low here", "bend your legs"]]).score
         assert found.rows["ours"]["sacrebleu"].value == pytest.approx(expected, abs=1e-9), candidates
 
@@ -257,12 +259,12 @@ def test_bert_score_by_local_weights(tmp_path: Path) -> None:
     BertModel(config).save_pretrained(tmp_path)
     bert = mm_eval.metrics.text.BertModel(tmp_path, layer=2)
     systems = {"ours": CANDIDATES, "odd": ODD, "perfect": REFERENCES}
-    suite = modern_suite(systems, REFERENCES, CLUSTERS, bert)
+    suite = modern_scores(systems, REFERENCES, CLUSTERS, bert)
     ours = suite.rows["ours"]["bertscore"]
     assert suite.rows["perfect"]["bertscore"].value == pytest.approx(1, abs=1e-5) and ours.value < 1
     odd = suite.rows["odd"]["bertscore"].per_item
     assert odd is not None and odd[:3] == (0, 0, 0) and odd[3] > 0
-    again = modern_suite({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS, bert).rows["ours"]["bertscore"]
+    again = modern_scores({"ours": moved(CANDIDATES)}, moved(REFERENCES), CLUSTERS, bert).rows["ours"]["bertscore"]
     assert ours.per_item is not None and again.per_item == pytest.approx([ours.per_item[i] for i in ORDER], abs=1e-5)
     assert f"model:{tmp_path.name}_L2" in ours.signature
 
@@ -288,9 +290,9 @@ def test_cleaning_takes_marks_and_no_words(raw: str, cleaned: str) -> None:
 
 def test_text_lists_must_match() -> None:
     with pytest.raises(ValueError, match="ours: 5 candidates, 6 references"):
-        coco_suite({"ours": CANDIDATES[:5]}, REFERENCES, CLUSTERS)
+        coco_scores({"ours": CANDIDATES[:5]}, REFERENCES, CLUSTERS)
     with pytest.raises(ValueError, match=r"Item 2 has no true text \(1 of 6 have none\)"):
-        modern_suite({"ours": CANDIDATES}, [*REFERENCES[:2], " ", *REFERENCES[3:]], CLUSTERS)
+        modern_scores({"ours": CANDIDATES}, [*REFERENCES[:2], " ", *REFERENCES[3:]], CLUSTERS)
 
 
 @pytest.mark.parametrize("prefix", ["", "The learner should "])
@@ -307,7 +309,7 @@ def test_the_releases_bleu_is_nltks_in_every_sample(prefix: str) -> None:
         "silent": [""] * 12,
         "exact": truth,
     }
-    rows = release_suite(systems, truth, [str(i) for i in range(12)], prefix=prefix).rows
+    rows = release_scores(systems, truth, [str(i) for i in range(12)], prefix=prefix).rows
     smooth = SmoothingFunction().method4
     for name, texts in systems.items():
         metric = rows[name]["bleu4"]
@@ -325,7 +327,7 @@ def test_the_releases_bleu_is_nltks_in_every_sample(prefix: str) -> None:
 def test_other_java_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Duser.country=DE")
     java._meteor.cache_clear()
-    metrics = coco_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS).rows["ours"]
+    metrics = coco_scores({"ours": CANDIDATES}, REFERENCES, CLUSTERS).rows["ours"]
     assert metrics["meteor"].value == pytest.approx(0.346150, abs=1e-6)  # no decimal commas
     assert os.environ["JAVA_TOOL_OPTIONS"] == "-Duser.language=de -Duser.country=DE"
     java._meteor.cache_clear()
@@ -349,7 +351,7 @@ def test_meteor_alone_is_not_computed_where_its_program_dies(
     real = java._folder
     monkeypatch.setattr(java, "_folder", lambda part: tmp_path / folder / part if part == "meteor" else real(part))
     java._meteor.cache_clear()
-    suite = coco_suite({"ours": CANDIDATES}, REFERENCES, CLUSTERS)
+    suite = coco_scores({"ours": CANDIDATES}, REFERENCES, CLUSTERS)
     java._meteor.cache_clear()
     assert [note for note in suite.notes if note.startswith(f"METEOR: not computed: {reason}")] == suite.notes
     assert set(suite.rows["ours"]) == {"bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"}

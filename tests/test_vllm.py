@@ -16,7 +16,7 @@ import torch
 from engine_fixtures import LIMIT, Served, Server, embeds, in_transformers, text, video
 from tiny_coach import TinyCoach, launch, perturb
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.evaluation.predictions import read_predictions
 from mm_adapter.evaluation.test_set import TestSet
 from mm_adapter.export.read import ARCHITECTURE
@@ -57,7 +57,7 @@ def test_a_coach_that_sees_poses_alone_runs_in_its_own_layout(served: Served, ti
     """Its configuration names views all the same; its export has no file of mappers."""
     coach = TinyCoach(served.coach.folder, video=False)
     perturb(coach)
-    opened = PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
+    opened = SavedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
     export_coach(opened, tmp_path / "export", "coach")
     asked = Coach(coach.model, coach.processor, coach.codes, None)
     inputs = [str(tmp_path / "export"), str(tiny / "tuples"), str(tiny / "pose_codes"), str(tmp_path / "out")]
@@ -175,7 +175,7 @@ def test_concurrent_requests_complete(served: Served, server: Server, videos: li
 
 
 def test_pooled_features_are_one_token_per_view() -> None:
-    from mm_adapter.serving.vllm.model import ServedCoach
+    from mm_adapter.serving.vllm.model import VllmModel
 
     mappers = torch.nn.ModuleDict({view: FeatureMapper(32, 16) for view in ("ego", "exo")})
     config = SimpleNamespace(video_tokens=1, video_width=32, shown_views=["ego", "exo"])
@@ -187,7 +187,7 @@ def test_pooled_features_are_one_token_per_view() -> None:
         mappers=mappers,
     )
     frames = torch.zeros(2, 3, 4, 8, 8, dtype=torch.uint8)
-    embedded = ServedCoach.embed_multimodal(stand_in, frames=frames, view=torch.tensor([0, 1]))
+    embedded = VllmModel.embed_multimodal(stand_in, frames=frames, view=torch.tensor([0, 1]))
     for view, one, features in zip(config.shown_views, embedded, pooled, strict=True):
         assert one.shape == (1, 16)
         torch.testing.assert_close(one, mappers[view](features.half().float()[None, None])[0])

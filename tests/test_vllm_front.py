@@ -20,9 +20,9 @@ from mm_adapter.inference.coach import ANSWER_TOKENS, decode_codes
 from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
 from mm_adapter.inference.own_clip import Stretch, learner_codes
 from mm_adapter.inference.ranking import rank_by_demonstration
-from mm_adapter.serving.client import RemoteCoach
+from mm_adapter.serving.client import CoachClient
 from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
-from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_adapter.serving.http.exported_coach import Export
 from mm_adapter.serving.http.ranker import EngineRanker
 from mm_data.features import FeatureStore
 from mm_data.release.read import load_pose_file
@@ -69,7 +69,7 @@ def test_a_conversation_through_the_server(
     served: Served, address: str, videos: list[bytes], own_clip: dict[str, Path], tmp_path: Path
 ) -> None:
     """What transformers answers about a clip, the server answers about its upload; and it shows and finds experts."""
-    remote = RemoteCoach(address)
+    remote = CoachClient(address)
     uploaded = {view: own_clip[view] for view in ("ego", "exo")}
     clip = remote.upload(uploaded, own_clip["pose"], 0.0, None)
     session = ChatSession(remote, remote.poses, remote, clip=clip["id"])
@@ -110,7 +110,7 @@ def test_the_engine_ranks_as_transformers_does(served: Served, server: Server, t
     gallery = ExpertGallery.open(tiny / "tuples", codes, features, None, looks=True)
     ranker = EngineRanker(
         server.engine,
-        ExportedCoach.open(served.folder),
+        Export.open(served.folder),
         ClipShelf(ClipWorkers(served.folder, None)),
         codes,
         features,
@@ -123,7 +123,7 @@ def test_the_engine_ranks_as_transformers_does(served: Served, server: Server, t
 
 
 def test_a_bad_remark_is_refused_before_and_by_the_engine(address: str, own_clip: dict[str, Path]) -> None:
-    remote = RemoteCoach(address)
+    remote = CoachClient(address)
     clip = remote.upload({"exo": own_clip["exo"]}, own_clip["pose"], 0.0, None)["id"]
     for remark, message in (
         ("<|ego_video|>", "placeholders"),

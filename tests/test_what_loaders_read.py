@@ -9,7 +9,7 @@ import torch
 from tiny_coach import TinyCoach, perturb
 
 from mm_adapter.checkpoint import run_record as run_directory
-from mm_adapter.checkpoint.coach import PretrainedCoach, copy_coach, last_complete_checkpoint
+from mm_adapter.checkpoint.coach import SavedCoach, copy_coach, last_complete_checkpoint
 from mm_adapter.checkpoint.run_record import write_run_record
 from mm_adapter.checkpoint.seal import added, identity, is_complete, is_for_loaders, problems, read_manifest, seal
 from mm_adapter.cli import main as mm_coach
@@ -37,9 +37,9 @@ def place(folder: Path, name: str) -> Path:
 
 
 @pytest.fixture
-def opened(coach: TinyCoach) -> PretrainedCoach:
+def opened(coach: TinyCoach) -> SavedCoach:
     perturb(coach)
-    return PretrainedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
+    return SavedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
 
 
 @pytest.mark.parametrize("name", HARMLESS)
@@ -52,7 +52,7 @@ def test_what_somebody_may_load(name: str) -> None:
     assert is_for_loaders(name)
 
 
-def test_an_export_may_come_from_the_hub_and_over_a_desktop(opened: PretrainedCoach, tmp_path: Path) -> None:
+def test_an_export_may_come_from_the_hub_and_over_a_desktop(opened: SavedCoach, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     export_coach(opened, folder, "coach")
     for name in HARMLESS:
@@ -81,12 +81,12 @@ def test_a_coach_may_too(tiny: Path, tmp_path: Path, mode: str) -> None:
     coach, folder = TinyCoach(tiny, mode), tmp_path / "coach"
     perturb(coach)
     place(folder, ".DS_Store")
-    PretrainedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(folder)
+    SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, {}).save_pretrained(folder)
     assert ".DS_Store" not in read_manifest(folder)["files"], "what a desktop changes is not sealed"
     for name in [*HARMLESS, "language_model/._model.safetensors", "adapter/.DS_Store", "README.md"]:
         place(folder, name)
     assert problems(folder, everything=True) == [] == added(folder)
-    again = PretrainedCoach.from_pretrained(folder)
+    again = SavedCoach.from_pretrained(folder)
     assert torch.equal(again.model.pose_head.weight, coach.model.pose_head.weight)
     assert mm_coach(["checkpoint", "verify", str(folder)]) == 0
     copy_coach_of(folder, tmp_path / "copy")
@@ -119,12 +119,12 @@ def test_a_damaged_seal_is_damage(tmp_path: Path, content: str) -> None:
     assert not is_complete(run / "checkpoint-2") and is_complete(run / "checkpoint-1")
     assert len(problems(run / "checkpoint-2", everything=True)) == 1
     with pytest.raises(ValueError, match=r"complete\.json"):
-        PretrainedCoach.from_pretrained(run / "checkpoint-2")
+        SavedCoach.from_pretrained(run / "checkpoint-2")
     assert last_complete_checkpoint(run) == run / "checkpoint-1"
 
 
 def test_files_that_cannot_be_read_are_named(
-    opened: PretrainedCoach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: SavedCoach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "coach"
     opened.save_pretrained(folder)
@@ -137,31 +137,31 @@ def test_files_that_cannot_be_read_are_named(
 
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(ValueError, match=r"coach\.safetensors cannot be read \(Permission denied\)"):
-        PretrainedCoach.from_pretrained(folder)
+        SavedCoach.from_pretrained(folder)
 
 
-def test_every_file_of_a_coach_can_be_cut(opened: PretrainedCoach, tmp_path: Path) -> None:
+def test_every_file_of_a_coach_can_be_cut(opened: SavedCoach, tmp_path: Path) -> None:
     folder = tmp_path / "coach"
     opened.save_pretrained(folder)
     for name in read_manifest(folder)["files"]:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(b"")
         with pytest.raises(ValueError, match=rf"is damaged: {name} has 0 bytes, {len(content)} were written"):
-            PretrainedCoach.from_pretrained(folder)
+            SavedCoach.from_pretrained(folder)
         (folder / name).write_bytes(content)
-    PretrainedCoach.from_pretrained(folder)
+    SavedCoach.from_pretrained(folder)
 
 
 def test_another_kind_of_folder_is_no_coach(
-    opened: PretrainedCoach, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    opened: SavedCoach, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place(tmp_path / "matcher", "matcher.safetensors")
     seal(tmp_path / "matcher")
     with pytest.raises(FileNotFoundError, match=r"coach_config\.json is missing: the folder holds no coach"):
-        PretrainedCoach.from_pretrained(tmp_path / "matcher")
+        SavedCoach.from_pretrained(tmp_path / "matcher")
     export_coach(opened, tmp_path / "export", "llama")
     with pytest.raises(ValueError, match="is an export; give the coach that it was made of"):
-        PretrainedCoach.from_pretrained(tmp_path / "export")
+        SavedCoach.from_pretrained(tmp_path / "export")
     for command in (
         ["export", str(tmp_path / "export"), str(tmp_path / "again")],
         ["checkpoint", "inspect", str(tmp_path / "matcher")],

@@ -17,7 +17,7 @@ from peft import LoraConfig
 from transformers import AutoTokenizer, TrainingArguments
 
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.language_model import load_language_model, weights_fingerprint
 from mm_adapter.model.lora import add_lora, set_trainable
@@ -164,7 +164,7 @@ class TinyCoach:
             video_encoder=encoder,
         )
         self.processor = CoachProcessor(text_tokenizer, config.clip_format)
-        self.model = CoachForConditionalGeneration(config, language_model, self.pose_tokenizer.quantizer.codebook)
+        self.model = CoachModel(config, language_model, self.pose_tokenizer.quantizer.codebook)
         self.model.initialise_new_parts()
         set_trainable(self.model, mode)
 

@@ -22,12 +22,12 @@ class Conversation:
 
 
 def text_part(text: str) -> dict[str, str]:
-    """Words."""
+    """Makes a part of words."""
     return {"type": "text", "text": text}
 
 
 def clip_part(clip_id: str, views: Collection[str] | None = None, pose: bool = True) -> dict[str, Any]:
-    """A clip: all that the coach sees of one, or only these views, with or without poses."""
+    """Makes a part of a clip: all that the coach sees of one, or only these views, with or without poses."""
     part: dict[str, Any] = {"type": "clip", "clip_id": clip_id}
     if views is not None:
         part["views"] = list(views)
@@ -35,5 +35,5 @@ def clip_part(clip_id: str, views: Collection[str] | None = None, pose: bool = T
 
 
 def said(role: str, *parts: dict[str, Any] | str) -> Message:
-    """A turn of ``system``, ``user`` or ``assistant``; strings are words."""
+    """Makes a turn of ``system``, ``user`` or ``assistant``; strings are words."""
     return {"role": role, "content": [text_part(part) if isinstance(part, str) else part for part in parts]}

@@ -1,6 +1,5 @@
 """What a folder of any kind holds: the clips to encode and the poses of tuples, of items, of motion, or of a table of one's own."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,15 @@ import numpy as np
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.hand_tables import number, read_table, video_path
 from mm_data.ground.progress import Report
-from mm_data.poses.pose_folder import MANIFEST, check_poses_apart, write_manifest
-from mm_data.records import FPS, POSES, SPLITS, Clip, VideoClip
+from mm_data.poses.archive import PoseArchive
+from mm_data.poses.manifest import MANIFEST, PoseManifest, PoseSequence
+from mm_data.poses.pose_folder import check_poses_apart
+from mm_data.records import FPS, SPLITS, Clip, VideoClip
 from mm_data.release.pose_cache import cache_poses
 from mm_data.release.read import read_source, split_by_participant
-from mm_data.tasks.folder import is_task_folder, pose_frames, pose_name, read_items, read_task_manifest
-from mm_data.tuples.store import clips_of_folder, read_manifest, read_tuples
+from mm_data.tasks.folder import TaskManifest, is_task_folder, pose_frames, pose_name, read_items
+from mm_data.tuples.manifest import TupleManifest
+from mm_data.tuples.store import clips_of_folder, read_tuples
 
 _COLUMNS = ("clip", "start", "stop")
 
@@ -30,30 +32,35 @@ class PoseStretch:
     stop: int
 
     def read(self) -> np.ndarray:
-        """Raw poses ``[n, 17, 4]``, memory-mapped."""
+        """Returns raw poses ``[n, 17, 4]``, memory-mapped."""
         return np.load(self.path, mmap_mode="r")[self.start : self.stop]
 
 
 def pose_stretches(folder: Path) -> dict[str, PoseStretch]:
-    """Clip id to its poses, for all clips of a tuple folder, or those of a task folder that have poses."""
+    """Returns clip id to poses, for all clips of a tuple folder, or those of a task folder that have poses."""
     if not is_task_folder(folder):
         return stretches_of(clips_of_folder(folder), folder)
+    archive = PoseArchive(folder)
     clips = [item.clip for split in SPLITS for item in read_items(folder, split) if item.has_poses]
-    return {clip.clip_id: PoseStretch(folder / POSES / f"{pose_name(clip)}.npy", *pose_frames(clip)) for clip in clips}
+    return {clip.clip_id: PoseStretch(archive.path(pose_name(clip)), *pose_frames(clip)) for clip in clips}
 
 
 def stretches_of(clips: Mapping[str, Clip], folder: Path) -> dict[str, PoseStretch]:
-    """Likewise for these clips of a tuple folder."""
-    return {name: PoseStretch(folder / POSES / f"{c.take_uid}.npy", c.start, c.stop) for name, c in clips.items()}
+    """Returns clip id to poses, for some clips of a tuple folder."""
+    archive = PoseArchive(folder)
+    return {name: PoseStretch(archive.path(clip.take_uid), clip.start, clip.stop) for name, clip in clips.items()}
 
 
 def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip], Path]:
-    """Clips and the folder that their videos lie in.
+    """Reads clips, and finds the folder that their videos lie in.
 
     Args:
         source: A tuple folder, a task folder, or a ``.csv`` or ``.jsonl`` table with the columns ``clip, start, stop`` (seconds) and one
             column per view with the path of its video.
         videos: Root of the videos; by default the data set of the tuples, or the table's folder.
+
+    Returns:
+        The clips, and the root of their videos.
 
     Raises:
         FileNotFoundError: No such folder or file.
@@ -61,29 +68,36 @@ def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip
     """
     if is_task_folder(source):
         clips = {item.clip.clip_id: item.clip for split in SPLITS for item in read_items(source, split)}
-        return list(clips.values()), videos or Path(read_task_manifest(source)["videos"])
+        return list(clips.values()), videos or Path(TaskManifest.read(source).videos)
     if source.is_dir():
         clips = [
             VideoClip(clip_id, {"ego": clip.ego_video, "exo": clip.exo_video}, clip.start / FPS, clip.stop / FPS)
             for clip_id, clip in clips_of_folder(source).items()
         ]
-        return clips, videos or Path(read_manifest(source)["request"]["source"])
+        return clips, videos or TupleManifest.read(source).source
     if not source.is_file():
         raise FileNotFoundError(f"{source} is neither a tuple folder, nor a task folder, nor a table of clips.")
+    return _read_table_of_clips(source, videos), videos or source.parent
+
+
+def _read_table_of_clips(table: Path, videos: Path | None) -> list[VideoClip]:
     base = (
-        f"{videos}, which --videos names" if videos else f"{source.parent}, the table's folder; --videos names another"
+        f"{videos}, which --videos names" if videos else f"{table.parent}, the table's folder; --videos names another"
     )
-    clips = [_read_row(row, where, base) for where, row in read_table(source, _COLUMNS)]
+    clips = [_read_row(row, where, base) for where, row in read_table(table, _COLUMNS)]
     if not clips:
-        raise ValueError(f"{source} lists no clip.")
-    seen: set[str] = set()
+        raise ValueError(f"{table} lists no clip.")
+    names: set[str] = set()
     for clip in clips:
-        if clip.clip_id in seen:
-            raise ValueError(f"{source}: clip {clip.clip_id!r} is listed twice.")
-        seen.add(clip.clip_id)
+        if clip.clip_id in names:
+            raise ValueError(f"{table}: clip {clip.clip_id!r} is listed twice.")
+        names.add(clip.clip_id)
         if clip.videos.keys() != clips[0].videos.keys():
-            raise ValueError(f"{source}: clip {clip.clip_id!r} has the views {sorted(clip.videos)}, the first has {sorted(clips[0].videos)}.")  # fmt: skip
-    return clips, videos or source.parent
+            raise ValueError(
+                f"{table}: clip {clip.clip_id!r} has the views {sorted(clip.videos)}, "
+                f"the first has {sorted(clips[0].videos)}."
+            )
+    return clips
 
 
 def _read_row(row: dict[str, Any], where: str, base: str) -> VideoClip:
@@ -110,17 +124,26 @@ def _read_row(row: dict[str, Any], where: str, base: str) -> VideoClip:
     )
 
 
-def import_dataset(root: Path, out: Path, report: Report, workers: int = 1) -> dict[str, Any]:
-    """Reads the poses of all takes of an Ego-Exo4D download, a miniature or one's own videos; returns the manifest.
+def import_dataset(root: Path, out: Path, report: Report, workers: int = 1) -> PoseManifest:
+    """Reads the poses of all takes of an Ego-Exo4D download, a miniature or one's own videos.
 
     Unlike a tuple folder, this holds takes without remarks too. Splits are the data set's, participant-disjoint.
+
+    Args:
+        root: The data set.
+        out: Pose folder to write.
+        report: Receives progress.
+        workers: Processes that read poses.
+
+    Returns:
+        The manifest of the pose folder.
 
     Raises:
         FileNotFoundError: A file of the data set is missing.
         ValueError: A file is malformed, too much had to be dropped, or ``out`` and ``root`` overlap.
     """
     check_poses_apart(root, out)
-    source = read_source(root)
+    source, archive = read_source(root), PoseArchive(out)
     funnel = Funnel("read motion", 0.5)
     (out / MANIFEST).unlink(missing_ok=True)
     splits = split_by_participant(source.takes, Funnel("choose takes", 1.0))
@@ -128,29 +151,36 @@ def import_dataset(root: Path, out: Path, report: Report, workers: int = 1) -> d
         funnel.drop("no body poses", uid, expected=True)
         del splits[uid]
     with report.progress("reading poses", len(splits)) as progress:
-        kept = cache_poses(source, list(splits), out / POSES, funnel, workers, progress=progress)
+        takes = cache_poses(source, list(splits), archive, funnel, workers, progress=progress)
     funnel.check()
-    sequences = [
-        {"name": uid, "split": splits[uid], "frames": len(np.load(out / POSES / f"{uid}.npy", mmap_mode="r"))}
-        for uid in kept
-    ]
-    return write_manifest(
-        out, {"source": str(root.resolve()), "format": "dataset"}, sequences, funnel, source.synthetic
+    manifest = PoseManifest(
+        synthetic=source.synthetic,
+        sequences=[PoseSequence(uid, splits[uid], archive.frames(uid)) for uid in takes],
+        request={"source": str(root.resolve()), "format": "dataset"},
+        funnel=[funnel.summary()],
     )
+    manifest.write(out)
+    return manifest
 
 
 def pose_files(folder: Path, split: str) -> dict[str, Path]:
-    """Sequence name to pose array, of a pose folder or of the takes in a tuple folder.
+    """Returns sequence name to pose array, of a pose folder or of the takes in a tuple folder.
+
+    Args:
+        folder: Pose folder or tuple folder.
+        split: ``train`` or ``test``.
+
+    Returns:
+        Paths by the names of the sequences.
 
     Raises:
         FileNotFoundError: The folder is neither, or not finished.
         ValueError: The split is empty.
     """
     if (folder / MANIFEST).is_file():
-        entries = json.loads((folder / MANIFEST).read_text())["sequences"]
-        names = [entry["name"] for entry in entries if entry["split"] == split]
+        names = PoseManifest.read(folder).names(split)
     else:
         names = sorted({clip.take_uid for t in read_tuples(folder, split) for clip in (t.learner, t.expert)})
     if not names:
         raise ValueError(f"{folder}: the {split} split holds no sequence; import more performers, or set --test-share.")
-    return {name: folder / POSES / f"{name}.npy" for name in names}
+    return {name: PoseArchive(folder).path(name) for name in names}

@@ -164,8 +164,15 @@ class VideoClip:
 
 
 @dataclass(frozen=True)
-class RunnerUp:
-    """An expert take that was aligned too and came after those that were kept."""
+class ExpertWindow:
+    """A window of an expert's take that was found for a learner's fault.
+
+    Attributes:
+        take_uid: The expert's take.
+        remark_id: Praise that the window demonstrates.
+        start: First frame; the window is as long as the learner's clip.
+        alignment_mm: PA-MPJPE between the two windows in millimetres; None where poses are lacking.
+    """
 
     take_uid: str
     remark_id: str
@@ -201,7 +208,7 @@ class Provenance:
     expert_comment_time: float
     shared_regions: list[str]
     experts_considered: int
-    runners_up: list[RunnerUp]
+    runners_up: list[ExpertWindow]
     rating: float | None = None
     rating_standardized: float | None = None
     review: str | None = None
@@ -236,14 +243,14 @@ class CoachingTuple:
     provenance: Provenance
 
     def to_row(self) -> dict[str, Any]:
-        """A plain nested dictionary, one Parquet row."""
+        """Returns a plain nested dictionary, one Parquet row."""
         return asdict(self)
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> "CoachingTuple":
-        """Inverse of `to_row`."""
+        """Makes a tuple of a row: the inverse of `to_row`."""
         provenance = row["provenance"]
-        runners_up = [RunnerUp(**entry) for entry in provenance["runners_up"]]
+        runners_up = [ExpertWindow(**entry) for entry in provenance["runners_up"]]
         return cls(
             **{
                 **row,

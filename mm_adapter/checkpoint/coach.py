@@ -26,7 +26,7 @@ from mm_adapter.checkpoint.public_names import without_base_places, without_plac
 from mm_adapter.checkpoint.run_record import read_run_record
 from mm_adapter.checkpoint.seal import COMPLETE, EXPORT_RECORD, is_for_loaders, problems, read_manifest, seal, unseal
 from mm_adapter.distributed import whole_parameter
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.language_model import find_base_model, load_language_model
 from mm_adapter.model.lora import add_lora
@@ -42,12 +42,12 @@ _PARTS = (
 _TRAINING_STATE = ("optimizer*", "scheduler.pt", "rng_state*", "trainer_state.json")
 
 
-def trainable_names(model: CoachForConditionalGeneration) -> list[str]:
+def trainable_names(model: CoachModel) -> list[str]:
     """Names of everything that trains: the list behind the printed table and behind what a checkpoint holds."""
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def trainable_state(model: CoachForConditionalGeneration, keep: bool = True) -> dict[str, Tensor]:
+def trainable_state(model: CoachModel, keep: bool = True) -> dict[str, Tensor]:
     """CPU copies of the trainable parameters. Collective: every rank calls it.
 
     Args:
@@ -65,7 +65,7 @@ def trainable_state(model: CoachForConditionalGeneration, keep: bool = True) -> 
 
 def write_coach(
     folder: Path,
-    model: CoachForConditionalGeneration,
+    model: CoachModel,
     state: dict[str, Tensor],
     processor: CoachProcessor,
     pose_tokenizer: PoseTokenizer,
@@ -189,7 +189,7 @@ def copy_coach(checkpoint: Path, folder: Path) -> None:
     seal(folder, step=read_manifest(checkpoint)["step"])
 
 
-def load_trainable(folder: Path, model: CoachForConditionalGeneration, new_parts_only: bool = False) -> None:
+def load_trainable(folder: Path, model: CoachModel, new_parts_only: bool = False) -> None:
     """Loads a checkpoint's trained weights into a model of the same architecture, strictly.
 
     Args:
@@ -269,7 +269,7 @@ def copy_for_everybody(folder: Path, public: Path) -> None:
 
 
 @dataclass(frozen=True)
-class PretrainedCoach:
+class SavedCoach:
     """A trained coach: three things that belong together.
 
     Attributes:
@@ -279,7 +279,7 @@ class PretrainedCoach:
         run_config: Resolved configuration of the run that trained it.
     """
 
-    model: CoachForConditionalGeneration
+    model: CoachModel
     processor: CoachProcessor
     pose_tokenizer: PoseTokenizer
     run_config: dict[str, Any]
@@ -297,7 +297,7 @@ class PretrainedCoach:
         dtype: torch.dtype = torch.float32,
         revision: str | None = None,
         base_model: str | Path | None = None,
-    ) -> "PretrainedCoach":
+    ) -> "SavedCoach":
         """Opens a coach.
 
         Args:
@@ -332,7 +332,7 @@ class PretrainedCoach:
             language_model = load_language_model(base, dtype, config.quantization)
         if (folder / "adapter" / "adapter_config.json").is_file():
             add_lora(language_model, LoraConfig.from_pretrained(folder / "adapter"))  # type: ignore[arg-type]
-        model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
+        model = CoachModel(config, language_model, pose_tokenizer.quantizer.codebook)
         load_trainable(folder, model)
         model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
         processor = CoachProcessor.load(folder, config.clip_format)

@@ -13,7 +13,7 @@ from mm_adapter.checkpoint.coach import load_trainable, trainable_state, write_c
 from mm_adapter.checkpoint.folders import begin_checkpoint, end_checkpoint, remove_older
 from mm_adapter.checkpoint.optimizer import read_optimizer, write_optimizer
 from mm_adapter.checkpoint.seal import seal
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.processor import CoachProcessor
 from mm_tokenizers import PoseTokenizer
 
@@ -21,7 +21,7 @@ from mm_tokenizers import PoseTokenizer
 class CompleteCheckpoints(Trainer):
     """Replaces how a trainer saves and resumes; to be mixed in before the trainer itself."""
 
-    model: CoachForConditionalGeneration
+    model: CoachModel
 
     def complete_checkpoints(
         self, processor: CoachProcessor, pose_tokenizer: PoseTokenizer, run_config: dict[str, Any]

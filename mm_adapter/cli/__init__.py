@@ -7,19 +7,28 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Parameter
 
+from mm_adapter.cli.answer import answer
+from mm_adapter.cli.chat import chat
 from mm_adapter.cli.checkpoint import app as checkpoint
 from mm_adapter.cli.compare import app as compare
 from mm_adapter.cli.data import app as data
 from mm_adapter.cli.doctor import doctor
+from mm_adapter.cli.evaluate import evaluate
 from mm_adapter.cli.export import export
 from mm_adapter.cli.features import app as features
+from mm_adapter.cli.flags import refuse_fractions
 from mm_adapter.cli.human import app as human
 from mm_adapter.cli.judge import app as judge
 from mm_adapter.cli.language_model import language_model
 from mm_adapter.cli.miniature import miniature
 from mm_adapter.cli.poses import app as poses
+from mm_adapter.cli.predict import generate, retrieve
+from mm_adapter.cli.report import report
+from mm_adapter.cli.serve import serve
+from mm_adapter.cli.table import app as table
 from mm_adapter.cli.task import app as task
 from mm_adapter.cli.tokenizer import app as tokenizer
+from mm_adapter.cli.train import train
 from mm_adapter.cli.zero_shot import zero_shot
 from mm_adapter.errors import report_failure
 
@@ -29,13 +38,23 @@ From nothing to a trained coach (scripts/quickstart.sh runs these steps, with al
   mm-coach miniature RUN/miniature --takes 200
   mm-coach data build RUN/miniature RUN/tuples
   mm-coach features extract RUN/tuples RUN/features --encoder tiny
-  accelerate launch recipes/pose_tokenizer.py --config recipes/configs/pose_tokenizer/quickstart.yaml
+  mm-coach train pose_tokenizer --config quickstart
   mm-coach tokenizer encode RUN/tuples RUN/pose_tokenizer/tokenizer RUN/pose_codes --frames 5
   mm-coach language-model RUN/language_model
-  accelerate launch recipes/expertaf.py --config recipes/configs/expertaf/quickstart.yaml
+  mm-coach train expertaf --config quickstart
   mm-coach evaluate RUN/coach_training/coach RUN/tuples RUN/pose_codes RUN/evaluation --features RUN/features
   mm-coach report RUN/evaluation RUN/report --training RUN/coach_training --tokenizer-training RUN/pose_tokenizer
 """
+
+
+def _list_in_order(parent: App) -> None:
+    """Lets help list commands and their steps in the order of their registration, and show the epilogue at the top alone."""
+    for place, name in enumerate(parent):
+        child = parent[name]
+        if not name.startswith("-"):
+            child.sort_key, child.help_epilogue = place, ""
+            _list_in_order(child)
+
 
 app = App(
     name="mm-coach",
@@ -44,16 +63,39 @@ app = App(
     help_format="plaintext",
     version=f"mm-coach {version('mm-coach')}",
     default_parameter=Parameter(consume_multiple=True, negative=(), allow_repeating=True),
+    config=refuse_fractions,
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (doctor, miniature, language_model, data, features, poses, tokenizer, checkpoint, export, task, compare, judge, human, zero_shot):
+for command in (
+    doctor,
+    miniature,
+    language_model,
+    data,
+    features,
+    poses,
+    tokenizer,
+    train,
+    checkpoint,
+    export,
+    evaluate,
+    generate,
+    retrieve,
+    report,
+    table,
+    chat,
+    serve,
+    task,
+    answer,
+    compare,
+    judge,
+    human,
+    zero_shot,
+):
     app.command(command)
-for place, name in enumerate(app):
-    app[name].sort_key = place
-    app[name].help_epilogue = ""
+_list_in_order(app)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -69,7 +111,7 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     debug = "--debug" in words
     try:
-        status = _run([word for word in words if word != "--debug"])
+        status = app([word for word in words if word != "--debug"]) or 0
         sys.stdout.flush()  # here, so that a reader that has gone is noticed here
         return status
     except CycloptsError as error:
@@ -83,14 +125,3 @@ def main(words: Sequence[str] | None = None) -> int:
         return 141
     except Exception as error:
         return report_failure(error, debug)
-
-
-def _run(words: list[str]) -> int:
-    if words and not words[0].startswith("-") and words[0] not in list(app):  # until every command has moved
-        import pkgutil
-
-        from mm_adapter.cli.old_parser import build_parser
-
-        args = build_parser().parse_args(words)
-        return (pkgutil.resolve_name(args.run) if isinstance(args.run, str) else args.run)(args) or 0
-    return app(words) or 0

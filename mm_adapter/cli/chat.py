@@ -1,45 +1,103 @@
 """`mm-coach chat`: a conversation about one's own clip in the terminal."""
 
-import argparse
+from __future__ import annotations
+
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
 from mm_adapter.cli.console import plain_console, stage_progress
-from mm_adapter.cli.paths import check_chat_paths, is_address
+from mm_adapter.cli.flags import EncoderFlags, GalleryFlags, SamplingFlags
 from mm_adapter.cli.quiet import held_back, without_warnings
-from mm_data.tasks.expertaf import ASK_COMMENTARY
 
 if TYPE_CHECKING:
-    from mm_adapter.cli.conversations import Conversation
+    from mm_adapter.cli.conversation import Conversation
     from mm_adapter.inference.chat import Demonstration
 
 _ENDS = ("quit", "exit", "q", "bye")
 _HELPS = ("help", "h", "?")
-_HELP = f"""\
-An empty line asks: {ASK_COMMENTARY}
+_HELP = """\
+An empty line asks: {question}
 Ask further: "what about my left arm?"
 "show me" draws the corrected poses over yours, and looks for experts where there is a gallery.
 quit, exit or Ctrl-D ends."""
 
 
-def run_chat(args: argparse.Namespace) -> None:
-    """Prepares the clip and talks about it until the last question, or the end of the input."""
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ClipFlags:
+    """The learner's clip."""
+
+    exo: Path | None = None
+    """Video from outside."""
+
+    ego: Path | None = None
+    """Video from the learner's eyes."""
+
+    start: float = 0.0
+    """First second of the clip."""
+
+    stop: float | None = None
+    """Second at which the clip ends; by default the video's end."""
+
+    pose: Path | None = None
+    """Poses at 30 fps: .npy [T, 17, 4] or an Ego-Exo4D pose file; of the whole video, or exactly as long as the clip."""
+
+    pose_model: Path | None = None
+    """File pose_landmarker_*.task: MediaPipe finds the poses in the exo video."""
+
+    def videos(self) -> dict[str, Path]:
+        """Returns view to video; no video at all is an error."""
+        videos = {view: path for view, path in (("ego", self.ego), ("exo", self.exo)) if path is not None}
+        if not videos:
+            raise ValueError("Give the learner's video: --exo FILE, --ego FILE or both.")
+        return videos
+
+
+_CLIP, _ENCODER, _GALLERY, _GREEDY = ClipFlags(), EncoderFlags(), GalleryFlags(), SamplingFlags()
+
+
+def chat(
+    coach: str,
+    *,
+    base_model: str | None = None,
+    clip: ClipFlags = _CLIP,
+    encoder: EncoderFlags = _ENCODER,
+    gallery: GalleryFlags = _GALLERY,
+    ask: Annotated[list[str] | None, Parameter(consume_multiple=1, json_list=False)] = None,
+    save: Path = Path("chat"),
+    sampling: SamplingFlags = _GREEDY,
+) -> None:
+    """Ask a coach about your own clip, in the terminal.
+
+    Args:
+        coach: A run's coach/ or checkpoint-N folder, a name on the Hub, or the address of `mm-coach serve`.
+        base_model: Folder or Hub name of the coach's language model, where it is not where training had it.
+        clip: The learner's clip.
+        encoder: Encoder of the videos, by default tiny.
+        gallery: Experts among whom a demonstration is looked for.
+        ask: Questions to ask and end, instead of waiting for questions.
+        save: Folder for demonstrations.
+        sampling: How tokens are drawn.
+    """
+    _check_paths(coach, clip, encoder, gallery, save)  # before anything is loaded: torch alone takes seconds
+
     console = plain_console()
-    check_chat_paths(args)
     with ExitStack() as stack:
         stack.enter_context(without_warnings())
-        talk = _opened(args, stack, console)
-        for question in _questions(args, console):
+        talk = _begin(coach, base_model, clip, encoder, gallery, sampling, stack, console)
+        for question in _questions(ask, console):
             if talk.session.wants_to_see(question):
                 if talk.can_demonstrate:
-                    _show(console, talk, args.save)
+                    _show(console, talk, save)
                 else:
                     note = "This coach was trained to comment alone; it cannot show anything."
                     console.print(note, style="yellow")
@@ -50,22 +108,38 @@ def run_chat(args: argparse.Namespace) -> None:
             console.print()
 
 
-def _opened(args: argparse.Namespace, stack: ExitStack, console: Console) -> "Conversation":
+def _begin(
+    coach: str,
+    base_model: str | None,
+    clip: ClipFlags,
+    encoder: EncoderFlags,
+    gallery: GalleryFlags,
+    sampling: SamplingFlags,
+    stack: ExitStack,
+    console: Console,
+) -> Conversation:
+
     with held_back():
-        with console.status("loading"):  # torch alone takes seconds
-            from mm_adapter.cli.conversations import at_server, here
-        if is_address(args.coach):
-            return at_server(args, console)
-        return here(args, Path(stack.enter_context(TemporaryDirectory())), console)
+        with console.status("loading"):
+            from mm_adapter.cli.conversation import at_server, here
+        if _is_address(coach):
+            return at_server(
+                coach, clip, {"base_model": base_model, **vars(encoder), **vars(gallery)}, sampling, console
+            )
+        scratch = Path(stack.enter_context(TemporaryDirectory()))
+        return here(coach, base_model, clip, encoder, gallery, sampling, scratch, console)
 
 
-def _questions(args: argparse.Namespace, console: Console) -> Iterator[str]:
-    if args.ask:
-        for question in args.ask:
+def _questions(questions: Sequence[str] | None, console: Console) -> Iterator[str]:
+    if questions:
+        for question in questions:
             console.print(Text.assemble(("you", "bold"), f"   {question}"), highlight=False)
             yield question
         return
-    console.print(f"Empty line: the coach begins ({ASK_COMMENTARY}). 'show me' demonstrates. 'help' says more, 'quit' ends.", style="dim")  # fmt: skip
+    from mm_data.tasks.expertaf import ASK_COMMENTARY
+
+    empty = f"Empty line: the coach begins ({ASK_COMMENTARY})."
+    console.print(f"{empty} 'show me' demonstrates. 'help' says more, 'quit' ends.", style="dim")
     while True:
         try:
             line = console.input(Text("you   ", "bold")).strip()
@@ -75,23 +149,23 @@ def _questions(args: argparse.Namespace, console: Console) -> Iterator[str]:
         if command in _ENDS:
             return
         if command in _HELPS:
-            console.print(_HELP, highlight=False)
+            console.print(_HELP.format(question=ASK_COMMENTARY), highlight=False)
         else:
             yield line or ASK_COMMENTARY
 
 
-def _show(console: Console, talk: "Conversation", save: Path) -> None:
+def _show(console: Console, talk: Conversation, save: Path) -> None:
     """Corrected poses at once; experts, whose search takes its time, after them."""
     with console.status("drawing the corrected poses"):
-        shown = talk.session.show()
-        stem = _save(talk, shown, save)
+        demonstration = talk.session.show()
+        stem = _save(talk, demonstration, save)
     text = f" the corrected poses over yours: {stem}.png, .mp4, .npy, .bvh"
     console.print(Text.assemble(("coach", "bold"), text), soft_wrap=True)
     if talk.session.experts is not None:
-        _show_experts(console, talk, shown, stem)
+        _show_experts(console, talk, demonstration, stem)
 
 
-def _save(talk: "Conversation", shown: "Demonstration", save: Path) -> Path:
+def _save(talk: Conversation, demonstration: Demonstration, save: Path) -> Path:
     """Draws and writes a demonstration; its files' common beginning."""
     import numpy as np
 
@@ -100,11 +174,11 @@ def _save(talk: "Conversation", shown: "Demonstration", save: Path) -> Path:
 
     save.mkdir(parents=True, exist_ok=True)
     number = next(n for n in itertools.count(1) if not (save / f"demonstration-{n}.png").exists())
-    corrected = talk.decode(shown.codes)
+    corrected = talk.decode(demonstration.codes)
     motions = {"shown": (corrected, SHOWN)}
     if talk.joints is not None:
-        own = np.where(talk.joints[..., 3:] > 0, talk.joints[..., :3], np.nan)
-        motions = {"learner": (own, LEARNER), **motions}
+        visible = np.where(talk.joints[..., 3:] > 0, talk.joints[..., :3], np.nan)
+        motions = {"learner": (visible, LEARNER), **motions}
     stem = save / f"demonstration-{number}"
     for ending in (".png", ".mp4"):
         draw(stem.with_suffix(ending), motions, fps=4)
@@ -113,13 +187,13 @@ def _save(talk: "Conversation", shown: "Demonstration", save: Path) -> Path:
     return stem
 
 
-def _show_experts(console: Console, talk: "Conversation", shown: "Demonstration", stem: Path) -> None:
+def _show_experts(console: Console, talk: Conversation, demonstration: Demonstration, stem: Path) -> None:
     from mm_data.videos.frames import VideoError
 
     with stage_progress() as progress:
-        talk.prepare_experts(lambda done, total: progress("how likely each expert is anyway", done, total))
+        talk.prepare_experts(progress)
     with console.status("looking for experts"):
-        ranking = talk.session.find_experts(shown)
+        ranking = talk.session.find_experts(demonstration)
     console.print("experts who do it so, most likely first (log-likelihood − prior):")
     for place, (clip_id, score) in enumerate(ranking[:3], start=1):
         out = stem.with_name(f"{stem.name}-expert-{place}.mp4")
@@ -129,3 +203,47 @@ def _show_experts(console: Console, talk: "Conversation", shown: "Demonstration"
             console.print(f"  {clip_id} ({score:.3f}): {error}", highlight=False, soft_wrap=True)
         else:
             console.print(f"  {out} ({score:.3f}): {clip_id}", highlight=False, soft_wrap=True)
+
+
+def _is_address(coach: str) -> bool:
+    """Whether a coach is one behind a server."""
+    return coach.lower().startswith(("http://", "https://"))
+
+
+def _check_paths(coach: str, clip: ClipFlags, encoder: EncoderFlags, gallery: GalleryFlags, save: Path) -> None:
+    for path, what in ((clip.exo, "The exo video"), (clip.ego, "The ego video"), (clip.pose, "The pose file")):
+        if path is not None and path.is_dir():
+            raise ValueError(f"{what} {path} is a folder; give the file.")
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f"{what} {path} does not exist.")
+    if save.exists() and not save.is_dir():
+        raise ValueError(f"--save {save} is a file; name a folder for the demonstrations.")
+    if _is_address(coach):
+        return  # the rest is the server's own
+    _check_coach(coach)
+    if clip.pose_model is not None and not clip.pose_model.is_file():
+        raise FileNotFoundError(f"Pose model {clip.pose_model} does not exist; give a pose_landmarker_*.task file.")
+    if encoder.weights is not None and not encoder.weights.exists():
+        raise FileNotFoundError(f"The encoder's weights {encoder.weights} do not exist.")
+    codes, features = (gallery.codes, "The folder of pose codes"), (gallery.features, "The feature store")
+    for path, what in ((gallery.gallery, "The gallery"), codes, features):
+        if path is not None and path.is_file():
+            raise ValueError(f"{what} {path} is a file; give the folder.")
+        if path is not None and not path.is_dir():
+            raise FileNotFoundError(f"{what} {path} does not exist.")
+
+
+def _check_coach(coach: str) -> None:
+    from mm_adapter.checkpoint.seal import COMPLETE
+
+    folder = Path(coach)
+    if folder.is_dir():
+        if not (folder / COMPLETE).is_file():
+            advice = "give a run's coach folder or one of its checkpoints"
+            raise FileNotFoundError(f"{folder} is no complete coach: it holds no {COMPLETE}; {advice}.")
+        return
+    on_the_hub = coach.count("/") == 1 and not coach.startswith((".", "/", "~")) and not folder.parent.exists()
+    if folder.exists() or not on_the_hub:
+        problem = "is a file" if folder.exists() else "does not exist"
+        advice = "give a run's coach folder, one of its checkpoints, or OWNER/NAME on the Hugging Face Hub"
+        raise FileNotFoundError(f"The coach {coach} {problem}; {advice}.")

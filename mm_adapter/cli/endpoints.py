@@ -76,6 +76,9 @@ class EndpointFlags(PriceFlags):
         Args:
             max_tokens: Most tokens of an answer where --max-tokens is not given.
 
+        Returns:
+            The endpoint, with the key that the environment holds.
+
         Raises:
             ValueError: No model is named.
         """
@@ -97,7 +100,13 @@ class EndpointFlags(PriceFlags):
         )
 
     def budget(self, estimate: Estimate) -> Budget | None:
-        """Builds the budget, or None without --max-cost.
+        """Builds the budget.
+
+        Args:
+            estimate: What is left to ask.
+
+        Returns:
+            The budget, or None without --max-cost.
 
         Raises:
             ValueError: No prices, or the estimate is above the limit already.

@@ -29,7 +29,7 @@ def export(
     """
     import torch
 
-    from mm_adapter.checkpoint.coach import PretrainedCoach
+    from mm_adapter.checkpoint.coach import SavedCoach
     from mm_adapter.distributed import native_dtype
     from mm_adapter.export.write import export_coach
     from mm_data.ground.files import check_apart
@@ -37,7 +37,7 @@ def export(
     check_apart(out, Path(coach), encoder.weights)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = native_dtype(device) if dtype == "auto" else getattr(torch, dtype)
-    opened = PretrainedCoach.from_pretrained(coach, device, precision, base_model=base_model)
+    opened = SavedCoach.from_pretrained(coach, device, precision, base_model=base_model)
     proof = export_coach(opened, out, layout, encoder.build())
     print(
         f"{out}: {layout} layout in {proof['dtype']}; "

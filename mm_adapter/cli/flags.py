@@ -5,18 +5,24 @@ Every module of this package is imported by `mm-coach --help`: whatever loads nu
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from cyclopts import Parameter
+from cyclopts import App, ArgumentCollection, Parameter, Token
 
 if TYPE_CHECKING:
     import torch
 
+    from mm_adapter.evaluation.test_set import TestSet
     from mm_adapter.features.internvideo2 import InternVideo2
     from mm_adapter.inference.sampling import Sampling
     from mm_eval.metrics.text import BertModel
+
+EngineFlags = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""Flags that are handed on to vLLM, in one string."""
 
 
 @Parameter(name="*")
@@ -129,3 +135,61 @@ class BertFlags:
         from mm_eval.metrics.text import BertModel
 
         return BertModel(self.bert_model, self.bert_layer, self.bert_baseline)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class TestSetFlags:
+    """Which part of a tuple folder a coach is asked about, and what it sees of it."""
+
+    __test__ = False  # no tests, whatever pytest thinks of the name
+
+    features: Path | None = None
+    """Feature store, unless the coach is pose-only."""
+
+    base_model: str | None = None
+    """Folder or Hub name of the coach's language model, where it is not where training had it."""
+
+    gallery: Literal["activity", "all"] = "activity"
+    """Expert clips that are ranked: those of the learner's activity, or all."""
+
+    max_tuples: int | None = None
+    """Number of test tuples, evenly spaced; by default all."""
+
+    def open(self, tuples: Path, codes: Path) -> TestSet:
+        """Reads the test set of a tuple folder with the pose codes of its clips."""
+        from mm_adapter.evaluation.test_set import TestSet
+
+        return TestSet.open(tuples, codes, self.features, self.gallery == "activity", self.max_tuples)
+
+
+def _switches(kind: Any, words: Sequence[Token]) -> dict[str, str]:
+    """Reads the words behind --set."""
+    if wrong := [word.value for word in words if "=" not in word.value]:
+        raise ValueError(f"{wrong[0]}: give SWITCH=VALUE.")
+    return dict(word.value.split("=", 1) for word in words)
+
+
+Switches = Annotated[
+    dict[str, str],
+    Parameter(name="--set", accepts_keys=False, n_tokens=-1, converter=_switches, metavar="SWITCH=VALUE"),
+]
+"""Switches of a task as a flag: ``--set SWITCH=VALUE ...``."""
+
+
+def refuse_fractions(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuses fractions for whole numbers, which cyclopts would round without a word.
+
+    Args:
+        app: The command.
+        commands: Its names.
+        arguments: The command's flags with the words that were given.
+
+    Raises:
+        ValueError: A word is no whole number; names its flag.
+    """
+    for argument in arguments:
+        if int in (argument.hint, *get_args(argument.hint)):
+            for token in argument.tokens:
+                if not re.fullmatch(r"[+-]?\d+", token.value):
+                    raise ValueError(f"{argument.name} is {token.value!r}; it has to be a whole number.")

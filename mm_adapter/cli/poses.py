@@ -76,15 +76,15 @@ def import_motion(source: Path, out: Path, *, format: str, motion: MotionFlags =
             settings["people"] = read_people(motion.people)
         options = pose_folder.ImportOptions(format, **settings)
         manifest = pose_folder.import_motion(source, out, options, ConsoleReport())
-    for stage in manifest["funnel"]:
+    for stage in manifest.funnel:
         for reason, count in stage["dropped"].items():
             print(f"left out {count}: {reason} (such as {stage['examples'][reason][0]})")
         for what, count in stage["noted"].items():
             print(f"{count:,} {what} (such as in {stage['examples'][what][0]})")
     for line in describe_people(manifest):
         print(line)
-    frames = {split: [s["frames"] for s in manifest["sequences"] if s["split"] == split] for split in ("train", "test")}
-    print(f"{out}: " + ", ".join(f"{len(n)} {split} sequences of {sum(n)} frames" for split, n in frames.items()))
+    sides = (f"{len(manifest.names(s))} {s} sequences of {manifest.frames(s)} frames" for s in ("train", "test"))
+    print(f"{out}: {', '.join(sides)}")
 
 
 def _read_joint_map(path: Path) -> Any:

@@ -38,8 +38,8 @@ class RecipeParser(TrlParser):
         """Reads one instance of every dataclass.
 
         Args:
-            args: Words of the command line; those of the process where None is given.
-            options: Options of `TrlParser.parse_args_and_config`.
+            args: Words of the command line; by default those of the process.
+            **options: Options of `TrlParser.parse_args_and_config`.
 
         Returns:
             The instances, in the order of the dataclasses.
@@ -59,7 +59,7 @@ class RecipeParser(TrlParser):
         """Reads one instance of every dataclass per stage: each entry of ``stages`` changes settings of any of them.
 
         Args:
-            args: Words of the command line; those of the process where None is given.
+            args: Words of the command line; by default those of the process.
 
         Returns:
             The instances of every stage; without ``stages``, those of the one stage that there is.
@@ -87,7 +87,7 @@ class RecipeParser(TrlParser):
         return tuple(cls(**{f.name: values[f.name] for f in fields(cls) if f.init}) for cls in types)
 
     def _typed(self, action: Action, value: Any) -> Any:
-        """Gives a value of a configuration the type that its flag would have given it."""
+        """Gives a value of a configuration the type that it would have as a flag."""
         if value is None or isinstance(value, dict) or isinstance(action.type, _Nested):
             return value
         words = value if isinstance(value, list) else [value]
@@ -97,7 +97,7 @@ class RecipeParser(TrlParser):
         """Takes a configuration's values, changed by dotted flags, as defaults; a key that no dataclass has is an error.
 
         Args:
-            config: Values by name, as the YAML has them.
+            **config: Values by name, as the YAML has them.
 
         Returns:
             An empty list: nothing is left over.
@@ -174,12 +174,15 @@ def _without_dotted(args: Iterable[str]) -> tuple[list[str], list[tuple[str, Any
 
 
 def _with_nested(content: Any, name: str, value: Any) -> Any:
-    """Returns a configuration with one value inside it replaced or added.
+    """Replaces or adds one value inside a configuration.
 
     Args:
         content: A mapping, a list, or None where nothing is there yet.
         name: Keys and places on the way to the value, with dots between them: ``mix.0.weight``.
         value: The new value.
+
+    Returns:
+        The changed copy.
 
     Raises:
         ValueError: There is no such place.

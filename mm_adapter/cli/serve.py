@@ -1,6 +1,7 @@
 """`mm-coach serve`: vLLM, and in front of it plain videos, poses and a page."""
 
-import argparse
+from __future__ import annotations
+
 import os
 import shlex
 import signal
@@ -11,72 +12,101 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import uvicorn
 from rich.console import Console
 from rich.text import Text
 
 from mm_adapter.cli.console import plain_console, stage_progress
-from mm_adapter.export.read import check_export
-from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
-from mm_adapter.serving import LOOPBACK
-from mm_adapter.serving.client import KEY
-from mm_adapter.serving.http.app import Front, Limits, front_app
-from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
-from mm_adapter.serving.http.engine import Engine, RunningEngine
-from mm_adapter.serving.http.exported_coach import ExportedCoach
-from mm_adapter.serving.http.ranker import EngineRanker
-from mm_adapter.serving.vllm.plugin import check_vllm_version
-from mm_data.features import FeatureStore
-from mm_data.tuples.store import read_manifest
-from mm_tokenizers.codes import PoseCodeStore
+from mm_adapter.cli.flags import EngineFlags, GalleryFlags
+
+if TYPE_CHECKING:
+    from mm_adapter.serving.http.app import Front
+    from mm_adapter.serving.http.engine import Engine
+    from mm_adapter.serving.http.exported_coach import Export
+    from mm_data.features import FeatureStore
 
 _IDLE_CONNECTIONS = 64  # browsers keep some open
+_GALLERY = GalleryFlags()
 
 
-def run_serve(args: argparse.Namespace) -> None:
-    """Starts the engine, then answers until it is interrupted or the engine ends."""
+def serve(
+    export: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    pose_model: Path | None = None,
+    gallery: GalleryFlags = _GALLERY,
+    max_upload_mb: int = 200,
+    max_requests: int = 64,
+    workers: int = 2,
+    engine: str | None = None,
+    log: Path | None = None,
+    vllm: EngineFlags = "",
+) -> None:
+    """Start vLLM with an exported coach, and in front of it plain videos, poses and a page to try it.
+
+    Args:
+        export: Export in layout coach, with its video encoder.
+        host: Address to listen on; others than the loopback need MM_COACH_API_KEY.
+        port: Port to listen on.
+        pose_model: File pose_landmarker_*.task: MediaPipe finds the poses in videos sent without.
+        gallery: Experts among whom a demonstration is looked for.
+        max_upload_mb: Megabytes of one request.
+        max_requests: Number of questions in the engine at a time.
+        workers: Processes that decode videos.
+        engine: Address of a vLLM server that runs already, instead of starting one.
+        log: File for vLLM's output; by default a temporary one.
+        vllm: Flags for vLLM: --vllm='--max-model-len 4096 --tensor-parallel-size 2'.
+    """
+    from mm_adapter.export.read import check_export
+    from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
+    from mm_adapter.serving import LOOPBACK
+    from mm_adapter.serving.client import KEY
+    from mm_adapter.serving.http.app import Front, Limits
+    from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
+    from mm_adapter.serving.http.exported_coach import Export
+    from mm_adapter.serving.http.ranker import EngineRanker
+    from mm_data.tuples.manifest import TupleManifest
+    from mm_tokenizers.codes import PoseCodeStore
+
     console = plain_console()
     for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the engine ends too
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     key = os.environ.get(KEY) or None
-    if args.host not in LOOPBACK and key is None:
-        raise ValueError(f"{args.host} can be reached by others: set an API key in the environment ({KEY}=...).")
-    if args.pose_model is not None and not args.pose_model.is_file():
-        raise FileNotFoundError(f"Pose model {args.pose_model} does not exist; give a pose_landmarker_*.task file.")
-    _check_flags(args)
-    check_export(args.export)
-    coach = ExportedCoach.open(args.export)
-    codes, features = PoseCodeStore.load(args.codes) if args.codes else None, _features(args, coach)
+    if host not in LOOPBACK and key is None:
+        raise ValueError(f"{host} can be reached by others: set an API key in the environment ({KEY}=...).")
+    if pose_model is not None and not pose_model.is_file():
+        raise FileNotFoundError(f"Pose model {pose_model} does not exist; give a pose_landmarker_*.task file.")
+    for name, number in (("max-upload-mb", max_upload_mb), ("max-requests", max_requests), ("workers", workers)):
+        if number < 1:
+            raise ValueError(f"--{name} is {number}; it has to be at least 1.")
+    for name, value in vars(gallery).items():
+        if gallery.gallery is None and value is not None:
+            raise ValueError(f"--{name} belongs to a --gallery; give its tuple folder.")
+    check_export(export)
+    coach = Export.open(export)
+    codes, features = PoseCodeStore.load(gallery.codes) if gallery.codes else None, _features(gallery.features, coach)
     experts = None
-    if args.gallery is not None:
+    if gallery.gallery is not None:
         if codes is not None and codes.tokenizer_fingerprint != coach.config.pose_tokenizer:
-            raise ValueError(f"{args.codes} was made with another pose tokenizer than the coach's.")
+            raise ValueError(f"{gallery.codes} was made with another pose tokenizer than the coach's.")
         looks = coach.config.video_tokens > 0
-        experts = ExpertGallery.open(args.gallery, codes, features, args.activity, looks)
+        experts = ExpertGallery.open(gallery.gallery, codes, features, gallery.activity, looks)
     with ExitStack() as stack:
-        listener = stack.enter_context(_listener(args.host, args.port))
-        workers = ClipWorkers(args.export, args.pose_model, args.workers)
-        stack.callback(workers.close)
-        engine = _engine(args, stack, console)
-        shelf, search = ClipShelf(workers), None
+        listener = stack.enter_context(_listener(host, port))
+        pool = ClipWorkers(export, pose_model, workers)
+        stack.callback(pool.close)
+        running = _engine(export, engine, vllm, log, stack, console)
+        shelf, search = ClipShelf(pool), None
         if experts is not None and codes is not None:
-            search = ExpertSearch(experts, EngineRanker(engine, coach, shelf, codes, features))
+            search = ExpertSearch(experts, EngineRanker(running, coach, shelf, codes, features))
             with stage_progress() as progress:  # an engine on a CPU needs minutes for a large gallery
                 search.prepare(lambda done, total: progress("experts' priors", done, total))
-        synthetic = args.gallery is not None and bool(read_manifest(args.gallery)["synthetic"])
-        limits = Limits(args.max_upload_mb, args.max_requests)
-        front = Front(coach, engine, shelf, search, args.pose_model is not None, synthetic, limits)
-        _answer(args, front, key, listener, console)
-
-
-def _check_flags(args: argparse.Namespace) -> None:
-    for name in ("max_upload_mb", "max_requests", "workers"):
-        if getattr(args, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it has to be at least 1.")
-    for name in ("codes", "features", "activity"):
-        if args.gallery is None and getattr(args, name) is not None:
-            raise ValueError(f"--{name} belongs to a --gallery; give its tuple folder.")
+        synthetic = gallery.gallery is not None and TupleManifest.read(gallery.gallery).synthetic
+        limits = Limits(max_upload_mb, max_requests)
+        front = Front(coach, running, shelf, search, pose_model is not None, synthetic, limits)
+        _answer(front, host, port, max_requests, key, listener, console)
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -88,29 +118,34 @@ def _listener(host: str, port: int) -> socket.socket:
         raise ValueError(f"{host}:{port} cannot be listened on ({error.strerror}); choose another --port.") from error
 
 
-def _features(args: argparse.Namespace, coach: ExportedCoach) -> FeatureStore | None:
-    if args.features is None or not coach.config.video_tokens:
+def _features(folder: Path | None, coach: Export) -> FeatureStore | None:
+    from mm_data.features import FeatureStore
+
+    if folder is None or not coach.config.video_tokens:
         return None
-    features = FeatureStore(args.features)
+    features = FeatureStore(folder)
     if features.manifest.made_by != coach.config.video_encoder:
-        raise ValueError(
-            f"{args.features} was made by {features.manifest.encoder}, not by the encoder that the coach was trained on."
-        )
+        maker = features.manifest.encoder
+        raise ValueError(f"{folder} was made by {maker}, not by the encoder that the coach was trained on.")
     return features
 
 
-def _engine(args: argparse.Namespace, stack: ExitStack, console: Console) -> Engine:
-    if args.engine is not None:
-        engine = Engine(args.engine, os.environ.get("VLLM_API_KEY", ""))
+def _engine(
+    export: Path, address: str | None, flags: str, log: Path | None, stack: ExitStack, console: Console
+) -> Engine:
+    from mm_adapter.serving.http.engine import Engine, RunningEngine
+    from mm_adapter.serving.vllm.plugin import check_vllm_version
+
+    if address is not None:
+        engine = Engine(address, os.environ.get("VLLM_API_KEY", ""))
         engine.find_model()
-        console.print(
-            f"the engine at {args.engine} serves {engine.model}; it has to be the same export", soft_wrap=True
-        )
+        note = f"the engine at {address} serves {engine.model}; it has to be the same export"
+        console.print(note, soft_wrap=True)
         return engine
     check_vllm_version()
-    log = args.log or Path(tempfile.mkdtemp(prefix="mm-coach-serve-")) / "vllm.log"
+    log = log or Path(tempfile.mkdtemp(prefix="mm-coach-serve-")) / "vllm.log"
     console.print(f"vLLM starts; its log: {log}", soft_wrap=True, highlight=False)
-    engine = stack.enter_context(RunningEngine(args.export, shlex.split(args.vllm), log))
+    engine = stack.enter_context(RunningEngine(export, shlex.split(flags), log))
     with console.status("") as status:
         while not engine.ready():
             engine.check()
@@ -120,15 +155,23 @@ def _engine(args: argparse.Namespace, stack: ExitStack, console: Console) -> Eng
     return engine
 
 
-def _answer(args: argparse.Namespace, front: Front, key: str | None, listener: socket.socket, console: Console) -> None:
+def _answer(
+    front: Front, host: str, port: int, max_requests: int, key: str | None, listener: socket.socket, console: Console
+) -> None:
+    """Answers until it is interrupted or the engine ends."""
+    import uvicorn
+
+    from mm_adapter.serving.http.app import front_app
+    from mm_adapter.serving.http.engine import RunningEngine
+
     config = uvicorn.Config(
-        front_app(front, args.host, key),
+        front_app(front, host, key),
         log_level="warning",
-        limit_concurrency=_IDLE_CONNECTIONS + 4 * args.max_requests,
+        limit_concurrency=_IDLE_CONNECTIONS + 4 * max_requests,
         timeout_graceful_shutdown=10,
     )
     server = uvicorn.Server(config)
-    address = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}"
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     text = f"  the page; {address}/v1 for OpenAI's clients (model coach)"
     console.print(Text.assemble((address, "bold"), text), soft_wrap=True)
     if "(random weights)" in front.coach.config.video_encoder:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from cyclopts import App, Parameter, Token
+from cyclopts import App
 
 from mm_adapter.cli.endpoints import EndpointFlags
+from mm_adapter.cli.flags import Switches
 
 if TYPE_CHECKING:
     from mm_data.annotation import Stages
@@ -37,27 +37,13 @@ def read(task: str, source: Path, out: Path, *, poses: Path | None = None, worke
     with ConsoleReport().progress("reading poses", 1) as progress:
         manifest = build_task_folder(find_task(task), source, out, poses, workers, found_by=task)
         progress(1)
-    for stage in manifest["funnel"]:
+    for stage in manifest.funnel:
         for kind in ("dropped", "noted"):
             for reason, count in stage[kind].items():
                 print(f"{stage['stage']}: {count} {reason} (such as {stage['examples'][reason][0]})")
-    counts = manifest["items"]
-    items = f"{counts['train']} training and {counts['test']} test items, {manifest['with_poses']} with poses"
-    print(f"{out}: {items}{', synthetic' if manifest['synthetic'] else ''}")
-
-
-def _switches(kind: Any, words: Sequence[Token]) -> dict[str, str]:
-    """Reads the words behind --set."""
-    if wrong := [word.value for word in words if "=" not in word.value]:
-        raise ValueError(f"{wrong[0]}: give SWITCH=VALUE.")
-    return dict(word.value.split("=", 1) for word in words)
-
-
-Switches = Annotated[
-    dict[str, str],
-    Parameter(name="--set", accepts_keys=False, n_tokens=-1, converter=_switches, metavar="SWITCH=VALUE"),
-]
-"""Switches of a task as a flag: ``--set SWITCH=VALUE ...``."""
+    counts = manifest.items
+    items = f"{counts['train']} training and {counts['test']} test items, {manifest.with_poses} with poses"
+    print(f"{out}: {items}{', synthetic' if manifest.synthetic else ''}")
 
 
 @app.command
@@ -73,12 +59,13 @@ def show(items: Path, *, item: str | None = None, switches: Switches | None = No
 
     from mm_adapter.cli.console import plain_console
     from mm_data.records import SPLITS
-    from mm_data.tasks.folder import read_items, read_task_manifest
+    from mm_data.tasks.folder import read_items
     from mm_data.tasks.known import find_task, task_options
+    from mm_data.tasks.manifest import TaskManifest
 
-    manifest = read_task_manifest(items)
-    task = find_task(manifest["found_by"])
-    form = task.format(manifest["knowledge"], task_options(task, switches or {}))
+    manifest = TaskManifest.read(items)
+    task = find_task(manifest.found_by)
+    form = task.format(manifest.knowledge, task_options(task, switches or {}))
     by_id = {one.item_id: one for split in reversed(SPLITS) for one in read_items(items, split)}
     if item is not None and item not in by_id:
         raise ValueError(f"{items} has no item {item!r}; ids look like {next(iter(by_id))!r}.")
@@ -157,7 +144,7 @@ def _stages(out: Path, max_flagged: float, flags: EndpointFlags) -> Stages:
         ConsoleReport(),
         max_flagged,
         budget=None if flags.max_cost is None else flags.budget,
-        estimated=print_stage if flags.estimate else None,
+        on_estimate=print_stage if flags.estimate else None,
     )
 
 

@@ -25,38 +25,43 @@ from mm_data.records import CoachingTuple
 
 CONFIG = "matcher_config.json"
 
-
 MATCHER_WIDTH = 512
 """Width of the common space that the recipe trains."""
 
 
-def matched_views(asked: Sequence[str] | None, there: Sequence[str]) -> tuple[str, ...]:
-    """Views that a matcher sees: those of the features, or some of them.
+def matched_views(names: Sequence[str] | None, available: Sequence[str]) -> tuple[str, ...]:
+    """Chooses the views that a matcher sees: those of the features, or some of them.
+
+    Args:
+        names: Names of the views, or None for all.
+        available: Views of the features.
+
+    Returns:
+        The views, in the features' order.
 
     Raises:
-        ValueError: The features lack a view that was asked for, or none was asked for.
+        ValueError: The features lack a view, or none is named.
     """
-    if asked is None:
-        return tuple(there)
-    if not asked or set(asked) - set(there):
-        raise ValueError(
-            f"--views {' '.join(asked)}: the features have {' and '.join(there)}; name at least one of these."
-        )
-    return tuple(view for view in there if view in asked)
+    if names is None:
+        return tuple(available)
+    if not names or set(names) - set(available):
+        views = " and ".join(available)
+        raise ValueError(f"--views {' '.join(names)}: the features have {views}; name at least one of these.")
+    return tuple(view for view in available if view in names)
 
 
 @dataclass(frozen=True)
 class MatcherConfig:
-    """Architecture and inputs.
+    """The architecture of a matcher and the inputs that it was trained on.
 
     Attributes:
-        video_width: C.
+        video_width: Width of the features (C).
         views: Views whose projections are added.
         word_width: Width of the word embeddings.
-        width: Of the common space.
+        width: Width of the common space.
         video_encoder: Name and hash of the encoder whose features it was trained on.
-        language_model: Whose word embeddings it reads: a folder, or a name on the Hub.
-        language_model_fingerprint: Of its weights (`base_models.weights_fingerprint`).
+        language_model: Folder or name on the Hub of the model whose word embeddings it reads.
+        language_model_fingerprint: Fingerprint of that model's weights (`weights_fingerprint`).
     """
 
     video_width: int
@@ -69,7 +74,7 @@ class MatcherConfig:
 
 
 class Matcher(nn.Module):
-    """Clips and remarks in one space of unit vectors ``[N, width]``."""
+    """A model that places clips and remarks in one space of unit vectors ``[N, width]``."""
 
     def __init__(self, config: MatcherConfig) -> None:
         super().__init__()
@@ -79,17 +84,17 @@ class Matcher(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))  # as in CLIP
 
     def embed_clips(self, features: dict[str, Tensor]) -> Tensor:
-        """Features ``[N, V, C]`` per view to vectors."""
+        """Places clips by their features ``[N, V, C]`` per view."""
         return F.normalize(
             torch.stack([self.video[view](features[view].mean(1)) for view in self.architecture.views]).sum(0), dim=-1
         )
 
     def embed_remarks(self, words: Tensor) -> Tensor:
-        """Averaged word embeddings ``[N, word_width]`` to vectors."""
+        """Places remarks by their averaged word embeddings ``[N, word_width]``."""
         return F.normalize(self.text(words), dim=-1)
 
     def forward(self, learner: dict[str, Tensor], expert: dict[str, Tensor], words: Tensor) -> dict[str, Tensor]:
-        """The loss of a batch of tuples."""
+        """Computes the loss of a batch of tuples."""
         query = self.embed_clips(learner)
         scale = self.log_scale.clamp(max=np.log(100)).exp()
         same_remark = (torch.cdist(words, words, compute_mode="donot_use_mm_for_euclid_dist") < 1e-6).float()
@@ -99,19 +104,19 @@ class Matcher(nn.Module):
 
 
 def info_nce(similarities: Tensor, matches: Tensor) -> Tensor:
-    """Symmetric cross-entropy of rows and columns ``[N, N]`` against their matches (1 where they belong together)."""
+    """Computes the symmetric cross-entropy of rows and columns ``[N, N]`` against their matches (1 where they belong together)."""
     targets = matches / matches.sum(1, keepdim=True)
     return (F.cross_entropy(similarities, targets) + F.cross_entropy(similarities.T, targets)) / 2
 
 
 class MatcherInputs(Dataset[int]):
-    """Tuples with their features and averaged word embeddings; `collate` makes batches.
+    """A data set of tuples with their features and averaged word embeddings; `collate` makes batches.
 
     Args:
-        tuples: Of one split.
+        tuples: Tuples of one split.
         store: Video features.
-        tokenizer: The language model's.
-        embeddings: Its word embeddings ``[vocabulary, word_width]``.
+        tokenizer: The language model's tokenizer.
+        embeddings: The language model's word embeddings ``[vocabulary, word_width]``.
     """
 
     def __init__(
@@ -123,7 +128,7 @@ class MatcherInputs(Dataset[int]):
     ) -> None:
         self.tuples, self.store = tuples, store
         ids = [tokenizer.encode(t.summary, add_special_tokens=False) for t in tuples]
-        self.words = torch.stack([embeddings[torch.tensor(own)].float().mean(0) for own in ids])
+        self.words = torch.stack([embeddings[torch.tensor(words)].float().mean(0) for words in ids])
 
     def __len__(self) -> int:
         return len(self.tuples)
@@ -132,14 +137,14 @@ class MatcherInputs(Dataset[int]):
         return index
 
     def clips(self, clip_ids: Sequence[str], views: Sequence[str]) -> dict[str, Tensor]:
-        """Features ``[N, V, C]`` per view."""
+        """Reads features ``[N, V, C]`` per view."""
         return {
             view: torch.from_numpy(np.stack([self.store.get(clip, view) for clip in clip_ids]).astype(np.float32))
             for view in views
         }
 
     def collate(self, indices: Sequence[int]) -> dict[str, Any]:
-        """The matcher's arguments."""
+        """Makes the matcher's arguments of a batch."""
         chosen, views = [self.tuples[i] for i in indices], self.store.manifest.views
         return {
             "learner": self.clips([t.learner.clip_id for t in chosen], views),
@@ -149,7 +154,7 @@ class MatcherInputs(Dataset[int]):
 
 
 def save_matcher(matcher: Matcher, folder: Path) -> None:
-    """Writes weights and configuration."""
+    """Writes a matcher's weights and configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(matcher.state_dict(), folder / "matcher.safetensors")
     (folder / CONFIG).write_text(json.dumps(asdict(matcher.architecture), indent=2))

@@ -24,7 +24,7 @@ from mm_data.tuples.store import read_tuples
 
 @dataclass(kw_only=True)
 class MatcherArguments:
-    """What `recipes/matcher.py` takes."""
+    """Arguments of `recipes/matcher.py`."""
 
     language_model: str = field(metadata={"help": "Hub name or folder of the model whose word embeddings are read."})
     tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})

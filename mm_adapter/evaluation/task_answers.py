@@ -1,12 +1,13 @@
 """A coach's answers to a task's items: a first pass where the task has one, words, and what is read from them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 
+from mm_adapter.evaluation.predictions import Progress
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.scoring import score
 from mm_adapter.model.processor import IGNORE
@@ -16,7 +17,7 @@ from mm_data.tasks import Answer, TaskFormat, TaskItem
 from mm_data.tasks.cot_afa import NO_ACTION
 
 AT_ONCE = 16
-"""Items whose answers are generated together and then kept."""
+"""Number of items whose answers are generated together and then kept."""
 
 
 def answer_items(
@@ -24,16 +25,16 @@ def answer_items(
     form: TaskFormat,
     items: Sequence[TaskItem],
     records: SharedRecords,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda what, done, total: None,
 ) -> None:
     """Answers the items that have no record yet.
 
     Args:
         coach: The coach.
         form: The task's format.
-        items: To answer.
+        items: All items; those of this process that have no record yet are answered.
         records: Where ``text``, ``ranking``, ``confidence`` and ``expected`` score are kept; texts are read when they are evaluated.
-        progress: Called with (done, total).
+        progress: Is called with ("answering", done, total).
     """
     there = records.read()
     mine = set(records.mine([item.item_id for item in items]))
@@ -42,8 +43,8 @@ def answer_items(
         batch = pending[start : start + AT_ONCE]
         rankings = [rank_choice(coach, form, item) for item in batch]
         prompts = [form.prompt(item, ranking) for item, ranking in zip(batch, rankings, strict=True)]
-        asked = [(item.item_id, prompt) for item, prompt in zip(batch, prompts, strict=True)]
-        texts = list(coach.answer(asked, form.max_new_tokens, batch_size=AT_ONCE))
+        questions = [(item.item_id, prompt) for item, prompt in zip(batch, prompts, strict=True)]
+        texts = list(coach.answer(questions, form.max_new_tokens, batch_size=AT_ONCE))
         for item, ranking, prompt, text in zip(batch, rankings, prompts, texts, strict=True):
             record = {
                 "text": text,
@@ -52,11 +53,14 @@ def answer_items(
                 "expected": expected_score(coach, form, prompt, text, item.item_id),
             }
             records.append(item.item_id, record)
-        progress(start + len(batch), len(pending))
+        progress("answering", start + len(batch), len(pending))
 
 
 def rank_choice(coach: Coach, form: TaskFormat, item: TaskItem) -> dict[str, float] | None:
-    """Log-likelihood of every candidate of the first pass, its end included so that no name gains by being another's beginning."""
+    """Returns the log-likelihood of every candidate of a first pass, or None where the task has none.
+
+    Ends of turns count, so that no name gains by being another's beginning.
+    """
     choice = form.choice(item)
     if choice is None:
         return None
@@ -67,7 +71,10 @@ def rank_choice(coach: Coach, form: TaskFormat, item: TaskItem) -> dict[str, flo
 
 
 def confidence(coach: Coach, prompt: list[Message], text: str, item_id: str) -> float | None:
-    """Mean log-probability per token of an answer and its end, without which it would be any answer that begins so; None for an empty one."""
+    """Returns the mean log-probability per token of an answer, or None for an empty one.
+
+    The end of the turn counts: without it, this would be any answer that begins so.
+    """
     if not text:
         return None
     ids = coach.processor.tokenizer.encode(text, add_special_tokens=False) + coach.processor.end_of_turn_ids
@@ -75,7 +82,17 @@ def confidence(coach: Coach, prompt: list[Message], text: str, item_id: str) -> 
 
 
 def expected_score(coach: Coach, form: TaskFormat, prompt: list[Message], text: str, item_id: str) -> float | None:
-    """Mean of the scores that could stand in an answer, weighted by how likely the coach holds them; None without scores.
+    """Averages the scores that could stand in an answer, weighted by how likely the coach holds them.
+
+    Args:
+        coach: The coach.
+        form: The task's format, which says where a score stands.
+        prompt: Question that was answered.
+        text: The answer.
+        item_id: Id of the item.
+
+    Returns:
+        The mean; None where no score stands in the answer.
 
     Raises:
         ValueError: A candidate is the beginning of another one, which would count it twice.
@@ -85,11 +102,11 @@ def expected_score(coach: Coach, form: TaskFormat, prompt: list[Message], text: 
         return None
     tokenizer, end = coach.processor.tokenizer, coach.processor.end_of_turn_ids
     prefix = coach.prompt(prompt, item_id)
-    begun = tokenizer.encode(slot.before, add_special_tokens=False)
+    beginning = tokenizer.encode(slot.before, add_special_tokens=False)
     prefix = {
         **prefix,
-        "input_ids": [*prefix["input_ids"], *begun],
-        "labels": [*prefix["labels"], *([IGNORE] * len(begun))],
+        "input_ids": [*prefix["input_ids"], *beginning],
+        "labels": [*prefix["labels"], *([IGNORE] * len(beginning))],
     }
     space = " " if slot.before else ""
     followers = [
@@ -112,7 +129,7 @@ def _refuse_beginnings(candidates: Sequence[Sequence[int]], texts: Sequence[str]
 
 
 def read_answer(form: TaskFormat, record: Mapping[str, Any]) -> Answer:
-    """A record as an answer; where classes were ranked, the likeliest is the label, whatever the text calls the action."""
+    """Reads a record as an answer; where classes were ranked, the likeliest is the label, whatever the text calls the action."""
     answer = replace(form.parse(record["text"]), ranking=record["ranking"], confidence=record["confidence"])
     if answer.ranking is None:
         return answer

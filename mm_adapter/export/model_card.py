@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.model.language_model import public_name
 from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
 
 
-def model_card(coach: PretrainedCoach, layout: str, proof: dict[str, Any]) -> str:
+def model_card(coach: SavedCoach, layout: str, proof: dict[str, Any]) -> str:
     """Model card in Markdown with the Hub's metadata."""
     config, run = coach.model.config, coach.run_config
     schedule = run.get("schedule", {})

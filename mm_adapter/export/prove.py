@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.export.read import open_llama, open_mappers
 from mm_adapter.model.config import VIEWS
 from mm_data.tasks.expertaf import commentary_prompt, demonstration_prompt
@@ -26,7 +26,7 @@ nats, in the coach as in its export, and hardly what either says. A layer whose 
 
 
 @torch.inference_mode()
-def prove(coach: PretrainedCoach, out: Path, dtype: torch.dtype) -> dict[str, Any]:
+def prove(coach: SavedCoach, out: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Compares an export with its coach on fixed prompts with seeded poses and features.
 
     Returns:

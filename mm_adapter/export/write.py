@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from mm_adapter.checkpoint.coach import PretrainedCoach
+from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.checkpoint.run_record import run_record
 from mm_adapter.checkpoint.seal import seal, unseal
 from mm_adapter.export.model_card import model_card
@@ -48,7 +48,7 @@ LAYOUTS = ("coach", "llama")
 
 
 def export_coach(
-    coach: PretrainedCoach,
+    coach: SavedCoach,
     out: Path,
     layout: str,
     encoder: tuple[InternVideo2, str] | None = None,
@@ -136,7 +136,7 @@ def _dense(layer: nn.Linear) -> Tensor:
 
 
 @torch.no_grad()
-def _write_llama(coach: PretrainedCoach, out: Path, layout: str, dtype: torch.dtype) -> None:
+def _write_llama(coach: SavedCoach, out: Path, layout: str, dtype: torch.dtype) -> None:
     model, first = coach.model, coach.model.config.first_pose_id
     weights = merged_weights(model.language_model, dtype)
     words = model.language_model.get_input_embeddings().weight[:first]
@@ -149,7 +149,7 @@ def _write_llama(coach: PretrainedCoach, out: Path, layout: str, dtype: torch.dt
     save_torch_state_dict({name: value.contiguous() for name, value in weights.items()}, out, max_shard_size="4GB")
 
 
-def _write_video(coach: PretrainedCoach, out: Path, encoder: tuple[InternVideo2, str] | None) -> None:
+def _write_video(coach: SavedCoach, out: Path, encoder: tuple[InternVideo2, str] | None) -> None:
     state = {name: value for name, value in coach.model.state_dict().items() if name.startswith(("ego_", "exo_"))}
     if not state:
         return
@@ -167,7 +167,7 @@ def _write_video(coach: PretrainedCoach, out: Path, encoder: tuple[InternVideo2,
 
 
 def _write_configs(
-    coach: PretrainedCoach,
+    coach: SavedCoach,
     out: Path,
     layout: str,
     dtype: torch.dtype,

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from mm_adapter.inference.sampling import GREEDY, Sampling
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.grammar import PoseGrammar, WordsOnly
 from mm_adapter.model.processor import CoachProcessor
 from mm_adapter.samples.clip_stores import ClipFeatures, ClipPoses, NoPoses
@@ -33,7 +33,7 @@ ANSWER_TOKENS = 128
 """Limit of an answer in a conversation."""
 
 
-class Answers(Protocol):
+class Answerer(Protocol):
     """What answers questions about clips: `Coach`, or an engine that serves its export."""
 
     def comment(
@@ -61,7 +61,7 @@ class Coach:
 
     def __init__(
         self,
-        model: CoachForConditionalGeneration,
+        model: CoachModel,
         processor: CoachProcessor,
         poses: ClipPoses | None,
         features: ClipFeatures | None,

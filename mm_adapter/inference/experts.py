@@ -10,7 +10,8 @@ from mm_adapter.samples.sources import without_rejected
 from mm_data.features import FeatureStore
 from mm_data.folders import stretches_of
 from mm_data.records import FPS, Clip, CoachingTuple
-from mm_data.tuples.store import clips_of, read_gallery, read_manifest, read_tuples
+from mm_data.tuples.manifest import TupleManifest
+from mm_data.tuples.store import clips_of, read_gallery, read_tuples
 from mm_tokenizers.codes import PoseCodeStore
 
 
@@ -69,7 +70,7 @@ class ExpertGallery:
                 raise ValueError(
                     f"{len(missing)} of {len(clips)} clips of {folder} have no {what}, such as {missing[0]}; give those of this folder."
                 )
-        source = Path(read_manifest(folder)["request"]["source"])
+        source = TupleManifest.read(folder).source
         joints = JointStore(stretches_of(clips, folder), poses.frames)
         return cls(Gallery(everybody.represents, ranked, True), training, clips, source, joints)
 

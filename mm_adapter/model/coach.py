@@ -40,7 +40,7 @@ class CoachOutput(ModelOutput):
     is_top1: Tensor | None = None
 
 
-class CoachForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class CoachModel(PreTrainedModel, GenerationMixin):
     """The coach.
 
     Args:

@@ -3,7 +3,7 @@
 from peft import LoraConfig, inject_adapter_in_model
 from transformers import PreTrainedModel
 
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import MODES
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -19,7 +19,7 @@ def add_lora(language_model: PreTrainedModel, config: LoraConfig) -> None:
             parameter.data = parameter.data.float()
 
 
-def set_trainable(model: CoachForConditionalGeneration, mode: str) -> None:
+def set_trainable(model: CoachModel, mode: str) -> None:
     """Decides what trains.
 
     Args:

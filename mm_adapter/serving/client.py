@@ -19,7 +19,7 @@ KEY = "MM_COACH_API_KEY"
 """Environment variable of the server's API key, on both sides."""
 
 
-class RemoteCoach:
+class CoachClient:
     """The server's coach, decoder and experts.
 
     Args:

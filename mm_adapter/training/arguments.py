@@ -1,4 +1,4 @@
-"""What a coach is trained on and how: the arguments of the recipes. Dataclass, YAML keys and flags are one."""
+"""The arguments of the recipes: what a coach is trained on, and how. Dataclass, YAML keys and flags are one."""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -70,7 +70,7 @@ class MixPart:
 
 @dataclass(kw_only=True)
 class CoachArguments:
-    """What every recipe for a coach takes. Paths come from earlier commands."""
+    """Arguments of every recipe that trains a coach. Paths come from earlier commands."""
 
     language_model: str = field(metadata={"help": "Hub name or folder of a Llama-architecture instruct model."})
     pose_tokenizer: str | None = field(
@@ -121,7 +121,7 @@ class CoachArguments:
     )
 
     def __post_init__(self) -> None:
-        """Looks at what a run would otherwise stumble over later.
+        """Checks what a run would otherwise stumble over later.
 
         Raises:
             ValueError: An unknown choice, a number out of its range, or a malformed part of the mixture.
@@ -149,7 +149,7 @@ def _check_choices(settings: Any) -> None:
 
 @dataclass(kw_only=True)
 class ExpertafArguments(CoachArguments):
-    """What `recipes/expertaf.py` takes."""
+    """Arguments of `recipes/expertaf.py`."""
 
     tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
     pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
@@ -175,7 +175,7 @@ class ExpertafArguments(CoachArguments):
     max_train_tuples: int | None = field(default=None, metadata={"help": "Use only the first tuples."})
 
     def __post_init__(self) -> None:
-        """Looks at what a run would otherwise stumble over later.
+        """Checks what a run would otherwise stumble over later.
 
         Raises:
             ValueError: Formats and their weights do not match, or what `CoachArguments` refuses.
@@ -194,7 +194,7 @@ class ExpertafArguments(CoachArguments):
 
 @dataclass(kw_only=True)
 class TaskArguments(CoachArguments):
-    """What the recipes of the other tasks take beside their switches."""
+    """Arguments of the recipes of the other tasks, beside the task's switches."""
 
     items: str = field(metadata={"help": "Folder written by `mm-coach task read`."})
     pose_codes: str | None = field(
@@ -207,7 +207,7 @@ class TaskArguments(CoachArguments):
     max_train_items: int | None = field(default=None, metadata={"help": "Use only the first items."})
 
     def __post_init__(self) -> None:
-        """Looks at what a run would otherwise stumble over later.
+        """Checks what a run would otherwise stumble over later.
 
         Raises:
             ValueError: No items would be used, or what `CoachArguments` refuses.

@@ -1,4 +1,4 @@
-"""From arguments to the parts of a run: data sets, language model, coach."""
+"""Builds the parts of a run from its arguments: poses, pose tokenizer, language model, coach."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, TrainingArguments
 
 from mm_adapter.checkpoint.coach import coach_folder, load_trainable, read_config
 from mm_adapter.distributed import native_dtype
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.language_model import load_language_model, recorded_name, weights_fingerprint
 from mm_adapter.model.lora import add_lora, set_trainable
@@ -23,14 +23,23 @@ from mm_tokenizers.codes import PoseCodeStore
 
 
 def resolve_dtype(name: str, training: TrainingArguments) -> torch.dtype:
-    """The frozen weights' type; ``auto`` asks the hardware."""
+    """Returns the frozen weights' type; ``auto`` asks the hardware."""
     if name == "auto":
         return native_dtype(training.device)
     return getattr(torch, name)
 
 
 def open_poses(args: CoachArguments, pose_tokenizer: PoseTokenizer, folder: Path, codes: Path) -> ClipPoses:
-    """Pose codes of a folder's clips, or their joints for a coach that reads text.
+    """Opens the pose codes of a folder's clips, or their joints for a coach that reads text.
+
+    Args:
+        args: The recipe's arguments.
+        pose_tokenizer: The tokenizer that the codes have to be from.
+        folder: Folder of tuples or items, whose joints are read.
+        codes: Folder of pose codes.
+
+    Returns:
+        The poses by clip.
 
     Raises:
         ValueError: They were made by another tokenizer, or hold another number of frames.
@@ -47,10 +56,16 @@ def open_poses(args: CoachArguments, pose_tokenizer: PoseTokenizer, folder: Path
 
 
 def open_pose_tokenizer(args: CoachArguments) -> PoseTokenizer:
-    """The pose tokenizer, or for a coach that neither sees nor shows poses a stand-in of two codes: its vocabulary has to exist.
+    """Opens the pose tokenizer. A coach without poses gets a stand-in of two codes, because its vocabulary has to exist.
+
+    Args:
+        args: The recipe's arguments.
+
+    Returns:
+        The frozen tokenizer.
 
     Raises:
-        ValueError: There is none and poses are shown.
+        ValueError: No tokenizer is named, and the coach sees poses.
     """
     if args.pose_tokenizer is not None:
         return load_tokenizer(Path(args.pose_tokenizer))
@@ -66,7 +81,7 @@ def open_pose_tokenizer(args: CoachArguments) -> PoseTokenizer:
 
 
 def lora_config(args: CoachArguments) -> LoraConfig:
-    """LoRA as configured."""
+    """Returns LoRA's configuration."""
     return LoraConfig(
         r=args.lora_r, lora_alpha=args.lora_alpha, lora_dropout=args.lora_dropout, target_modules=args.lora_targets
     )
@@ -80,7 +95,7 @@ def coach_config(
     video: FeatureManifest | None,
     views: Sequence[str],
 ) -> CoachConfig:
-    """The model's configuration from its parts."""
+    """Returns the model's configuration, made from its parts."""
     return CoachConfig(
         text_config=text,
         base_model=recorded_name(args.language_model),
@@ -107,37 +122,60 @@ def build_coach(
     video: FeatureManifest | None,
     views: Sequence[str],
     dtype: torch.dtype,
-) -> tuple[CoachForConditionalGeneration, CoachProcessor]:
-    """The coach with fresh mappers and pose rows (or those of ``start_from``) and its processor; what trains is set.
+) -> tuple[CoachModel, CoachProcessor]:
+    """Builds the coach with fresh mappers and pose rows (or those of ``start_from``) and its processor; what trains is set.
 
     Full fine-tuning keeps the language model in float32 whatever ``dtype`` is: its updates are too small for bfloat16.
+
+    Args:
+        args: The recipe's arguments.
+        pose_tokenizer: The frozen pose tokenizer, whose codebook the pose mapper reads.
+        video: Manifest of the features, or None for a coach that sees no video.
+        views: Views that the coach sees.
+        dtype: Type of the frozen weights.
+
+    Returns:
+        The model and its processor.
     """
     precision = torch.float32 if args.mode == "full" else dtype
     language_model = load_language_model(args.language_model, precision, args.quantization, args.attention)
     if args.liger:
         from liger_kernel.transformers import apply_liger_kernel_to_llama  # pyright: ignore[reportMissingImports]
 
-        apply_liger_kernel_to_llama(
-            model=language_model, fused_linear_cross_entropy=False
-        )  # the coach has its own loss
+        # The coach computes its loss itself.
+        apply_liger_kernel_to_llama(model=language_model, fused_linear_cross_entropy=False)
     if args.mode == "lora":
         add_lora(language_model, lora_config(args))
     text_tokenizer = AutoTokenizer.from_pretrained(args.language_model)
     config = coach_config(args, language_model.config, len(text_tokenizer), pose_tokenizer, video, views)
     config.base_model_fingerprint = weights_fingerprint(args.language_model)
     processor = CoachProcessor(text_tokenizer, config.clip_format)
-    model = CoachForConditionalGeneration(config, language_model, pose_tokenizer.quantizer.codebook)
+    model = CoachModel(config, language_model, pose_tokenizer.quantizer.codebook)
     model.initialise_new_parts()
     if args.start_from:
-        earlier = coach_folder(args.start_from)
-        begun = read_config(earlier)
-        if begun.mode not in ("mappers", args.mode):
-            raise ValueError(f"{args.start_from} was trained in mode {begun.mode}; only that mode can go on from it.")
-        if begun.base_model_fingerprint != config.base_model_fingerprint:
-            raise ValueError(
-                f"{args.start_from} was trained on a language model with weights {begun.base_model_fingerprint[:12]}, "
-                f"{args.language_model} has {config.base_model_fingerprint[:12]}; give the original as --language_model."
-            )
-        load_trainable(earlier, model, new_parts_only=begun.mode != args.mode)
+        load_earlier(args.start_from, model, args.language_model)
     set_trainable(model, args.mode)
     return model, processor
+
+
+def load_earlier(name: str, model: CoachModel, language_model: str) -> None:
+    """Loads what an earlier run trained: mappers and pose rows, and everything else where the mode is the same.
+
+    Args:
+        name: Folder of the earlier coach, or its name on the Hub.
+        model: The coach that takes the weights.
+        language_model: Name of its language model, for the message.
+
+    Raises:
+        ValueError: The earlier coach was trained in another mode, or on another language model.
+    """
+    earlier, config = coach_folder(name), model.config
+    begun = read_config(earlier)
+    if begun.mode not in ("mappers", config.mode):
+        raise ValueError(f"{name} was trained in mode {begun.mode}; only that mode can go on from it.")
+    if begun.base_model_fingerprint != config.base_model_fingerprint:
+        raise ValueError(
+            f"{name} was trained on a language model with weights {begun.base_model_fingerprint[:12]}, "
+            f"{language_model} has {config.base_model_fingerprint[:12]}; give the original as --language_model."
+        )
+    load_trainable(earlier, model, new_parts_only=begun.mode != config.mode)

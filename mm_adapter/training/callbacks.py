@@ -1,4 +1,4 @@
-"""What a trainer is told while it runs: a signal to stop, and how long its optimizer takes."""
+"""Callbacks of the coach's trainer: one stops it at a signal, one times its optimizer."""
 
 import signal
 import threading
@@ -14,10 +14,12 @@ from mm_adapter.training.throughput import Throughput
 
 
 class StopOnSignal(TrainerCallback):
-    """Saves and stops at the end of the step during which any rank received SIGTERM, as clusters send before they take a node.
+    """Callback that saves and stops at the end of the step in which any rank received SIGTERM, as clusters send before they take a node.
 
-    Attributes:
-        stopped: Whether that happened.
+    Its ``stopped`` says whether that happened.
+
+    Args:
+        trainer: The trainer, whose ranks agree.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -46,7 +48,7 @@ class StopOnSignal(TrainerCallback):
 
 
 class OptimizerClock(TrainerCallback):
-    """Times the optimizer, which the trainer calls between these two events."""
+    """Callback that times the optimizer, which the trainer calls between these two events."""
 
     def __init__(self, throughput: Throughput) -> None:
         self.throughput = throughput

@@ -1,4 +1,4 @@
-"""From arguments to training samples: coaching tuples, items of other tasks, and mixtures of both."""
+"""Opens the samples that arguments name: coaching tuples, items of other tasks, and mixtures of both."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,14 +14,15 @@ from mm_adapter.training.build import open_poses
 from mm_data.features import FeatureManifest, FeatureStore
 from mm_data.records import CoachingTuple
 from mm_data.tasks import Task, TaskItem
-from mm_data.tasks.folder import is_task_folder, read_items, read_task_manifest
+from mm_data.tasks.folder import is_task_folder, read_items
 from mm_data.tasks.known import find_task, task_options
+from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples
 from mm_data.tuples.store import read_tuples
 from mm_tokenizers import PoseTokenizer
 
 MIXED_FORMAT = "dialogue"
-"""How the tuples of a mixture are shown: remark and demonstration in one pass."""
+"""Format of a mixture's tuples: remark and demonstration in one pass."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class TrainingData:
         )
 
     def video(self) -> FeatureManifest | None:
-        """Returns the manifest of the features that all sources share, or None without video: a coach has one video encoder.
+        """Looks up the features that all sources share, or None without video: a coach has one video encoder.
+
+        Returns:
+            The manifest.
 
         Raises:
             ValueError: The sources' features were made otherwise, or only some have any.
@@ -72,10 +76,13 @@ class TrainingData:
         return first
 
     def shown_views(self, names: Sequence[str] | None) -> list[str]:
-        """Returns the views that the coach sees, in its order.
+        """Chooses the views that the coach sees, in its order.
 
         Args:
             names: Names of the views to show, or None for those of the features.
+
+        Returns:
+            The views.
 
         Raises:
             ValueError: There are no features, or they lack a view.
@@ -138,7 +145,7 @@ def task_data(args: TaskArguments, seed: int, pose_tokenizer: PoseTokenizer, tas
     Raises:
         ValueError: The folder holds items of another task.
     """
-    name = read_task_manifest(Path(args.items))["task"]
+    name = TaskManifest.read(Path(args.items)).task
     if name != task.name:
         raise ValueError(f"{args.items} holds items of {name}; this recipe trains {task.name}.")
     part = MixPart(items=args.items, features=args.features, pose_codes=args.pose_codes)
@@ -165,7 +172,7 @@ def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> T
         if not part.folder.is_dir():
             raise ValueError(f"mix: {part.folder} does not exist.")
         if part.items is not None:
-            task = find_task(read_task_manifest(part.folder)["found_by"])
+            task = find_task(TaskManifest.read(part.folder).found_by)
             data += _items(args, seed, pose_tokenizer, part, task, task_options(task, part.options))
             continue
         if part.pose_codes is None:
@@ -207,7 +214,7 @@ _FOLDERS = (("tuples", "max_train_tuples"), ("items", "max_train_items"))
 
 def _training_split(folder: Path, limit: int | None) -> Material:
     if is_task_folder(folder):
-        return material_of_items(read_task_manifest(folder)["task"], read_items(folder, "train")[:limit])
+        return material_of_items(TaskManifest.read(folder).task, read_items(folder, "train")[:limit])
     return material_of_tuples(read_tuples(folder, "train")[:limit])
 
 
@@ -266,7 +273,7 @@ def _items(
     limit: int | None = None,
 ) -> TrainingData:
     """Opens a task's items."""
-    form = task.format(read_task_manifest(part.folder)["knowledge"], options)
+    form = task.format(TaskManifest.read(part.folder).knowledge, options)
     store = FeatureStore(Path(part.features)) if part.features else None
     items = read_items(part.folder, "train")[:limit]
     unusable = store.manifest.rejected if store else {}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import VIEWS, CoachConfig
 from mm_adapter.model.language_model import text_config
 from mm_adapter.model.lora import add_lora, set_trainable
@@ -117,14 +117,14 @@ def _planned_config(
     return config
 
 
-def _model_on_meta(args: CoachArguments, config: CoachConfig) -> CoachForConditionalGeneration:
+def _model_on_meta(args: CoachArguments, config: CoachConfig) -> CoachModel:
     """Builds the coach without weights; what trains is set."""
     with torch.device("meta"):
         language_model = AutoModelForCausalLM.from_config(config.text_config, dtype=torch.bfloat16)
         if args.mode == "lora":
             add_lora(language_model, lora_config(args))
         codebook = torch.empty(config.num_pose_codes, config.pose_code_dim)
-        model = CoachForConditionalGeneration(config, language_model, codebook)
+        model = CoachModel(config, language_model, codebook)
     set_trainable(model, args.mode)
     return model
 

@@ -1,4 +1,4 @@
-"""Answers on held-out clips, written down at every evaluation: what a falling loss does not show."""
+"""Writes down answers on held-out clips at every evaluation: they show what a falling loss does not."""
 
 from pathlib import Path
 from typing import Any
@@ -17,29 +17,31 @@ FILE = "commentaries.jsonl"
 
 
 class SampleAnswers(TrainerCallback):
-    """Greedy answers to a few held-out samples, printed and appended to ``commentaries.jsonl``.
+    """Callback that answers a few held-out samples greedily, prints the answers and appends them to ``commentaries.jsonl``.
 
-    A sample is asked up to its last answer in words. Every rank generates the same, because sharded weights have to be gathered.
+    A sample is shown up to its last answer in words. Every rank generates the same, because sharded weights have to be gathered.
 
     Args:
-        trainer: The run.
+        trainer: The run's trainer.
         dataset: Held-out samples; evenly spaced ones that are answered in words are used.
-        count: How many.
+        count: Number of samples.
     """
 
     def __init__(self, trainer: CoachTrainer, dataset: CoachDataset, count: int) -> None:
         self.trainer = trainer
-        asked = [(index, turn) for index in range(len(dataset)) if (turn := _last_words(dataset.conversation(index)))]
-        self.asked = []
-        for index, turn in asked[:: max(1, len(asked) // count)][:count]:
+        answered = [
+            (index, turn) for index in range(len(dataset)) if (turn := _last_words(dataset.conversation(index)))
+        ]
+        self.questions = []
+        for index, turn in answered[:: max(1, len(answered) // count)][:count]:
             source = dataset.sources[dataset.items[index][0]]
             coach = Coach(trainer.model, trainer.processor, source.poses, source.features)
-            self.asked.append((coach, dataset.conversation(index), turn))
+            self.questions.append((coach, dataset.conversation(index), turn))
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Generates, prints and writes."""
+        """Generates, prints and writes the answers."""
         answers = []
-        for coach, conversation, turn in self.asked:
+        for coach, conversation, turn in self.questions:
             coach.model = self.trainer.model  # sharding replaces it
             with self.trainer.compute_loss_context_manager():
                 answers += coach.answer([(conversation.sample_id, conversation.messages[:turn])], max_new_tokens=128)
@@ -48,7 +50,7 @@ class SampleAnswers(TrainerCallback):
         table = Table(title=f"Step {state.global_step}: held out", title_justify="left")
         for heading in ("sample", "expert", "coach"):
             table.add_column(heading)
-        for (_, conversation, turn), answer in zip(self.asked, answers, strict=True):
+        for (_, conversation, turn), answer in zip(self.questions, answers, strict=True):
             expert = conversation.messages[turn]["content"][0]["text"]
             table.add_row(conversation.sample_id, expert, answer)
             record = {"step": state.global_step, "sample": conversation.sample_id, "expert": expert, "coach": answer}
@@ -57,6 +59,6 @@ class SampleAnswers(TrainerCallback):
 
 
 def _last_words(conversation: Conversation) -> int | None:
-    """The last supervised turn that is words."""
+    """Returns the last supervised turn that is words, or None."""
     turns = [t for t in conversation.supervised if conversation.messages[t]["content"][0]["type"] == "text"]
     return turns[-1] if turns else None

@@ -1,4 +1,4 @@
-"""What a run would do: trainable and frozen parts, tokens per sample, steps, memory. Behind ``--dry-run``."""
+"""Estimates what a run needs (parameters by part, memory per process) and prints the plan of ``--dry-run``."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.loss import CHUNK
 
 GIB = 2**30
@@ -33,10 +33,10 @@ OVERHEAD = 1.5 * GIB
 
 @dataclass(frozen=True)
 class Sharding:
-    """How processes share a model's state.
+    """A way in which processes share a model's state.
 
     Attributes:
-        name: As printed.
+        name: Name in the printed plan.
         stage: What is divided: 0 nothing (DDP), 2 gradients and optimizer, 3 weights too (ZeRO-3, FSDP2).
         offload: Whether optimizer and master weights lie in the host's memory.
     """
@@ -73,12 +73,12 @@ class MemoryEstimate:
 
     @property
     def total(self) -> float:
-        """Sum of the parts and `OVERHEAD`."""
+        """Returns the sum of the parts and `OVERHEAD`."""
         return self.weights + self.gradients + self.optimizer + self.activations + OVERHEAD
 
 
 def parameter_table(model: nn.Module) -> list[tuple[str, int, int]]:
-    """(part, trainable, frozen) parameter counts."""
+    """Counts parameters: (part, trainable, frozen) for every part."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for name, parameter in model.named_parameters():
         part = name.split(".")[0]
@@ -88,8 +88,8 @@ def parameter_table(model: nn.Module) -> list[tuple[str, int, int]]:
     return [(part, trainable, frozen) for part, (trainable, frozen) in sorted(counts.items())]
 
 
-def activation_bytes(model: CoachForConditionalGeneration, batch: Batch, checkpointing: bool, width: int = 2) -> float:
-    """What the language model keeps between forward and backward pass, at its peak.
+def activation_bytes(model: CoachModel, batch: Batch, checkpointing: bool, width: int = 2) -> float:
+    """Estimates what the language model keeps between forward and backward pass, at its peak.
 
     Per position and layer: the residual stream for both norms (float32), queries and attention's output, what the seven
     adapted linear layers read and their rank-r results, keys and values, and four tensors of the gated unit. With
@@ -100,29 +100,35 @@ def activation_bytes(model: CoachForConditionalGeneration, batch: Batch, checkpo
         batch: The longest micro-batch.
         checkpointing: Whether activations are recomputed layer by layer.
         width: Bytes per value; 2 under bf16.
+
+    Returns:
+        Bytes of activations and logits.
     """
     text: Any = model.config.text_config
     hidden, layers = text.hidden_size, text.num_hidden_layers
     keys = hidden * text.num_key_value_heads // text.num_attention_heads
     rank = max((p.shape[0] for name, p in model.named_parameters() if "lora_A" in name), default=0)
     per_layer = width * (5 * hidden + 2 * keys + 4 * text.intermediate_size + 7 * rank) + 4 * 2 * hidden
-    kept = batch.tokens * (layers * hidden * width + per_layer if checkpointing else layers * per_layer)
+    activations = batch.tokens * (layers * hidden * width + per_layer if checkpointing else layers * per_layer)
     # Logits in the model's type and in float32, their softmax and its gradient, one piece at a time.
     logits = (width + 3 * 4) * min(batch.supervised, CHUNK) * model.config.num_predictable
-    return kept + logits
+    return activations + logits
 
 
 def estimate_memory(
-    model: CoachForConditionalGeneration, batch: Batch, checkpointing: bool, sharding: Sharding, world_size: int
+    model: CoachModel, batch: Batch, checkpointing: bool, sharding: Sharding, world_size: int
 ) -> MemoryEstimate:
-    """Memory per process under bf16, with Adam.
+    """Estimates memory per process under bf16, with Adam.
 
     Args:
         model: The coach, possibly on the meta device.
         batch: The longest micro-batch.
         checkpointing: Whether activations are recomputed layer by layer.
-        sharding: How processes share.
-        world_size: Processes that share.
+        sharding: How processes share the model's state.
+        world_size: Number of processes.
+
+    Returns:
+        Bytes by purpose.
     """
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     four_bits = model.config.quantization is not None  # of the decoder's linear layers, with their scales
@@ -156,11 +162,11 @@ def print_plan(
     """Prints tables for a person.
 
     Args:
-        model: What is trained.
-        facts: What is known of the run.
+        model: The model that would be trained.
+        facts: Facts of the run by name, in the order in which they are printed.
         memory: Estimate by name of the sharding; empty where memory is no question.
         gpu: One of `GPUS` to compare with, or None.
-        missing: What a real run still lacks.
+        missing: Inputs that a real run still lacks.
     """
     console = Console(width=110, markup=False, emoji=False)
     table = Table(title="Parameters", title_justify="left")

@@ -1,7 +1,7 @@
 """Direct preference optimisation of a trained coach, from pairs of remarks about one clip. TRL does it; this is the adapter.
 
 A pair is one line of JSON: ``{"tuple_id": ..., "chosen": ..., "rejected": ...}``, preferred by a person or a judge. Other
-keys, such as who preferred it, are kept out of the way.
+keys, such as who preferred it, are passed over.
 """
 
 import json
@@ -14,7 +14,7 @@ from datasets import Dataset
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from mm_adapter.checkpoint.trainer import CompleteCheckpoints
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.processor import IGNORE, CoachProcessor, Encoded
 from mm_adapter.samples.clip_stores import ClipPoses
 from mm_adapter.samples.collator import CoachCollator
@@ -28,7 +28,14 @@ SIDES = ("chosen", "rejected")
 
 
 def read_pairs(path: Path, tuples: Sequence[CoachingTuple]) -> list[dict[str, str]]:
-    """Pairs with the learner's clip: ``clip``, ``chosen``, ``rejected``.
+    """Reads pairs of remarks.
+
+    Args:
+        path: File of one JSON object per line.
+        tuples: Training tuples that the pairs are about.
+
+    Returns:
+        Pairs with the learner's clip: ``clip``, ``chosen``, ``rejected``.
 
     Raises:
         FileNotFoundError: No such file.
@@ -56,13 +63,13 @@ def read_pairs(path: Path, tuples: Sequence[CoachingTuple]) -> list[dict[str, st
 
 
 class PreferenceCollator:
-    """Pairs to the batch that `trl.DPOTrainer` expects: all chosen, then all rejected, padded on the right.
+    """Collator that makes the batch which `trl.DPOTrainer` expects: all chosen, then all rejected, padded on the right.
 
     Args:
-        processor: The coach's.
-        poses: Of the clips.
-        features: Of the clips, or None for a pose-only coach.
-        collate: `CoachCollator` with layout ``right``.
+        processor: The coach's processor.
+        poses: Poses by clip.
+        features: Video features, or None for a pose-only coach.
+        collate: A `CoachCollator` with layout ``right``.
         max_length: Longest sample in tokens.
     """
 
@@ -78,10 +85,17 @@ class PreferenceCollator:
         self.max_length = max_length
 
     def encode(self, clip: str, remark: str) -> Encoded:
-        """Question about the clip, answered with the remark.
+        """Encodes the question about a clip, answered with a remark.
+
+        Args:
+            clip: Id of the clip.
+            remark: The remark.
+
+        Returns:
+            The sample; the remark is supervised.
 
         Raises:
-            ValueError: Too long.
+            ValueError: The sample is longer than ``max_length``.
         """
         answer = {"role": "assistant", "content": [{"type": "text", "text": remark}]}
         conversation = Conversation(clip, [*commentary_prompt(clip), answer], (2,))
@@ -93,7 +107,7 @@ class PreferenceCollator:
         return encoded
 
     def __call__(self, pairs: Sequence[dict[str, str]]) -> dict[str, torch.Tensor]:
-        """Builds the batch."""
+        """Builds the batch of these pairs."""
         samples = [self.encode(pair["clip"], pair[side]) for side in SIDES for pair in pairs]
         batch = self.collate([with_features(sample, self.features) for sample in samples])
         del batch["samples"]
@@ -102,17 +116,15 @@ class PreferenceCollator:
 
 
 class CoachDPOTrainer(CompleteCheckpoints, DPOTrainer):
-    """TRL's trainer on ready batches, with our checkpoints.
+    """TRL's trainer, fed with ready batches and writing a coach's checkpoints.
 
     Args:
-        model: The coach, with what trains already set.
+        model: The coach; what trains of it is set.
         reference: The same coach, frozen.
         **kwargs: Passed on to `trl.DPOTrainer`.
     """
 
-    def __init__(
-        self, model: CoachForConditionalGeneration, reference: CoachForConditionalGeneration, **kwargs: Any
-    ) -> None:
+    def __init__(self, model: CoachModel, reference: CoachModel, **kwargs: Any) -> None:
         super().__init__(model=model, ref_model=reference, **kwargs)
         for patched in (model, reference):  # TRL computes with one head's weight; the coach has two and does it itself
             vars(patched).pop("forward", None)

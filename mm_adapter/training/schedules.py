@@ -1,4 +1,4 @@
-"""How many optimizer steps a run takes, and what decides its course beside the model."""
+"""Counts the optimizer steps of a run, and names what decides its course beside the model."""
 
 import math
 from collections.abc import Sequence
@@ -13,17 +13,20 @@ _DECIDING = (
 
 
 def samples_per_step(training: TrainingArguments, processes: int) -> int:
-    """Samples of an optimizer step over all processes."""
+    """Returns the samples of an optimizer step over all processes."""
     return training.per_device_train_batch_size * training.gradient_accumulation_steps * processes
 
 
 def optimizer_steps(training: TrainingArguments, samples: int, processes: int) -> int:
-    """Optimizer steps of a run. An epoch's last step may have fewer samples than the others.
+    """Returns the optimizer steps of a run. An epoch's last step may have fewer samples than the others.
 
     Args:
         training: The trainer's arguments.
         samples: Samples of an epoch.
         processes: Number of processes.
+
+    Returns:
+        The number of steps.
     """
     if training.max_steps > 0:
         return training.max_steps
@@ -31,16 +34,19 @@ def optimizer_steps(training: TrainingArguments, samples: int, processes: int) -
 
 
 def steps_per_epoch(training: TrainingArguments, samples: int, processes: int) -> int:
-    """Optimizer steps of one epoch."""
+    """Returns the optimizer steps of one epoch."""
     return math.ceil(samples / samples_per_step(training, processes))
 
 
 def schedule(training: TrainingArguments, further: Sequence[str] = ()) -> dict[str, Any]:
-    """What decides the course of a run besides the model and its data; a run that goes on must agree with it.
+    """Collects what decides the course of a run besides the model and its data; a run that goes on must agree with it.
 
     Args:
         training: The trainer's arguments.
         further: Names of arguments that a recipe adds.
+
+    Returns:
+        Values by name.
     """
     resolved = training.to_dict()
     chosen = {name: resolved[name] for name in (*_DECIDING, *further)}

@@ -13,7 +13,7 @@ import torch
 from transformers import TrainingArguments
 
 from mm_adapter.checkpoint.coach import (
-    PretrainedCoach,
+    SavedCoach,
     check_same_coach,
     coach_folder,
     copy_coach,
@@ -127,7 +127,7 @@ def build(
     pose_tokenizer: PoseTokenizer,
     data: TrainingData,
     options: Any = None,
-) -> PretrainedCoach:
+) -> SavedCoach:
     """Builds the coach that these samples train, with the record of its run.
 
     Args:
@@ -155,11 +155,11 @@ def build(
         "tasks": {**earlier.get("tasks", {}), **data.tasks},
         "formats": list(dict.fromkeys([*(earlier.get("formats") or []), *data.formats])),
     }
-    return PretrainedCoach(model, processor, pose_tokenizer, record)
+    return SavedCoach(model, processor, pose_tokenizer, record)
 
 
 def build_trainer(
-    args: CoachArguments, training: TrainingArguments, coach: PretrainedCoach, data: TrainingData
+    args: CoachArguments, training: TrainingArguments, coach: SavedCoach, data: TrainingData
 ) -> CoachTrainer:
     """Builds the coach's trainer with its training and held-out samples.
 

@@ -1,4 +1,4 @@
-"""What a training step costs: tokens, seconds per phase on the average and the slowest rank, and the share of the hardware's peak."""
+"""Measures what a training step costs: tokens, seconds per phase on the average and the slowest rank, and the share of the hardware's peak."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 
 PEAK_FLOPS = {
     "H200": 989e12,
@@ -27,7 +27,7 @@ PHASES = ("data_wait", "forward_backward", "optimizer")
 
 
 class TrainingFlops:
-    """Operations of a forward and backward pass that the mathematics needs (recomputation does not count).
+    """Counts the operations of a forward and backward pass that the mathematics needs (recomputation does not count).
 
     Twice for every multiplication with a weight in the forward pass, as much again for the gradient of the activations, and
     once more where the weight trains. Attention sees half of a sample on average. Only supervised positions reach the head.
@@ -36,7 +36,7 @@ class TrainingFlops:
         model: The coach; its weights are counted once.
     """
 
-    def __init__(self, model: CoachForConditionalGeneration) -> None:
+    def __init__(self, model: CoachModel) -> None:
         text: Any = model.config.text_config
         layers = [(_size(p), p.requires_grad) for name, p in model.named_parameters() if ".layers." in name]
         self.linear = sum(count for count, _ in layers)
@@ -45,27 +45,27 @@ class TrainingFlops:
         self.attention = text.hidden_size * text.num_hidden_layers
 
     def __call__(self, lengths: Sequence[int], supervised: int) -> float:
-        """Of samples with so many tokens, and so many supervised tokens among all of them."""
+        """Returns the operations of samples with so many tokens, and so many supervised tokens among all of them."""
         tokens, squares = sum(lengths), sum(length**2 for length in lengths)
         weights = 4 * (self.linear * tokens + self.head * supervised) + 2 * self.trained * tokens
         return weights + 6 * self.attention * squares
 
 
 def _size(parameter: Tensor) -> int:
-    """Weights of a parameter, also where ZeRO-3 or FSDP2 cut it up or NF4 packs two into a byte."""
+    """Returns the number of a parameter's weights, also where ZeRO-3 or FSDP2 cut it up or NF4 packs two into a byte."""
     packed = 2 if type(parameter).__name__ == "Params4bit" else 1
     return packed * int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
 class Throughput:
-    """Counts and times since the last report.
+    """A counter of tokens, operations and seconds since the last report.
 
     Args:
-        model: Whose operations are counted.
-        device: Where it runs; a GPU is waited for at the end of every phase.
+        model: The coach whose operations are counted.
+        device: The device that it runs on; a GPU is waited for at the end of every phase.
     """
 
-    def __init__(self, model: CoachForConditionalGeneration, device: torch.device) -> None:
+    def __init__(self, model: CoachModel, device: torch.device) -> None:
         self.training_flops, self.device = TrainingFlops(model), device
         names = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         self.peak = next((peak for name, peak in PEAK_FLOPS.items() if name in names), None)
@@ -92,13 +92,16 @@ class Throughput:
         self.flops += self.training_flops(lengths, supervised)
 
     def report(self, gather: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Figures since the last report. Collective.
+        """Reports the figures since the last report. Every rank takes part.
 
         Args:
-            gather: One row of this rank to the rows of all ranks.
+            gather: Makes the rows of all ranks of this rank's row.
+
+        Returns:
+            Figures by name, as logged.
         """
-        own = [*self.seconds.values(), float(self.tokens), float(self.supervised), self.flops]
-        rows = gather(torch.tensor([own], dtype=torch.float64, device=self.device))
+        row = [*self.seconds.values(), float(self.tokens), float(self.supervised), self.flops]
+        rows = gather(torch.tensor([row], dtype=torch.float64, device=self.device))
         steps = max(self.steps, 1)
         busy = float(rows[:, : len(PHASES)].sum(1).max())
         totals = rows[:, len(PHASES) :].sum(0).tolist()

@@ -10,7 +10,7 @@ from transformers import Trainer
 from transformers.trainer_utils import TrainOutput
 
 from mm_adapter.checkpoint.trainer import CompleteCheckpoints
-from mm_adapter.model.coach import CoachForConditionalGeneration
+from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.lora import part_of
 from mm_adapter.model.processor import CoachProcessor
 from mm_adapter.samples.batching import EpochCallback, WindowSampler
@@ -21,26 +21,26 @@ from mm_tokenizers import PoseTokenizer
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss or the gradient is no number any more."""
+    """Error of a run whose loss or gradient is no number any more."""
 
 
 class CoachTrainer(CompleteCheckpoints, Trainer):
-    """Trains a coach.
+    """The trainer of a coach.
 
     Batches come from `WindowSampler`: the samples of an optimizer step do not depend on the number of processes or
     micro-batches. The loss is the sum over supervised tokens divided by the supervised tokens of the whole step. Checkpoints
     hold everything by parameter name, so a run may go on under another launcher and on another number of ranks.
 
     Args:
-        processor: Written with every checkpoint.
-        pose_tokenizer: Written with every checkpoint.
-        run_config: Resolved configuration, written with every checkpoint.
+        processor: The coach's processor, written with every checkpoint.
+        pose_tokenizer: The frozen pose tokenizer, written with every checkpoint.
+        run_config: The run's record, written with every checkpoint.
         mapper_learning_rate: Learning rate of the video and pose mappers.
         pose_row_learning_rate: Learning rate of the pose tokens' rows.
         **kwargs: Passed on to `transformers.Trainer`.
     """
 
-    model: CoachForConditionalGeneration
+    model: CoachModel
     train_dataset: CoachDataset
 
     def __init__(
@@ -91,11 +91,11 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
         )
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches of this process."""
+        """Returns the batches of this process."""
         return self._loader(self.train_dataset, self.sampler)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """Every sample once, over all processes."""
+        """Returns batches that show every sample once, over all processes."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         assert isinstance(dataset, CoachDataset)
         return self._loader(dataset, self._sampler(dataset, self.args.eval_batch_size, None))
@@ -108,7 +108,7 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
     # --- steps -----------------------------------------------------------------------------------------------------
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The configured optimizer with three learning rates; fresh parts need larger steps than a pretrained model.
+        """Makes the configured optimizer with three learning rates; fresh parts need larger steps than a pretrained model.
 
         Weight decay spares biases, norms (as transformers does) and the pose tokens' rows.
         """
@@ -142,14 +142,21 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
             return super().train(*args, **kwargs)
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One micro-batch, counted and timed."""
+        """Trains on one micro-batch, counted and timed."""
         samples = self._samples = inputs.pop("samples")
         self.throughput.count([length for _, length in samples], int((inputs["labels"] != -100).sum()))
         with self.throughput.phase("forward_backward"):
             return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """The loss, checked before its backward pass (DeepSpeed steps inside that).
+        """Computes the loss and checks it before its backward pass (DeepSpeed steps inside that).
+
+        Args:
+            *args: Arguments of `transformers.Trainer.compute_loss`.
+            **kwargs: Its further arguments.
+
+        Returns:
+            The loss.
 
         Raises:
             TrainingDiverged: It is not finite; names step and samples.
@@ -182,7 +189,7 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Mean loss per supervised token of the whole set, every sample counted once whatever the number of processes."""
+        """Logs the mean loss per supervised token of the whole set, every sample counted once whatever the number of processes."""
         model: Any = self.model_wrapped
         model.eval()
         totals = torch.zeros(2, dtype=torch.float64, device=self.args.device)

@@ -114,7 +114,7 @@ _REFUSED = {
 _COLUMNS = {"remove_unused_columns": "collators need everything that a sample holds"}
 _PRECISION = {"bf16": "mixed precision follows the frozen weights' type"}
 _NOTHING_HELD_OUT = dict.fromkeys(sorted(_EVALUATION), "this recipe holds nothing out for evaluation while it trains")
-_NOT_PUSHED = dict.fromkeys(sorted(_HUB), "this recipe pushes nothing; `PretrainedCoach.push_to_hub` does")
+_NOT_PUSHED = dict.fromkeys(sorted(_HUB), "this recipe pushes nothing; `SavedCoach.push_to_hub` does")
 
 COACH = Flags(
     _HONOURED | _SAVING | _EVALUATION | _HUB | _CHECKPOINTING | {"ddp_broadcast_buffers"},

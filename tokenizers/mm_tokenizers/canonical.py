@@ -2,7 +2,7 @@
 
 import numpy as np
 
-LEFT_HIP, RIGHT_HIP = 11, 12
+from mm_data.poses.skeleton import HIPS, LEFT_HIP, RIGHT_HIP
 
 
 def canonical_poses(poses: np.ndarray) -> np.ndarray:
@@ -19,8 +19,8 @@ def canonical_poses(poses: np.ndarray) -> np.ndarray:
         ValueError: A frame lacks a hip, so that it has no origin, or a visible joint is not finite.
     """
     visible = poses[..., 3] > 0
-    if not visible[..., [LEFT_HIP, RIGHT_HIP]].all():
-        lacking = int((~visible[..., [LEFT_HIP, RIGHT_HIP]].all(-1)).sum())
+    if not visible[..., HIPS].all():
+        lacking = int((~visible[..., HIPS].all(-1)).sum())
         raise ValueError(
             f"{lacking} of {visible[..., 0].size} poses lack a hip joint and cannot be centred; leave those frames out."
         )
@@ -41,12 +41,19 @@ def canonical_poses(poses: np.ndarray) -> np.ndarray:
 
 
 def has_hips(poses: np.ndarray) -> np.ndarray:
-    """Which frames of ``[..., 17, 4]`` can be made canonical."""
-    return np.all(poses[..., [LEFT_HIP, RIGHT_HIP], 3] > 0, axis=-1)
+    """Says which frames of ``[..., 17, 4]`` can be made canonical."""
+    return np.all(poses[..., HIPS, 3] > 0, axis=-1)
 
 
 def sample_frames(poses: np.ndarray, num_frames: int) -> np.ndarray:
-    """Frame indices ``round(linspace(0, n - 1, num_frames))`` as in ExpertAF, moved to the nearest frame that has hips.
+    """Chooses frames ``round(linspace(0, n - 1, num_frames))`` as in ExpertAF, moved to the nearest frame that has hips.
+
+    Args:
+        poses: ``[n, 17, 4]``.
+        num_frames: Frames to choose.
+
+    Returns:
+        Indices of frames ``[num_frames]``.
 
     Raises:
         ValueError: The clip has no frame, or none with both hips.
@@ -58,5 +65,5 @@ def sample_frames(poses: np.ndarray, num_frames: int) -> np.ndarray:
         )
     if len(usable) == 0:
         raise ValueError(f"None of the clip's {len(poses)} frames has both hips.")
-    wanted = np.round(np.linspace(0, len(poses) - 1, num_frames)).astype(int)
-    return usable[np.abs(usable[None] - wanted[:, None]).argmin(1)]
+    spread = np.round(np.linspace(0, len(poses) - 1, num_frames)).astype(int)
+    return usable[np.abs(usable[None] - spread[:, None]).argmin(1)]

@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
 
+from mm_data.ground.files import replacing, write_atomically
 from mm_tokenizers.canonical import canonical_poses, sample_frames
 from mm_tokenizers.pct import PoseTokenizer
 from mm_tokenizers.storage import fingerprint
@@ -20,7 +19,10 @@ _BATCH = 512
 def numpy_codec(
     tokenizer: PoseTokenizer,
 ) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
-    """The two directions as functions of arrays, in batches on the tokenizer's device.
+    """Makes functions of arrays out of the tokenizer's two directions, in batches on its device.
+
+    Args:
+        tokenizer: Frozen tokenizer.
 
     Returns:
         ``encode``: canonical poses ``[N, 17, 4]`` to codes ``[N, M]`` int32; ``decode``: codes to joints ``[N, 17, 3]``.
@@ -39,17 +41,18 @@ def numpy_codec(
 
 
 def poses_hash(poses: np.ndarray) -> str:
-    """Hash of a clip's raw poses ``[n, 17, 4]``."""
+    """Returns the hash of a clip's raw poses ``[n, 17, 4]``."""
     return hashlib.sha256(np.ascontiguousarray(poses, np.float32).tobytes()).hexdigest()
 
 
 class PoseCodeStore:
-    """Codes ``[T, M]`` per clip.
+    """A folder of codes ``[T, M]`` per clip.
 
-    Attributes:
-        tokenizer_fingerprint: Of the tokenizer that made the codes.
-        frames: T.
-        poses: Hash of the raw poses that each clip's codes were made of, by clip.
+    Args:
+        codes: Codes ``[N, T, M]``.
+        clip_ids: Clip of every row.
+        tokenizer_fingerprint: Fingerprint of the tokenizer that made the codes.
+        poses: Clip id to the hash of the raw poses that its codes were made of.
     """
 
     def __init__(
@@ -77,6 +80,9 @@ class PoseCodeStore:
             poses: Clip id to its raw poses ``[n, 17, 4]``.
             frames: T, frames sampled per clip.
 
+        Returns:
+            The codes of all clips.
+
         Raises:
             ValueError: A clip has no frame that can be made canonical; names it.
         """
@@ -96,16 +102,19 @@ class PoseCodeStore:
         """Writes ``codes.npy`` and ``codes.json``."""
         folder.mkdir(parents=True, exist_ok=True)
         index = {"tokenizer": self.tokenizer_fingerprint, "clips": list(self._rows), "poses": self.poses}
-        partial = folder / f"codes.{uuid4().hex[:12]}.partial"  # no other process's
-        with partial.open("wb") as file:
+        with replacing(folder / "codes.npy") as partial, partial.open("wb") as file:
             np.save(file, self._codes)
-        os.replace(partial, folder / "codes.npy")
-        partial.write_text(json.dumps(index))
-        os.replace(partial, folder / "codes.json")
+        write_atomically(folder / "codes.json", json.dumps(index))
 
     @classmethod
     def load(cls, folder: Path) -> "PoseCodeStore":
         """Opens a saved store.
+
+        Args:
+            folder: Folder of the codes.
+
+        Returns:
+            The store.
 
         Raises:
             FileNotFoundError: The folder holds no codes.
@@ -123,7 +132,7 @@ class PoseCodeStore:
         return digest.hexdigest()
 
     def missing(self, clips: Iterable[str]) -> list[str]:
-        """The clips that the store does not hold."""
+        """Returns the clips that the store does not hold."""
         return [clip for clip in clips if clip not in self._rows]
 
     def __iter__(self) -> Iterator[str]:

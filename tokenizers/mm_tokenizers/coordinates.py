@@ -7,17 +7,24 @@ import re
 
 import numpy as np
 
-from mm_tokenizers.pct import NUM_JOINTS
+from mm_data.poses.skeleton import NUM_JOINTS
 
 
 def poses_to_text(joints: np.ndarray) -> str:
-    """Joints ``[T, 17, 3]`` in metres to text; exact to half a centimetre."""
+    """Writes joints ``[T, 17, 3]`` in metres as text, exact to half a centimetre."""
     centimetres = np.rint(np.asarray(joints)[..., :3] * 100).astype(int)
     return "\n".join(",".join(" ".join(map(str, joint)) for joint in frame) for frame in centimetres)
 
 
 def text_to_poses(text: str, frames: int) -> np.ndarray:
-    """Text back to joints ``[T, 17, 3]`` in metres.
+    """Reads joints ``[T, 17, 3]`` in metres from text.
+
+    Args:
+        text: Lines of coordinates.
+        frames: T, lines that there have to be.
+
+    Returns:
+        The joints.
 
     Raises:
         ValueError: Not ``frames`` lines of 17 joints with three whole numbers each; says where.

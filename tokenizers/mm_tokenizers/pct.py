@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mm_data.poses.skeleton import NUM_JOINTS
 from mm_tokenizers.quantizer import EmaQuantizer, FsqQuantizer
-
-NUM_JOINTS = 17
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,9 @@ class PoseTokenizerConfig:
     """Architecture and loss. The defaults are the published size (34 tokens of 2,048 codes, width 512).
 
     Attributes:
-        num_tokens: M.
-        num_codes: K.
-        token_dim: D.
+        num_tokens: M, tokens per pose.
+        num_codes: K, codes in the codebook.
+        token_dim: D, width of a code.
         encoder_blocks: Mixer blocks of the encoder; the decoder has ``decoder_blocks``.
         encoder_width: Channels of the encoder.
         decoder_width: Channels of the decoder.
@@ -88,10 +87,10 @@ class MixerLayer(nn.Module):
 
 
 class PoseTokenizer(nn.Module):
-    """Canonical 3-D poses to tokens and back.
+    """The network that turns canonical 3-D poses into tokens and back.
 
     Args:
-        config: See `PoseTokenizerConfig`.
+        config: Architecture and loss.
     """
 
     def __init__(self, config: PoseTokenizerConfig) -> None:
@@ -171,14 +170,20 @@ class PoseTokenizer(nn.Module):
 
     @torch.inference_mode()
     def encode(self, poses: Tensor) -> Tensor:
-        """Canonical poses ``[B, 17, 4]`` to token indices ``[B, M]``, in fp32 even under autocast."""
+        """Encodes canonical poses ``[B, 17, 4]`` as token indices ``[B, M]``, in fp32 even under autocast."""
         with torch.autocast(poses.device.type, enabled=False):
             encodings = self._embed(poses.float(), poses[..., 3:] > 0)
             return self.quantizer.nearest(encodings).view(-1, self.architecture.num_tokens)
 
     @torch.inference_mode()
     def decode(self, indices: Tensor) -> Tensor:
-        """Token indices ``[B, M]`` to joints ``[B, 17, 3]`` in canonical metres, in fp32 even under autocast.
+        """Decodes token indices ``[B, M]`` to joints ``[B, 17, 3]`` in canonical metres, in fp32 even under autocast.
+
+        Args:
+            indices: Token indices ``[B, M]``.
+
+        Returns:
+            Joints ``[B, 17, 3]``.
 
         Raises:
             ValueError: The number of tokens per pose is not M, or an index is outside the codebook.

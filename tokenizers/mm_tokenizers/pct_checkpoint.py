@@ -19,7 +19,14 @@ _CODEBOOK = ("codebook", "ema_cluster_size", "ema_w")  # top-level buffers there
 
 
 def pct_state_dict(tokenizer: PoseTokenizer, prefix: str = PREFIX) -> dict[str, Tensor]:
-    """Weights under PCT's names.
+    """Returns the weights under PCT's names.
+
+    Args:
+        tokenizer: Tokenizer with a codebook.
+        prefix: What stands before every name.
+
+    Returns:
+        Tensors by name.
 
     Raises:
         ValueError: The tokenizer has no codebook of PCT's kind (FSQ).
@@ -45,6 +52,12 @@ def load_pct_checkpoint(path: Path) -> PoseTokenizer:
     """Reads a checkpoint of PCT's or ExpertAF's code; its sizes are read off the shapes.
 
     Keys outside the prefix (a pose detector around the tokenizer) are not ours and are passed over.
+
+    Args:
+        path: The checkpoint.
+
+    Returns:
+        The tokenizer, frozen.
 
     Raises:
         FileNotFoundError: No such file.

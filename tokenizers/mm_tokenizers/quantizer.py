@@ -38,8 +38,8 @@ class EmaQuantizer(nn.Module):
     replaced by encodings of the current one.
 
     Args:
-        num_codes: K.
-        dim: D.
+        num_codes: K, codes in the codebook.
+        dim: D, width of a code.
         decay: EMA decay of counts and sums.
         revive_below: EMA count under which a code is replaced; 0 never replaces.
     """
@@ -73,7 +73,7 @@ class EmaQuantizer(nn.Module):
         return encodings + (quantised - encodings).detach(), indices, F.mse_loss(encodings, quantised)
 
     def nearest(self, encodings: Tensor) -> Tensor:
-        """Index of the nearest code by squared Euclidean distance, ``[N]``."""
+        """Returns the index of the nearest code by squared Euclidean distance, ``[N]``."""
         return torch.addmm(self.codebook.pow(2).sum(1), encodings, self.codebook.T, alpha=-2).argmin(1)
 
     def _pick(self, pool: Tensor, count: int) -> Tensor:
@@ -117,7 +117,7 @@ class FsqQuantizer(nn.Module):
 
     Args:
         levels: Levels per channel; K is their product.
-        dim: D.
+        dim: D, width of a code.
     """
 
     grid: Tensor
@@ -147,7 +147,7 @@ class FsqQuantizer(nn.Module):
         return codes, self._index(digits), encodings.new_zeros(())
 
     def nearest(self, encodings: Tensor) -> Tensor:
-        """Index of the code that each encoding is rounded to, ``[N]``."""
+        """Returns the index of the code that each encoding is rounded to, ``[N]``."""
         bounded = self._bound(encodings)
         half = self._half(bounded)
         return self._index((bounded * half + half).round())

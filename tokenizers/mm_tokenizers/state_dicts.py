@@ -1,4 +1,4 @@
-"""Reading other people's weight files without running code from them, and saying how their keys differ from ours."""
+"""Reads other people's weight files without running code from them, and says how their keys differ from ours."""
 
 import pickle
 from collections.abc import Mapping
@@ -12,11 +12,14 @@ _SHOWN = 8
 
 
 def read_torch_file(path: Path, remedy: str) -> object:
-    """Content of a file that ``torch.save`` wrote.
+    """Reads a file that ``torch.save`` wrote.
 
     Args:
         path: The file.
         remedy: What to do about a file that needs foreign classes.
+
+    Returns:
+        Its content.
 
     Raises:
         FileNotFoundError: No such file.
@@ -42,7 +45,14 @@ def read_torch_file(path: Path, remedy: str) -> object:
 
 
 def tensors_of(content: object, path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, unwrapped; entries of other types (step counts, settings) are passed over.
+    """Returns the tensors of a checkpoint, unwrapped; entries of other types (step counts, settings) are passed over.
+
+    Args:
+        content: What the file holds.
+        path: The file, for the error.
+
+    Returns:
+        Tensors by name.
 
     Raises:
         ValueError: There is none.
@@ -60,21 +70,29 @@ def tensors_of(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def prefix_of(tensors: Mapping[str, Tensor], anchor: str, path: Path) -> str:
-    """What stands before the one key that ends in ``anchor`` (a whole dotted name).
+    """Finds what stands before the one key that ends in a whole dotted name.
+
+    Args:
+        tensors: Tensors by key.
+        anchor: The dotted name.
+        path: The file, for the error.
+
+    Returns:
+        The prefix, empty where the key is the name itself.
 
     Raises:
         ValueError: There is no such key, or more than one.
     """
-    found = [key for key in tensors if key == anchor or key.endswith(f".{anchor}")]
-    if len(found) != 1:
+    keys = [key for key in tensors if key == anchor or key.endswith(f".{anchor}")]
+    if len(keys) != 1:
         raise ValueError(
-            f"{path}: {len(found)} keys end in {anchor}, where one is expected. Its keys begin with {', '.join(sorted(tensors)[:_SHOWN])}."
+            f"{path}: {len(keys)} keys end in {anchor}, where one is expected. Its keys begin with {', '.join(sorted(tensors)[:_SHOWN])}."
         )
-    return found[0].removesuffix(anchor)
+    return keys[0].removesuffix(anchor)
 
 
 def differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """Missing, unknown and mis-shaped keys in one sentence, empty where everything fits."""
+    """Lists missing, unknown and mis-shaped keys in one sentence, empty where everything fits."""
     problems = {
         "missing": sorted(expected.keys() - state.keys()),
         "unknown": sorted(state.keys() - expected.keys()),

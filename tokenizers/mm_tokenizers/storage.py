@@ -1,13 +1,13 @@
-"""Saving, loading and fingerprinting pose tokenizers."""
+"""Saves, loads and fingerprints pose tokenizers."""
 
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
+from mm_data.ground.files import replacing
 from mm_tokenizers.pct import PoseTokenizer, PoseTokenizerConfig
 from mm_tokenizers.state_dicts import differences
 
@@ -15,23 +15,22 @@ CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
 
 def save_tokenizer(tokenizer: PoseTokenizer, folder: Path) -> str:
-    """Writes ``config.json`` and ``model.safetensors``, each whole or not at all; returns the fingerprint."""
+    """Writes ``config.json`` and ``model.safetensors``, both whole or not at all; returns the fingerprint."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = {name: folder / f"{name}.{os.getpid()}.partial" for name in (CONFIG_FILE, WEIGHTS_FILE)}
-    try:
-        partial[CONFIG_FILE].write_text(json.dumps(asdict(tokenizer.architecture), indent=2))
-        weights = {name: value.contiguous() for name, value in tokenizer.state_dict().items()}
-        save_file(weights, partial[WEIGHTS_FILE])
-        for name, path in partial.items():
-            os.replace(path, folder / name)
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
+    with replacing(folder / CONFIG_FILE) as config, replacing(folder / WEIGHTS_FILE) as weights:
+        config.write_text(json.dumps(asdict(tokenizer.architecture), indent=2))
+        save_file({name: value.contiguous() for name, value in tokenizer.state_dict().items()}, weights)
     return fingerprint(tokenizer)
 
 
 def load_tokenizer(folder: Path) -> PoseTokenizer:
     """Loads a frozen tokenizer in evaluation mode.
+
+    Args:
+        folder: Folder of the tokenizer.
+
+    Returns:
+        The tokenizer.
 
     Raises:
         FileNotFoundError: The folder holds no tokenizer.
@@ -51,7 +50,7 @@ def load_tokenizer(folder: Path) -> PoseTokenizer:
 
 
 def fingerprint(tokenizer: PoseTokenizer) -> str:
-    """SHA-256 over configuration and weights; every artefact made with a tokenizer carries it."""
+    """Returns the SHA-256 of configuration and weights; every artefact made with a tokenizer carries it."""
     digest = hashlib.sha256(json.dumps(asdict(tokenizer.architecture), sort_keys=True).encode())
     for name, value in sorted(tokenizer.state_dict().items()):
         digest.update(name.encode())

@@ -20,8 +20,8 @@ class PoseVocabulary:
 
     Attributes:
         first_id: Id of code 0; code k is ``first_id + k``, then come frame end and sequence end.
-        num_codes: K.
-        tokens_per_frame: M.
+        num_codes: K, codes in the codebook.
+        tokens_per_frame: M, tokens per pose.
         frames: T, frames per clip.
     """
 
@@ -51,12 +51,18 @@ class PoseVocabulary:
         return self.frames * (self.tokens_per_frame + 1) + 1
 
     def names(self) -> list[str]:
-        """Token strings in id order."""
+        """Returns the token strings in id order."""
         width = len(str(self.num_codes - 1))
         return [f"<|pose_{k:0{width}d}|>" for k in range(self.num_codes)] + [FRAME_END, SEQUENCE_END]
 
     def to_ids(self, codes: np.ndarray) -> list[int]:
-        """Codes ``[T, M]`` to the ids of a clip.
+        """Turns codes ``[T, M]`` into the ids of a clip.
+
+        Args:
+            codes: Codes ``[T, M]``.
+
+        Returns:
+            The ids.
 
         Raises:
             ValueError: The shape is not ``[frames, tokens_per_frame]`` or a code is outside the codebook.
@@ -74,7 +80,7 @@ class PoseVocabulary:
         return [*ids, self.sequence_end_id]
 
     def allowed(self, position: int) -> range:
-        """Ids that the grammar allows at a position of a clip, ``0 <= position < clip_length``."""
+        """Returns the ids that the grammar allows at a position of a clip, ``0 <= position < clip_length``."""
         if position == self.clip_length - 1:
             return range(self.sequence_end_id, self.sequence_end_id + 1)
         if position % (self.tokens_per_frame + 1) == self.tokens_per_frame:
@@ -82,7 +88,13 @@ class PoseVocabulary:
         return range(self.first_id, self.first_id + self.num_codes)
 
     def parse(self, ids: Sequence[int]) -> np.ndarray:
-        """Ids of one clip to codes ``[T, M]``; strict, nothing is repaired.
+        """Reads the codes ``[T, M]`` out of the ids of one clip; strict, nothing is repaired.
+
+        Args:
+            ids: Ids of one clip.
+
+        Returns:
+            The codes.
 
         Raises:
             ValueError: The length is wrong, or an id breaks the grammar; says where and what was expected.
@@ -102,7 +114,13 @@ class PoseVocabulary:
 
 
 def parse_text(text: str) -> np.ndarray:
-    """Pose tokens as text, of any number of frames, to codes ``[T, M]``; strict, nothing is repaired.
+    """Reads codes ``[T, M]`` out of pose tokens as text, of any number of frames; strict, nothing is repaired.
+
+    Args:
+        text: Names of pose tokens.
+
+    Returns:
+        The codes.
 
     Raises:
         ValueError: Something is no pose token, frames differ in length, or an end is missing; says where.

@@ -30,7 +30,7 @@ class Stages:
         report: Receives what a stage gave, and its progress.
         max_flagged: Share of a stage's items that may be left out.
         budget: Builds the budget of a stage from its estimate; None where nothing is limited.
-        estimated: Receives a stage's name and estimate. Where it is given, nothing is asked.
+        on_estimate: Receives a stage's name and estimate. Where it is given, nothing is asked.
     """
 
     folder: Path
@@ -38,7 +38,7 @@ class Stages:
     report: Report
     max_flagged: float = 0.1
     budget: Callable[[Estimate], Budget | None] | None = None
-    estimated: Callable[[str, Estimate], None] | None = None
+    on_estimate: Callable[[str, Estimate], None] | None = None
 
     def ask(
         self,
@@ -66,8 +66,8 @@ class Stages:
             ValueError: A decision does not pass the check or is about no item of this stage, or more answers are flagged than may
                 be; the sheet for reviewers is written before.
         """
-        if self.estimated is not None:
-            self.estimated(stage, estimate(self.endpoint, requests(), self.folder / LOG))
+        if self.on_estimate is not None:
+            self.on_estimate(stage, estimate(self.endpoint, requests(), self.folder / LOG))
             return None
         if not count:
             return {}

@@ -1,26 +1,29 @@
 """Makes a tuple folder from ExpertAF's released JSON and an Ego-Exo4D download."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mm_data.exchange.llava_format import ExpertAfSample, read_expertaf
 from mm_data.ground.files import check_apart
-from mm_data.ground.funnel import Funnel
+from mm_data.ground.funnel import Funnel, open_stage
 from mm_data.ground.progress import Report
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.skeleton import REGIONS
 from mm_data.poses.window_search import error_curve, prepare_track
-from mm_data.records import FPS, POSES, SPLITS, CoachingTuple, Provenance, Source
+from mm_data.records import FPS, SPLITS, CoachingTuple, Provenance, Source
 from mm_data.release.pose_cache import cache_poses
 from mm_data.release.read import read_source
+from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.pairing import PairingOptions, clip_of
 from mm_data.tuples.store import claim_tuple_folder, finish_folder
 
 LABELLER = "expertaf-release"
-_REGIONS = {**{name: name for name in REGIONS}, "hand": "hands", "leg": "legs", "arm": "arms", "shoulder": "torso", "shoulders": "torso"}  # fmt: skip
+_REGIONS = {name: name for name in REGIONS} | {"hand": "hands", "leg": "legs", "arm": "arms"}
+_REGIONS |= dict.fromkeys(("shoulder", "shoulders"), "torso")
 
 
 def import_expertaf(
@@ -30,7 +33,7 @@ def import_expertaf(
     report: Report,
     max_drop_rate: float = 0.5,
     workers: int = 1,
-) -> dict[str, Any]:
+) -> TupleManifest:
     """Writes a tuple folder that every later command reads.
 
     Participants are as the release split them: by take, so some may be on both sides; the manifest counts them.
@@ -51,33 +54,25 @@ def import_expertaf(
         ValueError: A file is malformed, too much had to be dropped, or ``out`` is not apart from what is read.
     """
     check_apart(out, root, *files.values())
-    source = read_source(root, max_drop_rate)
-    pose_funnel = Funnel("read poses", max_drop_rate)
+    source, archive = read_source(root, max_drop_rate), PoseArchive(out)
     request = {"source": str(root.resolve()), "labeller": LABELLER, "pairing": asdict(PairingOptions())}
     claim_tuple_folder(out, {"source": request["source"], "labeller": LABELLER})
-    with report.progress("reading poses", len(source.takes)) as progress:
-        with_poses = cache_poses(
-            source, list(source.takes), out / POSES, pose_funnel, workers, progress=progress
-        ).keys()
-    pose_funnel.check()
+    funnels, by_split = list(source.funnels), {}
+    stage = partial(open_stage, funnels, max_drop_rate)
+    with stage("read poses") as funnel, report.progress("reading poses", len(source.takes)) as progress:
+        with_poses = cache_poses(source, list(source.takes), archive, funnel, workers, progress=progress).keys()
     uids = {take.take_name: uid for uid, take in source.takes.items()}
 
-    def poses(uid: str) -> np.ndarray:
-        return np.load(out / POSES / f"{uid}.npy", mmap_mode="r")
-
     def frames(name: str) -> int | None:
-        return len(poses(uids[name])) if uids.get(name) in with_poses else None
+        return archive.frames(uids[name]) if uids.get(name) in with_poses else None
 
-    funnels, chosen = [*source.funnels, pose_funnel], {}
     for split in SPLITS:
-        read, match = Funnel(f"read {split} samples", max_drop_rate), Funnel(f"match {split} samples", max_drop_rate)
-        samples = read_expertaf(files[split], frames, read)
-        read.check()
-        found = (_tuple(sample, split, source, uids, with_poses, poses, match) for sample in samples)
-        chosen[split] = [item for item in found if item is not None]
-        match.check()
-        funnels += [read, match]
-    return finish_folder(out, request, chosen, [], funnels, source.synthetic)
+        with stage(f"read {split} samples") as funnel:
+            samples = read_expertaf(files[split], frames, funnel)
+        with stage(f"match {split} samples") as funnel:
+            rows = (_tuple(sample, split, source, uids, with_poses, archive, funnel) for sample in samples)
+            by_split[split] = [row for row in rows if row is not None]
+    return finish_folder(out, request, by_split, [], funnels, source.synthetic)
 
 
 def _tuple(
@@ -86,7 +81,7 @@ def _tuple(
     source: Source,
     uids: dict[str, str],
     with_poses: Collection[str],
-    poses: Callable[[str], np.ndarray],
+    poses: PoseArchive,
     funnel: Funnel,
 ) -> CoachingTuple | None:
     learner_uid, expert_uid = uids.get(sample.learner_take), uids.get(sample.expert_take)
@@ -94,15 +89,15 @@ def _tuple(
         return funnel.drop("take is not in the download", sample.sample_id)
     if learner_uid not in with_poses or expert_uid not in with_poses:
         return funnel.drop("take has no poses", sample.sample_id)
-    if sample.learner[1] > len(poses(learner_uid)):
+    if sample.learner[1] > poses.frames(learner_uid):
         return funnel.drop("learner range runs past the take", sample.sample_id)
     if sample.region not in _REGIONS:
         funnel.note("body part is not among our regions", f"{sample.sample_id}: {sample.region!r}")
     regions = [_REGIONS[sample.region]] if sample.region in _REGIONS else []
     learner, expert = source.takes[learner_uid], source.takes[expert_uid]
     curve = error_curve(
-        prepare_track(poses(learner_uid)[slice(*sample.learner)]),
-        prepare_track(poses(expert_uid)[slice(*sample.expert)]),
+        prepare_track(poses[learner_uid][slice(*sample.learner)]),
+        prepare_track(poses[expert_uid][slice(*sample.expert)]),
         np.zeros(1, np.int64),
         stride=1,
     )

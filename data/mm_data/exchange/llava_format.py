@@ -59,6 +59,9 @@ def read_expertaf(path: Path, frames: Callable[[str], int | None], funnel: Funne
         frames: Take name to its number of frames, or None where it is unknown.
         funnel: Counts samples.
 
+    Returns:
+        The samples that can be used.
+
     Raises:
         FileNotFoundError: The file is missing.
         ValueError: It is not a list.
@@ -75,9 +78,7 @@ def read_expertaf(path: Path, frames: Callable[[str], int | None], funnel: Funne
     return samples
 
 
-def _read_sample(
-    row: Any, where: str, frames: Callable[[str], int | None], funnel: Funnel
-) -> ExpertAfSample | None:  # fmt: skip
+def _read_sample(row: Any, where: str, frames: Callable[[str], int | None], funnel: Funnel) -> ExpertAfSample | None:
     if not isinstance(row, dict):
         return funnel.drop("not a sample", f"{where}: {type(row).__name__}")
     if missing := [name for name in _FIELDS if row.get(name) is None]:
@@ -124,7 +125,7 @@ def write_llava(path: Path, tuples: list[CoachingTuple], take_names: dict[str, s
     Args:
         path: The JSON file.
         tuples: What to write.
-        take_names: Take uid to take name; the field's files name takes, not uids.
+        take_names: Take uid to take name; the file's fields name takes, not uids.
     """
     write_atomically(path, json.dumps(list(_llava(tuples, take_names)), indent=1, ensure_ascii=False))
 
@@ -132,7 +133,8 @@ def write_llava(path: Path, tuples: list[CoachingTuple], take_names: dict[str, s
 def _llava(tuples: list[CoachingTuple], take_names: dict[str, str]) -> Iterator[dict[str, Any]]:
     for item in tuples:
         learner, expert = take_names[item.learner.take_uid], take_names[item.expert.take_uid]
-        remarks = [remark.rsplit("/", 1)[-1] for remark in (item.provenance.learner_remark, item.provenance.expert_remark)]  # fmt: skip
+        both = (item.provenance.learner_remark, item.provenance.expert_remark)
+        remarks = [remark.rsplit("/", 1)[-1] for remark in both]
         region = (item.provenance.shared_regions or item.regions or ["body"])[0]
         yield {
             "id": _SEPARATOR.join((learner, remarks[0], expert, remarks[1], region.capitalize())),

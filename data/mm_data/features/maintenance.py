@@ -6,13 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_data.features.store import INDEX, FeatureManifest, read_index, write_end
+from mm_data.features.store import INDEX, FeatureManifest, read_index, shard_name, write_end
 from mm_data.ground.digests import sha256_of
 from mm_data.ground.safe_load import load_array
 
 
 def verify_store(folder: Path) -> list[str]:
-    """What is wrong with a finished store: arrays that are missing, changed or not finite, and clips without a row.
+    """Lists what is wrong with a finished store: arrays that are missing, changed or not finite, and clips without a row.
+
+    Args:
+        folder: The store.
+
+    Returns:
+        One sentence per problem; none where the store is sound.
 
     Raises:
         FileNotFoundError: The store is unfinished.
@@ -40,7 +46,11 @@ def verify_store(folder: Path) -> list[str]:
             problems.append(f"{name} is not readable ({error})")
             continue
         if array.shape[1:] != (manifest.num_tokens, manifest.width) or array.dtype != manifest.dtype:
-            problems.append(f"{name} holds {array.dtype} {array.shape[1:]} per clip, the manifest says {manifest.dtype} {(manifest.num_tokens, manifest.width)}")  # fmt: skip
+            expected_shape = (manifest.num_tokens, manifest.width)
+            problems.append(
+                f"{name} holds {array.dtype} {array.shape[1:]} per clip, "
+                f"the manifest says {manifest.dtype} {expected_shape}"
+            )
         if not all(np.isfinite(array[start : start + 256]).all() for start in range(0, len(array), 256)):
             problems.append(f"{name} holds values that are not finite")
         lengths[int(name.split("/")[0].removeprefix("shard-"))] = len(array)
@@ -52,6 +62,13 @@ def verify_store(folder: Path) -> list[str]:
 
 def merge_stores(folders: Sequence[Path], out: Path) -> FeatureManifest:
     """Joins finished stores of the same encoder into a new one, by copying their shards.
+
+    Args:
+        folders: The stores.
+        out: The new store.
+
+    Returns:
+        Its manifest.
 
     Raises:
         FileNotFoundError: A store is unfinished.
@@ -66,22 +83,21 @@ def merge_stores(folders: Sequence[Path], out: Path) -> FeatureManifest:
     copies: list[tuple[Path, Path]] = []
     shards = 0
     for folder, manifest in zip(folders, manifests, strict=True):
-        first, own = manifests[0].identity(), manifest.identity()
-        differing = [f"{key}: {first[key]!r} and {own[key]!r}" for key in first if first[key] != own[key]]
+        first, other = manifests[0].identity(), manifest.identity()
+        differing = [f"{key}: {first[key]!r} and {other[key]!r}" for key in first if first[key] != other[key]]
         if differing:
             raise ValueError(f"{folders[0]} and {folder} cannot be merged; they differ in {'; '.join(differing)}.")
         rows = read_index(folder)
         shared = [clip for clip in rows if clip in index]
         if shared:
             raise ValueError(f"{folder} shares {len(shared)} clips with the stores before it, such as {shared[0]}.")
-        arrays = {name: value for name, value in manifest.sha256.items() if name != INDEX}
-        names = sorted({name.split("/")[0] for name in arrays})
-        renamed = {name: f"shard-{shards + i:05d}" for i, name in enumerate(names)}
-        copies += [(folder / old, out / new) for old, new in renamed.items()]
-        index |= {clip: [shards + names.index(f"shard-{shard:05d}"), row] for clip, (shard, row) in rows.items()}
-        hashes |= {f"{renamed[name.split('/')[0]]}/{name.split('/')[1]}": value for name, value in arrays.items()}
+        arrays = [(*name.split("/"), value) for name, value in manifest.sha256.items() if name != INDEX]
+        numbers = {shard: shards + i for i, shard in enumerate(sorted({shard for shard, _, _ in arrays}))}
+        copies += [(folder / shard, out / shard_name(number)) for shard, number in numbers.items()]
+        index |= {clip: [numbers[shard_name(shard)], row] for clip, (shard, row) in rows.items()}
+        hashes |= {f"{shard_name(numbers[shard])}/{file}": value for shard, file, value in arrays}
         rejected |= manifest.rejected
-        shards += len(names)
+        shards += len(numbers)
     for source, target in copies:
         shutil.copytree(source, target)
     rejected = {clip: reason for clip, reason in rejected.items() if clip not in index}

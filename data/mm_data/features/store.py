@@ -61,6 +61,12 @@ class FeatureManifest:
     def read(cls, folder: Path) -> "FeatureManifest":
         """Reads a finished store's manifest.
 
+        Args:
+            folder: The store.
+
+        Returns:
+            The manifest.
+
         Raises:
             FileNotFoundError: The folder is missing or the extraction did not finish.
             ValueError: An earlier version wrote it, it is damaged, or it belongs to something else.
@@ -84,7 +90,7 @@ class FeatureManifest:
         return cls(**{**content, "views": tuple(content["views"])})
 
     def identity(self) -> dict[str, Any]:
-        """What has to be equal for features to be mixed."""
+        """Returns what has to be equal for features to be mixed."""
         return {key: value for key, value in asdict(self).items() if key not in ("rejected", "sha256")}
 
 
@@ -102,9 +108,7 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = FeatureManifest.read(folder)
-        self._index: dict[str, tuple[int, int]] = {
-            clip: (shard, row) for clip, (shard, row) in read_index(folder).items()
-        }
+        self._index = read_index(folder)
         self._arrays: dict[tuple[int, str], np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -121,11 +125,18 @@ class FeatureStore:
         return len(self._index)
 
     def missing(self, clips: Iterable[str]) -> list[str]:
-        """The clips that the store does not hold."""
+        """Returns the clips that the store does not hold."""
         return [clip for clip in clips if clip not in self._index]
 
     def get(self, clip: str, view: str) -> np.ndarray:
-        """Features ``[V, C]`` of one clip and view, a view into the memory map.
+        """Returns features ``[V, C]`` of one clip and view, a view into the memory map.
+
+        Args:
+            clip: Clip id.
+            view: Name of the view.
+
+        Returns:
+            The features.
 
         Raises:
             KeyError: The store does not hold the clip.
@@ -139,7 +150,7 @@ class FeatureStore:
             )
         shard, row = self._index[clip]
         if (shard, view) not in self._arrays:
-            path = self.folder / f"shard-{shard:05d}" / f"{view}.npy"
+            path = self.folder / shard_name(shard) / f"{view}.npy"
             try:
                 self._arrays[shard, view] = np.load(path, mmap_mode="r")
             except (ValueError, OSError) as error:
@@ -151,12 +162,23 @@ class FeatureStore:
 
 
 def pooled_features(store: FeatureStore, clip: str) -> np.ndarray:
-    """One vector per clip: the mean over tokens of each view, joined; what nearest neighbours compare."""
+    """Returns one vector per clip: the mean over tokens of each view, joined; what nearest neighbours compare."""
     return np.concatenate([np.asarray(store.get(clip, view), np.float32).mean(0) for view in store.manifest.views])
 
 
+def shard_name(number: int) -> str:
+    """Returns the name of a shard's folder."""
+    return f"shard-{number:05d}"
+
+
 def read_index(folder: Path) -> dict[str, list[int]]:
-    """Clip to its shard and row.
+    """Reads clip to its shard and row.
+
+    Args:
+        folder: The store.
+
+    Returns:
+        Clip id to shard number and row.
 
     Raises:
         ValueError: The index is missing or damaged.
@@ -167,7 +189,13 @@ def read_index(folder: Path) -> dict[str, list[int]]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """A file's object.
+    """Reads a file's object.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The object.
 
     Raises:
         ValueError: It cannot be parsed, or is no object.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from mm_data.features.store import MANIFEST, PLAN, STATUS, FeatureManifest, write_end
+from mm_data.features.store import MANIFEST, PLAN, STATUS, FeatureManifest, shard_name, write_end
 from mm_data.ground.digests import sha256_of
 from mm_data.ground.files import check_ours, locked, replacing, take_lock, write_atomically
 from mm_data.ground.jsonl import append_records, read_records
@@ -64,7 +64,7 @@ class FeatureStoreWriter:
             write_atomically(path, json.dumps({**plan, "shard_size": shard_size}))
         starts = range(0, len(self.clip_ids), shard_size)
         self.shards = [
-            ShardWriter(folder / f"shard-{number:05d}", manifest, self.clip_ids[start : start + shard_size])
+            ShardWriter(folder / shard_name(number), manifest, self.clip_ids[start : start + shard_size])
             for number, start in enumerate(starts)
         ]
 
@@ -118,18 +118,24 @@ class FeatureStoreWriter:
     def check(self, rejected: dict[str, str]) -> None:
         """Stops a run in which too many clips fail.
 
+        Args:
+            rejected: Clip id to the reason of its rejection.
+
         Raises:
             ValueError: More than ``max_bad_share`` of all clips were rejected.
         """
         if len(rejected) > self.max_bad_share * len(self.clip_ids):
-            shown = "; ".join(list(rejected.values())[:5])
+            reasons = "; ".join(list(rejected.values())[:5])
             raise ValueError(
-                f"{len(rejected)} of {len(self.clip_ids)} clips could not be encoded (at most {self.max_bad_share:.0%} may fail): {shown}. "
+                f"{len(rejected)} of {len(self.clip_ids)} clips could not be encoded (at most {self.max_bad_share:.0%} may fail): {reasons}. "
                 "Mend them and run again with --retry-bad, or raise --max-bad; what was encoded is kept."
             )
 
     def finish(self) -> dict[str, str] | None:
-        """Writes index and manifest; returns the rejected clips, or None while other processes still have clips to do.
+        """Writes index and manifest.
+
+        Returns:
+            Rejected clips with reasons, or None while other processes still have clips to do.
 
         Raises:
             ValueError: Too many clips were rejected.
@@ -153,16 +159,16 @@ class FeatureStoreWriter:
             return rejected
 
 
-def _difference(begun: dict[str, Any], wanted: dict[str, Any]) -> str:
+def _difference(begun: dict[str, Any], plan: dict[str, Any]) -> str:
     for part in ("manifest", "settings"):
         changed = [
-            f"{k} was {begun[part].get(k)!r}, is {v!r}" for k, v in wanted[part].items() if begun[part].get(k) != v
+            f"{k} was {begun[part].get(k)!r}, is {v!r}" for k, v in plan[part].items() if begun[part].get(k) != v
         ]
         if changed:
             return "; ".join(changed)
-    changed = [clip for clip, what in wanted["clips"].items() if begun["clips"].get(clip, what) != what]
+    changed = [clip for clip, what in plan["clips"].items() if begun["clips"].get(clip, what) != what]
     if changed:
-        return f"clip {changed[0]} was {begun['clips'][changed[0]]}, is {wanted['clips'][changed[0]]}"
+        return f"clip {changed[0]} was {begun['clips'][changed[0]]}, is {plan['clips'][changed[0]]}"
     return "another list of clips, or in another order"
 
 
@@ -170,7 +176,7 @@ class ShardWriter:
     """One shard; the process that writes it locks it for as long as it lives.
 
     Args:
-        folder: Of the shard.
+        folder: The shard's folder.
         manifest: What makes the features.
         clip_ids: Clips of the shard, in order.
     """
@@ -181,11 +187,11 @@ class ShardWriter:
         self._lock: FileLock | None = None
 
     def status(self) -> dict[str, str]:
-        """Clip to ``ok`` or the reason of its rejection. A line that a crash cut off is passed over."""
+        """Reads clip to ``ok`` or the reason of its rejection. A line that a crash cut off is passed over."""
         return {entry["clip"]: entry["status"] for entry in read_records(self.folder / STATUS)[0]}
 
     def rewrite_status(self, status: dict[str, str]) -> None:
-        """Replaces the log."""
+        """Replaces the log of the clips."""
         if self.folder.is_dir():
             lines = [
                 json.dumps({"clip": clip, "status": value}, ensure_ascii=False) + "\n" for clip, value in status.items()
@@ -193,7 +199,7 @@ class ShardWriter:
             write_atomically(self.folder / STATUS, "".join(lines))
 
     def pending(self, batch_size: int) -> Iterator[list[str]]:
-        """Batches that hold a clip without a status. Their composition is fixed, so that resuming gives the same bits."""
+        """Yields batches that hold a clip without a status. Their composition is fixed, so that resuming gives the same bits."""
         status = self.status()
         for start in range(0, len(self.clip_ids), batch_size):
             batch = self.clip_ids[start : start + batch_size]
@@ -202,6 +208,11 @@ class ShardWriter:
 
     def write(self, clips: list[str], features: dict[str, np.ndarray], rejected: dict[str, str]) -> None:
         """Stores the features ``[B, V, C]`` per view of neighbouring clips, then records them.
+
+        Args:
+            clips: Neighbouring clips of the shard, in order.
+            features: View to the clips' features ``[B, V, C]``.
+            rejected: Clip id to the reason of its rejection.
 
         Raises:
             ValueError: Features that are not finite, or another process writes this shard.
@@ -225,7 +236,7 @@ class ShardWriter:
         append_records(self.folder / STATUS, [{"clip": clip, "status": rejected.get(clip, OK)} for clip in clips])
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of every array."""
+        """Returns the SHA-256 of every array by its path in the store."""
         self._open()
         paths = [self.folder / f"{view}.npy" for view in self.manifest.views]
         return {f"{self.folder.name}/{path.name}": sha256_of(path) for path in paths}

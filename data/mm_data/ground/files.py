@@ -20,23 +20,23 @@ def check_apart(out: Path, *inputs: Path | None, inside: bool = False) -> None:
 
     Args:
         out: File or folder that is written.
-        inputs: Files and folders that are read; None is passed over.
+        *inputs: Files and folders that are read; None is passed over.
         inside: The output may lie in an input, as features do in a folder of items.
 
     Raises:
         ValueError: They are not apart; names both.
     """
     target = out.resolve()
-    for given in inputs:
-        if given is None:
+    for path in inputs:
+        if path is None:
             continue
-        source = given.resolve()
+        source = path.resolve()
         if target == source:
-            problem = f"{out} is what is read ({given}), and would be written over"
+            problem = f"{out} is what is read ({path}), and would be written over"
         elif source.is_relative_to(target):
-            problem = f"{out} holds what is read ({given})"
+            problem = f"{out} holds what is read ({path})"
         elif target.is_relative_to(source) and not inside:
-            problem = f"{out} lies in what is read ({given})"
+            problem = f"{out} lies in what is read ({path})"
         else:
             continue
         raise ValueError(
@@ -69,26 +69,45 @@ def check_ours(folder: Path, marks: Collection[str], may_hold: Collection[str] =
         )
 
 
-def claim_folder(folder: Path, identity: dict[str, Any], may_hold: Collection[str] = ()) -> None:
+def claim_folder(
+    folder: Path,
+    identity: dict[str, Any],
+    may_hold: Collection[str] = (),
+    mark: str = BEGUN,
+    other_marks: Collection[str] = (),
+) -> None:
     """Marks a folder as begun from certain inputs.
 
     Args:
-        folder: Is made where it is missing.
+        folder: Folder that is claimed; it is made where it is missing.
         identity: What the folder is made from (JSON-ready).
-        may_hold: See `check_ours`.
+        may_hold: Names that people may have put there before.
+        mark: Name of the file that says so.
+        other_marks: Names of which one is enough to know a folder as ours where the mark is missing or empty.
 
     Raises:
         ValueError: The folder was begun from something else, or holds what we did not write.
     """
-    path = folder / BEGUN
-    begun = _read_mark(path)
+    begun = _read_mark(folder / mark)
     if begun is None:
-        check_ours(folder, (), may_hold)
-    elif begun != identity:
-        differing = ", ".join(f"{k} was {begun.get(k)!r}, is {identity.get(k)!r}" for k in {**begun, **identity} if begun.get(k) != identity.get(k))  # fmt: skip
-        raise ValueError(f"{folder} was begun with other inputs: {differing}. Give another folder or delete it.")
+        check_ours(folder, other_marks, may_hold)
+    else:
+        check_same_inputs(folder, begun, identity)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(identity, indent=2))
+    write_atomically(folder / mark, json.dumps(identity, indent=2))
+
+
+def check_same_inputs(folder: Path, begun: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raises ``ValueError``, which names what differs, where a folder was begun from other inputs than those it is claimed for."""
+    differing = [
+        f"{name} was {begun.get(name)!r}, is {identity.get(name)!r}"
+        for name in {**begun, **identity}
+        if begun.get(name) != identity.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"{folder} was begun with other inputs: {', '.join(differing)}. Give another folder or delete it."
+        )
 
 
 def _read_mark(path: Path) -> dict[str, Any] | None:
@@ -105,6 +124,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """Gives a path beside the target to write to, and moves it into place at the end; where the block raises, nothing is left of it.
 
     The name is no other process's, so several may write the same target at once, and the last one stays.
+
+    Args:
+        path: The target.
+
+    Yields:
+        The path to write to.
 
     Raises:
         FileNotFoundError: The target's folder is missing.
@@ -141,8 +166,15 @@ def locked(path: Path) -> Iterator[None]:
 def take_lock(path: Path, message: str) -> FileLock:
     """Takes a lock file until the result is released or the process ends.
 
+    Args:
+        path: The lock file.
+        message: Message of the error.
+
+    Returns:
+        The lock.
+
     Raises:
-        ValueError: Another process has it; with the given message.
+        ValueError: Another process has it.
     """
     lock = FileLock(path)
     try:

@@ -1,7 +1,11 @@
 """Counts what a stage kept and dropped, by reason, and stops a run that drops too much."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+_EXAMPLES = 5
 
 
 class Funnel:
@@ -22,15 +26,15 @@ class Funnel:
         self.examples: dict[str, list[str]] = {}
 
     def keep(self, count: int = 1) -> None:
-        """Count rows that pass."""
+        """Counts rows that pass."""
         self.kept += count
 
     def drop(self, reason: str, example: str, expected: bool = False) -> None:
-        """Count a row that does not pass; the first five examples of each reason are remembered.
+        """Counts a row that does not pass; the first five examples of each reason are remembered.
 
         Args:
-            reason: Why.
-            example: Which row.
+            reason: Why the row does not pass.
+            example: Name of the row.
             expected: The row was sorted out on purpose; it does not count towards the threshold.
         """
         self.dropped[reason] += 1
@@ -38,14 +42,14 @@ class Funnel:
         self._remember(reason, example)
 
     def note(self, what: str, example: str, count: int = 1) -> None:
-        """Count an irregularity that was read without losing the row (a fallback that the format documents)."""
+        """Counts an irregularity that was read without losing the row (a fallback that the format documents)."""
         if count:
             self.noted[what] += count
             self._remember(what, example)
 
     def _remember(self, reason: str, example: str) -> None:
         examples = self.examples.setdefault(reason, [])
-        if len(examples) < 5:
+        if len(examples) < _EXAMPLES:
             examples.append(example)
 
     def check(self) -> None:
@@ -63,7 +67,7 @@ class Funnel:
         )
 
     def summary(self) -> dict[str, Any]:
-        """JSON-ready counts; ``kept + sum(dropped) = read`` always holds."""
+        """Returns JSON-ready counts; ``kept + sum(dropped) = read`` always holds."""
         return {
             "stage": self.stage,
             "read": self.kept + sum(self.dropped.values()),
@@ -72,3 +76,21 @@ class Funnel:
             "noted": dict(self.noted),
             "examples": self.examples,
         }
+
+
+@contextmanager
+def open_stage(funnels: list[Funnel], max_drop_rate: float, stage: str) -> Iterator[Funnel]:
+    """Opens the bookkeeping of a stage and checks it when the stage ends.
+
+    Args:
+        funnels: Bookkeeping of the stages so far; receives the new one.
+        max_drop_rate: Share of rows that the stage may drop.
+        stage: Name of the stage.
+
+    Yields:
+        The funnel in which the stage counts.
+    """
+    funnel = Funnel(stage, max_drop_rate)
+    funnels.append(funnel)
+    yield funnel
+    funnel.check()

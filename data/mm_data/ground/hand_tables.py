@@ -17,11 +17,14 @@ _SAVE = "Save the table as 'CSV UTF-8 (comma delimited)'."
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """(file and line, row) of a table in CSV, or in one JSON object per line (``.jsonl``).
+    """Reads a table in CSV, or in one JSON object per line (``.jsonl``).
 
     Args:
         path: The file.
         columns: Columns that a table in CSV has to have; rows of JSON lines are the caller's to check.
+
+    Returns:
+        (file and line, row) of every row.
 
     Raises:
         ValueError: The file cannot be read without guessing; names file and line, and says what to do.
@@ -32,7 +35,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[str, dict[str, 
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """(line, row) of a table as editors and spreadsheets write it; a row that runs over several lines has its first one's number.
+    """Reads a table as editors and spreadsheets write it; a row that runs over several lines has its first one's number.
 
     Read are UTF-8, UTF-16 with its mark, columns separated by commas, semicolons or tabs (the heading tells), blanks around cells, blank
     lines, empty columns at the end, and rows that leave out optional columns at their end. Whatever would have to be guessed is refused.
@@ -42,7 +45,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, st
         columns: Headings that have to be there; every row has to reach them, if only with an empty cell.
 
     Returns:
-        Rows in which every column is a text, empty where a row leaves it out.
+        (line, row) of every row, in which every column is a text, empty where a row leaves it out.
 
     Raises:
         ValueError: Other encodings, headings that are missing or stand twice, rows of too many or too few cells, or quotation marks that
@@ -70,8 +73,8 @@ class _Line:
 
     Attributes:
         number: Its first line, from 1.
-        cells: Without blanks around them.
-        separator: Between them.
+        cells: Its cells without blanks around them.
+        separator: What stands between the cells.
     """
 
     number: int
@@ -106,11 +109,11 @@ def _separator(path: Path, text: str, columns: Sequence[str]) -> str:
     """What stands between the headings: that by which most of the columns are there, a comma if none does better."""
     heading = next((line for line in text.splitlines() if line.strip()), "")
 
-    def found(separator: str) -> int:
+    def columns_named(separator: str) -> int:
         cells = next(csv.reader([heading], delimiter=separator, skipinitialspace=True), [])
         return len({cell.strip() for cell in cells} & set(columns))
 
-    return max(_SEPARATORS, key=found)
+    return max(_SEPARATORS, key=columns_named)
 
 
 def _parse(path: Path, text: str, separator: str) -> list[_Line]:
@@ -236,6 +239,14 @@ def _parse_object(line: str, where: str) -> dict[str, Any]:
 def number(value: Any, where: str, column: str) -> float:
     """Reads a cell as a finite number with a decimal point.
 
+    Args:
+        value: The cell.
+        where: File and line, for the error.
+        column: Name of the column, for the error.
+
+    Returns:
+        The number.
+
     Raises:
         ValueError: It is none; names file, line and column.
     """
@@ -244,23 +255,26 @@ def number(value: Any, where: str, column: str) -> float:
         isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value.strip(), re.ASCII)
     ):
         try:
-            found = float(value)
+            result = float(value)
         except OverflowError:
-            found = math.inf
-        if math.isfinite(found):
-            return found
+            result = math.inf
+        if math.isfinite(result):
+            return result
     raise ValueError(
         f"{where}: {column} {value!r} is not a number; write it in digits, with a point for decimals, such as 3.25."
     )
 
 
 def video_path(value: str, where: str, base: str) -> str:
-    """A path in a table of one's own, with ``/`` between its parts whatever system it was written on.
+    """Reads a path in a table of one's own, with ``/`` between its parts whatever system it was written on.
 
     Args:
         value: The cell.
-        where: File and line.
+        where: File and line, for the error.
         base: What paths are relative to, and how to choose another, for the message.
+
+    Returns:
+        The path.
 
     Raises:
         ValueError: The path is absolute, or leaves that folder.

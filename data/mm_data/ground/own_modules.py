@@ -8,8 +8,11 @@ def import_own(name: str, what: str) -> Any:
     """Imports ``module:NAME``.
 
     Args:
-        name: Of the thing.
-        what: It is, for the message.
+        name: ``module:NAME``.
+        what: What is imported, for the error.
+
+    Returns:
+        The thing.
 
     Raises:
         ValueError: It cannot be imported.
@@ -18,4 +21,6 @@ def import_own(name: str, what: str) -> Any:
         return pkgutil.resolve_name(name)
     except (ImportError, AttributeError) as error:
         module = name.partition(":")[0]
-        raise ValueError(f"{what} {name!r} cannot be imported: {error}. Put the folder of {module}.py on PYTHONPATH.") from error  # fmt: skip
+        raise ValueError(
+            f"{what} {name!r} cannot be imported: {error}. Put the folder of {module}.py on PYTHONPATH."
+        ) from error

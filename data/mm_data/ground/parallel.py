@@ -15,14 +15,17 @@ def parallel_map(
     initializer: Callable[..., None] = lambda: None,
     initargs: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
-    """Ordered map over processes; an interrupt waits for the items in hand, not for all of them.
+    """Maps a function over processes, in order; an interrupt waits for the items in hand, not for all of them.
 
     Args:
         function: A module-level function.
-        items: Its arguments.
+        items: Arguments of the function.
         workers: Processes; 1 runs everything in this one.
         initializer: Called once in every process.
-        initargs: Its arguments.
+        initargs: Arguments of the initializer.
+
+    Yields:
+        The results, in the order of the items.
     """
     if workers == 1:
         initializer(*initargs)

@@ -35,6 +35,9 @@ def read_json(path: Path, hint: str) -> Any:
         path: The file.
         hint: What the file is for and how to get it; ends the message when it is missing.
 
+    Returns:
+        The content.
+
     Raises:
         FileNotFoundError: The file is missing.
         ValueError: The file is too large, or is not JSON (a truncated download, usually).
@@ -61,6 +64,13 @@ def read_json(path: Path, hint: str) -> Any:
 
 def load_array(path: Path, mmap: bool = False) -> np.ndarray:
     """Opens a ``.npy`` file without unpickling, after its header was checked against the bytes that are there.
+
+    Args:
+        path: The file.
+        mmap: Whether to map the file instead of reading it.
+
+    Returns:
+        The array.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -89,6 +99,12 @@ def load_array(path: Path, mmap: bool = False) -> np.ndarray:
 
 def load_archive(path: Path) -> dict[str, np.ndarray]:
     """Opens a ``.npz`` file without unpickling, after the sizes it claims were checked.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Arrays by name.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -121,6 +137,12 @@ def load_plain_pickle(path: Path) -> Any:
 
     Published annotation pickles are Python 2's, so bytes are read as Latin-1. Keys such as ``(numpy.int64(1), 7)`` come
     out as ``(1, 7)``: releases disagree about the type of the same key.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The content.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -170,6 +192,9 @@ def parse_frame_range(text: str, where: str) -> tuple[int, int]:
         text: The range as published.
         where: File and sample, for the error.
 
+    Returns:
+        First frame and end.
+
     Raises:
         ValueError: Anything but two integers with 0 <= start < stop, both within a day of video.
     """
@@ -187,12 +212,20 @@ MAX_FRAME = 24 * 3600 * 30
 
 
 def is_path_component(name: str) -> bool:
-    """Whether a name can stand alone as a file or folder: no separators, not a step upwards."""
+    """Says whether a name can stand alone as a file or folder: no separators, not a step upwards."""
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def join_inside(root_dir: str, relative: str, where: str) -> str:
     """Joins two paths of a metadata file, which must stay inside the data set's folder.
+
+    Args:
+        root_dir: Folder below the data set's.
+        relative: Path below that folder.
+        where: File and entry, for the error.
+
+    Returns:
+        The joined path.
 
     Raises:
         ValueError: The result is absolute or climbs out.

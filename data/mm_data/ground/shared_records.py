@@ -20,10 +20,10 @@ class SharedRecords:
         FOLDER/<name>.<process>.jsonl  until then, one file per process
 
     Args:
-        folder: Where they lie.
-        name: Of the file.
-        rank: This process, which does every ``world_size``-th item.
-        world_size: Processes.
+        folder: Folder that the files lie in.
+        name: Name of the file without its ending.
+        rank: Number of this process, which does every ``world_size``-th item.
+        world_size: Number of processes.
         launch: Name of their launch, the same for all of them and another one each time (`mm_adapter.distributed.launch_name`).
 
     Raises:
@@ -36,14 +36,14 @@ class SharedRecords:
         self.folder, self.name, self.rank, self.world_size, self.launch = folder, name, rank, world_size, launch
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """What any process has written so far, by item; another process may be joining the parts meanwhile."""
+        """Reads what any process has written so far, by item; another process may be joining the parts meanwhile."""
         parts: dict[str, dict[str, Any]] = {}
         for path in self.parts():  # before the joined file, which has what vanishes here
             parts |= {record[KEY]: record for record in read_records(path)[0]}
         return {record[KEY]: record for record in read_records(self.folder / f"{self.name}.jsonl")[0]} | parts
 
     def mine(self, items: Sequence[str]) -> list[str]:
-        """Those that this process does, done or not."""
+        """Returns the items that this process does, done or not."""
         return list(items[self.rank :: self.world_size])
 
     def append(self, item: str, record: dict[str, Any]) -> None:
@@ -51,12 +51,12 @@ class SharedRecords:
         append_record(self.folder / f"{self.name}.{self.rank}.jsonl", {KEY: item, **record})
 
     def complete(self, items: Sequence[str]) -> bool:
-        """Whether every item has a record."""
+        """Says whether every item has a record."""
         records = self.read()
         return all(item in records for item in items)
 
     def parts(self) -> list[Path]:
-        """Files that are not joined yet."""
+        """Returns the files that are not joined yet."""
         return sorted(self.folder.glob(f"{self.name}.*.jsonl"))
 
     def join(self, items: Sequence[str]) -> None:
@@ -73,6 +73,10 @@ class SharedRecords:
 def join_all(files: Sequence[SharedRecords], items: Sequence[str]) -> bool:
     """Joins the parts of all files once every item is in each of them, whichever process notices first.
 
+    Args:
+        files: Logs of the same items.
+        items: Names of the items.
+
     Returns:
         Whether everything is there and this process is the one to go on: one of a launch, and the only one where nothing
         was launched.
@@ -87,8 +91,8 @@ def join_all(files: Sequence[SharedRecords], items: Sequence[str]) -> bool:
         for file in files:
             if file.parts():
                 file.join(items)
-        launch, noted = files[0].launch, folder / ".joined"
-        if not alone and noted.is_file() and noted.read_text() == launch:
+        launch, mark = files[0].launch, folder / ".joined"
+        if not alone and mark.is_file() and mark.read_text() == launch:
             return False
-        write_atomically(noted, launch)
+        write_atomically(mark, launch)
         return True

@@ -10,12 +10,12 @@ FILE = "metadata.json"
 
 
 def is_marked_synthetic(root: Path) -> bool:
-    """Whether a data set's folder says that its content is made up."""
+    """Says whether a data set's folder marks its content as made up."""
     path = root / FILE
     content = read_json(path, "") if path.is_file() else {}
     return isinstance(content, dict) and bool(content.get("synthetic", False))
 
 
 def mark_synthetic(root: Path) -> None:
-    """Makes a data set's folder say so."""
+    """Marks the content of a data set's folder as made up."""
     write_atomically(root / FILE, json.dumps({"synthetic": True}))

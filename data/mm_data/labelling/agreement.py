@@ -1,4 +1,4 @@
-"""How far two labellers agree, region by region; the second may be the truth of a miniature."""
+"""Compares two labellers region by region; the second may be the truth of a miniature."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -28,19 +28,26 @@ class RegionAgreement:
     examples: list[str]
 
     def precision(self, label: str) -> float | None:
-        """Share of the first labeller's uses of a label that the second confirms; None where it never uses it."""
+        """Returns the share of the first labeller's uses of a label that the second confirms; None where it never uses it."""
         used = sum(count for (first, _), count in self.confusion.items() if first == label)
         return self.confusion[label, label] / used if used else None
 
     def recall(self, label: str) -> float | None:
-        """Share of the second labeller's uses of a label that the first finds; None where it never occurs."""
+        """Returns the share of the second labeller's uses of a label that the first finds; None where it never occurs."""
         there = sum(count for (_, second), count in self.confusion.items() if second == label)
         return self.confusion[label, label] / there if there else None
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement over the remarks that both judged."""
+    """Agreement over the remarks that both judged.
+
+    Attributes:
+        compared: Remarks that both judged.
+        failed: Remarks that one of them could not judge.
+        only_one: Remarks that only one of them was given.
+        regions: Agreement per region.
+    """
 
     compared: int
     failed: int
@@ -49,7 +56,7 @@ class Agreement:
 
 
 def cohen_kappa(confusion: Counter[tuple[str, str]]) -> float | None:
-    """Cohen's (1960) kappa of a square table of counts; None where chance alone explains everything."""
+    """Computes Cohen's (1960) kappa of a square table of counts; None where chance alone explains everything."""
     total = sum(confusion.values())
     if not total:
         return None
@@ -64,6 +71,13 @@ def cohen_kappa(confusion: Counter[tuple[str, str]]) -> float | None:
 
 def compare_labels(first: Labels, second: Labels) -> Agreement:
     """Compares two labellers on the remarks that both judged.
+
+    Args:
+        first: Labels of the one.
+        second: Labels of the other.
+
+    Returns:
+        Their agreement.
 
     Raises:
         ValueError: They have no remark in common.

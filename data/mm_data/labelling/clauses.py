@@ -66,7 +66,7 @@ class Clause:
 
 
 def normalise(text: str) -> str:
-    """Lower case, straight apostrophes, contractions written out, single spaces."""
+    """Returns a text in lower case with straight apostrophes, contractions written out and single spaces."""
     text = _APOSTROPHE.sub("'", text).lower()
     for pattern, replacement in _CONTRACTIONS:
         text = pattern.sub(replacement, text)
@@ -74,11 +74,14 @@ def normalise(text: str) -> str:
 
 
 def split_clauses(text: str, verbs: str) -> list[Clause]:
-    """The clauses of a text; asides that judge nothing are left out.
+    """Splits a text into clauses; asides that judge nothing are left out.
 
     Args:
         text: As spoken.
         verbs: Alternatives of a regular expression: verbs that begin an instruction, before which "and" ends a phrase.
+
+    Returns:
+        The clauses in order.
     """
     clauses = []
     for sentence in _SENTENCE.split(_APOSTROPHE.sub("'", text).strip()):

@@ -1,4 +1,4 @@
-"""What every labeller offers, and label files."""
+"""The interface of every labeller, and label files."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ class Labeller(Protocol):
     def label(
         self, remarks: Sequence[Remark], progress: Callable[[int], None] = lambda done: None
     ) -> list[LabelledRemark | str]:
-        """One result per remark, in order: the labelled remark, or the reason why it has to be dropped."""
+        """Returns one result per remark, in order: the labelled remark, or the reason why it has to be dropped."""
         ...
 
 
@@ -38,10 +38,13 @@ def label_remarks(
 
     Args:
         labeller: The method.
-        remarks: What to label.
+        remarks: Remarks to label.
         out: JSON lines, one per remark: its summary and regions, or the reason why it was dropped.
         funnel: Counts remarks.
         progress: Called with the number of remarks done.
+
+    Returns:
+        Those that were labelled.
     """
     labelled, lines = [], []
     for remark, result in zip(remarks, labeller.label(remarks, progress), strict=True):
@@ -66,7 +69,7 @@ class Labels:
         name: The labeller's version.
         regions: Remark id to its regions' labels; empty where the labeller found nothing said about the body.
         failed: Remarks that the labeller could not judge.
-        texts: Remark id to what was said.
+        texts: Remark id to the spoken words.
     """
 
     name: str
@@ -77,6 +80,12 @@ class Labels:
 
 def read_labels(path: Path) -> Labels:
     """Reads a label file.
+
+    Args:
+        path: The label file.
+
+    Returns:
+        Its labels.
 
     Raises:
         FileNotFoundError: The file is missing.

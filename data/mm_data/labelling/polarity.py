@@ -16,10 +16,10 @@ TOLERANCE = 0.5
 
 
 class PolarityLabeller:
-    """See `Labeller`.
+    """The labeller that takes its sides from the data set's own judgement.
 
     Args:
-        demonstrations: From ``proficiency_demonstration_*.json``.
+        demonstrations: Moments of ``proficiency_demonstration_*.json``.
 
     Raises:
         ValueError: There are none, so that nothing could be labelled.
@@ -40,7 +40,7 @@ class PolarityLabeller:
     def label(
         self, remarks: Sequence[Remark], progress: Callable[[int], None] = lambda done: None
     ) -> list[LabelledRemark | str]:
-        """One result per remark; see `Labeller`."""
+        """Labels remarks; returns one result per remark, in order."""
         results = [self._label(remark) for remark in remarks]
         progress(len(results))
         return results

@@ -89,18 +89,21 @@ class _Mention:
 
 
 def is_body_word(word: str) -> bool:
-    """Whether a word alone names a region."""
+    """Says whether a word alone names a region."""
     return bool(_MENTION.fullmatch(word))
 
 
 def judged_regions(phrase: str) -> list[str]:
-    """The regions that a phrase is about: not those that say where another part is, or when, or what for.
+    """Finds the regions that a phrase is about: not those that say where another part is, or when, or what for.
 
     Of "the hands are over the shoulders" that is the hands; of "there is no drive from the legs", which has nothing
     else, the legs.
 
     Args:
         phrase: Normalised text.
+
+    Returns:
+        Their names, in order of first mention.
     """
     text = _NOT_BODY.sub("", phrase)
     cut = _REASON.search(text)
@@ -127,7 +130,7 @@ _ONLY = re.compile(rf"^(?:(?:{_SIDE}|both|left|right|front|back|rear|upper|lower
 
 
 def names_region_only(phrase: str) -> bool:
-    """Whether a phrase is a region's name and no more: "your left wrist"; "arms and shoulders"."""
+    """Says whether a phrase is a region's name and no more: "your left wrist"; "arms and shoulders"."""
     if not _MENTION.search(phrase):
         return False
     rest = _MENTION.sub(" ", phrase)

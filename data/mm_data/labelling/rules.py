@@ -26,14 +26,14 @@ _POINTS_BACK = re.compile(r"^(?:it|they|that|this|these|those|which|both)\b|\b(?
 
 
 class RulesLabeller:
-    """See `Labeller`."""
+    """The labeller that needs no model and no network."""
 
     version = "rules-3"
 
     def label(
         self, remarks: Sequence[Remark], progress: Callable[[int], None] = lambda done: None
     ) -> list[LabelledRemark | str]:
-        """One result per remark; see `Labeller`."""
+        """Labels remarks; returns one result per remark, in order."""
         results = [label_by_rules(remark) for remark in remarks]
         progress(len(results))
         return results
@@ -41,7 +41,14 @@ class RulesLabeller:
 
 @dataclass
 class _Phrase:
-    """A phrase on its way to a side and regions."""
+    """A phrase on its way to a side and regions.
+
+    Attributes:
+        text: The phrase as spoken.
+        words: The same, normalised.
+        regions: Body regions that it is about.
+        reading: The side that it takes, if it does.
+    """
 
     text: str
     words: str
@@ -56,37 +63,39 @@ def label_by_rules(remark: Remark) -> LabelledRemark | str:
     was named before. Improvement wins over praise in the same region. The summary is the clauses of the winning side,
     joined into one sentence.
 
+    Args:
+        remark: The remark.
+
     Returns:
         The labelled remark, or the reason why it has to be dropped.
     """
     regions: dict[str, str] = {}
-    said: dict[str, list[str]] = {IMPROVE: [], CORRECT: []}
+    texts: dict[str, list[str]] = {IMPROVE: [], CORRECT: []}
     before: list[_Phrase] = []
     for clause in split_clauses(remark.text, _verbs()):
         phrases = _read(clause)
         if _is_remedy(clause, phrases, before):
             # What to do instead may name a neighbouring region ("use the legs"); the region at fault was named before.
-            said[IMPROVE].append(clause.text)
+            texts[IMPROVE].append(clause.text)
             before = []
             continue
         _let_praise_spread(phrases)
         _lend_regions(phrases)
         _lend_sides(phrases)
-        _look_back(clause, phrases, before, said)
+        _look_back(clause, phrases, before, texts)
         _look_forward(before, phrases)
-        for phrase in phrases:
-            if phrase.reading:
-                for region in phrase.regions:
-                    regions[region] = IMPROVE if IMPROVE in (phrase.reading.side, regions.get(region)) else CORRECT
-        _collect(clause, phrases, said)
+        for side, region in ((p.reading.side, region) for p in phrases if p.reading for region in p.regions):
+            if regions.get(region) != IMPROVE:
+                regions[region] = side
+        _collect(clause, phrases, texts)
         before = phrases
     if not regions:
         return NO_SIDE if regions_named(remark.text) else NOTHING_SAID
-    return LabelledRemark(remark, _sentence(said[IMPROVE] or said[CORRECT]), regions, RulesLabeller.version)
+    return LabelledRemark(remark, _sentence(texts[IMPROVE] or texts[CORRECT]), regions, RulesLabeller.version)
 
 
 def regions_named(text: str) -> list[str]:
-    """The regions that a text is about, whatever it says of them, in order of first mention."""
+    """Returns the regions that a text is about, whatever it says of them, in order of first mention."""
     named = [
         region
         for clause in split_clauses(text, _verbs())
@@ -150,7 +159,7 @@ def _lend_sides(phrases: list[_Phrase]) -> None:
             phrase.reading = sided[0]
 
 
-def _look_back(clause: Clause, phrases: list[_Phrase], before: list[_Phrase], said: dict[str, list[str]]) -> None:
+def _look_back(clause: Clause, phrases: list[_Phrase], before: list[_Phrase], texts: dict[str, list[str]]) -> None:
     """Gives the regions of the clause before to a phrase that speaks of them: "Look at that elbow. It is too low."."""
     named = [p for p in before if p.regions]
     if not named or any(p.regions for p in phrases):
@@ -169,7 +178,7 @@ def _look_back(clause: Clause, phrases: list[_Phrase], before: list[_Phrase], sa
         if speaks:
             phrase.regions = list(dict.fromkeys(region for p in named for region in p.regions))
             if silent:
-                said[phrase.reading.side].extend(p.text for p in named)
+                texts[phrase.reading.side].extend(p.text for p in named)
 
 
 def _look_forward(before: list[_Phrase], phrases: list[_Phrase]) -> None:
@@ -182,15 +191,12 @@ def _look_forward(before: list[_Phrase], phrases: list[_Phrase]) -> None:
         phrase.reading = exclaims[0].reading if phrase.regions else phrase.reading
 
 
-def _collect(clause: Clause, phrases: list[_Phrase], said: dict[str, list[str]]) -> None:
-    """Adds the clause, or where it takes both sides its phrases, to what was said."""
-    judging = [p for p in phrases if p.reading and p.regions]
-    sides = {p.reading.side for p in judging if p.reading}
-    if len(sides) == 1:
-        said[sides.pop()].append(clause.text)
-    for phrase in judging if len(sides) > 1 else []:
-        if phrase.reading:
-            said[phrase.reading.side].append(phrase.text)
+def _collect(clause: Clause, phrases: list[_Phrase], texts: dict[str, list[str]]) -> None:
+    """Adds the clause, or where it takes both sides its phrases, to the texts of its side."""
+    judging = [(phrase.text, phrase.reading.side) for phrase in phrases if phrase.reading and phrase.regions]
+    sides = {side for _, side in judging}
+    for text, side in [(clause.text, side) for side in sides] if len(sides) == 1 else judging:
+        texts[side].append(text)
 
 
 def _sentence(clauses: list[str]) -> str:

@@ -38,7 +38,7 @@ class Reading:
     """What a phrase does.
 
     Attributes:
-        side: IMPROVE or CORRECT.
+        side: `IMPROVE` or `CORRECT`.
         advice: Whether it asks for a change rather than stating a fault.
         yields: Whether it is praise where praise of the same region stands beside it: "good, keep it there".
         posture: Whether it names a posture and no more, which is praise after any praise: "good setup, chest up".
@@ -52,7 +52,7 @@ class Reading:
 
 @cache
 def cues() -> dict[str, str]:
-    """Kind of cue, and name of a part, to one regular expression of alternatives."""
+    """Reads kind of cue, and name of a part, to one regular expression of alternatives."""
     table = yaml.safe_load(_CUES.read_text(encoding="utf-8"))
     filled: dict[str, str] = {}
     for name, text in (table.pop("parts") | table).items():
@@ -100,11 +100,14 @@ def _forms() -> dict[str, re.Pattern[str]]:
 
 
 def read_side(phrase: str, question: bool = False) -> Reading | None:
-    """The side that a phrase takes; None where it only describes.
+    """Reads the side that a phrase takes.
 
     Args:
-        phrase: Normalised text, see `normalise`.
+        phrase: Text as `normalise` returns it.
         question: Whether it is part of a question.
+
+    Returns:
+        The side, or None where the phrase only describes.
     """
     forms = _forms()
     if question:
@@ -116,15 +119,14 @@ def read_side(phrase: str, question: bool = False) -> Reading | None:
         return Reading(IMPROVE, advice=True, yields=bool(forms["holding"].match(phrase)) and "ADVICE" not in tags)
     if forms["less"].match(phrase):
         return Reading(IMPROVE, advice=True, yields=True)
-    said = _weigh(tags)
-    if said is not None:
-        return said
+    if reading := _weigh(tags):
+        return reading
     posture = bool(forms["posture"].match(phrase))
     return Reading(IMPROVE, advice=True, posture=posture) if posture or forms["comparison"].match(phrase) else None
 
 
 def tag(phrase: str) -> list[str]:
-    """The words of a phrase, cues replaced by the tag of their kind."""
+    """Returns the words of a phrase, cues replaced by the tag of their kind."""
     for pattern, name in _patterns():
         phrase = " ".join(pattern.sub(f" {name or '_'} ", phrase).split())
     return phrase.split()

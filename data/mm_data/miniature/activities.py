@@ -49,7 +49,7 @@ class Activity:
     def postures(
         self, rng: np.random.Generator, style: Change, errors: dict[str, float], duration: float, fps: float
     ) -> np.ndarray:
-        """One repetition, ``[T, 25]``, with this performer's style and errors (name to severity) and small variation."""
+        """Makes one repetition, ``[T, 25]``, with this performer's style and errors (name to severity) and small variation."""
         times, values = [], []
         for name, share, posture in self.keys:
             vector = posture.vector()
@@ -67,7 +67,7 @@ class Activity:
 
 
 def smooth_interpolation(times: np.ndarray, values: np.ndarray, frames: int) -> np.ndarray:
-    """Minimum-jerk blending between key values: ``[N]``, ``[N, D]`` to ``[frames, D]``."""
+    """Blends key values at minimum jerk: ``[N]``, ``[N, D]`` to ``[frames, D]``."""
     at = np.linspace(times[0], times[-1], frames)
     index = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
     phase = (at - times[index]) / (times[index + 1] - times[index])

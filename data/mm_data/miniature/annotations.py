@@ -14,7 +14,7 @@ _DATE = "20260101_00:00:00"
 
 
 def ego_name(take: SimulatedTake) -> str:
-    """The head-mounted camera; not always the first."""
+    """Returns the name of the head-mounted camera; it is not always the first."""
     return "aria02" if take.index % 11 == 5 else "aria01"
 
 
@@ -70,19 +70,26 @@ def _take_entry(take: SimulatedTake) -> dict[str, Any]:
 
 def _capture_entry(take: SimulatedTake) -> dict[str, Any]:
     truthy: Any = "True" if take.index % 13 == 6 else True  # the release has been seen with a string here
-    camera = lambda name, ego, device: {  # noqa: E731
-        "cam_id": name, "is_ego": ego, "has_walkaround": False, "includes_audio": False, "device_type": device,
-    }  # fmt: skip
     return {
         "capture_name": take.take_name.rsplit("_", 1)[0],
         "capture_uid": f"capture-{take.participant.uid:03d}",
         "university_name": "miniature",
         "physical_setting_uid": f"setting-{take.participant.activity.slug}",
         "cameras": [
-            camera("cam01", False, "hero10"),
-            camera("cam02", False, "hero10"),
-            camera(ego_name(take), truthy, "aria"),
+            _camera_entry("cam01", False, "hero10"),
+            _camera_entry("cam02", False, "hero10"),
+            _camera_entry(ego_name(take), truthy, "aria"),
         ],
+    }
+
+
+def _camera_entry(name: str, is_ego: Any, device: str) -> dict[str, Any]:
+    return {
+        "cam_id": name,
+        "is_ego": is_ego,
+        "has_walkaround": False,
+        "includes_audio": False,
+        "device_type": device,
     }
 
 
@@ -95,10 +102,12 @@ def write_annotations(out: Path, takes: list[SimulatedTake]) -> dict[str, int]:
     }
     write_json(out / "takes.json", [_take_entry(t) for t in takes])
     write_json(out / "captures.json", list(captures.values()))
-    write_json(
-        out / "participants.json",
-        [{"participant_uid": uid, "university_name": "miniature", "collection_date": "2026-01-01", "metadata": json.dumps({"dominant_hand": "unknown"})} for uid in captures],
-    )  # fmt: skip
+    about = {
+        "university_name": "miniature",
+        "collection_date": "2026-01-01",
+        "metadata": json.dumps({"dominant_hand": "unknown"}),
+    }
+    write_json(out / "participants.json", [{"participant_uid": uid, **about} for uid in captures])
     write_json(
         out / "physical_setting.json",
         [{"physical_setting_uid": f"setting-{s}"} for s in ("basketball", "soccer", "bouldering")],
@@ -116,18 +125,19 @@ def write_annotations(out: Path, takes: list[SimulatedTake]) -> dict[str, int]:
     )
     counts = {"takes": len(takes), "participants": len(captures), "remarks": 0}
     for split in ("train", "val"):
-        chosen = [t for t in takes if t.split == split]
-        counts["remarks"] += sum(len(said) for t in chosen for said in t.remarks.values())
+        of_split = [t for t in takes if t.split == split]
+        counts["remarks"] += sum(len(remarks) for t in of_split for remarks in t.remarks.values())
         write_json(
             annotations / f"expert_commentary_{split}.json",
-            {"ds": _DATE, "annotations": {t.take_uid: _commentary(t) for t in chosen}},
+            {"ds": _DATE, "annotations": {t.take_uid: _commentary(t) for t in of_split}},
         )
         write_json(
-            annotations / f"proficiency_demonstrator_{split}.json", _demonstrators(chosen, as_list=split == "val")
+            annotations / f"proficiency_demonstrator_{split}.json", _demonstrators(of_split, as_list=split == "val")
         )
-        write_json(annotations / f"proficiency_demonstration_{split}.json", _demonstrations(chosen))
+        write_json(annotations / f"proficiency_demonstration_{split}.json", _demonstrations(of_split))
         write_json(
-            annotations / f"atomic_descriptions_{split}.json", {"annotations": {t.take_uid: _atomic(t) for t in chosen}}
+            annotations / f"atomic_descriptions_{split}.json",
+            {"annotations": {t.take_uid: _atomic(t) for t in of_split}},
         )
     for take in takes[:: max(1, len(takes) // 20)]:
         write_commentary_folder(out, take)
@@ -184,24 +194,30 @@ def _proficiency_entry(take: SimulatedTake) -> dict[str, Any]:
 
 def _demonstrations(takes: Iterable[SimulatedTake]) -> dict[str, Any]:
     """Good executions and tips, in the words of others, at the moments of the commentary."""
-    rows = []
-    for take in takes:
-        moments = [(name, said) for name, remarks in take.remarks.items() for said in remarks]
-
-        def entries(key: str, moments: list = moments, take: SimulatedTake = take) -> list[dict[str, Any]]:
-            return [
-                {
-                    "video_time": said.time,
-                    "list": list(getattr(said.spoken, key)),
-                    "expert_uid": name,
-                    "video_name": take.take_name,
-                }
-                for name, said in moments
-                if getattr(said.spoken, key)
-            ]
-
-        rows.append({**_proficiency_entry(take), "good_executions": entries("good"), "tips_for_improvement": entries("tips")})  # fmt: skip
+    rows = [
+        {
+            **_proficiency_entry(take),
+            "good_executions": _moments(take, "good"),
+            "tips_for_improvement": _moments(take, "tips"),
+        }
+        for take in takes
+    ]
     return {"annotations": rows}
+
+
+def _moments(take: SimulatedTake, kind: str) -> list[dict[str, Any]]:
+    """What an annotator notes of the remarks that have texts of a kind, ``good`` or ``tips``."""
+    return [
+        {
+            "video_time": remark.time,
+            "list": list(getattr(remark.spoken, kind)),
+            "expert_uid": commentator,
+            "video_name": take.take_name,
+        }
+        for commentator, remarks in take.remarks.items()
+        for remark in remarks
+        if getattr(remark.spoken, kind)
+    ]
 
 
 def _atomic(take: SimulatedTake) -> list[dict[str, Any]]:
@@ -228,7 +244,7 @@ def _atomic(take: SimulatedTake) -> list[dict[str, Any]]:
 
 
 def write_commentary_folder(root: Path, take: SimulatedTake) -> None:
-    """The second form of a take's commentary, which alone carries the commentators' ratings (without the audio)."""
+    """Writes the second form of a take's commentary, which alone carries the commentators' ratings (without the audio)."""
     folder = root / "annotations" / "expert_commentary" / take.take_name
     for commentator, remarks in take.remarks.items():
         annotations = [
@@ -267,6 +283,6 @@ def _rating(take: SimulatedTake, commentator: str) -> int:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Compact JSON, with the folders it needs."""
+    """Writes compact JSON, with the folders it needs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, separators=(",", ":")))

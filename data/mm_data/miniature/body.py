@@ -70,11 +70,11 @@ class Posture:
     left_knee_swivel: float = 0.1
 
     def vector(self) -> np.ndarray:
-        """The fields in order, shape ``[25]``."""
+        """Returns the fields in order, shape ``[25]``."""
         return np.array([getattr(self, f.name) for f in fields(self)])
 
     def but(self, **changes: float) -> "Posture":
-        """A copy with absolute changes."""
+        """Returns a copy with absolute changes."""
         return replace(self, **changes)
 
 
@@ -82,7 +82,10 @@ POSTURE_INDEX = {f.name: i for i, f in enumerate(fields(Posture))}
 
 
 def _rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """Rotation matrices ``[T, 3, 3]``: yaw to the left about z, then forward pitch, then roll to the right."""
+    """Rotation matrices ``[T, 3, 3]``: yaw to the left about z, then forward pitch, then roll to the right.
+
+    They are written out: SciPy's differ in the last bit, and the same seed has to give the same bytes.
+    """
     cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
     zero, one = np.zeros_like(cy), np.ones_like(cy)
     rz = np.stack([cy, -sy, zero, sy, cy, zero, zero, zero, one], -1).reshape(-1, 3, 3)
@@ -109,7 +112,7 @@ def _swivelled(forward: np.ndarray, outward: np.ndarray, angle: np.ndarray) -> n
 
 
 def pose_joints(postures: np.ndarray, physique: Physique) -> np.ndarray:
-    """Joints of a posture sequence.
+    """Computes the joints of a posture sequence.
 
     Args:
         postures: ``[T, 25]``, columns as in `Posture`.
@@ -173,5 +176,5 @@ def pose_joints(postures: np.ndarray, physique: Physique) -> np.ndarray:
 
 
 def mirrored(joints: np.ndarray) -> np.ndarray:
-    """The left-handed performer of the same motion: x negated, left and right joints swapped."""
+    """Returns the left-handed performer of the same motion: x negated, left and right joints swapped."""
     return joints[:, MIRRORED_JOINTS] * np.array([-1.0, 1.0, 1.0])

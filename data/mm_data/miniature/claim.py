@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mm_data.ground.files import write_atomically
+from mm_data.ground.files import check_same_inputs, claim_folder, write_atomically
 from mm_data.ground.safe_load import read_json
 from mm_data.miniature.truth import SIDECAR
 
@@ -25,20 +25,11 @@ def claim_miniature(out: Path, request: dict[str, Any]) -> dict[str, int] | None
     Raises:
         ValueError: The folder holds something else; says what.
     """
-    earlier = read_json(out / RECORD, "") if (out / RECORD).is_file() else None
-    begun = (out / UNFINISHED).read_text() if (out / UNFINISHED).is_file() else ""
-    asked = earlier["request"] if earlier else json.loads(begun) if begun else request
-    if asked != request:
-        raise ValueError(
-            f"{out} holds a miniature of {_words(asked)}; asked for {_words(request)}. Give another folder or delete this one."
-        )
-    if earlier:
-        return earlier["counts"]
-    ours = any((out / name).is_file() for name in (UNFINISHED, SIDECAR))
-    if out.exists() and any(out.iterdir()) and not ours:
-        raise ValueError(f"{out} is not empty and is not an unfinished miniature; give another folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / UNFINISHED, json.dumps(request))
+    if (out / RECORD).is_file():
+        record = read_json(out / RECORD, "")
+        check_same_inputs(out, record["request"], request)
+        return record["counts"]
+    claim_folder(out, request, mark=UNFINISHED, other_marks=(UNFINISHED, SIDECAR))
     return None
 
 
@@ -46,7 +37,3 @@ def finish_miniature(out: Path, request: dict[str, Any], counts: dict[str, int])
     """Marks a claimed folder as finished."""
     write_atomically(out / RECORD, json.dumps({"request": request, "counts": counts}, indent=1))
     (out / UNFINISHED).unlink(missing_ok=True)
-
-
-def _words(request: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in request.items())

@@ -24,7 +24,11 @@ _VISIBLE = 0.3
 _UNRATED = 9
 """One take in so many has no rating of its own."""
 
-_OBJECT = {"basketball": "Carry the ball in one line from the dip to the release.", "soccer": "Meet the ball with the inside of the foot.", "bouldering": "Take the holds with control and keep the weight under them."}  # fmt: skip
+_OBJECT = {
+    "basketball": "Carry the ball in one line from the dip to the release.",
+    "soccer": "Meet the ball with the inside of the foot.",
+    "bouldering": "Take the holds with control and keep the weight under them.",
+}
 
 
 def write_desccoach(

@@ -95,7 +95,7 @@ class Dive:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """Name of the dive's files."""
         return f"{self.key[0]}_{self.key[1]}"
 
 
@@ -136,11 +136,11 @@ def write_dives(
     (root / ANNOTATIONS).write_bytes(pickle.dumps(annotations, protocol=2))
     counts = {}
     for split in ("train", "test"):
-        own = [dive for dive in dives if dive.split == split]
-        (root / f"{split}_split_0.pkl").write_bytes(pickle.dumps([dive.key for dive in own], protocol=2))
-        lines = [f"{d.name}\t{json.dumps([{'caption': text} for text in d.captions])}\n" for d in own]
+        of_split = [dive for dive in dives if dive.split == split]
+        (root / f"{split}_split_0.pkl").write_bytes(pickle.dumps([dive.key for dive in of_split], protocol=2))
+        lines = [f"{d.name}\t{json.dumps([{'caption': text} for text in d.captions])}\n" for d in of_split]
         write_atomically(root / f"{split}.caption.tsv", "".join(lines))
-        counts[split] = len(own)
+        counts[split] = len(of_split)
     finish_poses(root, {dive.name: dive.split for dive in dives})
     truth = {d.name: {"severities": d.severities, "score": d.score} for d in dives}
     write_atomically(root / "truth.json", json.dumps(truth))
@@ -149,7 +149,7 @@ def write_dives(
 
 
 def draw_dive(index: int, seed: int) -> Dive:
-    """A dive: codes, faults, judges, texts. Every broadcast has eight."""
+    """Draws a dive: codes, faults, judges, texts. Every broadcast has eight."""
     rng = np.random.default_rng([seed, 21, index])
     broadcast = index // 8 + 1
     codes = {
@@ -197,10 +197,10 @@ def _captions(rng: np.random.Generator, actions: list[str], severities: dict[str
     texts = []
     for version in range(5):
         plain = [name for name, severity in severities.items() if severity > 0.3]
-        said = [FAULTS[n].bad[rng.integers(2)] for n in plain] or [
+        comments = [FAULTS[n].bad[rng.integers(2)] for n in plain] or [
             FAULTS[n].good[rng.integers(2)] for n in rng.permutation(list(FAULTS))[:1]
         ]
-        middle = f"The diver {' and '.join(said)}."
+        middle = f"The diver {' and '.join(comments)}."
         # One version in five spells the score out.
         number = in_words(score) if version == 4 else f"{score:g}"
         texts.append(f"{_OPENINGS[version].format(*actions)} {middle} {_SCORES[version].format(number)}")
@@ -208,7 +208,7 @@ def _captions(rng: np.random.Generator, actions: list[str], severities: dict[str
 
 
 def dive_joints(rng: np.random.Generator, performer: Performer, dive: Dive) -> np.ndarray:
-    """Joints ``[T, 17, 3]`` of a dive: standing, take-off, flight with turns about the hips, entry."""
+    """Computes joints ``[T, 17, 3]`` of a dive: standing, take-off, flight with turns about the hips, entry."""
 
     def faulty(posture: Posture, phase: str) -> np.ndarray:
         vector = posture.vector()

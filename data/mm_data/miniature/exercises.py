@@ -16,7 +16,7 @@ class FormFault:
         step: The technical step that it breaks.
         changes: What severity 1 adds to the middle posture.
         outcome: What is observed, in three wordings.
-        solution: How to mend it, likewise.
+        solution: How to mend it, in three wordings.
     """
 
     step: int
@@ -34,7 +34,7 @@ class Exercise:
         middle: Posture half-way through a repetition, from and to standing.
         steps: Five technical steps and the general instruction.
         well: What is observed where each step is done as it should be.
-        faults: Two.
+        faults: The two faults that clips may show.
     """
 
     name: str
@@ -52,8 +52,19 @@ def _both(**changes: float) -> Change:
     return sides
 
 
-_WIDE = _both(foot_x=0.12)
-_SQUAT = STANDING.but(pelvis_z=0.58, pelvis_y=-0.12, lean=0.5, right_foot_x=0.26, left_foot_x=-0.26, right_hand_y=0.8, left_hand_y=0.8, right_hand_z=-0.2, left_hand_z=-0.2, right_knee_swivel=0.35, left_knee_swivel=0.35)  # fmt: skip
+_SQUAT = STANDING.but(
+    pelvis_z=0.58,
+    pelvis_y=-0.12,
+    lean=0.5,
+    right_foot_x=0.26,
+    left_foot_x=-0.26,
+    right_hand_y=0.8,
+    left_hand_y=0.8,
+    right_hand_z=-0.2,
+    left_hand_z=-0.2,
+    right_knee_swivel=0.35,
+    left_knee_swivel=0.35,
+)
 _LUNGE = STANDING.but(pelvis_z=0.66, pelvis_y=0.1, right_foot_y=0.52, left_foot_y=-0.5, lean=0.08)
 _PRESS = STANDING.but(
     right_hand_x=0.12, left_hand_x=-0.12, right_hand_y=0.05, left_hand_y=0.05, right_hand_z=0.92, left_hand_z=0.92
@@ -62,8 +73,18 @@ _CURL = STANDING.but(right_hand_y=0.42, left_hand_y=0.42, right_hand_z=-0.05, le
 _RAISE = STANDING.but(
     right_hand_x=0.95, left_hand_x=-0.95, right_hand_y=0.05, left_hand_y=0.05, right_hand_z=0.02, left_hand_z=0.02
 )
-_JACK = STANDING.but(pelvis_z=0.95, right_foot_x=0.45, left_foot_x=-0.45, right_hand_x=0.35, left_hand_x=-0.35, right_hand_z=0.88, left_hand_z=0.88)  # fmt: skip
-_HINGE = STANDING.but(pelvis_z=0.93, pelvis_y=-0.18, lean=1.25, right_hand_y=0.35, left_hand_y=0.35, right_hand_z=-0.85, left_hand_z=-0.85)  # fmt: skip
+_JACK = STANDING.but(
+    pelvis_z=0.95,
+    right_foot_x=0.45,
+    left_foot_x=-0.45,
+    right_hand_x=0.35,
+    left_hand_x=-0.35,
+    right_hand_z=0.88,
+    left_hand_z=0.88,
+)
+_HINGE = STANDING.but(
+    pelvis_z=0.93, pelvis_y=-0.18, lean=1.25, right_hand_y=0.35, left_hand_y=0.35, right_hand_z=-0.85, left_hand_z=-0.85
+)
 _KNEE = STANDING.but(right_foot_y=0.22, right_foot_z=0.52, right_hand_y=-0.2, left_hand_y=0.35, left_hand_z=-0.6)
 
 EXERCISES = (

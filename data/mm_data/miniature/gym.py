@@ -69,8 +69,7 @@ def write_gym(
     for number, clip in enumerate(clips):
         empty = clip.split == "test" or number % 29 == 7  # as published: most files are there and hold nothing
         write_atomically(root / COMMENTS / f"{clip.name}_with_label.txt", "" if empty else clip.text)
-    steps = {e.name: [f"{e.name} step {n}: {s}." for n, s in enumerate(e.steps[:5], 1)] + [f"general instruction: {e.steps[5]}."] for e in EXERCISES}  # fmt: skip
-    write_atomically(root / STEPS, json.dumps(steps, indent=1))
+    write_atomically(root / STEPS, json.dumps({e.name: _instructions(e) for e in EXERCISES}, indent=1))
     test = [clip for clip in clips if clip.split == "test"]
     captions = {
         "type": "captions", "info": {}, "licenses": [],
@@ -85,8 +84,14 @@ def write_gym(
     return {split: sum(clip.split == split for clip in clips) for split in ("train", "test")}
 
 
+def _instructions(exercise: Exercise) -> list[str]:
+    *steps, general = exercise.steps
+    lines = [f"{exercise.name} step {number}: {step}." for number, step in enumerate(steps, 1)]
+    return [*lines, f"general instruction: {general}."]
+
+
 def draw_clip(index: int, seed: int) -> Repetitions:
-    """A clip: exercise, fault if any, and what is said about it."""
+    """Draws a clip: exercise, fault if any, and the explanation."""
     rng = np.random.default_rng([seed, 31, index])
     number, repetition = index % len(EXERCISES), index // len(EXERCISES)
     exercise = EXERCISES[number]
@@ -108,7 +113,7 @@ def draw_clip(index: int, seed: int) -> Repetitions:
 
 
 def clip_joints(rng: np.random.Generator, performer: Performer, clip: Repetitions) -> np.ndarray:
-    """Joints ``[T, 17, 3]`` of two repetitions."""
+    """Computes joints ``[T, 17, 3]`` of two repetitions."""
     middle = clip.exercise.middle.vector()
     for field, amount in (clip.fault.changes if clip.fault else {}).items():
         middle[POSTURE_INDEX[field]] += clip.severity * amount

@@ -1,18 +1,16 @@
 """One performance in front of one standing camera: what the miniatures of diving and of the gym consist of."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mm_data.ground.files import write_atomically
 from mm_data.miniature.body import POSTURE_INDEX, Physique, mirrored, pose_joints
 from mm_data.miniature.render import Camera, Scene, draw_frames, write_video
 from mm_data.miniature.simulate import sway
-from mm_data.poses.pose_folder import MANIFEST
-from mm_data.records import POSES
+from mm_data.poses.archive import PoseArchive
+from mm_data.poses.manifest import PoseManifest, PoseSequence
 
 SIZE = (256, 192)
 JITTER = 0.004
@@ -38,7 +36,7 @@ class Performer:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Performer":
-        """Somebody."""
+        """Draws a performer."""
         shirt = tuple(int(value) for value in rng.integers(60, 230, 3))
         style = np.zeros(len(POSTURE_INDEX))
         for name, spread in _STYLE.items():
@@ -46,7 +44,7 @@ class Performer:
         return cls(Physique.sample(rng), bool(rng.random() < 0.4), shirt, float(rng.uniform(0.88, 1.12)), style)  # type: ignore[arg-type]
 
     def move(self, rng: np.random.Generator, postures: np.ndarray) -> np.ndarray:
-        """Joints ``[T, 17, 3]`` in body axes, with small movement of every posture value."""
+        """Returns joints ``[T, 17, 3]`` in body axes, with small movement of every posture value."""
         joints = pose_joints(postures + self.style + sway(rng, postures.shape), self.physique)
         return mirrored(joints) if self.left_handed else joints
 
@@ -64,14 +62,14 @@ def record(
     """Writes a performance's video and its poses, as an estimator would have found them.
 
     Args:
-        root: Of the data set: ``videos/<name>.mp4`` and, in a pose folder beside the release, ``poses/poses/<name>.npy``.
-        name: Of the clip.
+        root: The data set: ``videos/<name>.mp4`` and, in a pose folder beside the release, ``poses/poses/<name>.npy``.
+        name: Name of the clip.
         joints: ``[T, 17, 3]`` in metres, z up.
-        shirt: Colour.
-        camera: That stands.
-        scene: Around the performer.
-        seed: Of the poses' noise.
-        video: Whether to render it.
+        shirt: Colour of the shirt.
+        camera: Camera that stands.
+        scene: Props around the performer.
+        seed: Seed of the poses' noise.
+        video: Whether to render the video.
     """
     if video:
         write_video(
@@ -81,12 +79,12 @@ def record(
         )
     noisy = joints + np.random.default_rng(seed).normal(0, JITTER, joints.shape)
     poses = np.concatenate([noisy, np.ones((*noisy.shape[:2], 1))], axis=-1).astype(np.float32)
-    folder = root / "poses" / POSES
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / f"{name}.npy", poses)
+    archive = PoseArchive(root / "poses")
+    archive.folder.mkdir(parents=True, exist_ok=True)
+    np.save(archive.path(name), poses)
 
 
 def finish_poses(root: Path, splits: dict[str, str]) -> None:
     """Makes ``ROOT/poses`` a pose folder; ``splits`` says which clip is in which split."""
-    sequences = [{"name": name, "split": split} for name, split in splits.items()]
-    write_atomically(root / "poses" / MANIFEST, json.dumps({"synthetic": True, "sequences": sequences}))
+    sequences = [PoseSequence(name, split) for name, split in splits.items()]
+    PoseManifest(synthetic=True, sequences=sequences).write(root / "poses", indent=None)

@@ -157,7 +157,7 @@ class Spoken:
         text: The words; None where the transcription failed.
         regions: Label per body region that it judges.
         good: What it praises, in the words of an annotator.
-        tips: What it would improve, likewise.
+        tips: What it would improve, in the words of an annotator.
     """
 
     text: str | None
@@ -171,7 +171,7 @@ def _joined(opener: str, sentence: str) -> str:
 
 
 def correction(rng: np.random.Generator, slug: str, error: str, region: str, praised: str | None) -> Spoken:
-    """A correction of an error in ``region``, optionally after praise of another region."""
+    """Makes a correction of an error in ``region``, optionally after praise of another region."""
     problem, fix = CORRECTIONS[slug, error][rng.integers(len(CORRECTIONS[slug, error]))]
     opener, closer = rng.choice(_OPENERS), rng.choice(_CLOSERS)
     link = rng.choice([". You want to ", ", so ", ". Try to "])
@@ -190,11 +190,11 @@ def _compliment(rng: np.random.Generator, slug: str, region: str) -> str:
 
 
 def praise(rng: np.random.Generator, slug: str, region: str) -> Spoken:
-    """A compliment."""
+    """Makes a compliment."""
     opener, compliment = str(rng.choice(_OPENERS)), _compliment(rng, slug, region)
     return Spoken(_joined(opener, f"{compliment}." + str(rng.choice(_CLOSERS))), {region: CORRECT}, (compliment,))
 
 
 def empty_remark(rng: np.random.Generator) -> Spoken:
-    """A remark that says nothing about technique."""
+    """Makes a remark that says nothing about technique."""
     return Spoken(str(rng.choice(_EMPTY)))

@@ -14,7 +14,6 @@ from mm_data.poses.skeleton import BONES, JOINT_INDEX
 
 EXO_SIZE = (320, 240)
 EGO_SIZE = (192, 192)
-_GRAVITY = 9.81
 _WALL = (125, 150, 170)
 _SKIN, _SHORTS, _SHOE = (150, 180, 225), (70, 60, 60), (40, 40, 200)
 
@@ -29,7 +28,7 @@ class Camera:
 
     @classmethod
     def looking(cls, eye: np.ndarray, target: np.ndarray, focal: float, size: tuple[int, int]) -> "Camera":
-        """A camera at ``eye`` that looks at ``target`` with z up in the world (x right, y down, z forward inside)."""
+        """Makes a camera at ``eye`` that looks at ``target`` with z up in the world (x right, y down, z forward inside)."""
         forward = (target - eye) / np.linalg.norm(target - eye)
         right = np.cross(forward, [0.0, 0.0, 1.0])
         right /= np.linalg.norm(right)
@@ -38,7 +37,7 @@ class Camera:
         return cls(rotation, -rotation @ eye, intrinsics)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """World points ``[..., 3]`` to pixels ``[..., 2]`` and depths ``[...]`` in metres."""
+        """Projects world points ``[..., 3]`` to pixels ``[..., 2]`` and depths ``[...]`` in metres."""
         local = points @ self.rotation.T + self.translation
         depth = local[..., 2]
         safe = np.where(depth > 0.05, depth, 0.05)
@@ -47,7 +46,7 @@ class Camera:
 
 
 def exo_cameras(take: SimulatedTake) -> dict[str, Camera]:
-    """Two static cameras; the first of them sees the performer from the front quarter, the second from the side."""
+    """Makes two static cameras; the first of them sees the performer from the front quarter, the second from the side."""
     rng = np.random.default_rng([take.index, 7])
     centre = take.to_world(np.array([0.0, -0.1, 1.0]))
     if take.participant.activity.slug == "bouldering":
@@ -62,7 +61,7 @@ def exo_cameras(take: SimulatedTake) -> dict[str, Camera]:
 
 
 def ego_cameras(take: SimulatedTake) -> list[Camera]:
-    """One head-mounted camera pose per frame, looking ahead and down so that the hands are in view."""
+    """Makes one head-mounted camera pose per frame, looking ahead and down so that the hands are in view."""
     nose, ears = take.joints[:, JOINT_INDEX["nose"]], take.joints[:, [3, 4]].mean(1)
     forward = nose - ears
     forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
@@ -89,7 +88,7 @@ class Scene:
 
 
 def build_scene(take: SimulatedTake) -> Scene:
-    """Props of the take's activity; the ball follows the hands or waits for the foot."""
+    """Makes the props of the take's activity; the ball follows the hands or waits for the foot."""
     slug = take.participant.activity.slug
     side = -1.0 if take.participant.left_handed else 1.0
     world = take.to_world
@@ -163,9 +162,9 @@ def _background(
     angles = np.linspace(-np.pi, np.pi, 73)
     ring = to_world(np.stack([12 * np.sin(angles), 12 * np.cos(angles), np.zeros_like(angles)], -1))
     pixels, depth = camera.project(ring)
-    seen = pixels[depth > 0.3]
-    if len(seen):
-        order = seen[np.argsort(seen[:, 0])]
+    ahead = pixels[depth > 0.3]
+    if len(ahead):
+        order = ahead[np.argsort(ahead[:, 0])]
         polygon = np.concatenate([order, [[4000, order[-1, 1]], [4000, 4000], [-4000, 4000], [-4000, order[0, 1]]]])
         cv2.fillPoly(image, [polygon.astype(np.int32)], scene.ground)
     if scene.wall is not None:
@@ -261,7 +260,7 @@ def draw_frames(
     to_world: Callable[[np.ndarray], np.ndarray],
     size: tuple[int, int],
 ) -> Iterator[np.ndarray]:
-    """Pictures of a performer ``[T, 17, 3]`` in a scene, by one camera that stands or by one per frame on the head."""
+    """Draws pictures of a performer ``[T, 17, 3]`` in a scene, by one camera that stands or by one per frame on the head."""
     still = None if isinstance(cameras, list) else _background(cameras, scene, to_world, size)
     for index, posed in enumerate(joints):
         camera = cameras[index] if isinstance(cameras, list) else cameras

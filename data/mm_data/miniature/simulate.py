@@ -34,7 +34,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class TimedRemark:
-    """What was said, and at which second of the take the commentator paused."""
+    """What was spoken, and at which second of the take the commentator paused."""
 
     time: float
     spoken: Spoken
@@ -59,13 +59,13 @@ class SimulatedTake:
     remarks: dict[str, list[TimedRemark]] = field(default_factory=dict)
 
     def to_world(self, points: np.ndarray) -> np.ndarray:
-        """Body axes ``[..., 3]`` to the world frame of the capture."""
+        """Moves points ``[..., 3]`` from body axes to the world frame of the capture."""
         c, s = np.cos(self.heading), np.sin(self.heading)
         return points @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T + self.origin
 
 
 def draw_participant(uid: int, seed: int) -> Participant:
-    """A participant; the activity and the skill rotate so that every split holds all of them."""
+    """Draws a participant; the activity and the skill rotate so that every split holds all of them."""
     rng = np.random.default_rng([seed, 1, uid])
     activity = ACTIVITIES[uid % len(ACTIVITIES)]
     return Participant(
@@ -81,7 +81,7 @@ def draw_participant(uid: int, seed: int) -> Participant:
 
 
 def simulate_take(index: int, participant: Participant, split: str, seed: int) -> SimulatedTake:
-    """One take of two repetitions; deterministic in ``(seed, index)``."""
+    """Simulates one take of two repetitions; deterministic in ``(seed, index)``."""
     rng = np.random.default_rng([seed, 2, index])
     activity = participant.activity
     errors = _draw_errors(rng, participant)
@@ -143,7 +143,7 @@ def _draw_errors(rng: np.random.Generator, participant: Participant) -> dict[str
 
 
 def sway(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Smooth small movement of every posture value."""
+    """Draws a smooth small movement of every posture value."""
     knots = rng.normal(0, 0.012, (max(4, shape[0] // 12), shape[1]))
     at, base = np.linspace(0, 1, shape[0]), np.linspace(0, 1, len(knots))
     return np.stack([np.interp(at, base, knots[:, d]) for d in range(shape[1])], -1)
@@ -157,7 +157,7 @@ def _draw_remarks(rng: np.random.Generator, take: SimulatedTake) -> dict[str, li
     chosen = rng.choice(COMMENTATORS, size=int(rng.integers(3, 5)), replace=False)
     remarks: dict[str, list[TimedRemark]] = {str(name): [] for name in chosen}
     for rank, commentator in enumerate(remarks):
-        said = remarks[commentator]
+        spoken = remarks[commentator]
         for repetition in take.repetitions:
             first, last = repetition["frames"]
             errors = repetition["errors"]
@@ -167,16 +167,16 @@ def _draw_remarks(rng: np.random.Generator, take: SimulatedTake) -> dict[str, li
                 if rng.random() < (0.9 if rank == 0 else 0.6) * (1.0 if visible else 0.15):
                     praised = str(rng.choice(right)) if rng.random() < 0.25 else None
                     seen = first + by_name[name].visible_at * (last - first)
-                    said.append(_remark(rng, seen, correction(rng, slug, name, by_name[name].region, praised)))
+                    spoken.append(_remark(rng, seen, correction(rng, slug, name, by_name[name].region, praised)))
             for region in rng.choice(right, size=1 if errors else 2, replace=False):
                 if rng.random() < (0.4 if errors else 0.95):
                     seen = first + rng.uniform(0.6, 1.0) * (last - first)
-                    said.append(_remark(rng, seen, praise(rng, slug, str(region))))
+                    spoken.append(_remark(rng, seen, praise(rng, slug, str(region))))
         if rng.random() < 0.15:
-            said.append(_remark(rng, take.repetitions[0]["frames"][1], empty_remark(rng)))
+            spoken.append(_remark(rng, take.repetitions[0]["frames"][1], empty_remark(rng)))
         if rng.random() < 0.05:
-            said.append(_remark(rng, take.repetitions[0]["frames"][1], Spoken(None)))
-        said[:] = [said[i] for i in rng.permutation(len(said))]  # recording order is not time order
+            spoken.append(_remark(rng, take.repetitions[0]["frames"][1], Spoken(None)))
+        spoken[:] = [spoken[i] for i in rng.permutation(len(spoken))]  # recording order is not time order
     return remarks
 
 

@@ -12,7 +12,7 @@ SIDECAR = "miniature_truth.json"
 
 
 class MiniatureTruth:
-    """Answers "which errors does this take show?" and "which errors does this text name?".
+    """The hidden truth of a miniature: which errors a take shows, and which errors a text names.
 
     Args:
         root: Folder of a miniature data set.
@@ -28,16 +28,16 @@ class MiniatureTruth:
         self.takes: dict[str, dict[str, Any]] = json.loads(path.read_text())["takes"]
 
     def errors(self, take_uid: str, start: int | None = None, stop: int | None = None) -> dict[str, float]:
-        """Error name to severity for the repetitions of a take that overlap the frames ``[start, stop)``."""
-        found: dict[str, float] = {}
+        """Returns error name to severity for the repetitions of a take that overlap the frames ``[start, stop)``."""
+        errors: dict[str, float] = {}
         for repetition in self.takes[take_uid]["repetitions"]:
             first, last = repetition["frames"]
             if (stop is None or first < stop) and (start is None or last > start):
-                found.update(repetition["errors"])
-        return found
+                errors.update(repetition["errors"])
+        return errors
 
     def named(self, take_uid: str, text: str) -> set[str]:
-        """Errors of the take's activity that a text names."""
+        """Returns the errors of the take's activity that a text names."""
         slug = self.takes[take_uid]["activity"]
         return {
             error
@@ -46,7 +46,7 @@ class MiniatureTruth:
         }
 
     def labels(self) -> Labels:
-        """The true labels of every remark, to hold a labeller against."""
+        """Returns the true labels of every remark, to hold a labeller against."""
         return Labels(
             "miniature's truth", {r: regions for t in self.takes.values() for r, regions in t["remarks"].items()}
         )

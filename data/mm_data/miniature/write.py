@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.ground.files import write_atomically
+from mm_data.ground.files import check_ours, check_same_inputs, write_atomically
 from mm_data.miniature.annotations import ego_name, write_annotations, write_json
+from mm_data.miniature.claim import UNFINISHED
 from mm_data.miniature.render import Camera, build_scene, ego_cameras, exo_cameras, render_view
 from mm_data.miniature.simulate import (
     TAKES_PER_PARTICIPANT,
@@ -21,7 +22,6 @@ from mm_data.miniature.simulate import (
 from mm_data.miniature.truth import SIDECAR
 from mm_data.poses.skeleton import JOINTS
 
-_VIDEOS = {True: "with videos", False: "without videos"}
 _POSE_JITTER = 0.004  # metres, per coordinate: triangulated poses are never clean
 
 
@@ -51,16 +51,12 @@ def write_miniature(
     sidecar = out / SIDECAR
     if sidecar.is_file():
         made = json.loads(sidecar.read_text())
-        if (made["num_takes"], made["seed"], made.get("videos", True)) == (takes, seed, videos):
-            return made["counts"]
-        raise ValueError(
-            f"{out} holds a miniature of {made['num_takes']} takes, seed {made['seed']}, {_VIDEOS[made.get('videos', True)]}; "
-            f"asked for {takes}, seed {seed}, {_VIDEOS[videos]}. Give another folder or delete this one."
-        )
-    if out.exists() and any(out.iterdir()) and not (out / ".miniature").exists():
-        raise ValueError(f"{out} is not empty and is not an unfinished miniature; give another folder.")
+        begun = {"takes": made["num_takes"], "seed": made["seed"], "videos": made.get("videos", True)}
+        check_same_inputs(out, begun, {"takes": takes, "seed": seed, "videos": videos})
+        return made["counts"]
+    check_ours(out, (UNFINISHED,))
     out.mkdir(parents=True, exist_ok=True)
-    (out / ".miniature").touch()
+    (out / UNFINISHED).touch()
 
     plan = _plan(takes, seed)
     simulated = []
@@ -85,22 +81,22 @@ def write_miniature(
                 "repetitions": t.repetitions,
                 "regions": {e.name: e.region for e in t.participant.activity.errors},
                 "remarks": {
-                    f"{t.take_uid}/{commentator}/{number}": said.spoken.regions
+                    f"{t.take_uid}/{commentator}/{number}": remark.spoken.regions
                     for commentator, remarks in t.remarks.items()
-                    for number, said in enumerate(remarks)
-                    if said.spoken.text is not None
+                    for number, remark in enumerate(remarks)
+                    if remark.spoken.text is not None
                 },
             }
             for t in simulated
         },
     }
     write_atomically(sidecar, json.dumps(truth, separators=(",", ":")))
-    (out / ".miniature").unlink()
+    (out / UNFINISHED).unlink()
     return counts
 
 
 def planned_takes(takes: int, seed: int) -> list[SimulatedTake]:
-    """The takes of a miniature, simulated again: motion and truth without any file."""
+    """Simulates the takes of a miniature again: motion and truth without any file."""
     return [simulate_take(index, participant, split, seed) for index, participant, split in _plan(takes, seed)]
 
 
@@ -130,18 +126,14 @@ def _write_take(out: Path, seed: int, videos: bool, planned: tuple[int, Particip
     take = simulate_take(index, participant, split, seed)
     folder = out / "takes" / take.take_name
     cameras = exo_cameras(take)
-    heads = ego_cameras(take)
     if videos:
-        scene = build_scene(take)
+        scene, heads = build_scene(take), ego_cameras(take)
         for name, camera in cameras.items():
             render_view(folder / "frame_aligned_videos" / f"{name}.mp4", take, scene, camera)
         render_view(folder / "frame_aligned_videos" / f"{ego_name(take)}_214-1.mp4", take, scene, heads)
-    _write_calibration(folder / "trajectory" / "gopro_calibs.csv", cameras)
-
-    pose_root = out / "annotations" / "ego_pose" / split
     kind, frames = _pose_frames(take)
-    write_json(pose_root / "body" / kind / f"{take.take_uid}.json", _pose_json(take, frames, cameras, seed))
-    write_json(pose_root / "camera_pose" / f"{take.take_uid}.json", _camera_json(take, frames, cameras, heads))
+    path = out / "annotations" / "ego_pose" / split / "body" / kind / f"{take.take_uid}.json"
+    write_json(path, _pose_json(take, frames, cameras, seed))
     return take
 
 
@@ -165,8 +157,8 @@ def _pose_json(take: SimulatedTake, frames: list[int], cameras: dict[str, Camera
         if frame == empty:
             content[str(frame)] = []
             continue
-        kept = [j for j, name in enumerate(JOINTS) if name not in hidden and not dropout[frame, j]]
-        order = kept[::-1] if frame % 2 else kept  # joints are keyed by name, in any order
+        present = [j for j, name in enumerate(JOINTS) if name not in hidden and not dropout[frame, j]]
+        order = present[::-1] if frame % 2 else present  # joints are keyed by name, in any order
         content[str(frame)] = [
             {
                 "metadata": {"take_uid": take.take_uid, "take_name": take.take_name, "frame_number": frame},
@@ -190,39 +182,3 @@ def _pose_json(take: SimulatedTake, frames: list[int], cameras: dict[str, Camera
             }
         ]
     return content
-
-
-def _camera_json(take: SimulatedTake, frames: list[int], cameras: dict[str, Camera], heads: list[Camera]) -> dict:
-    def extrinsics(camera: Camera) -> list:
-        return np.round(np.hstack([camera.rotation, camera.translation[:, None]]), 5).tolist()
-
-    content: dict[str, Any] = {"metadata": {"take_uid": take.take_uid, "take_name": take.take_name}}
-    content[ego_name(take)] = {
-        "camera_intrinsics": heads[0].intrinsics.tolist(),
-        "camera_extrinsics": {str(f): extrinsics(heads[f]) for f in sorted(frames)[::3]},
-    }
-    for name, camera in cameras.items():
-        content[name] = {
-            "camera_intrinsics": camera.intrinsics.tolist(),
-            "camera_extrinsics": extrinsics(camera),
-            "distortion_coeffs": [0.0, 0.0, 0.0, 0.0],
-        }
-    return content
-
-
-def _write_calibration(path: Path, cameras: dict[str, Camera]) -> None:
-    """``gopro_calibs.csv`` holds camera to world, unlike the camera JSON."""
-    columns = [f"{c}_world_cam" for c in ("tx", "ty", "tz", "qx", "qy", "qz", "qw")]
-    lines = ["cam_uid," + ",".join(columns) + "," + ",".join(f"intrinsics_{i}" for i in range(8))]
-    for name, camera in cameras.items():
-        rotation = camera.rotation.T
-        position = -rotation @ camera.translation
-        w = np.sqrt(max(0.0, 1 + np.trace(rotation))) / 2
-        skew = np.array([
-            rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]
-        ])  # fmt: skip
-        k = camera.intrinsics
-        values = [*position, *(skew / (4 * max(w, 1e-9))), w, k[0, 0], k[1, 1], k[0, 2], k[1, 2], 0, 0, 0, 0]
-        lines.append(name + "," + ",".join(f"{float(v):.6f}" for v in values))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")

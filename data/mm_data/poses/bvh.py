@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 MAX_BVH_BYTES = 2**29
 """Larger files are refused; an hour of motion at 120 fps is a quarter of this."""
 
-_ROTATIONS = {"Xrotation": 0, "Yrotation": 1, "Zrotation": 2}
+_ROTATIONS = {"Xrotation": "x", "Yrotation": "y", "Zrotation": "z"}
 _POSITIONS = {"Xposition": 0, "Yposition": 1, "Zposition": 2}
 
 
@@ -37,6 +38,12 @@ class BvhMotion:
 
 def read_bvh(path: Path) -> BvhMotion:
     """Reads a file and computes joint positions by forward kinematics.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Positions of all joints.
 
     Raises:
         FileNotFoundError: No such file.
@@ -120,31 +127,21 @@ def _numbers(path: Path, row: int, words: list[str]) -> np.ndarray:
 
 
 def _forward_kinematics(joints: list[_Joint], values: np.ndarray) -> np.ndarray:
+    """Joint positions ``[T, J, 3]`` of channel values ``[T, columns]``."""
     positions = np.empty((len(values), len(joints), 3))
-    rotations = np.empty((len(values), len(joints), 3, 3))
+    rotations: list[Rotation] = []
     for index, joint in enumerate(joints):
-        local, turn = np.tile(joint.offset, (len(values), 1)), np.tile(np.eye(3), (len(values), 1, 1))
-        moved = [name for name, _ in joint.channels if name in _POSITIONS]
-        if moved:  # position channels replace the offset
+        local, turn = np.tile(joint.offset, (len(values), 1)), Rotation.identity(len(values))
+        if any(name in _POSITIONS for name, _ in joint.channels):  # position channels replace the offset
             local = np.zeros_like(local)
         for name, column in joint.channels:
             if name in _POSITIONS:
                 local[:, _POSITIONS[name]] = values[:, column]
             else:
-                turn = turn @ _rotation(_ROTATIONS[name], np.radians(values[:, column]))
-        if joint.parent < 0:
-            positions[:, index], rotations[:, index] = local, turn
-        else:
-            parent = rotations[:, joint.parent]
-            positions[:, index] = positions[:, joint.parent] + np.einsum("tij,tj->ti", parent, local)
-            rotations[:, index] = parent @ turn
+                turn = turn * Rotation.from_euler(_ROTATIONS[name], values[:, [column]], degrees=True)
+        if joint.parent >= 0:
+            parent = rotations[joint.parent]
+            local, turn = positions[:, joint.parent] + parent.apply(local), parent * turn
+        positions[:, index] = local
+        rotations.append(turn)
     return positions
-
-
-def _rotation(axis: int, angle: np.ndarray) -> np.ndarray:
-    """Rotations about a coordinate axis, ``[T, 3, 3]``."""
-    matrix = np.tile(np.eye(3), (len(angle), 1, 1))
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    matrix[:, i, i] = matrix[:, j, j] = np.cos(angle)
-    matrix[:, i, j], matrix[:, j, i] = -np.sin(angle), np.sin(angle)
-    return matrix

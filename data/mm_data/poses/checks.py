@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from mm_data.poses.skeleton import BONES, JOINT_INDEX, JOINTS, NUM_JOINTS
+from mm_data.poses.skeleton import BONES, HIPS, JOINT_INDEX, JOINTS, NUM_JOINTS
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "cmu": 0.0254 / 0.45}
 """Metres per unit; ``cmu`` is that of the CMU motion capture library's ASF and BVH files, 1 / 0.45 inch."""
@@ -107,25 +107,27 @@ def check_poses(
     """
     visible = poses[..., 3] > 0
     if not visible.any() and any(notes[what] for what in (AT_ORIGIN, SHARED, COLLAPSED)):
-        raise ValueError(f"{where}: every joint of every frame is at (0, 0, 0) or at one point with another: no pose was found.")  # fmt: skip
+        raise ValueError(
+            f"{where}: every joint of every frame is at (0, 0, 0) or at one point with another: no pose was found."
+        )
     _check_size(poses, where, unit, remedy)
     _check_places(poses, where)
     lengths = _limb_lengths(poses)
     usual = _usual_lengths(lengths)
     resized = _resized(lengths, usual)
-    kept = _without(poses, np.broadcast_to(resized[:, None], visible.shape))
-    impossible = _impossible_joints(kept, usual)
+    plausible = _without(poses, np.broadcast_to(resized[:, None], visible.shape))
+    impossible = _impossible_joints(plausible, usual)
     notes[RESIZED] += int(resized.sum())
     notes[IMPOSSIBLE] += int(impossible.sum())
-    kept = _without(kept, impossible)
-    same = ((kept[1:] == kept[:-1]) | np.isnan(kept[1:]) & np.isnan(kept[:-1])).all((1, 2))
-    notes[REPEATED] += int((same & (kept[1:, :, 3] > 0).any(1)).sum())
-    _check_losses(kept, where, notes)
-    return kept
+    plausible = _without(plausible, impossible)
+    same = ((plausible[1:] == plausible[:-1]) | np.isnan(plausible[1:]) & np.isnan(plausible[:-1])).all((1, 2))
+    notes[REPEATED] += int((same & (plausible[1:, :, 3] > 0).any(1)).sum())
+    _check_losses(plausible, where, notes)
+    return plausible
 
 
 def trunk(poses: np.ndarray) -> np.ndarray:
-    """Median vector ``[3]`` from mid-hip to mid-shoulder of poses ``[T, 17, 4]``; NaN where no frame has all four joints."""
+    """Returns the median vector ``[3]`` from mid-hip to mid-shoulder of poses ``[T, 17, 4]``; NaN where no frame has all four joints."""
     shoulders, hips = (
         np.mean([poses[:, JOINT_INDEX[f"{side}-{part}"], :3] for side in _SIDES], axis=0)
         for part in ("shoulder", "hip")
@@ -135,7 +137,7 @@ def trunk(poses: np.ndarray) -> np.ndarray:
 
 
 def other_axis(direction: np.ndarray, up: str = "z") -> str | None:
-    """``+y`` and the like where a `trunk` is not upright and lies along another axis, else None.
+    """Returns ``+y`` and the like where a `trunk` is not upright and lies along another axis, else None.
 
     One such sequence may be of somebody who lies, so it is no error; it is counted as `TURNED`.
     """
@@ -176,7 +178,7 @@ def check_upright(
 
 
 def describe(notes: Mapping[str, int]) -> list[str]:
-    """One sentence for everything that was counted."""
+    """Returns one sentence for everything that was counted."""
     return [f"{count:,} {what}" for what, count in notes.items() if count]
 
 
@@ -210,8 +212,14 @@ def _is_root(places: np.ndarray, at_origin: np.ndarray, visible: np.ndarray, sid
 
 
 def _median_length(places: np.ndarray, visible: np.ndarray, a: int, b: int) -> float:
+    lengths = _lengths(places, visible, a, b)
+    return float(np.median(lengths)) if len(lengths) else float("nan")
+
+
+def _lengths(places: np.ndarray, visible: np.ndarray, a: int, b: int) -> np.ndarray:
+    """Distances between two joints in the frames that have both."""
     both = visible[:, a] & visible[:, b]
-    return float(np.median(np.linalg.norm(places[both, a] - places[both, b], axis=-1))) if both.any() else float("nan")
+    return np.linalg.norm(places[both, a] - places[both, b], axis=-1)
 
 
 def _check_size(poses: np.ndarray, where: str, unit: str | float, remedy: str) -> None:
@@ -220,9 +228,9 @@ def _check_size(poses: np.ndarray, where: str, unit: str | float, remedy: str) -
     leg = float("nan")
     for part, times in (("knee", 2.0), ("shoulder", _TRUNK_AS_LEG)):
         pairs = [(JOINT_INDEX[f"{side}-hip"], JOINT_INDEX[f"{side}-{part}"]) for side in _SIDES]
-        lengths = [np.linalg.norm(poses[both, a, :3] - poses[both, b, :3], axis=-1) for a, b in pairs if (both := visible[:, a] & visible[:, b]).any()]  # fmt: skip
-        if lengths:
-            leg = times * float(np.median(np.concatenate(lengths)))
+        lengths = np.concatenate([_lengths(poses[..., :3], visible, a, b) for a, b in pairs])
+        if len(lengths):
+            leg = times * float(np.median(lengths))
             break
     if not np.isfinite(leg) or _LEG[0] <= leg <= _LEG[1]:
         return
@@ -299,16 +307,18 @@ def _impossible_joints(poses: np.ndarray, usual: np.ndarray) -> np.ndarray:
     return lost
 
 
-def _check_losses(kept: np.ndarray, where: str, notes: Mapping[str, int]) -> None:
+def _check_losses(poses: np.ndarray, where: str, notes: Mapping[str, int]) -> None:
     """Refuses a file of which too much was taken as absent."""
-    hips = [JOINT_INDEX[f"{side}-hip"] for side in _SIDES]
-    left = int((kept[..., 3] > 0).sum())
+    left = int((poses[..., 3] > 0).sum())
     lost = notes.get(AT_ORIGIN, 0) + notes.get(SHARED, 0) + notes.get(IMPOSSIBLE, 0)
     frames = notes.get(COLLAPSED, 0) + notes.get(RESIZED, 0)
     what = "; ".join(describe(notes))
-    if lost > _MAX_LOST * (lost + left) or frames > _MAX_LOST * len(kept):
+    if lost > _MAX_LOST * (lost + left) or frames > _MAX_LOST * len(poses):
         raise ValueError(
-            f"{where}: of {len(kept)} frames, {left} joints can be used; taken as absent were {what}. At most half may be. Write joints that were not found as NaN, or find them better."
+            f"{where}: of {len(poses)} frames, {left} joints can be used; taken as absent were {what}. At most half may be. Write joints that were not found as NaN, or find them better."
         )
-    if not (kept[:, hips, 3] > 0).all(1).any():
-        raise ValueError(f"{where}: none of its {len(kept)} frames has both hips{f' ({what})' if what else ''}, so the poses cannot be used.")  # fmt: skip
+    if not (poses[:, HIPS, 3] > 0).all(1).any():
+        counts = f" ({what})" if what else ""
+        raise ValueError(
+            f"{where}: none of its {len(poses)} frames has both hips{counts}, so the poses cannot be used."
+        )

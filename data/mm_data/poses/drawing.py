@@ -26,7 +26,7 @@ def draw(path: Path, motions: Mapping[str, tuple[np.ndarray, str]], fps: float) 
         path: ``.png`` for all frames side by side, ``.gif`` or ``.mp4`` for an animation.
         motions: Label to joints ``[T, 17, 3]`` in metres (z up, as `mm_tokenizers.canonical` turns them) and a colour that
             Pillow knows; all of the same T. NaN leaves a joint out.
-        fps: Of the animation.
+        fps: Frames per second of the animation.
 
     Raises:
         ValueError: Another ending, or motions of different lengths.

@@ -85,6 +85,13 @@ UP_AXES = tuple(_TO_Z_UP)
 def to_z_up(points: np.ndarray, up: str) -> np.ndarray:
     """Rotates ``[..., 3]`` so that ``up`` becomes +z; handedness is kept.
 
+    Args:
+        points: Points ``[..., 3]``.
+        up: Axis that points up: ``z``, ``y`` or ``y-down``.
+
+    Returns:
+        The rotated points.
+
     Raises:
         ValueError: Unknown axis.
     """
@@ -94,18 +101,23 @@ def to_z_up(points: np.ndarray, up: str) -> np.ndarray:
 
 
 def array_to_coco(array: np.ndarray, form: JointFormat, where: str) -> np.ndarray:
-    """Joints of a source format to ``[T, 17, 4]`` with NaN and flag 0 where a joint is absent; other flags are kept.
+    """Brings joints of a source format to ``[T, 17, 4]`` with NaN and flag 0 where a joint is absent; other flags are kept.
 
     Args:
         array: ``[T, J, 3]``, or ``[T, J, 4]`` with visibility; source axes and unit.
-        form: The format.
+        form: The format of the array.
         where: File, for the error.
+
+    Returns:
+        The poses.
 
     Raises:
         ValueError: Another shape, no frame, or a visible joint that is not finite.
     """
     if array.ndim != 3 or array.shape[1] != form.joints or array.shape[2] not in (3, 4):
-        hint = " This looks like HumanML3D's feature vectors; give its joint positions (new_joints)." if array.shape[-1:] == (263,) else ""  # fmt: skip
+        hint = ""
+        if array.shape[-1:] == (263,):
+            hint = " This looks like HumanML3D's feature vectors; give its joint positions (new_joints)."
         raise ValueError(
             f"{where}: shape {array.shape}; expected [T, {form.joints}, 3] or [T, {form.joints}, 4].{hint}"
         )
@@ -121,9 +133,9 @@ def array_to_coco(array: np.ndarray, form: JointFormat, where: str) -> np.ndarra
         )
     poses = absent_poses(len(array))
     for name, index in form.source.items():
-        seen = visible[:, index]
-        poses[seen, JOINT_INDEX[name], :3] = array[seen, index, :3]
-        poses[seen, JOINT_INDEX[name], 3] = flags[seen, index]
+        frames = visible[:, index]
+        poses[frames, JOINT_INDEX[name], :3] = array[frames, index, :3]
+        poses[frames, JOINT_INDEX[name], 3] = flags[frames, index]
     return poses
 
 
@@ -140,43 +152,50 @@ _BVH_CONVENTIONS: tuple[dict[str, str], ...] = (
 _BVH_FACE = {"nose": "nose", "eye": "{side}eye", "ear": "{side}ear"}
 
 
-def match_bvh_joints(names: list[str], given: Mapping[str, str], where: str) -> dict[str, str]:
-    """COCO joint name to the name of the BVH joint that stands for it.
+def match_bvh_joints(names: list[str], by_hand: Mapping[str, str], where: str) -> dict[str, str]:
+    """Finds the BVH joint that stands for each COCO joint.
 
     Knows the names of CMU, Mixamo and LAFAN1 rigs, and Left/RightHip-Knee-Ankle. A limb is matched by one convention as a whole, because
     ``LeftShoulder`` is the collar bone in some rigs and the shoulder joint in others.
 
     Args:
         names: Joints of the file.
-        given: COCO names that the user mapped by hand; they win.
+        by_hand: COCO names that the user mapped by hand; they win.
         where: File, for the error.
+
+    Returns:
+        COCO joint name to the name of the BVH joint.
 
     Raises:
         ValueError: A hip, knee or shoulder cannot be matched, or the user's map names what does not exist.
     """
-    unknown = [f"{ours}: {theirs}" for ours, theirs in given.items() if ours not in JOINT_INDEX or theirs not in names]
+    unknown = [
+        f"{ours}: {theirs}" for ours, theirs in by_hand.items() if ours not in JOINT_INDEX or theirs not in names
+    ]
     if unknown:
-        raise ValueError(f"{where}: the joint map names what is not there: {', '.join(unknown)}. Joints of the file: {', '.join(names)}.")  # fmt: skip
+        raise ValueError(
+            f"{where}: the joint map names what is not there: {', '.join(unknown)}. Joints of the file: {', '.join(names)}."
+        )
     plain = {_plain(name): name for name in reversed(names)}
-    found: dict[str, str] = {}
+    matches: dict[str, str] = {}
     for side in ("left", "right"):
         for convention in _BVH_CONVENTIONS:
-            wanted = {f"{side}-{part}": name.format(side=side, s=side[0]) for part, name in convention.items()}
-            if all(name in plain for name in wanted.values()) and not wanted.keys() & found.keys():
-                found |= {ours: plain[name] for ours, name in wanted.items()}
+            limb = {f"{side}-{part}": name.format(side=side, s=side[0]) for part, name in convention.items()}
+            if all(name in plain for name in limb.values()) and not limb.keys() & matches.keys():
+                matches |= {ours: plain[name] for ours, name in limb.items()}
         for part, name in _BVH_FACE.items():
             ours = part if part == "nose" else f"{side}-{part}"
             if name.format(side=side) in plain:
-                found[ours] = plain[name.format(side=side)]
-    found |= given
+                matches[ours] = plain[name.format(side=side)]
+    matches |= by_hand
     needed = [name for name in JOINTS if name.endswith(("shoulder", "hip", "knee"))]
-    lacking = [name for name in needed if name not in found]
+    lacking = [name for name in needed if name not in matches]
     if lacking:
         raise ValueError(
             f"{where}: no joint for {', '.join(lacking)} among {', '.join(names)}. Give a YAML file with --joint-map, lines like "
             "'left-hip: LeftUpLeg'."
         )
-    return found
+    return matches
 
 
 def _plain(name: str) -> str:

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any
 
 from mm_data.ground.digests import uniform
 from mm_data.ground.hand_tables import read_table
+from mm_data.poses.manifest import PoseManifest
 
 _WORD = re.compile(
     r"(?<![a-z0-9])(subject|subj|sub|person|performer|participant|actor)[-_ ]?(\d+)(?!\d)", re.IGNORECASE
@@ -29,7 +29,7 @@ def person_of(
     table: Mapping[str, str] | None,
     where: str,
 ) -> tuple[str, str]:
-    """The performer of a sequence, and how they are known.
+    """Finds the performer of a sequence, and how they are known.
 
     In this order: the user's table or pattern; a word and a number in a folder's, the file's or the array's name (``subject5``,
     ``person-3``, ``actor_02``, NTU's ``P001``); the first folder; ``p03``, ``s01`` or CMU's ``07_01`` in the file's name, else in
@@ -42,6 +42,9 @@ def person_of(
         pattern: The user's regular expression.
         table: The user's table.
         where: File, for the error.
+
+    Returns:
+        Name of the performer, and how they are known.
 
     Raises:
         ValueError: The user's pattern or table does not say who it is.
@@ -76,7 +79,7 @@ def person_of(
 
 
 def choose_test_people(people: Set[str], share: float) -> set[str]:
-    """The people who are kept for testing: the share that comes nearest, but one at least and never all.
+    """Chooses the people who are kept for testing: the share that comes nearest, but one at least and never all.
 
     Who that is depends on the names alone. With one person, or share 0, it is nobody.
     """
@@ -87,7 +90,13 @@ def choose_test_people(people: Set[str], share: float) -> set[str]:
 
 
 def read_people(path: Path) -> dict[str, str]:
-    """File to person, of a table with these columns; a file's ending may be left out.
+    """Reads a table of the people in files, with the columns ``file`` and ``person``; a file's ending may be left out.
+
+    Args:
+        path: The table.
+
+    Returns:
+        File to person.
 
     Raises:
         FileNotFoundError: No such table.
@@ -106,18 +115,18 @@ def read_people(path: Path) -> dict[str, str]:
     return people
 
 
-def describe_people(manifest: Mapping[str, Any]) -> list[str]:
-    """What there is to say about the people of an imported pose folder and how they were split."""
-    people = manifest.get("people")
-    if people is None:
+def describe_people(manifest: PoseManifest) -> list[str]:
+    """Returns what there is to say about the people of an imported pose folder and how they were split."""
+    people = manifest.people
+    if not people:
         return []
     both = people["on_both_sides"]
     total = people["train"] + people["test"] - len(both)
     known = ", ".join(f"{count} by {how}" for how, count in people["known_by"].items())
-    frames = {side: sum(s["frames"] for s in manifest["sequences"] if s["split"] == side) for side in ("train", "test")}
-    share = frames["test"] / max(sum(frames.values()), 1)
+    test, frames = manifest.frames("test"), manifest.frames("train") + manifest.frames("test")
     lines = [
-        f"{total} people ({known}): {people['train']} train, {people['test']} test, with {share:.0%} of the frames"
+        f"{total} people ({known}): {people['train']} train, {people['test']} test, "
+        f"with {test / max(frames, 1):.0%} of the frames"
     ]
     if count := people["known_by"].get(BY_FILE):
         lines.append(
@@ -129,6 +138,6 @@ def describe_people(manifest: Mapping[str, Any]) -> list[str]:
             "All motion is one person's, so nothing is kept for testing; --split-by sequence splits it all the same."
         )
     if both:
-        shown = ", ".join(both[:5])
-        lines.append(f"{len(both)} people are on both sides ({shown}), so the test split is not of new people.")
+        names = ", ".join(both[:5])
+        lines.append(f"{len(both)} people are on both sides ({names}), so the test split is not of new people.")
     return lines

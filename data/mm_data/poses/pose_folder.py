@@ -6,7 +6,6 @@
     FOLDER/poses/<name>.npy    [T, 17, 4] float32: x, y, z in metres (z up), visibility; 30 fps
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from mm_data.ground.files import write_atomically
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.progress import Report
 from mm_data.ground.safe_load import is_path_component, load_archive, load_array
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.bvh import read_bvh
 from mm_data.poses.checks import TURNED, UNITS, check_poses, check_upright, mask_lost, other_axis, trunk
 from mm_data.poses.joint_maps import FORMATS, JointFormat, array_to_coco, match_bvh_joints, to_z_up
+from mm_data.poses.manifest import MANIFEST, PoseManifest, PoseSequence
 from mm_data.poses.people import choose_test_people, person_of
 from mm_data.records import FPS, POSES, SPLITS
 
-MANIFEST = "poses.json"
 _FPS = (1.0, 1000.0)
 _ROUNDING = 2e-4  # of a frame rate; 29.97 is 1e-3 from 30
 _SCALE = (1e-6, 1e3)  # metres per unit
@@ -68,7 +67,10 @@ class ImportOptions:
             if value not in known:
                 raise ValueError(f"Unknown {name} {value!r}; choose from {', '.join(known)}.")
         if self.scale is not None and (self.unit != "m" or not _SCALE[0] <= self.scale <= _SCALE[1]):
-            raise ValueError(f"The scale is {self.scale} metres per unit; give a number from {_SCALE[0]} to {_SCALE[1]}, and no unit beside it.")  # fmt: skip
+            bounds = f"{_SCALE[0]} to {_SCALE[1]}"
+            raise ValueError(
+                f"The scale is {self.scale} metres per unit; give a number from {bounds}, and no unit beside it."
+            )
         if not 0.0 <= self.test_share < 1.0:
             raise ValueError(f"The test share is {self.test_share}; it has to be from 0 to below 1.")
         if self.split_by not in ("person", "sequence"):
@@ -86,11 +88,20 @@ class ImportOptions:
             raise ValueError(f"--joint-map is for BVH; the joints of {self.format} are known.")
 
 
-def import_motion(root: Path, out: Path, options: ImportOptions, report: Report) -> dict[str, Any]:
-    """Converts every motion file below a folder; returns the manifest.
+def import_motion(root: Path, out: Path, options: ImportOptions, report: Report) -> PoseManifest:
+    """Converts every motion file below a folder.
 
     A performer is on one side of the split; `mm_data.poses.people.person_of` says who that is. Folders named ``train`` and
     ``test`` are taken at their word.
+
+    Args:
+        root: Folder of the motion files, or one file.
+        out: Pose folder to write.
+        options: How the files are read and split.
+        report: Receives progress.
+
+    Returns:
+        The manifest of the pose folder.
 
     Raises:
         FileNotFoundError: No file of the format.
@@ -122,8 +133,15 @@ def import_motion(root: Path, out: Path, options: ImportOptions, report: Report)
         if axis := other_axis(sequence.trunk, up):
             funnel.note(TURNED, f"{sequence.name} (shoulders are along {axis} from the hips)")
     splits, people = _split(sequences, options)
-    entries = [{"name": s.name, "split": splits[s.name], "frames": s.frames} for s in sequences]
-    return write_manifest(out, {"source": str(root.resolve()), **asdict(options)}, entries, funnel, people=people)
+    manifest = PoseManifest(
+        synthetic=False,
+        sequences=[PoseSequence(s.name, splits[s.name], s.frames) for s in sequences],
+        request={"source": str(root.resolve()), **asdict(options)},
+        funnel=[funnel.summary()],
+        people=people,
+    )
+    manifest.write(out)
+    return manifest
 
 
 def check_poses_apart(root: Path, out: Path) -> None:
@@ -135,31 +153,15 @@ def check_poses_apart(root: Path, out: Path) -> None:
         )
 
 
-def write_manifest(
-    out: Path,
-    request: dict[str, Any],
-    sequences: list[dict[str, Any]],
-    funnel: Funnel,
-    synthetic: bool = False,
-    people: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Writes and returns a pose folder's manifest, which is what makes the folder complete."""
-    manifest = {"request": request, "synthetic": synthetic, "sequences": sequences, "funnel": [funnel.summary()]}
-    if people is not None:
-        manifest["people"] = people
-    write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
-    return manifest
-
-
 @dataclass(frozen=True)
 class _Sequence:
-    """A sequence that was written; ``given`` is the split that its folder names, ``trunk`` is in the file's axes."""
+    """A sequence that was written; ``side`` is the split that its folder names, ``trunk`` is in the file's axes."""
 
     name: str
     frames: int
     person: str
     how: str
-    given: str | None
+    side: str | None
     trunk: np.ndarray
 
 
@@ -178,26 +180,26 @@ def _import_file(root: Path, path: Path, out: Path, options: ImportOptions, funn
     funnel.keep()
     for what, count in notes.items():
         funnel.note(what, str(path), count)
-    (out / POSES).mkdir(parents=True, exist_ok=True)
-    sequences = []
+    archive, sequences = PoseArchive(out), []
+    archive.folder.mkdir(parents=True, exist_ok=True)
     for key, poses, direction in motions:
         name = "__".join([*relative, *([key] if key else [])])
-        np.save(out / POSES / f"{name}.npy", poses.astype(np.float32))
-        given = next((split for split in SPLITS if split == relative[0]), None)
-        below = relative[1:] if given else relative
+        np.save(archive.path(name), poses.astype(np.float32))
+        side = next((split for split in SPLITS if split == relative[0]), None)
+        below = relative[1:] if side else relative
         person, how = person_of(
             "/".join(below) or relative[0], key, options.format, options.person, options.people, str(path)
         )
-        sequences.append(_Sequence(name, len(poses), person, how, given, direction))
+        sequences.append(_Sequence(name, len(poses), person, how, side, direction))
     return sequences
 
 
 def _split(sequences: list[_Sequence], options: ImportOptions) -> tuple[dict[str, str], dict[str, Any]]:
     """Split of every sequence, and what there is to say about the people on both sides."""
-    free = [sequence for sequence in sequences if sequence.given is None]
+    free = [sequence for sequence in sequences if sequence.side is None]
     unit = {s.name: s.name if options.split_by == "sequence" else s.person for s in free}
     test = choose_test_people(set(unit.values()), options.test_share)
-    splits = {s.name: s.given or ("test" if unit[s.name] in test else "train") for s in sequences}
+    splits = {s.name: s.side or ("test" if unit[s.name] in test else "train") for s in sequences}
     sides = {side: {s.person for s in sequences if splits[s.name] == side} for side in ("train", "test")}
     return splits, {
         "split_by": options.split_by,
@@ -211,8 +213,8 @@ def _read(path: Path, options: ImportOptions, notes: Counter[str]) -> Iterator[t
     """(key inside the file, poses ``[T, 17, 4]``, trunk in the file's axes) of every sequence of a file."""
     if options.format == "bvh":
         motion = read_bvh(path)
-        chosen = match_bvh_joints(motion.names, options.joint_map or {}, str(path))
-        source = {ours: motion.names.index(theirs) for ours, theirs in chosen.items()}
+        joints = match_bvh_joints(motion.names, options.joint_map or {}, str(path))
+        source = {ours: motion.names.index(theirs) for ours, theirs in joints.items()}
         form = JointFormat(len(motion.names), source, up="y", fps=motion.fps)
         yield "", *_normalise(array_to_coco(motion.positions, form, str(path)), options, form, str(path), notes)
         return

@@ -73,16 +73,25 @@ def _dominant_quaternion(h00, h01, h02, h10, h11, h12, h20, h21, h22, bound):
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract", "arcp"})
-def fit_pose(x, mask_x, row_x, y, mask_y, row_y, min_joints, free_scale):
+def fit_pose(
+    x: np.ndarray,
+    mask_x: np.ndarray,
+    row_x: int,
+    y: np.ndarray,
+    mask_y: np.ndarray,
+    row_y: int,
+    min_joints: int,
+    free_scale: bool,
+) -> tuple[float, ...]:
     """Aligns one pose with another and measures what is left.
 
     Args:
         x: Source poses ``[N, 3, P]`` from `axis_major`.
-        mask_x: Their masks ``[N, P]``.
-        row_x: Which of them.
-        y: Target poses ``[M, 3, P]``, likewise.
-        mask_y: Their masks ``[M, P]``.
-        row_y: Which of them.
+        mask_x: Masks of the source poses ``[N, P]``.
+        row_x: Row of the source pose.
+        y: Target poses ``[M, 3, P]`` from `axis_major`.
+        mask_y: Masks of the target poses ``[M, P]``.
+        row_y: Row of the target pose.
         min_joints: Fewest joints that both must have in common.
         free_scale: Whether the scale is free or 1.
 
@@ -165,8 +174,8 @@ def axis_major(xyz: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.nda
     """Prepares poses for the kernels.
 
     Args:
-        xyz: ``[N, J, 3]``.
-        visible: ``[N, J]`` boolean.
+        xyz: Joints ``[N, J, 3]``.
+        visible: Joints that are there ``[N, J]``, boolean.
 
     Returns:
         Coordinates ``[N, 3, P]`` in float64, each pose about the mean of its visible joints and invisible ones zero; the
@@ -211,10 +220,10 @@ def align(source: np.ndarray, target: np.ndarray, visible: np.ndarray, scale: bo
     """Moves each source pose onto its target: ``s·R·x + t`` that minimises the squared distance over visible joints.
 
     Args:
-        source: ``[N, J, 3]``.
-        target: ``[N, J, 3]``.
+        source: Joints that are moved ``[N, J, 3]``.
+        target: Joints that they are moved onto ``[N, J, 3]``.
         visible: ``[N, J]`` boolean; coordinates of other joints may be NaN.
-        scale: Whether s is free or 1.
+        scale: Whether the scale s is free or 1.
 
     Returns:
         ``[N, J, 3]`` in float64. Rows with fewer than three visible joints, or whose visible source joints coincide,
@@ -227,16 +236,16 @@ def align(source: np.ndarray, target: np.ndarray, visible: np.ndarray, scale: bo
 def pa_mpjpe(
     source: np.ndarray, target: np.ndarray, visible: np.ndarray | None = None, scale: bool = True
 ) -> np.ndarray:
-    """Procrustes-aligned mean per-joint position error per frame, in the unit of the input.
+    """Computes the Procrustes-aligned mean per-joint position error per frame, in the unit of the input.
 
     Args:
         source: Predicted joints ``[N, J, 3]``.
         target: True joints ``[N, J, 3]``.
         visible: ``[N, J]`` boolean mask of joints present in both, or None for all.
-        scale: Similarity (the usual PA-MPJPE) or rigid alignment.
+        scale: Whether to align by similarity (the usual PA-MPJPE) or rigidly.
 
     Returns:
-        ``[N]``; NaN where there is no alignment (see `align`).
+        Errors ``[N]``; NaN where there is no alignment (see `align`).
 
     Raises:
         ValueError: The shapes differ.

@@ -25,6 +25,7 @@ JOINTS = (
 
 JOINT_INDEX = {name: index for index, name in enumerate(JOINTS)}
 NUM_JOINTS = len(JOINTS)
+LEFT_HIP, RIGHT_HIP = HIPS = [JOINT_INDEX["left-hip"], JOINT_INDEX["right-hip"]]
 
 MIRRORED_JOINTS = [
     JOINT_INDEX[name.replace("left", "?").replace("right", "left").replace("?", "right")] for name in JOINTS
@@ -62,7 +63,7 @@ REGIONS: dict[str, tuple[int, ...]] = {
 
 
 def absent_poses(frames: int) -> np.ndarray:
-    """Poses ``[frames, 17, 4]`` without a visible joint: NaN coordinates, so that they cannot enter a mean, and flag 0."""
+    """Makes poses ``[frames, 17, 4]`` without a visible joint: NaN coordinates, so that they cannot enter a mean, and flag 0."""
     poses = np.full((frames, NUM_JOINTS, 4), np.nan)
     poses[..., 3] = 0.0
     return poses

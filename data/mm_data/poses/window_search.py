@@ -28,7 +28,7 @@ class PoseTrack:
         return len(self.mask)
 
     def window(self, start: int, stop: int) -> "PoseTrack":
-        """Frames ``[start, stop)``."""
+        """Returns frames ``[start, stop)``."""
         return PoseTrack(self.coordinates[start:stop], self.mask[start:stop])
 
 
@@ -47,7 +47,7 @@ def prepare_track(poses: np.ndarray) -> PoseTrack:
 
 
 def error_curve(learner: PoseTrack, expert: PoseTrack, starts: np.ndarray, stride: int) -> np.ndarray:
-    """Mean PA-MPJPE of every window of the learner's length, in millimetres.
+    """Computes the mean PA-MPJPE of every window of the learner's length, in millimetres.
 
     Args:
         learner: The learner's clip.
@@ -67,13 +67,13 @@ def error_curve(learner: PoseTrack, expert: PoseTrack, starts: np.ndarray, strid
 def best_window(
     learner: PoseTrack, expert: PoseTrack, starts: np.ndarray, stride: int, ceiling_mm: float = np.inf
 ) -> Match | None:
-    """The window with the smallest error of `error_curve`, without computing the whole curve.
+    """Finds the window with the smallest error of `error_curve`, without computing the whole curve.
 
     Args:
-        learner: See `error_curve`.
-        expert: See `error_curve`.
-        starts: See `error_curve`; ascending. Of equal windows the first one wins.
-        stride: See `error_curve`.
+        learner: The learner's clip.
+        expert: The expert's whole take.
+        starts: First frames of the windows ``[W]``, ascending. Of equal windows the first one wins.
+        stride: Every how many frames the two clips are compared.
         ceiling_mm: Windows that cannot be better than this are not looked for.
 
     Returns:
@@ -91,12 +91,17 @@ def _compared(track: PoseTrack, stride: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
+def _frame_error(clip, clip_mask, frame, track, track_mask, at):
+    """Mean distance between a frame of the clip and one of the take in metres, or -1.0 where they cannot be compared."""
+    return fit_pose(track, track_mask, at, clip, clip_mask, frame, MIN_COMMON_JOINTS, True)[0]
+
+
+@njit(cache=True, nogil=True)
 def _curve(clip, clip_mask, track, track_mask, starts, stride, curve):
     for window in range(len(starts)):
         total, usable = 0.0, 0
         for frame in range(len(clip)):
-            at = starts[window] + frame * stride
-            error = fit_pose(track, track_mask, at, clip, clip_mask, frame, MIN_COMMON_JOINTS, True)[0]
+            error = _frame_error(clip, clip_mask, frame, track, track_mask, starts[window] + frame * stride)
             if error >= 0:
                 total += error
                 usable += 1
@@ -112,24 +117,27 @@ def _search(clip, clip_mask, track, track_mask, starts, stride, ceiling):
     """
     frames, windows = len(clip), len(starts)
     totals, usable = np.zeros(windows), np.zeros(windows, np.int64)
+    for window in range(windows):
+        for frame in range(0, frames, _PROBE):
+            error = _frame_error(clip, clip_mask, frame, track, track_mask, starts[window] + frame * stride)
+            if error >= 0:
+                totals[window] += error
+                usable[window] += 1
     best, best_error = -1, ceiling
-    for finishing in (False, True):
-        order = np.argsort(totals) if finishing else np.arange(windows)
-        for window in order:
-            left = frames - (frames + _PROBE - 1) // _PROBE if finishing else frames
-            for frame in range(frames):
-                if (frame % _PROBE != 0) != finishing:
-                    continue
-                if finishing and totals[window] > best_error * (usable[window] + left):
-                    break
-                at = starts[window] + frame * stride
-                error = fit_pose(track, track_mask, at, clip, clip_mask, frame, MIN_COMMON_JOINTS, True)[0]
-                left -= 1
-                if error >= 0:
-                    totals[window] += error
-                    usable[window] += 1
-            if finishing and left == 0 and usable[window] >= MIN_FRAME_SHARE * frames:
-                mean = totals[window] / usable[window]
-                if mean < best_error or (mean == best_error and window < best):
-                    best, best_error = window, mean
+    for window in np.argsort(totals):
+        left = frames - (frames + _PROBE - 1) // _PROBE
+        for frame in range(frames):
+            if frame % _PROBE == 0:
+                continue
+            if totals[window] > best_error * (usable[window] + left):
+                break
+            error = _frame_error(clip, clip_mask, frame, track, track_mask, starts[window] + frame * stride)
+            left -= 1
+            if error >= 0:
+                totals[window] += error
+                usable[window] += 1
+        if left == 0 and usable[window] >= MIN_FRAME_SHARE * frames:
+            mean = totals[window] / usable[window]
+            if mean < best_error or (mean == best_error and window < best):
+                best, best_error = window, mean
     return best, best_error

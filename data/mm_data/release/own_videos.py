@@ -30,7 +30,7 @@ _SPLITS = {"train": "train", "test": "val", "val": "val"}
 
 
 def is_own_data(root: Path) -> bool:
-    """Whether a folder holds a table of takes in this format."""
+    """Says whether a folder holds a table of takes in this format."""
     return (root / "takes.csv").is_file() or (root / "takes.jsonl").is_file()
 
 
@@ -40,8 +40,11 @@ def read_own_data(root: Path, max_drop_rate: float = 0.5) -> Source:
     A take without ``split`` goes to test for one participant in five, decided by the participant's name alone.
 
     Args:
-        root: See the module.
+        root: Folder of the tables and videos.
         max_drop_rate: Largest share of takes, and of remarks, that may be unusable.
+
+    Returns:
+        The data set.
 
     Raises:
         FileNotFoundError: A table is missing.
@@ -92,6 +95,9 @@ def load_own_poses(path: Path) -> np.ndarray:
     Args:
         path: An ``.npy`` file, or an ``.npz`` file with one array.
 
+    Returns:
+        The poses.
+
     Raises:
         ValueError: Another shape or type, several arrays, or a visible joint that is not finite.
     """
@@ -141,7 +147,7 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
     if ego is None:
         funnel.note("no ego video: the exo video stands in both views", where)
     participant = str(row["participant"])
-    chosen = row.get("split") or ("test" if uniform(participant) < _TEST_SHARE else "train")
+    side = row.get("split") or ("test" if uniform(participant) < _TEST_SHARE else "train")
     return Take(
         take_uid=_uid(video),
         take_name=_uid(video),
@@ -149,7 +155,7 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
         activity=str(row.get("activity") or row["task"]),
         task=str(row["task"]),
         skill=str(row["skill"]),
-        split=_SPLITS[chosen],
+        split=_SPLITS[side],
         duration=duration,
         ego_video=f"videos/{ego or video}",
         exo_video=f"videos/{video}",

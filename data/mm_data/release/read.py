@@ -15,6 +15,13 @@ from mm_data.release.own_videos import is_own_data, load_own_poses, read_own_dat
 def read_source(root: Path, max_drop_rate: float = 0.5) -> Source:
     """Reads an Ego-Exo4D download, a miniature, or a folder of one's own videos.
 
+    Args:
+        root: Folder of the data set.
+        max_drop_rate: Largest share of takes, and of remarks, that may be unusable.
+
+    Returns:
+        The data set.
+
     Raises:
         FileNotFoundError: The folder or one of its files is missing.
         ValueError: A file is malformed, or too much had to be dropped.
@@ -32,7 +39,7 @@ _EARLY, _EARLY_SECONDS = 0.05, 0.2  # share and seconds of a video that poses ma
 
 
 def load_pose_file(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
-    """Poses ``[T, 17, 4]`` of one take from Ego-Exo4D's JSON or a NumPy file, as `mm_data.poses.checks` lets them pass.
+    """Reads poses ``[T, 17, 4]`` of one take from Ego-Exo4D's JSON or a NumPy file, as `mm_data.poses.checks` lets them pass.
 
     What kind of file it is, is read off its first bytes. The axis that points up is left to `check_upright`, because only
     many sequences, or the one that somebody asks about, can say.
@@ -40,6 +47,9 @@ def load_pose_file(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
     Args:
         path: The file.
         notes: Receives counts of irregularities that were read without losing the file.
+
+    Returns:
+        The poses.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -68,7 +78,14 @@ def load_pose_file(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
 
 
 def load_clip_poses(path: Path, notes: Counter[str] | None = None) -> np.ndarray:
-    """Poses ``[T, 17, 4]`` of a single clip, as `load_pose_file`, standing upright.
+    """Reads poses ``[T, 17, 4]`` of a single clip, as `load_pose_file`, standing upright.
+
+    Args:
+        path: The file.
+        notes: Receives counts of irregularities that were read without losing the file.
+
+    Returns:
+        The poses.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -80,14 +97,14 @@ def load_clip_poses(path: Path, notes: Counter[str] | None = None) -> np.ndarray
 
 
 def ends_early(frames: int, duration: float) -> str | None:
-    """What there is to say about poses that end well before their video: both lengths, and the frame rate that would fit."""
+    """Says of poses that end well before their video how long both are, and which frame rate would fit."""
     if frames >= (1 - _EARLY) * duration * FPS or duration - frames / FPS < _EARLY_SECONDS:
         return None
     return f"{frames} frames, {frames / FPS:.1f} s at {FPS} fps; the video is {duration:.1f} s long, as it would be at {frames / duration:.1f} fps"
 
 
 def split_by_participant(takes: dict[str, Take], funnel: Funnel) -> dict[str, str]:
-    """Take uid to ``train`` or ``test``. The release splits by take, so a test participant's training takes are dropped."""
+    """Returns take uid to ``train`` or ``test``. The release splits by take, so a test participant's training takes are dropped."""
     held_out = {take.participant for take in takes.values() if take.split == "val"}
     splits = {}
     for uid, take in takes.items():

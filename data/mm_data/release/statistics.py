@@ -8,7 +8,7 @@ from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, Source
 
 
 def task_statistics(source: Source) -> list[dict[str, Any]]:
-    """One row per task, and one for all: takes (of learners, of experts, with poses), people, minutes, remarks, their median words."""
+    """Counts per task, and for all: takes (of learners, of experts, with poses), people, minutes, remarks, their median words."""
     remarks = defaultdict(list)
     for remark in source.remarks:
         remarks[remark.take_uid].append(remark)
@@ -18,7 +18,7 @@ def task_statistics(source: Source) -> list[dict[str, Any]]:
     rows = []
     named = sorted(groups.items(), key=lambda group: (group[0][0], group[0][1] or ""))
     for (activity, task), takes in [*named, (("all", ""), list(source.takes.values()))]:
-        said = [remark for take in takes for remark in remarks[take.take_uid]]
+        spoken = [remark for take in takes for remark in remarks[take.take_uid]]
         skills = Counter(take.skill for take in takes)
         rows.append(
             {
@@ -31,20 +31,26 @@ def task_statistics(source: Source) -> list[dict[str, Any]]:
                 "without skill": skills[None],
                 "poses": sum(take.take_uid in source.pose_files for take in takes),
                 "minutes": round(sum(take.duration for take in takes) / 60, 1),
-                "remarks": len(said),
-                "commentators": len({remark.commentator for remark in said}),
-                "words": median(len(remark.text.split()) for remark in said) if said else None,
+                "remarks": len(spoken),
+                "commentators": len({remark.commentator for remark in spoken}),
+                "words": median(len(remark.text.split()) for remark in spoken) if spoken else None,
             }
         )
     return rows
 
 
 def rating_statistics(source: Source) -> list[dict[str, Any]]:
-    """One row per commentator who rated: how many takes, and their own scale."""
-    given = defaultdict(list)
+    """Counts per commentator who rated: how many takes, and their own scale."""
+    values_of = defaultdict(list)
     for (_, commentator), rating in source.ratings.items():
-        given[commentator].append(rating.value)
+        values_of[commentator].append(rating.value)
     return [
-        {"commentator": name, "rated": len(values), "mean": round(fmean(values), 2), "lowest": min(values), "highest": max(values)}
-        for name, values in sorted(given.items())
-    ]  # fmt: skip
+        {
+            "commentator": name,
+            "rated": len(values),
+            "mean": round(fmean(values), 2),
+            "lowest": min(values),
+            "highest": max(values),
+        }
+        for name, values in sorted(values_of.items())
+    ]

@@ -1,7 +1,7 @@
 """Checks a data set before anything runs on it: presence, schema, cross-references, coverage, what to fetch next."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,14 @@ _NO_POSES = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """One thing that was looked at.
+
+    Attributes:
+        what: The thing.
+        status: ``ok``, ``warning``, ``missing`` or ``broken``.
+        found: What is there.
+        fix: What to do about it.
+    """
 
     what: str
     status: str
@@ -38,7 +45,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Fetch:
-    """What to download next."""
+    """Something to download next.
+
+    Attributes:
+        why: What it is needed for.
+        command: Command line of the official downloader.
+        gigabytes: Its size.
+    """
 
     why: str
     command: str
@@ -50,7 +63,7 @@ class Validation:
     """Result of `validate`.
 
     Attributes:
-        checks: In the order they were made.
+        checks: What was looked at, in this order.
         coverage: One row per activity, and ``all``: how many takes reach every stage.
         fetch: What to download next.
         uids: Takes that can take part but lack videos, for the downloader's ``--uids``.
@@ -82,13 +95,17 @@ def validate(
         only: Takes whose videos are wanted; all that can take part where it is None.
         uids_file: Where the caller will write `Validation.uids`; named in the downloader's command.
         progress: Called with what is being looked at.
+
+    Returns:
+        What was checked, and what to fetch next.
     """
     result = Validation()
     if not root.is_dir():
-        result.checks.append(Check("folder", MISSING, f"{root} does not exist", f"make it, or `mm-coach miniature {root}`"))  # fmt: skip
+        fix = f"make it, or `mm-coach miniature {root}`"
+        result.checks.append(Check("folder", MISSING, f"{root} does not exist", fix))
         return result
-    own = is_own_data(root)
-    if not own:
+    is_own = is_own_data(root)
+    if not is_own:
         progress("metadata and annotations")
         _check_files(root, result)
         if not result.usable:
@@ -96,7 +113,7 @@ def validate(
             return result
     progress("cross-references")
     try:
-        source = read_own_data(root, 1.0) if own else read_release(root, 1.0)
+        source = read_own_data(root, 1.0) if is_own else read_release(root, 1.0)
     except (ValueError, FileNotFoundError, KeyError, TypeError, AttributeError) as error:
         detail = f"key {error} is missing from an entry" if isinstance(error, KeyError) else str(error)
         result.checks.append(Check("reading", BROKEN, detail, "mend or download the file again"))
@@ -105,25 +122,67 @@ def validate(
         lost = sum(funnel.dropped.values())
         notes = [f"{count} {what}" for what, count in (funnel.dropped + funnel.noted).most_common()]
         status = WARNING if lost > 0.5 * (lost + funnel.kept) else OK
-        result.checks.append(Check(funnel.stage, status, f"{funnel.kept} of {funnel.kept + lost}" + "".join(f"; {n}" for n in notes)))  # fmt: skip
-    if not own:
+        detail = "; ".join([f"{funnel.kept} of {funnel.kept + lost}", *notes])
+        result.checks.append(Check(funnel.stage, status, detail))
+    if not is_own:
         _check_references(root, source, result)
     progress("pose files")
     _check_poses(source, all_poses, result)
     progress("coverage")
     _cover(source, result)
-    result.checks.append(_readiness(source, own))
-    if not own:
+    result.checks.append(_readiness(source, is_own))
+    if not is_own:
         _plan_fetching(root, source, only, uids_file, result)
     return result
 
 
-_REQUIRED: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("takes.json", ("take_uid", "take_name", "root_dir", "participant_uid", "university_name", "duration_sec", "capture", "frame_aligned_videos")),
-    ("captures.json", ("capture_uid", "cameras")),
-    ("participants.json", ("participant_uid", "university_name")),
-    *((f"annotations/proficiency_demonstrator_{split}.json", ("take_uid", "proficiency_score")) for split in ANNOTATED_SPLITS),
+@dataclass(frozen=True)
+class _Expected:
+    """A file that has to be there.
+
+    Attributes:
+        name: Path below the data set's folder.
+        rows: The entries in the file's content.
+        keys: What every entry has to hold.
+        count: Number of entries, where it is not that of the rows.
+    """
+
+    name: str
+    rows: Callable[[Any, Path], Iterable[Any]]
+    keys: tuple[str, ...]
+    count: Callable[[Any], int] | None = None
+
+
+def _splits(content: Any, path: Path) -> list[Any]:
+    if not isinstance(content["take_uid_to_split"], dict):
+        raise ValueError("no take_uid_to_split")
+    return list(content["take_uid_to_split"])
+
+
+def _sessions(content: Any, path: Path) -> Iterator[dict[str, Any]]:
+    return (session for sessions in content["annotations"].values() for session in sessions)
+
+
+def _comments(content: Any) -> int:
+    return sum(len(session["commentary_data"]) for session in _sessions(content, Path()))
+
+
+_TAKE = (
+    "take_uid", "take_name", "root_dir", "participant_uid", "university_name", "duration_sec", "capture", "frame_aligned_videos",
 )  # fmt: skip
+_SKILLS = "annotations/proficiency_demonstrator_{}.json"
+_COMMENTARY = "annotations/expert_commentary_{}.json"
+_REQUIRED = (
+    _Expected("takes.json", rows_of, _TAKE),
+    _Expected("captures.json", rows_of, ("capture_uid", "cameras")),
+    _Expected("participants.json", rows_of, ("participant_uid", "university_name")),
+    *(_Expected(_SKILLS.format(split), rows_of, ("take_uid", "proficiency_score")) for split in ANNOTATED_SPLITS),
+    _Expected("annotations/splits.json", _splits, ()),
+    *(
+        _Expected(_COMMENTARY.format(split), _sessions, ("commentary", "commentary_data"), _comments)
+        for split in ANNOTATED_SPLITS
+    ),
+)
 _OPTIONAL = {
     "proficiency_demonstration": "the polarity labeller",
     "atomic_descriptions": "the best exo view of takes where takes.json has none",
@@ -131,66 +190,58 @@ _OPTIONAL = {
 
 
 def _check_files(root: Path, result: Validation) -> None:
-    def check(name: str, test: Callable[[Any], str | None], count: Callable[[Any], int]) -> None:
-        path = root / name
-        try:
-            content = read_json(path, "not downloaded")
-            problem = test(content)
-        except FileNotFoundError:
-            result.checks.append(Check(name, MISSING, "not there", _annotations(root, "").command))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            result.checks.append(Check(name, BROKEN, str(error), "download it again"))
-        else:
-            result.checks.append(
-                Check(name, BROKEN, problem, "download it again")
-                if problem
-                else Check(name, OK, f"{count(content):,} entries")
-            )
-
-    for name, keys in _REQUIRED:
-        check(name, lambda c, n=name, k=keys: _lacking(rows_of(c, root / n), k), lambda c, n=name: len(rows_of(c, root / n)))  # fmt: skip
-    check("annotations/splits.json", lambda c: None if isinstance(c["take_uid_to_split"], dict) else "no take_uid_to_split", lambda c: len(c["take_uid_to_split"]))  # fmt: skip
-    for split in ANNOTATED_SPLITS:
-        check(
-            f"annotations/expert_commentary_{split}.json",
-            lambda c: _lacking((s for sessions in c["annotations"].values() for s in sessions), ("commentary", "commentary_data")),
-            lambda c: sum(len(s["commentary_data"]) for sessions in c["annotations"].values() for s in sessions),
-        )  # fmt: skip
+    result.checks += [_check_file(root, expected) for expected in _REQUIRED]
     for kind, use in _OPTIONAL.items():
-        there = [s for s in ANNOTATED_SPLITS if (root / f"annotations/{kind}_{s}.json").is_file()]
-        result.checks.append(
-            Check(f"annotations/{kind}_*.json", OK, f"{' and '.join(there)}")
-            if there
-            else Check(f"annotations/{kind}_*.json", WARNING, f"not there; only for {use}", fetch_command(root, ("annotations",)))
-        )  # fmt: skip
+        name = f"annotations/{kind}_*.json"
+        splits = [split for split in ANNOTATED_SPLITS if (root / f"annotations/{kind}_{split}.json").is_file()]
+        if splits:
+            result.checks.append(Check(name, OK, " and ".join(splits)))
+        else:
+            fix = fetch_command(root, ("annotations",))
+            result.checks.append(Check(name, WARNING, f"not there; only for {use}", fix))
 
 
-def _lacking(rows: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> str | None:
-    lacking: Counter[str] = Counter()
-    total = 0
-    for row in rows:
-        total += 1
-        lacking.update(key for key in keys if key not in row)
-    if not total:
+def _check_file(root: Path, expected: _Expected) -> Check:
+    name, path = expected.name, root / expected.name
+    try:
+        content = read_json(path, "not downloaded")
+        rows = list(expected.rows(content, path))
+        if expected.keys and (problem := _lacking(rows, expected.keys)):
+            return Check(name, BROKEN, problem, "download it again")
+        count = expected.count(content) if expected.count else len(rows)
+    except FileNotFoundError:
+        return Check(name, MISSING, "not there", _annotations(root, "").command)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Check(name, BROKEN, str(error), "download it again")
+    return Check(name, OK, f"{count:,} entries")
+
+
+def _lacking(rows: Collection[dict[str, Any]], keys: tuple[str, ...]) -> str | None:
+    """What entries lack, or None."""
+    lacking = Counter(key for row in rows for key in keys if key not in row)
+    if not rows:
         return "no entries"
-    return ", ".join(f"{count} of {total} entries lack {key!r}" for key, count in lacking.items()) or None
+    return ", ".join(f"{count} of {len(rows)} entries lack {key!r}" for key, count in lacking.items()) or None
 
 
 def _check_references(root: Path, source: Source, result: Validation) -> None:
-    participants, captures = set(read_participants(root)), set(read_captures(root))
+    participants, captures = set(read_participants(root)), read_captures(root)
     unknown = sorted({take.participant for take in source.takes.values()} - participants)
     result.checks.append(_reference("participants of takes", unknown, len(source.takes)))
     names = {take.take_name.rsplit("_", 1)[0] for take in source.takes.values()}
-    known = {str(capture.get("capture_name")) for capture in read_captures(root).values()}
-    result.checks.append(_reference("captures of takes", sorted(names - known) if captures else ["captures.json"], len(names)))  # fmt: skip
+    known = {str(capture.get("capture_name")) for capture in captures.values()}
+    unknown = sorted(names - known) if captures else ["captures.json"]
+    result.checks.append(_reference("captures of takes", unknown, len(names)))
     files = {path.stem for path in (root / "annotations/ego_pose").glob("*/body/*/*.json")}
     result.checks.append(_reference("pose files of known takes", sorted(files - source.takes.keys()), len(files)))
-    sessions = sum(1 for _ in (root / "annotations/expert_commentary").glob("*/*/data.json"))
-    result.checks.append(
-        Check("commentators' folders", OK, f"{sessions} with ratings")
-        if sessions
-        else Check("commentators' folders", WARNING, "none: no ratings and drawings", fetch_command(root, ("expert_commentary",)))
-    )  # fmt: skip
+    what, sessions = (
+        "commentators' folders",
+        sum(1 for _ in (root / "annotations/expert_commentary").glob("*/*/data.json")),
+    )
+    if sessions:
+        result.checks.append(Check(what, OK, f"{sessions} with ratings"))
+    else:
+        result.checks.append(Check(what, WARNING, "none: no ratings", fetch_command(root, ("expert_commentary",))))
 
 
 def _reference(what: str, unknown: list[str], total: int) -> Check:
@@ -201,9 +252,9 @@ def _reference(what: str, unknown: list[str], total: int) -> Check:
 
 def _check_poses(source: Source, all_poses: bool, result: Validation) -> None:
     files = sorted(source.pose_files.items(), key=lambda item: item[1])
-    chosen = files if all_poses else files[:: max(1, len(files) // _POSE_SAMPLE)]
+    sample = files if all_poses else files[:: max(1, len(files) // _POSE_SAMPLE)]
     problems, notes, frames, trunks, early, turned = [], Counter(), 0, [], [], []
-    for uid, path in chosen:
+    for uid, path in sample:
         try:
             poses = load_pose_file(path, notes)
         except ValueError as error:
@@ -215,29 +266,27 @@ def _check_poses(source: Source, all_poses: bool, result: Validation) -> None:
             turned.append(f"{uid}: shoulders are along {axis} from the hips")
         if detail := ends_early(len(poses), source.takes[uid].duration):
             early.append(f"{uid}: {detail}")
-    found = f"{len(chosen) - len(problems)} of {len(chosen)} read, {frames:,} frames" + "".join(
+    counts = f"{len(sample) - len(problems)} of {len(sample)} read, {frames:,} frames" + "".join(
         f"; {count:,} {what}" for what, count in notes.most_common() if count
     )
     if problems:
-        result.checks.append(
-            Check(
-                "pose files",
-                BROKEN if len(problems) > 0.5 * len(chosen) else WARNING,
-                f"{found}; unreadable: {problems[0]}",
-                "those takes are dropped; mend the files, or download them again",
-            )
-        )
+        status = BROKEN if len(problems) > 0.5 * len(sample) else WARNING
+        fix = "those takes are dropped; mend the files, or download them again"
+        result.checks.append(Check("pose files", status, f"{counts}; unreadable: {problems[0]}", fix))
     else:
-        result.checks.append(Check("pose files", OK if files else WARNING, found if files else "none"))
+        result.checks.append(Check("pose files", OK if files else WARNING, counts if files else "none"))
     if early:
-        result.checks.append(Check("poses and videos", WARNING, f"{len(early)} of {len(chosen)} {ENDS_EARLY}: {early[0]}", f"bring the poses to {FPS} fps if so"))  # fmt: skip
+        detail = f"{len(early)} of {len(sample)} {ENDS_EARLY}: {early[0]}"
+        result.checks.append(Check("poses and videos", WARNING, detail, f"bring the poses to {FPS} fps if so"))
     try:
         check_upright(trunks, str(source.root))
     except ValueError as error:
         result.checks.append(Check("axes of poses", BROKEN, str(error), "turn the poses so that z points up"))
         return
     if turned:
-        result.checks.append(Check("axes of poses", WARNING, f"{len(turned)} of {len(chosen)} {TURNED}: {turned[0]}", "turn those poses so that z points up, if nobody lies there"))  # fmt: skip
+        detail = f"{len(turned)} of {len(sample)} {TURNED}: {turned[0]}"
+        fix = "turn those poses so that z points up, if nobody lies there"
+        result.checks.append(Check("axes of poses", WARNING, detail, fix))
 
 
 def _cover(source: Source, result: Validation) -> None:
@@ -263,7 +312,7 @@ def _cover(source: Source, result: Validation) -> None:
         result.coverage.append(row)
 
 
-def _readiness(source: Source, own: bool) -> Check:
+def _readiness(source: Source, is_own: bool) -> Check:
     """Whether tuples can come of it: in both splits, a learner and an expert of one task, with remarks and poses."""
     spoken = {remark.take_uid for remark in source.remarks}
     stages: tuple[tuple[str, str, Callable[[Take], bool]], ...] = (
@@ -272,7 +321,7 @@ def _readiness(source: Source, own: bool) -> Check:
         ("no take with a skill level has a remark", "add remarks about these takes", lambda t: t.take_uid in spoken),
         (
             "no take with a skill level and a remark has poses",
-            _NO_POSES[own],
+            _NO_POSES[is_own],
             lambda t: t.take_uid in source.pose_files,
         ),
     )
@@ -322,7 +371,7 @@ def _plan_fetching(
         t.take_uid
         for t in candidates
         if t.take_uid in source.pose_files and (only is None or t.take_uid in only) and not _has_videos(root, t)
-    ]  # fmt: skip
+    ]
     if result.uids:
         size = PART_GB["downscaled_takes/448"] * len(result.uids) / _RELEASE_TAKES
         result.fetch.append(

@@ -21,8 +21,13 @@ NO_ACTION, CUT_OFF = "no known action", "cut off before a solution"
 RETRIEVED = 3
 """Actions whose steps are shown where they are retrieved."""
 
-_CAUSAL = re.compile(r"\b(?:because|therefore|thus|hence|consequently|as a result|due to|since|which (?:leads|causes)|leading to|so that)\b")  # fmt: skip
-_CORRECTIVE = re.compile(r"\b(?:should|solution|try to|need(?:s)? to|must|make sure|ensure|focus on|avoid|instead|correct(?:ed)? by|to (?:fix|improve|correct|mend))\b")  # fmt: skip
+_CAUSAL = re.compile(
+    r"\b(?:because|therefore|thus|hence|consequently|as a result|due to|since|which (?:leads|causes)|leading to|so that)\b"
+)
+_CORRECTIVE = re.compile(
+    r"\b(?:should|solution|try to|need(?:s)? to|must|make sure|ensure|focus on|avoid|instead|correct(?:ed)? by|"
+    r"to (?:fix|improve|correct|mend))\b"
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class ChainStep:
 
 
 def explanation(action: str, verdict: str, chain: Sequence[ChainStep]) -> str:
-    """A chain as text, in the words of the published texts' first sentence."""
+    """Writes a chain as text, in the words of the published texts' first sentence."""
     lines = [f"The {action} action in this video is {'good' if verdict == STANDARD else 'bad'}."]
     for link in chain:
         lines.append(f"Step {link.step}: {link.outcome.rstrip('.')}.")
@@ -77,27 +82,26 @@ _NOTHING = re.compile(r"(?:none|nothing|n/a|not? (?:needed|necessary|required|ap
 
 
 def read_chain(text: str) -> list[ChainStep]:
-    """The links of an explanation that numbers its steps; empty for one that does not."""
+    """Reads the links of an explanation that numbers its steps; empty for one that does not."""
     plain = re.sub(r"[*_`#>]+", "", text)
-    found = []
+    chain = []
     for part in re.split(r"(?=\bstep\s+\d+\s*[:.)\-–—])", plain, flags=re.I)[1:]:
         head = re.match(r"step\s+(\d+)\s*[:.)\-–—]+\s*", part, re.I)
         assert head is not None
         outcome, *rest = _SOLUTION.split(re.sub(r"\s+", " ", part[head.end() :]).strip(), maxsplit=1)
         outcome = re.sub(r"^(?:observed\s+)?outcome:\s*", "", outcome.strip(_ARROWS), flags=re.I)
         solution = rest[0].strip(_ARROWS) if rest else ""
-        found.append(
-            ChainStep(int(head[1][:6]), outcome.strip(_ARROWS), "" if _NOTHING.fullmatch(solution) else solution)
-        )
-    return found
+        solution = "" if _NOTHING.fullmatch(solution) else solution
+        chain.append(ChainStep(int(head[1][:6]), outcome.strip(_ARROWS), solution))
+    return chain
 
 
 class CotAfaFormat:
-    """See `mm_data.tasks.task.TaskFormat`.
+    """The task's way of teaching, asking and reading (a `mm_data.tasks.task.TaskFormat`).
 
     Args:
         knowledge: ``steps`` of every class, the general instruction last.
-        options: Switches.
+        options: Switches of the task.
     """
 
     max_new_tokens = 256
@@ -110,39 +114,37 @@ class CotAfaFormat:
         self._labels = {label: label for label in self.steps}
 
     def conversation(self, item: TaskItem, reference: int) -> Conversation:
-        """Class, then explanation; both are supervised."""
+        """Asks for class, then explanation, and gives both; both are supervised."""
         label = item.truth.label
         assert label is not None
-        shown = {label: 0.0}
+        labels = [label]
         if self.options.steps == "retrieved":
-            others = sorted(
-                (name for name in self.steps if name != label), key=lambda n: uniform(f"{item.item_id}/{n}")
-            )
-            shown |= dict.fromkeys(others[: RETRIEVED - 1], 0.0)
-            shown = dict(sorted(shown.items(), key=lambda pair: uniform(f"{item.item_id}/order/{pair[0]}")))
-        messages = [*self._messages(item, label, list(shown)), said("assistant", item.references[reference])]
+            others = (name for name in self.steps if name != label)
+            labels += sorted(others, key=lambda name: uniform(f"{item.item_id}/{name}"))[: RETRIEVED - 1]
+            labels.sort(key=lambda name: uniform(f"{item.item_id}/order/{name}"))
+        messages = [*self._messages(item, label, labels), said("assistant", item.references[reference])]
         return Conversation(f"{item.item_id}#{reference}", messages, (2, 4))
 
     def short(self, item: TaskItem) -> Conversation:
-        """Class, what is seen of the steps to mend as far as the explanation numbers them, and the verdict.
+        """Asks for and gives the class, what is seen of the steps to mend as far as the explanation numbers them, and the verdict.
 
         What is seen comes first: its words belong to one fault of one class, the verdict's to all, so mappers learn from them.
         """
-        seen = [
+        outcomes = [
             f"{link.outcome.rstrip('.')} in step {link.step}, so "
             for link in read_chain(item.references[0])
             if link.solution
         ]
-        facts = f"{item.truth.label}: {''.join(seen)}{item.truth.verdict}"
+        facts = f"{item.truth.label}: {''.join(outcomes)}{item.truth.verdict}"
         messages = [said("system", SYSTEM), said("user", item.part, ASK_SHORT), said("assistant", facts)]
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
     def choice(self, item: TaskItem) -> Choice:
-        """The class, out of all."""
+        """Returns the choice of the class, out of all."""
         return Choice([said("system", SYSTEM), said("user", item.part, ASK_CLASS)], list(self.steps))
 
     def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
-        """The second pass: the class that the coach itself chose, and steps."""
+        """Returns the second pass: the class that the coach itself chose, and steps."""
         if ranking is None:
             raise ValueError(f"{item.item_id}: the explanation comes after a first pass that ranks the classes.")
         likeliest = sorted(ranking, key=lambda name: -ranking[name])
@@ -152,7 +154,7 @@ class CotAfaFormat:
         return self._messages(item, likeliest[0], likeliest[: RETRIEVED if self.options.steps == "retrieved" else 1])
 
     def parse(self, text: str) -> Answer:
-        """Class, verdict, faulty steps and counts."""
+        """Reads class, verdict, faulty steps and counts."""
         verdict, chain = stated_verdict(text), read_chain(text)
         named = named_actions(text.split(".")[0], self._labels) or named_actions(text, self._labels)
         label = named[0] if named else None
@@ -173,16 +175,16 @@ class CotAfaFormat:
         )
 
     def score_slot(self, text: str) -> None:
-        """There are no scores."""
+        """Returns None: there are no scores."""
         return
 
-    def _messages(self, item: TaskItem, label: str, shown: Sequence[str]) -> list[Message]:
-        told = [] if self.options.steps == "none" else [self._listed(name) for name in shown]
+    def _messages(self, item: TaskItem, label: str, labels: Sequence[str]) -> list[Message]:
+        steps = [] if self.options.steps == "none" else [self._listed(name) for name in labels]
         return [
             said("system", SYSTEM),
             said("user", item.part, ASK_CLASS),
             said("assistant", label),
-            said("user", "\n".join([*told, ASK])),
+            said("user", "\n".join([*steps, ASK])),
         ]
 
     def _listed(self, label: str) -> str:
@@ -192,13 +194,16 @@ class CotAfaFormat:
 
 
 def inconsistencies(answer: Answer, verdict: str, chain: Sequence[ChainStep], steps: Sequence[str]) -> list[str]:
-    """What is wrong with an explanation's logic: the check that the annotation pipeline makes before people look.
+    """Finds what is wrong with an explanation's logic: the check that the annotation pipeline makes before people look.
 
     Args:
         answer: The explanation as parsed.
-        verdict: The label.
-        chain: Its links.
+        verdict: The label of the clip.
+        chain: Links of the explanation.
         steps: The action's steps, the general instruction last.
+
+    Returns:
+        One sentence per problem.
     """
     problems = []
     if answer.verdict != verdict:

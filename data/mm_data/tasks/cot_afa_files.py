@@ -35,12 +35,19 @@ _COLUMNS = {_NAME: 0, _ACTION: 3, _GOOD_OR_BAD: 5}
 """Where they stand in a sheet without headers."""
 
 _CLIP_NAME = re.compile(r"(\d+)_(\d+)")
+_HEADING = re.compile(r"^.*?(?:step\s*\d+|instruction)\s*:\s*", re.I)
 _SECONDS = 108 / 30
 """Length that published code pads and cuts every clip to, where there is no video to ask."""
 
 
 def read_cot_afa(root: Path) -> TaskData:
     """Reads both splits.
+
+    Args:
+        root: The data set.
+
+    Returns:
+        Items of both splits.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -65,7 +72,7 @@ def read_cot_afa(root: Path) -> TaskData:
 
 @dataclass(frozen=True)
 class Row:
-    """One usable row of the sheet."""
+    """A usable row of the sheet."""
 
     name: str
     action: str
@@ -73,12 +80,15 @@ class Row:
 
 
 def read_rows(root: Path, actions: Sequence[str], funnel: Funnel) -> Iterator[Row]:
-    """Rows with a clip name, a mark of 0 or 1 and a known class; the others are counted.
+    """Reads rows with a clip name, a mark of 0 or 1 and a known class; the others are counted.
 
     Args:
         root: The data set.
-        actions: In the order of their classes.
+        actions: Names of the classes, in order.
         funnel: Counts rows that cannot be used.
+
+    Yields:
+        One row after the other.
 
     Raises:
         FileNotFoundError: The sheet is missing.
@@ -102,7 +112,13 @@ def read_rows(root: Path, actions: Sequence[str], funnel: Funnel) -> Iterator[Ro
 
 
 def sheet_actions(root: Path) -> list[str]:
-    """Actions that the sheet names, in the order of their classes.
+    """Reads the actions that the sheet names, in the order of their classes.
+
+    Args:
+        root: The data set.
+
+    Returns:
+        The actions.
 
     Raises:
         FileNotFoundError: The sheet is missing.
@@ -119,7 +135,13 @@ def sheet_actions(root: Path) -> list[str]:
 
 
 def read_steps(path: Path) -> dict[str, list[str]]:
-    """Action to its steps, the general instruction last, in the order of the classes.
+    """Reads the steps of every action, the general instruction last, in the order of the classes.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Action to steps.
 
     Raises:
         FileNotFoundError: The file is missing.
@@ -131,7 +153,7 @@ def read_steps(path: Path) -> dict[str, list[str]]:
     for action, steps in content.items():
         if not isinstance(steps, list) or not all(isinstance(step, str) and step.strip() for step in steps):
             raise ValueError(f"{path}: the steps of {action!r} are not a list of texts.")
-    return {action: [re.sub(r"^.*?(?:step\s*\d+|instruction)\s*:\s*", "", s, flags=re.I) for s in steps] for action, steps in content.items()}  # fmt: skip
+    return {action: [_HEADING.sub("", step) for step in steps] for action, steps in content.items()}
 
 
 def _item(root: Path, name: str, action: str, verdict: str, caption: str | None, funnel: Funnel) -> TaskItem | None:
@@ -149,8 +171,8 @@ def _item(root: Path, name: str, action: str, verdict: str, caption: str | None,
         text = " ".join(text.split())
         if not text:
             return funnel.drop("empty explanation", name, expected=True)
-    said = stated_verdict(text)
-    if said is not None and said != verdict:
+    stated = stated_verdict(text)
+    if stated is not None and stated != verdict:
         funnel.note("explanations that contradict the sheet's mark", name)
     clip = whole_video(root, name, _SECONDS, funnel)
     truth = Answer(text=text, label=action, verdict=verdict)
@@ -198,7 +220,7 @@ _CLAUSE = re.compile(r"\s*(?:[,;:]|\b(?:but|yet|however|although|though|while|wh
 
 
 def stated_verdict(text: str) -> str | None:
-    """The verdict that an explanation states, in the published texts' words, the paper's or plain ones; None without one.
+    """Reads the verdict that an explanation states, in the published texts' words, the paper's or plain ones; None without one.
 
     Sentences about the action count first, and the first of them decides: what follows is about its parts. In a sentence, too, clauses
     about the action count first, and where they contradict each other there is no verdict. Every "not" turns the verdict round.
@@ -289,14 +311,14 @@ def _plain(action: str) -> str:
 
 
 def read_test_captions(path: Path) -> dict[str, str]:
-    """Test clip to its explanation, out of COCO's format."""
+    """Reads test clip to its explanation, out of COCO's format."""
     content = read_json(path, "it holds the test split and its explanations")
-    found = {}
+    captions = {}
     try:
         for entry in content["annotations"]:
-            found[str(entry["image_id"])] = " ".join(str(entry["caption"]).split())
+            captions[str(entry["image_id"])] = " ".join(str(entry["caption"]).split())
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected COCO's annotations with image_id and caption ({error}).") from error
-    if empty := [name for name, text in found.items() if not text]:
+    if empty := [name for name, text in captions.items() if not text]:
         raise ValueError(f"{path}: {len(empty)} explanations are empty, such as {empty[0]}; download it again.")
-    return found
+    return captions

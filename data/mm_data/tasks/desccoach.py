@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from mm_data.tasks.task import ScoreSlot, Task, TaskItem
 OUTPUTS = ("full", "commentary")
 WELL, IMPROVE, OVERALL, SCORE = "Done well", "To improve", "Overall", "Score"
 ASK = {
-    "full": f'For every technical point that matters say under its name "{WELL}:" and "{IMPROVE}:", then "{OVERALL}:" in a few sentences, then "{SCORE}:" from 0 to 10.',
+    "full": f'For every technical point that matters say under its name "{WELL}:" and "{IMPROVE}:", '
+    f'then "{OVERALL}:" in a few sentences, then "{SCORE}:" from 0 to 10.',
     "commentary": "Say in a paragraph what is done well and what can be improved.",
 }
 ASK_SHORT = "What needs improvement, and how good is it from 0 to 10?"
@@ -43,11 +44,11 @@ class DescCoachOptions:
 
 
 class DescCoachFormat:
-    """See `mm_data.tasks.task.TaskFormat`.
+    """The task's way of teaching, asking and reading (a `mm_data.tasks.task.TaskFormat`).
 
     Args:
         knowledge: ``lowest`` and ``highest`` score, ``scores`` of the training items.
-        options: Switches.
+        options: Switches of the task.
     """
 
     max_new_tokens = 320
@@ -63,15 +64,15 @@ class DescCoachFormat:
         ]
 
     def conversation(self, item: TaskItem, reference: int) -> Conversation:
-        """The question and the structured answer, or the commentary alone."""
+        """Asks for the structured answer, or the commentary alone, and gives it."""
         commentary = item.references[reference]
-        answer = commentary if self.options.output == "commentary" else structured(
-            item.facts["commentary"], commentary, item.truth.score
-        )  # fmt: skip
+        answer = commentary
+        if self.options.output == "full":
+            answer = structured(item.facts["commentary"], commentary, item.truth.score)
         return Conversation(f"{item.item_id}#{reference}", [*self.prompt(item, None), said("assistant", answer)], (2,))
 
     def short(self, item: TaskItem) -> Conversation:
-        """What to improve, and the score; without TechPoints and hint, which would make it long."""
+        """Asks what to improve, and for the score; without TechPoints and hint, which would make it long."""
         improve = [f"{name}: {mend}" for name, (_, mend) in item.facts["commentary"].items() if mend]
         facts = improve or ["Nothing"]
         if item.truth.score is not None:
@@ -80,21 +81,21 @@ class DescCoachFormat:
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
     def choice(self, item: TaskItem) -> None:
-        """Nothing is ranked first."""
+        """Returns None: nothing is ranked first."""
         return
 
     def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
-        """The question."""
-        told = []
+        """Returns the question."""
+        lines = []
         if self.options.techpoints and item.facts["techpoints"]:
             points = (f"{name}: {instruction}" for name, instruction in item.facts["techpoints"].items())
-            told += ["Technical points:", *points]
+            lines += ["Technical points:", *points]
         if self.options.hint:
-            told.append(f"Pay attention to {', '.join(item.facts['commentary']) or 'the whole execution'}.")
-        return [_system(item), said("user", item.part, "\n".join([*told, ASK[self.options.output]]))]
+            lines.append(f"Pay attention to {', '.join(item.facts['commentary']) or 'the whole execution'}.")
+        return [_system(item), said("user", item.part, "\n".join([*lines, ASK[self.options.output]]))]
 
     def parse(self, text: str) -> Answer:
-        """Commentary, dimensions to improve and score; sections may come in any order."""
+        """Reads commentary, dimensions to improve and score; sections may come in any order."""
         if self.options.output == "commentary":
             return Answer(text=text.strip())
         read = sections(text)
@@ -112,7 +113,7 @@ class DescCoachFormat:
         )
 
     def score_slot(self, text: str) -> ScoreSlot | None:
-        """The answer up to its score, which is taught to stand last."""
+        """Returns the answer up to its score, which is taught to stand last."""
         if self.options.output == "commentary" or not self.scores:
             return None
         lines = list(
@@ -127,17 +128,20 @@ def _system(item: TaskItem) -> Message:
 
 
 def score_text(score: float) -> str:
-    """A score as it is taught."""
+    """Writes a score as it is taught."""
     return f"{round(score, 2):g}"
 
 
 def structured(points: Mapping[str, tuple[str, str] | list[str]], overall: str, score: float | None) -> str:
-    """An answer as it is taught.
+    """Writes an answer as it is taught.
 
     Args:
         points: Dimension to what is done well and what can be improved, either may be empty.
         overall: The commentary.
         score: From 0 to 10, or None where nobody gave one.
+
+    Returns:
+        The text.
     """
     lines = []
     for name in DIMENSIONS:
@@ -171,31 +175,38 @@ class Sections:
 
 def sections(text: str) -> Sections:
     """Takes a structured answer apart; sections may come in any order, repeat, and be dressed in Markdown."""
-    said: dict[str, list[list[str]]] = {}
+    sides: dict[str, dict[str, list[str]]] = {}
     overall, scores, stray = [], [], []
-    dimension, into = None, stray
-    for raw in text.splitlines():
-        line = _plain(raw)
+    dimension, section = None, stray
+    for line in map(_plain, text.splitlines()):
         head, colon, rest = line.partition(":")
-        if named := known_dimension(head):
-            dimension = said.setdefault(named, [[], []])
-            into, line = stray, rest.strip()
+        if name := known_dimension(head):
+            dimension, section = sides.setdefault(name, {WELL: [], IMPROVE: []}), stray
+            line = rest.strip()
             head, colon, rest = line.partition(":")
-        key = next((k for k in (WELL, IMPROVE, OVERALL, SCORE) if _matches(head, k)), None)
+        key = next((key for key in (WELL, IMPROVE, OVERALL, SCORE) if _matches(head, key)), None)
         if key == SCORE and colon:
             scores.append(rest.strip())
-            into = stray
-            continue
-        if key == OVERALL:
-            into, line, dimension = overall, rest.strip(), None
+            section, line = stray, ""
+        elif key == OVERALL:
+            section, line, dimension = overall, rest.strip(), None
         elif key in (WELL, IMPROVE) and dimension is not None:
-            into, line = dimension[key == IMPROVE], rest.strip()
+            section, line = dimension[key], rest.strip()
         if line:
-            into.append(line)
-    joined = {name: tuple(" ".join(t for t in texts if not _NOTHING.fullmatch(t)) for texts in parts) for name, parts in said.items()}  # fmt: skip
-    points = {name: (well, improve) for name, (well, improve) in joined.items() if well or improve}
-    named = [name for name, parts in said.items() if any(parts)]
-    return Sections(points, " ".join(overall), scores, named, stray)
+            section.append(line)
+    points = {name: (_words(texts[WELL]), _words(texts[IMPROVE])) for name, texts in sides.items()}
+    return Sections(
+        points={name: texts for name, texts in points.items() if any(texts)},
+        overall=" ".join(overall),
+        scores=scores,
+        named=[name for name, texts in sides.items() if any(texts.values())],
+        stray=stray,
+    )
+
+
+def _words(texts: Sequence[str]) -> str:
+    """Texts in one line, without those that say nothing."""
+    return " ".join(text for text in texts if not _NOTHING.fullmatch(text))
 
 
 def _plain(line: str) -> str:

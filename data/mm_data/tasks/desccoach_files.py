@@ -42,6 +42,12 @@ def read_desccoach(root: Path) -> TaskData:
 
     The release splits by take. Test items of people who are in training too are counted, and stay.
 
+    Args:
+        root: The data set.
+
+    Returns:
+        Items of both splits.
+
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: A file is malformed, or more than half of the instances cannot be used.
@@ -70,7 +76,7 @@ def read_desccoach(root: Path) -> TaskData:
 
 
 def take_ratings(source: Source) -> dict[str, float]:
-    """Take uid to the mean of its experts' ratings."""
+    """Returns take uid to the mean of its experts' ratings."""
     values: dict[str, list[float]] = {}
     for (uid, _), rating in source.ratings.items():
         values.setdefault(uid, []).append(rating.value)
@@ -101,16 +107,16 @@ def _item(
     if not summary:
         return funnel.drop("no overall commentary", request)
     points = _points(entry["tech_instruction"], ("instruction",), request, funnel)
-    said = _points(entry["response"]["regular_dict"], ("what_is_done_well", "what_can_be_improved"), request, funnel)
+    remarks = _points(entry["response"]["regular_dict"], ("what_is_done_well", "what_can_be_improved"), request, funnel)
     if take.take_uid not in ratings:
         funnel.note("no expert rated the take: its score is left out", request)
-    improve = [name for name, texts in said.items() if texts["what_can_be_improved"]]
+    improve = [name for name, texts in remarks.items() if texts["what_can_be_improved"]]
     truth = Answer(text=summary, score=ratings.get(take.take_uid), findings=improve)
     facts = {
         "task": str(entry["task_name"]),
         "techpoints": {name: texts["instruction"] for name, texts in points.items() if texts["instruction"]},
         "commentary": {
-            name: [texts["what_is_done_well"], texts["what_can_be_improved"]] for name, texts in said.items()
+            name: [texts["what_is_done_well"], texts["what_can_be_improved"]] for name, texts in remarks.items()
         },
     }
     clip = VideoClip(f"{take.take_uid}:{start:g}-{stop:g}", {"ego": take.ego_video, "exo": take.exo_video}, start, stop)
@@ -120,17 +126,17 @@ def _item(
 
 def _points(rows: Any, fields: tuple[str, ...], request: str, funnel: Funnel) -> dict[str, dict[str, str]]:
     """Dimension to its texts, in the order of `DIMENSIONS`."""
-    found: dict[str, dict[str, str]] = {}
+    by_dimension: dict[str, dict[str, str]] = {}
     for row in rows:
         name = known_dimension(str(row["body_part"]))
         if name is None:
             funnel.note("TechPoints of an unknown dimension", f"{request}: {row['body_part']!r}")
             continue
         texts = {field: _text(row.get(field)) for field in fields}
-        mine = found.setdefault(name, dict.fromkeys(fields, ""))
+        joined = by_dimension.setdefault(name, dict.fromkeys(fields, ""))
         for field, text in texts.items():
-            mine[field] = f"{mine[field]} {text}".strip()
-    return {name: found[name] for name in DIMENSIONS if name in found}
+            joined[field] = f"{joined[field]} {text}".strip()
+    return {name: by_dimension[name] for name in DIMENSIONS if name in by_dimension}
 
 
 def _text(value: Any) -> str:
@@ -140,7 +146,7 @@ def _text(value: Any) -> str:
 
 
 def known_dimension(name: str) -> str | None:
-    """The dimension that a text means, whatever its case, joining word and Markdown."""
+    """Finds the dimension that a text means, whatever its case, joining word and Markdown."""
     plain = _plain(name)
     return next((dimension for dimension in DIMENSIONS if _plain(dimension) == plain), None)
 

@@ -24,18 +24,18 @@ FORMATS = ("commentary", "demonstration", "dialogue")
 
 
 def shows_poses(formats: Collection[str] | None) -> bool:
-    """Whether a coach that was trained in these formats demonstrates; one of an earlier version does not say."""
+    """Says whether a coach that was trained in these formats demonstrates; one of an earlier version does not say."""
     return formats is None or any(form != "commentary" for form in formats)
 
 
 def commentary_prompt(learner: str, expert: str | None = None) -> list[Message]:
-    """System turn and the learner's question; ``expert`` is a clip id that training may offer and inference never has."""
+    """Returns the system turn and the learner's question; ``expert`` is a clip id that training may offer and inference never has."""
     offered = [] if expert is None else [OFFER_EXPERT, clip_part(expert)]
     return [said("system", SYSTEM), said("user", clip_part(learner), *offered, ASK_COMMENTARY)]
 
 
 def demonstration_prompt(learner: str, remark: str) -> list[Message]:
-    """The dialogue up to the request for a demonstration."""
+    """Returns the dialogue up to the request for a demonstration."""
     return [
         *commentary_prompt(learner),
         said("assistant", remark),
@@ -44,7 +44,7 @@ def demonstration_prompt(learner: str, remark: str) -> list[Message]:
 
 
 def offers_expert(item: CoachingTuple, expert_drop: float, seed: int, epoch: int) -> bool:
-    """Whether a commentary question of this epoch holds the expert's clip.
+    """Says whether a commentary question of this epoch holds the expert's clip.
 
     Depends on seed, epoch and tuple alone, so every rank and every resumed run agrees.
     """
@@ -52,12 +52,15 @@ def offers_expert(item: CoachingTuple, expert_drop: float, seed: int, epoch: int
 
 
 def training_conversation(item: CoachingTuple, form: str, offer_expert: bool = False) -> Conversation:
-    """One training sample.
+    """Makes one training sample.
 
     Args:
         item: The coaching tuple.
         form: One of `FORMATS`.
         offer_expert: Whether a commentary question holds the expert's clip; other formats never do.
+
+    Returns:
+        The conversation.
 
     Raises:
         ValueError: Unknown format.

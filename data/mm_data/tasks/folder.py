@@ -7,32 +7,31 @@
     FOLDER/items.json                  task, source, knowledge, counts and funnel; written last
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from mm_data.ground.digests import hash_of
 from mm_data.ground.files import BEGUN, check_apart, claim_folder, write_atomically
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.jsonl import read_records
 from mm_data.ground.safe_load import is_path_component, load_array
-from mm_data.poses.pose_folder import MANIFEST as POSE_MANIFEST
-from mm_data.poses.skeleton import JOINT_INDEX
-from mm_data.records import FPS, POSES, SPLITS, VideoClip
+from mm_data.poses.archive import PoseArchive
+from mm_data.poses.manifest import MANIFEST as POSE_MANIFEST
+from mm_data.poses.manifest import PoseManifest, PoseSequence
+from mm_data.poses.skeleton import HIPS
+from mm_data.records import FPS, SPLITS, VideoClip
 from mm_data.release.pose_cache import FINISHED, cache_poses
 from mm_data.tasks.answer import Answer
+from mm_data.tasks.manifest import MANIFEST, TaskManifest
 from mm_data.tasks.overlap import material_of_items, overlap
 from mm_data.tasks.task import Task, TaskData, TaskItem
 from mm_data.tuples.store import is_synthetic
 
-MANIFEST = "items.json"
 DERIVED = ("features", "pose_codes")
 """Folders of features and pose codes inside, which training finds by itself."""
-
-_HIPS = [JOINT_INDEX["left-hip"], JOINT_INDEX["right-hip"]]
 
 
 def build_task_folder(
@@ -43,11 +42,11 @@ def build_task_folder(
     workers: int = 1,
     progress: Callable[[int], None] = lambda done: None,
     found_by: str | None = None,
-) -> dict[str, Any]:
+) -> TaskManifest:
     """Reads a data set and writes its items; items and poses that an earlier run wrote into the folder are replaced.
 
     Args:
-        task: Of the data set.
+        task: Task that the data set is for.
         root: The data set in its published form.
         out: The folder.
         poses: Pose folder with ``<clip>.npy`` ``[T, 17, 4]`` at 30 fps, for data sets without poses of their own.
@@ -68,34 +67,38 @@ def build_task_folder(
     for split in SPLITS:
         if not any(item.split == split for item in data.items):
             raise ValueError(f"{root}: the {split} split holds no item that can be used.")
+    estimated = PoseArchive(poses) if poses is not None else None
     names = {pose_name(item.clip) for item in data.items}
-    if poses is not None and not any((poses / POSES / f"{name}.npy").is_file() for name in names):
-        raise ValueError(f"{poses / POSES} holds poses of none of the {len(names)} clips; they are looked for as {min(names)}.npy and so on.")  # fmt: skip
+    if estimated is not None and not any(name in estimated for name in names):
+        raise ValueError(
+            f"{estimated.folder} holds poses of none of the {len(names)} clips; "
+            f"they are looked for as {min(names)}.npy and so on."
+        )
     data.funnels.append(shared_sides(task.name, data.items))
     claim_folder(out, {"made_by": "mm-coach task read"})
-    digest = hashlib.sha256(json.dumps([asdict(item) for item in data.items]).encode()).hexdigest()
+    digest = hash_of([asdict(item) for item in data.items], sort_keys=False)
     derived = [name for name in DERIVED if (out / name).exists()]
-    if derived and is_task_folder(out) and read_task_manifest(out).get("digest") != digest:
+    if derived and is_task_folder(out) and TaskManifest.read(out).digest != digest:
         raise ValueError(f"{out} holds {' and '.join(derived)} of other items; delete them or give another folder.")
-    remove_poses(out / POSES)
+    remove_poses(PoseArchive(out).folder)
     (out / MANIFEST).unlink(missing_ok=True)
-    items, funnel = _with_poses(data, out, poses, workers, progress)
-    manifest = {
-        "digest": digest,
-        "task": task.name,
-        "found_by": found_by or task.name,
-        "source": str(root.resolve()),
-        "videos": str(data.videos.resolve()),
-        "synthetic": data.synthetic or (poses is not None and is_synthetic(poses)),
-        "items": {split: sum(item.split == split for item in items) for split in SPLITS},
-        "with_poses": sum(item.has_poses for item in items),
-        "knowledge": data.knowledge,
-        "funnel": [stage.summary() for stage in [*data.funnels, *([funnel] if funnel else [])]],
-    }
+    items, funnel = _with_poses(data, out, estimated, workers, progress)
+    manifest = TaskManifest(
+        digest=digest,
+        task=task.name,
+        found_by=found_by or task.name,
+        source=str(root.resolve()),
+        videos=str(data.videos.resolve()),
+        synthetic=data.synthetic or (poses is not None and is_synthetic(poses)),
+        items={split: sum(item.split == split for item in items) for split in SPLITS},
+        with_poses=sum(item.has_poses for item in items),
+        knowledge=data.knowledge,
+        funnel=[stage.summary() for stage in [*data.funnels, *([funnel] if funnel else [])]],
+    )
     for split in SPLITS:
         lines = [json.dumps(asdict(item)) + "\n" for item in items if item.split == split]
         write_atomically(out / f"{split}.jsonl", "".join(lines))
-    write_atomically(out / MANIFEST, json.dumps(manifest, indent=1))
+    manifest.write(out)
     return manifest
 
 
@@ -104,7 +107,10 @@ def shared_sides(task: str, items: Sequence[TaskItem]) -> Funnel:
 
     Args:
         task: Name of the task.
-        items: Of both splits.
+        items: Items of both splits.
+
+    Returns:
+        The funnel with the notes.
     """
     trained = material_of_items(task, [item for item in items if item.split == "train"])
     funnel = Funnel("compare the splits", 1.0)
@@ -112,54 +118,64 @@ def shared_sides(task: str, items: Sequence[TaskItem]) -> Funnel:
         if item.split == "test":
             funnel.keep()
             shared = overlap(trained, material_of_items(task, [item]))
-            for what, found in (("people", shared.people), ("takes", shared.takes), ("clips", shared.clips)):
-                if found:
+            for what, common in (("people", shared.people), ("takes", shared.takes), ("clips", shared.clips)):
+                if common:
                     funnel.note(f"test items of {what} that are in training too", item.item_id)
     return funnel
 
 
 def _with_poses(
-    data: TaskData, out: Path, poses: Path | None, workers: int, progress: Callable[[int], None]
+    data: TaskData, out: Path, estimated: PoseArchive | None, workers: int, progress: Callable[[int], None]
 ) -> tuple[list[TaskItem], Funnel | None]:
     """Copies poses into the folder and notes which items have them."""
     (out / POSE_MANIFEST).unlink(missing_ok=True)
-    if poses is None and data.source is None:
+    if estimated is None and data.source is None:
         return data.items, None
-    funnel, names = Funnel("read poses", 1.0), {pose_name(item.clip) for item in data.items}
+    archive, funnel, names = PoseArchive(out), Funnel("read poses", 1.0), {pose_name(item.clip) for item in data.items}
     if not all(map(is_path_component, names)):
         raise ValueError(
             f"Clip names become file names; {next(n for n in names if not is_path_component(n))!r} cannot."
         )
-    (out / POSES).mkdir(exist_ok=True)
-    write_atomically(out / POSES / BEGUN, json.dumps(sorted(names)))
-    if poses is not None:
-        found = set()
-        for name in sorted(names):
-            if (path := poses / POSES / f"{name}.npy").is_file():
-                _check_poses(path)
-                shutil.copyfile(path, out / POSES / path.name)
-                funnel.keep()
-                found.add(name)
-            else:
-                funnel.drop("no poses", name)
-            progress(len(found))
+    archive.folder.mkdir(exist_ok=True)
+    write_atomically(archive.folder / BEGUN, json.dumps(sorted(names)))
+    if estimated is not None:
+        posed = _copy_poses(estimated, sorted(names), archive, funnel, progress)
     else:
         assert data.source is not None
-        found = set(cache_poses(data.source, sorted(names), out / POSES, funnel, workers, progress=progress))
+        posed = set(cache_poses(data.source, sorted(names), archive, funnel, workers, progress=progress))
     split_of = {pose_name(item.clip): item.split for item in data.items}
-    sequences = [{"name": name, "split": split_of[name]} for name in sorted(found)]
-    write_atomically(out / POSE_MANIFEST, json.dumps({"synthetic": data.synthetic, "sequences": sequences}, indent=1))
+    PoseManifest(data.synthetic, [PoseSequence(name, split_of[name]) for name in sorted(posed)]).write(out)
     items = []
     for item in data.items:
-        usable = pose_name(item.clip) in found and _has_hips(out, item.clip)
-        if pose_name(item.clip) in found and not usable:
+        usable = pose_name(item.clip) in posed and _has_hips(archive, item.clip)
+        if pose_name(item.clip) in posed and not usable:
             funnel.note("clips without a frame that shows both hips: shown without poses", item.clip.clip_id)
         items.append(replace(item, has_poses=usable))
     return items, funnel
 
 
+def _copy_poses(
+    estimated: PoseArchive, names: Sequence[str], archive: PoseArchive, funnel: Funnel, progress: Callable[[int], None]
+) -> set[str]:
+    """Copies the arrays that are there; returns their names."""
+    copied: set[str] = set()
+    for name in names:
+        if name in estimated:
+            _check_poses(estimated.path(name))
+            shutil.copyfile(estimated.path(name), archive.path(name))
+            funnel.keep()
+            copied.add(name)
+        else:
+            funnel.drop("no poses", name)
+        progress(len(copied))
+    return copied
+
+
 def remove_poses(folder: Path) -> None:
     """Removes what an earlier run wrote into a folder of poses, which its first file lists.
+
+    Args:
+        folder: Folder of poses.
 
     Raises:
         ValueError: Something else lies there, or the folder is a link; nothing is removed.
@@ -178,14 +194,14 @@ def remove_poses(folder: Path) -> None:
 
 
 def pose_frames(clip: VideoClip) -> tuple[int, int]:
-    """First frame and end of a clip in its pose file."""
+    """Returns the first frame and the end of a clip in its pose file."""
     return round(clip.start * FPS), round(clip.stop * FPS)
 
 
-def _has_hips(folder: Path, clip: VideoClip) -> bool:
+def _has_hips(archive: PoseArchive, clip: VideoClip) -> bool:
     start, stop = pose_frames(clip)
-    frames = load_array(folder / POSES / f"{pose_name(clip)}.npy", mmap=True)[start:stop]
-    return bool((frames[:, _HIPS, 3] > 0).all(axis=1).any())
+    frames = load_array(archive.path(pose_name(clip)), mmap=True)[start:stop]
+    return bool((frames[:, HIPS, 3] > 0).all(axis=1).any())
 
 
 def _check_poses(path: Path) -> None:
@@ -197,39 +213,34 @@ def _check_poses(path: Path) -> None:
 
 
 def pose_name(clip: VideoClip) -> str:
-    """Name of a clip's pose file: the part of its id before a colon, which several clips of one take share."""
+    """Returns the name of a clip's pose file: the part of its id before a colon, which several clips of one take share."""
     return clip.clip_id.split(":")[0]
 
 
 def is_task_folder(folder: Path) -> bool:
-    """Whether a folder holds task items (and not coaching tuples)."""
+    """Says whether a folder holds task items (and not coaching tuples)."""
     return (folder / MANIFEST).is_file()
 
 
-def read_task_manifest(folder: Path) -> dict[str, Any]:
-    """Task, knowledge and counts of a finished folder.
-
-    Raises:
-        FileNotFoundError: The folder is none, or not finished.
-    """
-    if not is_task_folder(folder):
-        raise FileNotFoundError(
-            f"{folder} holds no finished task items ({MANIFEST} is missing). Make them with `mm-coach task read`."
-        )
-    return json.loads((folder / MANIFEST).read_text())
-
-
 def read_items(folder: Path, split: str) -> list[TaskItem]:
-    """Items of one split.
+    """Reads the items of one split.
+
+    Args:
+        folder: The folder.
+        split: ``train`` or ``test``.
+
+    Returns:
+        The items.
 
     Raises:
         FileNotFoundError: The folder is not finished.
         ValueError: A line cannot be read.
     """
-    read_task_manifest(folder)
+    TaskManifest.read(folder)
     records, torn = read_records(folder / f"{split}.jsonl")
     if torn or not records:
-        raise ValueError(f"{folder / f'{split}.jsonl'}: {torn} unreadable lines, {len(records)} items; read the data set again.")  # fmt: skip
+        path = folder / f"{split}.jsonl"
+        raise ValueError(f"{path}: {torn} unreadable lines, {len(records)} items; read the data set again.")
     return [
         TaskItem(**{**record, "clip": VideoClip(**record["clip"]), "truth": Answer(**record["truth"])})
         for record in records

@@ -13,7 +13,13 @@ TASKS = {task.name: task for task in (NAE, COT_AFA, DESCCOACH)}
 
 
 def find_task(name: str) -> Task:
-    """A task by its name, or ``module:NAME`` for one in a module of one's own.
+    """Finds a task by its name, or by ``module:NAME`` where it lies in a module of one's own.
+
+    Args:
+        name: The name.
+
+    Returns:
+        The task.
 
     Raises:
         ValueError: There is none.
@@ -29,7 +35,14 @@ def find_task(name: str) -> Task:
 
 
 def task_options(task: Task, settings: dict[str, Any]) -> Any:
-    """A task's switches from names and values, which may be texts.
+    """Makes a task's switches from names and values, which may be texts.
+
+    Args:
+        task: The task.
+        settings: Switch to value.
+
+    Returns:
+        The switches.
 
     Raises:
         ValueError: Unknown switch, or a value that it does not take.

@@ -61,15 +61,22 @@ def _is_number(text: str) -> bool:
 
 
 def read_logo_scores(annotations: Path, keys: Path) -> dict[tuple[str, int], float]:
-    """(game, index) to the score of LOGO's ``anno_dict.pkl``, for the keys of one split's pickle.
+    """Reads the scores of LOGO's ``anno_dict.pkl`` for the keys of one split's pickle.
+
+    Args:
+        annotations: The pickle of all annotations.
+        keys: The pickle of one split's keys.
+
+    Returns:
+        (game, index) to score.
 
     Raises:
         ValueError: A pickle asks for code, or a key of the split has no annotation.
     """
-    found, wanted = load_plain_pickle(annotations), load_plain_pickle(keys)
-    normal = {(str(game), int(index)): value for (game, index), value in found.items()}
+    entries, names = load_plain_pickle(annotations), load_plain_pickle(keys)
+    normal = {(str(game), int(index)): value for (game, index), value in entries.items()}
     scores = {}
-    for game, index in wanted:
+    for game, index in names:
         if (str(game), int(index)) not in normal:
             raise ValueError(f"{keys}: ({game}, {index}) has no entry in {annotations}.")
         scores[str(game), int(index)] = float(normal[str(game), int(index)][1])
@@ -89,7 +96,7 @@ def fit_clips(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
         ``[count, C]``, and ``[count]`` True where there is a clip.
     """
     first = max(0, (len(features) - count) // 2)
-    kept = features[first : first + count]
+    middle = features[first : first + count]
     padded = np.zeros((count, features.shape[1]), features.dtype)
-    padded[: len(kept)] = kept
-    return padded, np.arange(count) < len(kept)
+    padded[: len(middle)] = middle
+    return padded, np.arange(count) < len(middle)

@@ -46,11 +46,11 @@ class NaeOptions:
 
 
 class NaeFormat:
-    """See `mm_data.tasks.task.TaskFormat`.
+    """The task's way of teaching, asking and reading (a `mm_data.tasks.task.TaskFormat`).
 
     Args:
         knowledge: ``lowest`` and ``highest`` score, ``scores`` of the training items, ``actions`` (phrase to action).
-        options: Switches.
+        options: Switches of the task.
     """
 
     max_new_tokens = 160
@@ -65,46 +65,46 @@ class NaeFormat:
         ]
 
     def conversation(self, item: TaskItem, reference: int) -> Conversation:
-        """A question and one of the item's narratives."""
+        """Asks for a narrative and gives one of the item's."""
         messages = [*self.prompt(item, None), said("assistant", item.references[reference])]
         return Conversation(f"{item.item_id}#{reference}", messages, (2,))
 
     def short(self, item: TaskItem) -> Conversation:
-        """Actions and score alone."""
+        """Asks for and gives actions and score alone."""
         assert item.truth.score is not None
         facts = f"{', '.join(item.truth.actions or [])}: {item.truth.score:g} points"
         messages = [*self._asked(item, ASK_SHORT), said("assistant", facts)]
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
     def choice(self, item: TaskItem) -> None:
-        """Nothing is ranked first."""
+        """Returns None: nothing is ranked first."""
         return
 
     def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
-        """The question."""
+        """Returns the question."""
         return self._asked(item, ASK)
 
     def _asked(self, item: TaskItem, question: str) -> list[Message]:
-        told = []
+        lines = []
         if self.options.difficulty:
             if item.facts.get("difficulty") is None:
                 raise ValueError(f"{item.item_id} has no difficulty; leave --difficulty out.")
-            told.append(f"Its difficulty is {item.facts['difficulty']:g}.")
+            lines.append(f"Its difficulty is {item.facts['difficulty']:g}.")
         if self.options.score_intervals:
             bounds = score_intervals(self.scores, self.options.score_intervals)
             listed = "; ".join(f"{in_words(low)} to {in_words(high)}" for low, high in bounds)
-            told.append(f"Scores lie in one of these intervals: {listed}.")
-        return [said("system", SYSTEM), said("user", item.part, "\n".join([*told, question]))]
+            lines.append(f"Scores lie in one of these intervals: {listed}.")
+        return [said("system", SYSTEM), said("user", item.part, "\n".join([*lines, question]))]
 
     def parse(self, text: str) -> Answer:
-        """Score and actions."""
+        """Reads score and actions."""
         reading = read_score(text, self.lowest, self.highest)
         actions = named_actions(_NOT_ACTIONS.sub(" ", text), self.actions)
         unread = ([reading.problem] if reading.problem else []) + ([] if actions else ["no action"])
         return Answer(text=text, score=reading.score, actions=actions or None, unread=unread or None)
 
     def score_slot(self, text: str) -> ScoreSlot:
-        """The narrative up to its score and the word behind it; where it has none, a sentence that states one is begun.
+        """Returns the narrative up to its score and the word behind it; where it has none, a sentence that states one is begun.
 
         Every candidate goes on as the narrative does. A full stop alone would not end a number: "90." is a beginning of "90.5".
         """
@@ -114,7 +114,7 @@ class NaeFormat:
 
 
 def around_score(text: str, score: float | None) -> tuple[str, str]:
-    """A text up to where this score stands last, in digits or words, and what follows it up to its next word or its end.
+    """Cuts a text up to where this score stands last, in digits or words, and what follows it up to its next word or its end.
 
     Where it does not stand anywhere: all of the text with a new sentence, and what that sentence goes on with.
     """
@@ -131,7 +131,7 @@ def around_score(text: str, score: float | None) -> tuple[str, str]:
 
 
 def quantiles(scores: Sequence[float], most: int) -> list[float]:
-    """At most so many different values, evenly spaced by rank, lowest and highest among them."""
+    """Returns at most so many different values, evenly spaced by rank, lowest and highest among them."""
     ordered = sorted(set(scores))
     if len(ordered) <= most:
         return ordered
@@ -139,19 +139,22 @@ def quantiles(scores: Sequence[float], most: int) -> list[float]:
 
 
 def score_intervals(scores: Sequence[float], count: int) -> list[tuple[float, float]]:
-    """Bounds of intervals with equally many training scores (Eq. 5 and 6)."""
+    """Returns bounds of intervals with equally many training scores (Eq. 5 and 6)."""
     ordered = sorted(scores)
     at = [ordered[(len(ordered) - 1) * r // count] for r in range(count + 1)]
     return list(pairwise(at))
 
 
 def altered(before: Answer, text: str, form: NaeFormat) -> str | None:
-    """What a new narrative changed of the actions and the score of another one, or None: the check of a re-annotation.
+    """Finds what a new narrative changed of the actions and the score of another one: the check of a re-annotation.
 
     Args:
         before: Actions and score that have to survive.
         text: The new narrative.
-        form: Reads it.
+        form: Format that reads narratives.
+
+    Returns:
+        What changed, or None.
     """
     after = form.parse(text)
     if after.score != before.score:

@@ -47,16 +47,21 @@ _GYM_FILES = ("gym99_train_element_v1.1.txt", "gym99_val_element.txt")
 
 
 def dive_actions(codes: Mapping[str, Any]) -> list[str]:
-    """Names of what MTL-AQA's codes of one dive say; ``ss_no`` and ``tw_no`` count halves.
+    """Names what MTL-AQA's codes of one dive say; ``ss_no`` and ``tw_no`` count halves.
+
+    Args:
+        codes: Codes by name.
+
+    Returns:
+        Names of the actions.
 
     Raises:
         IndexError: A code stands for nothing.
         KeyError: One is missing.
     """
-    for name, known in (
-        ("rotation_type", range(len(ROTATIONS))), ("position", range(len(POSITIONS))), ("ss_no", range(10)), ("tw_no", range(10)),
-    ):  # fmt: skip
-        if codes[name] not in known:
+    sizes = {"rotation_type": len(ROTATIONS), "position": len(POSITIONS), "ss_no": 10, "tw_no": 10}
+    for name, size in sizes.items():
+        if codes[name] not in range(size):
             raise IndexError(f"{name} {codes[name]}")
     actions = ["armstand"] if codes["armstand"] else []
     actions.append(ROTATIONS[codes["rotation_type"]])
@@ -68,6 +73,12 @@ def dive_actions(codes: Mapping[str, Any]) -> list[str]:
 
 def read_nae(root: Path) -> TaskData:
     """Reads both splits.
+
+    Args:
+        root: The data set.
+
+    Returns:
+        Items of both splits.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -134,7 +145,7 @@ def _item(
 
 
 def key_of(raw: Any) -> str:
-    """``(video, index)``, whose parts are integers in some releases and strings in others, or ``video_index``."""
+    """Reads ``(video, index)``, whose parts are integers in some releases and strings in others, or ``video_index``."""
     if isinstance(raw, str):
         return raw
     if isinstance(raw, tuple | list) and len(raw) == 2:
@@ -151,12 +162,12 @@ def _pickled(path: Path, kind: type) -> Any:
 
 
 def read_captions(path: Path, funnel: Funnel | None = None) -> dict[str, list[str]]:
-    """Key to its texts, out of a SwinBERT caption file; ``funnel`` is told of irregularities."""
+    """Reads key to its texts, out of a SwinBERT caption file; ``funnel`` is told of irregularities."""
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: it holds the narratives, a key and a JSON list of captions per line."
         )
-    found: dict[str, list[str]] = {}
+    captions: dict[str, list[str]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
@@ -168,11 +179,11 @@ def read_captions(path: Path, funnel: Funnel | None = None) -> dict[str, list[st
                 f"{path}, line {number}: expected a key, a tab and a JSON list of captions ({error})."
             ) from error
         key = Path(key).stem
-        kept = list(dict.fromkeys(_joined(text) for text in texts if text.strip()))
-        if funnel is not None and len(kept) < len(texts):
-            funnel.note("captions that are empty or repeated", key, len(texts) - len(kept))
-        found[key] = kept
-    return found
+        distinct = list(dict.fromkeys(_joined(text) for text in texts if text.strip()))
+        if funnel is not None and len(distinct) < len(texts):
+            funnel.note("captions that are empty or repeated", key, len(texts) - len(distinct))
+        captions[key] = distinct
+    return captions
 
 
 def _joined(text: str) -> str:
@@ -194,7 +205,7 @@ def _read_elements(root: Path) -> dict[str, str]:
             names[int(match[1])] = match[2].strip()
         elif line.strip():
             raise ValueError(f"{categories}, line {number}: expected 'Clabel: 0; set: 1; Glabel: 3; text'.")
-    found = {}
+    elements = {}
     for path in (root / name for name in _GYM_FILES):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: it says which element a clip shows.")
@@ -203,6 +214,7 @@ def _read_elements(root: Path) -> dict[str, str]:
             if not line.strip():
                 continue
             if not key or not label.isdigit() or int(label) not in names:
-                raise ValueError(f"{path}, line {number}: expected a clip and one of the {len(names)} labels of {categories.name}, found {line[:80]!r}.")  # fmt: skip
-            found[key] = names[int(label)]
-    return found
+                labels = f"the {len(names)} labels of {categories.name}"
+                raise ValueError(f"{path}, line {number}: expected a clip and one of {labels}, found {line[:80]!r}.")
+            elements[key] = names[int(label)]
+    return elements

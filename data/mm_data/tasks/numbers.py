@@ -9,9 +9,8 @@ from itertools import pairwise
 from num2words import num2words
 from text_to_num import alpha2digit
 
-NO_SCORE, SEVERAL, RANGE, OTHER_SCALE, OUTSIDE = (
-    "no score", "several scores", "a range instead of a score", "a score on another scale", "a score outside the scale"
-)  # fmt: skip
+NO_SCORE, SEVERAL, RANGE = "no score", "several scores", "a range instead of a score"
+OTHER_SCALE, OUTSIDE = "a score on another scale", "a score outside the scale"
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _VERB = (
@@ -103,14 +102,14 @@ _NOTHING_ELSE = re.compile(r"(?:.*:)?\W*", re.S)
 
 @dataclass(frozen=True)
 class Reading:
-    """A score, or why there is none."""
+    """A score, or the reason why there is none."""
 
     score: float | None
     problem: str | None = None
 
 
 def in_digits(text: str) -> str:
-    """Lower case, numbers as digits, without Markdown: "Forty-five point two" becomes "45.2", "two and a half" "2.5"."""
+    """Returns a text in lower case, numbers as digits, without Markdown: "Forty-five point two" becomes "45.2", "two and a half" "2.5"."""
     text = re.sub(r"[*_`#|]+|^[ \t]*>+(?!\s*=?\s*\d)", " ", text.lower(), flags=re.M)
     for sign, words in (("≥|>=", "at least"), ("≤|<=", "at most"), (">", "over"), ("<", "under")):
         text = re.sub(rf"(?:{sign})(?=\s*\d)", f" {words} ", text)
@@ -129,7 +128,7 @@ def in_digits(text: str) -> str:
 
 
 def read_score(text: str, lowest: float, highest: float) -> Reading:
-    """The score that a text states.
+    """Reads the score that a text states.
 
     A number is a score where a word says so: "scores", "awarded", "a total of" before it or "points" behind it, where it is "N out of
     M" with M the scale's end, and where the text is nothing but a number or ends in one behind a colon. Ranks, rounds, dates, times,
@@ -139,7 +138,10 @@ def read_score(text: str, lowest: float, highest: float) -> Reading:
     Args:
         text: An answer.
         lowest: Least score of the scale.
-        highest: Its end.
+        highest: Greatest score of the scale.
+
+    Returns:
+        The score, or why there is none.
     """
     plain = _DATE.sub(" date ", in_digits(text))
     stated, problem = _stated(plain, highest)
@@ -234,24 +236,27 @@ def _joined(text: str, first: re.Match[str], second: re.Match[str]) -> str | Non
 
 
 def in_words(value: float) -> str:
-    """25.6 as "twenty-five point six", as score prompts of PGMI spell bounds (§4.2)."""
+    """Writes 25.6 as "twenty-five point six", as score prompts of PGMI spell bounds (§4.2)."""
     return num2words(value)
 
 
 def named_actions(text: str, vocabulary: Mapping[str, str]) -> list[str]:
-    """Actions that a text names, in its order, longest phrases first.
+    """Finds the actions that a text names, longest phrases first.
 
     Args:
         text: An answer.
         vocabulary: Phrase to the action that it names; several phrases may name one.
+
+    Returns:
+        The actions, in the order of the text.
     """
     plain = _words(text)
-    found: list[tuple[int, str]] = []
+    places: list[tuple[int, str]] = []
     for phrase, action in sorted(((_words(p), a) for p, a in vocabulary.items()), key=lambda pair: -len(pair[0])):
         for match in re.finditer(rf"(?<!\S){re.escape(phrase)}(?!\S)", plain):
-            found.append((match.start(), action))
+            places.append((match.start(), action))
         plain = re.sub(rf"(?<!\S){re.escape(phrase)}(?!\S)", lambda m: "\0" * len(m[0]), plain)
-    return list(dict.fromkeys(action for _, action in sorted(found)))
+    return list(dict.fromkeys(action for _, action in sorted(places)))
 
 
 @lru_cache(maxsize=4096)

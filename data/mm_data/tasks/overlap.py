@@ -21,7 +21,7 @@ class Material:
         people: Performers that are known.
         takes: Their takes, or what else a data set groups its clips by, such as broadcasts.
         clips: Stretches of recordings.
-        anonymous: Those of them whose performer is unknown.
+        anonymous: Clips whose performer is unknown.
     """
 
     people: frozenset[str] = frozenset()
@@ -39,7 +39,7 @@ class Material:
 
 
 def material_of_tuples(tuples: Sequence[CoachingTuple]) -> Material:
-    """Learners' and experts' clips."""
+    """Collects learners' and experts' clips."""
     clips = [clip for t in tuples for clip in (t.learner, t.expert)]
     return Material(
         frozenset(clip.participant for clip in clips),
@@ -53,14 +53,17 @@ def _stretch(clip: Clip) -> Stretch:
 
 
 def material_of_items(task: str, items: Sequence[TaskItem]) -> Material:
-    """Clips of a task's items.
+    """Collects the clips of a task's items.
 
     Names of takes that come with people are a release's, which several tasks share. Others belong to their task: "1" of one data set
     is not "1" of another.
 
     Args:
         task: Name of the task.
-        items: Of one split.
+        items: Items of one split.
+
+    Returns:
+        People, takes and clips.
     """
     people: set[str] = set()
     takes: set[str] = set()
@@ -100,7 +103,7 @@ class Overlap:
     unread: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """The count in words, as tables print it."""
+        """Says the count in words, as tables print it."""
         tested = self.tested
         people = f"{len(self.people)} of {len(tested.people)} test participants"
         if not tested.people:
@@ -115,7 +118,7 @@ class Overlap:
         return counts
 
     def to_json(self) -> dict[str, Any]:
-        """For ``metrics.json``."""
+        """Returns the counts for ``metrics.json``."""
         return {
             "people": self.people,
             "takes": self.takes,
@@ -131,11 +134,14 @@ def overlap(trained: Material, tested: Material, unread: Sequence[str] = ()) -> 
         trained: Everything that was trained on: all parts of a mixture and all stages together.
         tested: Everything that is tested on.
         unread: Names of what was trained on and could not be read.
+
+    Returns:
+        The counts.
     """
     of_recording: dict[str, list[tuple[float, float]]] = {}
     for recording, start, stop in trained.clips:
         of_recording.setdefault(recording, []).append((start, stop))
-    seen = [
+    clips = [
         (recording, start, stop)
         for recording, start, stop in sorted(tested.clips)
         if any(start < end and begin < stop for begin, end in of_recording.get(recording, ()))
@@ -143,7 +149,7 @@ def overlap(trained: Material, tested: Material, unread: Sequence[str] = ()) -> 
     return Overlap(
         sorted(tested.people & trained.people),
         sorted(tested.takes & trained.takes),
-        seen,
+        clips,
         tested,
         trained,
         tuple(unread),

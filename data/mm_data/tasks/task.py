@@ -53,7 +53,7 @@ class TaskData:
     """A data set as read.
 
     Attributes:
-        items: Of both splits.
+        items: Items of both splits.
         knowledge: What all items share: class names and their steps, the scale of scores (JSON-ready).
         funnels: What reading kept, dropped and noted.
         videos: Folder that the clips' videos lie in.
@@ -131,10 +131,10 @@ class TaskFormat(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A task.
+    """A task: how its data is read, taught and asked for.
 
     Attributes:
-        name: Of its commands and of its suite.
+        name: Name in commands, and of the suite.
         read: Reads a data set in its published form; one that is malformed raises `ValueError`.
         options: Dataclass of its switches.
         format: Knowledge and switches to its format.

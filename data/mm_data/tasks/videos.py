@@ -10,13 +10,16 @@ FOLDER = "videos"
 
 
 def whole_video(root: Path, name: str, otherwise: float, funnel: Funnel) -> VideoClip:
-    """``ROOT/videos/<name>.mp4`` from its beginning to its end.
+    """Makes the clip of ``ROOT/videos/<name>.mp4`` from its beginning to its end.
 
     Args:
         root: The data set.
-        name: Of the item.
+        name: Name of the item.
         otherwise: Seconds that it lasts where there is no video to ask, for published features.
-        funnel: Notes that.
+        funnel: Notes items without a video.
+
+    Returns:
+        The clip.
     """
     path = root / FOLDER / f"{name}.mp4"
     try:

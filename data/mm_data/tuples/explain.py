@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.window_search import error_curve, prepare_track
-from mm_data.records import FPS, POSES, CoachingTuple
+from mm_data.records import FPS, CoachingTuple
+from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.mining import search_starts
 from mm_data.tuples.pairing import PairingOptions
-from mm_data.tuples.store import find_tuple, read_manifest
+from mm_data.tuples.store import find_tuple
 
 
 @dataclass(frozen=True)
@@ -30,16 +32,22 @@ class Explanation:
 
 
 def explain_tuple(folder: Path, tuple_id: str) -> Explanation:
-    """Computes the error curve again from the folder's poses.
+    """Computes the error curve of a tuple again from the folder's poses.
+
+    Args:
+        folder: Tuple folder.
+        tuple_id: Id of the tuple.
+
+    Returns:
+        The tuple with its curve.
 
     Raises:
         FileNotFoundError: The folder was not built.
         ValueError: There is no such tuple.
     """
-    options = PairingOptions(**read_manifest(folder)["request"]["pairing"])
-    item = find_tuple(folder, tuple_id)
-    learner = np.load(folder / POSES / f"{item.learner.take_uid}.npy", mmap_mode="r")
-    expert = np.load(folder / POSES / f"{item.expert.take_uid}.npy", mmap_mode="r")
+    options = PairingOptions(**TupleManifest.read(folder).request["pairing"])
+    item, poses = find_tuple(folder, tuple_id), PoseArchive(folder)
+    learner, expert = poses[item.learner.take_uid], poses[item.expert.take_uid]
     length = item.learner.stop - item.learner.start
     comment = round(item.provenance.expert_comment_time * FPS)
     coarse = search_starts([comment], length, len(expert), options)

@@ -1,11 +1,12 @@
 """Decides which learner faults go with which expert takes (ExpertAF §3.2, pairing); `mining` then aligns them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from mm_data.ground.funnel import Funnel
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.window_search import MIN_COMMON_JOINTS, MIN_FRAME_SHARE
 from mm_data.records import CORRECT, EXPERT_SKILLS, FPS, IMPROVE, LEARNER_SKILLS, Clip, LabelledRemark, Take
 
@@ -81,19 +82,19 @@ class Praise:
     comments: dict[tuple[str, str, str], dict[str, dict[str, list[tuple[int, str]]]]] = field(default_factory=dict)
 
     def candidates(self, fault: Fault) -> dict[str, dict[str, int]]:
-        """Expert takes for a fault, each with its comments on the fault's regions: remark id to frame."""
-        found: dict[str, dict[str, int]] = {}
+        """Returns expert takes for a fault, each with its comments on the fault's regions: remark id to frame."""
+        experts: dict[str, dict[str, int]] = {}
         learner = self.participants[fault.take_uid]
         regions = self.comments.get(fault.group, {})
         for region in fault.regions:
             for uid, comments in regions.get(region, {}).items():
                 if self.participants[uid] != learner:
-                    found.setdefault(uid, {}).update((remark_id, frame) for frame, remark_id in comments)
-        return found
+                    experts.setdefault(uid, {}).update((remark_id, frame) for frame, remark_id in comments)
+        return experts
 
 
 def evidence_window(time: float, poses: np.ndarray, options: PairingOptions) -> tuple[int, int] | str:
-    """Frames ``[start, stop)`` before a comment, or the reason why there are none."""
+    """Returns frames ``[start, stop)`` before a comment, or the reason why there are none."""
     stop = min(round(time * FPS), len(poses))
     start = max(0, stop - round(options.window * FPS))
     visible = poses[start:stop, :, 3] > 0
@@ -154,27 +155,28 @@ def locate_faults(
     takes: dict[str, Take],
     splits: dict[str, str],
     praise: Praise,
-    poses: Callable[[str], np.ndarray],
+    poses: PoseArchive,
     options: PairingOptions,
     funnel: Funnel,
 ) -> list[Fault]:
     """Gives every fault its evidence window, and drops those that no expert can answer.
 
     Args:
-        faults: See `sort_by_role`.
+        faults: Remarks that find fault with a learner.
         takes: Takes by uid.
         splits: Take uid to split.
-        praise: See `sort_by_role`.
-        poses: Take uid to its dense pose array ``[T, 17, 4]``.
-        options: See `PairingOptions`.
+        praise: Index of what experts are praised for.
+        poses: Pose arrays of the learners.
+        options: Lengths of the evidence window.
         funnel: Counts faults.
+
+    Returns:
+        Faults with windows, one take after the other, so that poses are read once.
     """
     located = []
-    for item in sorted(
-        faults, key=lambda x: x.remark.take_uid
-    ):  # one take after the other, so that poses are read once
+    for item in sorted(faults, key=lambda item: item.remark.take_uid):
         uid, remark = item.remark.take_uid, item.remark
-        window = evidence_window(remark.time, poses(uid), options)
+        window = evidence_window(remark.time, poses[uid], options)
         if isinstance(window, str):
             funnel.drop(window, remark.remark_id)
             continue
@@ -192,44 +194,44 @@ def gallery_clips(
     labelled: Sequence[LabelledRemark],
     takes: dict[str, Take],
     splits: dict[str, str],
-    poses: Callable[[str], np.ndarray],
+    poses: PoseArchive,
     options: PairingOptions,
     split: str,
     funnel: Funnel,
 ) -> list[tuple[Clip, str]]:
-    """The expert demonstrations that retrieval searches: evidence windows of praise for experts of one split.
+    """Chooses the expert demonstrations that retrieval searches: evidence windows of praise for experts of one split.
 
     Args:
         labelled: Labelled remarks.
         takes: Takes by uid.
         splits: Take uid to split.
-        poses: Take uid to its pose array.
-        options: See `PairingOptions`.
-        split: Which split.
+        poses: Pose arrays of the experts.
+        options: Lengths of the evidence window.
+        split: Split whose experts are taken.
         funnel: Counts remarks of praise.
 
     Returns:
         (clip, activity), without windows that repeat a clip exactly.
     """
-    found: dict[str, tuple[Clip, str]] = {}
+    clips: dict[str, tuple[Clip, str]] = {}
     for item in labelled:
         take = takes[item.remark.take_uid]
         praised = CORRECT in item.regions.values() and IMPROVE not in item.regions.values()
         if splits.get(take.take_uid) != split or take.skill not in EXPERT_SKILLS or not praised:
             continue
-        window = evidence_window(item.remark.time, poses(take.take_uid), options)
+        window = evidence_window(item.remark.time, poses[take.take_uid], options)
         if isinstance(window, str):
             funnel.drop(window, item.remark.remark_id)
             continue
         clip = clip_of(take, *window)
-        if clip.clip_id in found:
+        if clip.clip_id in clips:
             funnel.drop("same clip as another remark's", item.remark.remark_id, expected=True)
             continue
-        found[clip.clip_id] = clip, take.activity
+        clips[clip.clip_id] = clip, take.activity
         funnel.keep()
-    return list(found.values())
+    return list(clips.values())
 
 
 def clip_of(take: Take, start: int, stop: int) -> Clip:
-    """Frames ``[start, stop)`` of a take."""
+    """Makes the clip of frames ``[start, stop)`` of a take."""
     return Clip(take.take_uid, take.participant, str(take.skill), start, stop, take.ego_video, take.exo_video)

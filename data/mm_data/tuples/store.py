@@ -3,7 +3,6 @@
 ``datasets.load_dataset(FOLDER)`` reads the splits, ``datasets.load_dataset(FOLDER, "gallery")`` the gallery.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mm_data.ground.digests import hash_of, sha256_of
-from mm_data.ground.files import claim_folder, replacing, write_atomically
+from mm_data.ground.files import claim_folder, replacing
 from mm_data.ground.funnel import Funnel
-from mm_data.poses.pose_folder import MANIFEST as POSE_MANIFEST
+from mm_data.poses.manifest import MANIFEST as POSE_MANIFEST
+from mm_data.poses.manifest import PoseManifest
 from mm_data.records import SPLITS, Clip, CoachingTuple
+from mm_data.tuples.card import write_card
+from mm_data.tuples.manifest import GALLERY, MANIFEST, TupleManifest
 from mm_data.tuples.page import write_build_report
 
-MANIFEST, GALLERY, LABELS = "manifest.json", "gallery.parquet", "labels.jsonl"
+LABELS = "labels.jsonl"
+"""What the labeller said about every remark."""
 MINED_TEST = "mined_test.parquet"
 """The test split before review: what reviewers look at."""
 MAY_HOLD = ("review.jsonl", "llm_answers.jsonl")
@@ -66,7 +69,7 @@ def finish_folder(
     synthetic: bool,
     mined_test: list[CoachingTuple] | None = None,
     review: str | None = None,
-) -> dict[str, Any]:
+) -> TupleManifest:
     """Writes splits, gallery, report, card and, last, the manifest that marks the folder as finished.
 
     Args:
@@ -83,24 +86,24 @@ def finish_folder(
         The manifest.
     """
     people = {split: {c.participant for t in rows for c in (t.learner, t.expert)} for split, rows in tuples.items()}
-    manifest = {
-        "request": request,
-        "review": review,
-        "reviewed": sum(t.provenance.review is not None for t in tuples["test"]),
-        "synthetic": synthetic,
-        "tuples": {split: len(rows) for split, rows in tuples.items()} | {"gallery": len(gallery)},
-        "participants": {split: len(names) for split, names in people.items()},
-        "shared_participants": len(people["train"] & people["test"]),
-        "funnel": [funnel.summary() for funnel in funnels],
-    }
+    manifest = TupleManifest(
+        request=request,
+        review=review,
+        reviewed=sum(t.provenance.review is not None for t in tuples["test"]),
+        synthetic=synthetic,
+        tuples={split: len(rows) for split, rows in tuples.items()} | {"gallery": len(gallery)},
+        participants={split: len(names) for split, names in people.items()},
+        shared_participants=len(people["train"] & people["test"]),
+        funnel=[funnel.summary() for funnel in funnels],
+    )
     for split, rows in tuples.items():
         _write(folder / f"{split}.parquet", rows, CoachingTuple.to_row, TUPLE_SCHEMA)
     mined = tuples["test"] if mined_test is None else mined_test
     _write(folder / MINED_TEST, mined, CoachingTuple.to_row, TUPLE_SCHEMA)
     _write(folder / GALLERY, gallery, lambda row: {**asdict(row[0]), "activity": row[1]}, _GALLERY_SCHEMA)
-    write_build_report(folder, manifest, tuples)
-    _write_card(folder, manifest)
-    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2))
+    write_build_report(folder, asdict(manifest), tuples)
+    write_card(folder, manifest)
+    manifest.write(folder)
     return manifest
 
 
@@ -113,6 +116,10 @@ def _write(path: Path, rows: Sequence[Any], to_row: Callable[[Any], dict[str, An
 def claim_tuple_folder(folder: Path, identity: dict[str, Any]) -> None:
     """Marks a folder as begun from one source, and as not finished; what is stored in it by content may be used again.
 
+    Args:
+        folder: The folder.
+        identity: What the folder is made from (JSON-ready).
+
     Raises:
         ValueError: It was begun from another, or holds what we did not write.
     """
@@ -120,21 +127,15 @@ def claim_tuple_folder(folder: Path, identity: dict[str, Any]) -> None:
     (folder / MANIFEST).unlink(missing_ok=True)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Options, counts and funnel of a finished folder.
-
-    Raises:
-        FileNotFoundError: The folder was not built, or not completely.
-    """
-    if not (folder / MANIFEST).is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no finished tuples ({MANIFEST} is missing). Build them with `mm-coach data build`."
-        )
-    return json.loads((folder / MANIFEST).read_text())
-
-
 def read_tuples(folder: Path, split: str) -> list[CoachingTuple]:
     """Reads one split of a built folder.
+
+    Args:
+        folder: The folder.
+        split: ``train`` or ``test``.
+
+    Returns:
+        The tuples.
 
     Raises:
         FileNotFoundError: The folder was not built, or not completely.
@@ -143,7 +144,13 @@ def read_tuples(folder: Path, split: str) -> list[CoachingTuple]:
 
 
 def read_mined_test(folder: Path) -> list[CoachingTuple]:
-    """The test split before review.
+    """Reads the test split before review.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The tuples.
 
     Raises:
         FileNotFoundError: The folder was not built, or not completely.
@@ -152,32 +159,39 @@ def read_mined_test(folder: Path) -> list[CoachingTuple]:
 
 
 def _read(folder: Path, name: str) -> list[CoachingTuple]:
-    read_manifest(folder)
+    TupleManifest.read(folder)
     if not (folder / name).is_file():
         raise FileNotFoundError(f"{folder / name} is missing; build the folder again with `mm-coach data build`.")
     return [CoachingTuple.from_row(row) for row in pq.read_table(folder / name).to_pylist()]
 
 
 def clips_of(tuples: list[CoachingTuple]) -> dict[str, Clip]:
-    """Distinct clips of both sides, by clip id, in a stable order."""
+    """Returns the distinct clips of both sides, by clip id, in a stable order."""
     return {clip.clip_id: clip for item in tuples for clip in (item.learner, item.expert)}
 
 
 def clips_of_folder(folder: Path) -> dict[str, Clip]:
-    """Every distinct clip of a folder by clip id: learners, experts and the gallery."""
+    """Returns every distinct clip of a folder by clip id: learners, experts and the gallery."""
     tuples = [item for split in SPLITS for item in read_tuples(folder, split)]
     return clips_of(tuples) | {clip.clip_id: clip for clip, _ in read_gallery(folder)}
 
 
 def tuples_hash(folder: Path) -> str:
-    """Hash of a folder's tuples and gallery, and of the request that they were built for but for where the data set lies."""
-    request = {key: value for key, value in read_manifest(folder)["request"].items() if key != "source"}
+    """Returns the hash of a folder's tuples and gallery, and of the request that they were built for but for where the data set lies."""
+    request = {key: value for key, value in TupleManifest.read(folder).request.items() if key != "source"}
     names = [f"{split}.parquet" for split in SPLITS] + [GALLERY]
     return hash_of([request, *(sha256_of(folder / name) for name in names if (folder / name).is_file())])
 
 
 def find_tuple(folder: Path, tuple_id: str) -> CoachingTuple:
-    """One tuple of either split.
+    """Finds one tuple of either split.
+
+    Args:
+        folder: The folder.
+        tuple_id: Id of the tuple.
+
+    Returns:
+        The tuple.
 
     Raises:
         ValueError: There is none of this id.
@@ -190,53 +204,22 @@ def find_tuple(folder: Path, tuple_id: str) -> CoachingTuple:
 
 
 def read_gallery(folder: Path) -> list[tuple[Clip, str]]:
-    """Expert clips of the test split with their activity, beyond those of the tuples."""
+    """Reads expert clips of the test split with their activity, beyond those of the tuples."""
     rows = pq.read_table(folder / GALLERY).to_pylist()
     return [(Clip(**{k: v for k, v in row.items() if k != "activity"}), row["activity"]) for row in rows]
 
 
-def _write_card(folder: Path, manifest: dict[str, Any]) -> None:
-    """Writes the data set card, which also tells ``datasets`` where the splits are."""
-    request, counts = manifest["request"], manifest["tuples"]
-    lines = [
-        "---",
-        "configs:",
-        "- config_name: default",
-        "  data_files:",
-        *(f"  - {{split: {split}, path: {split}.parquet}}" for split in SPLITS),
-        "- config_name: gallery",
-        f"  data_files: {GALLERY}",
-        "tags: [video, action-coaching]",
-        "---",
-        "",
-        "# Coaching tuples",
-        "",
-        "**Synthetic data**: made by `mm-coach miniature`; no number from it says anything about people."
-        if manifest["synthetic"]
-        else "Derived from licensed or private recordings: their licence decides who may see this folder. Ego-Exo4D's restricts redistribution.",
-        "",
-        "Each row is a learner clip, an expert's remark about it, and an expert clip that shows the correction, mined as in",
-        "ExpertAF §3.2. `docs/data.md` of mm-coach explains the columns; clips are frames `[start, stop)` at 30 fps.",
-        "",
-        f"- {counts['train']} training and {counts['test']} test tuples, {counts['gallery']} further gallery clips",
-        f"- {manifest['participants']['train']} participants in training, {manifest['participants']['test']} in test, {manifest['shared_participants']} on both sides",
-        f"- labels by `{request['labeller']}`; {manifest['reviewed']} of the test tuples were looked at by a person",
-        f"- pairing: `{json.dumps(request['pairing'])}`",
-        "",
-        "| stage | in | kept | dropped |",
-        "|---|---|---|---|",
-    ]
-    for stage in manifest["funnel"]:
-        dropped = "; ".join(f"{count} {reason}" for reason, count in stage["dropped"].items()) or "-"
-        lines.append(f"| {stage['stage']} | {stage['read']} | {stage['kept']} | {dropped} |")
-    write_atomically(folder / "README.md", "\n".join(lines) + "\n")
-
-
 def is_synthetic(folder: Path) -> bool:
-    """Whether the poses of a pose folder or a tuple folder are made up.
+    """Says whether the poses of a pose folder or a tuple folder are made up.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Whether they are.
 
     Raises:
         FileNotFoundError: The folder is neither, or not finished.
     """
-    path = folder / POSE_MANIFEST
-    return bool((json.loads(path.read_text()) if path.is_file() else read_manifest(folder))["synthetic"])
+    is_pose_folder = (folder / POSE_MANIFEST).is_file()
+    return PoseManifest.read(folder).synthetic if is_pose_folder else TupleManifest.read(folder).synthetic

@@ -1,6 +1,5 @@
 """The same tuples with other demonstrations, for ExpertAF's ablations. Test tuples stay as they are."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,14 +7,8 @@ from pathlib import Path
 
 from mm_data.ground.files import check_apart
 from mm_data.records import FPS, POSES, CoachingTuple
-from mm_data.tuples.store import (
-    claim_tuple_folder,
-    finish_folder,
-    read_gallery,
-    read_manifest,
-    read_mined_test,
-    read_tuples,
-)
+from mm_data.tuples.manifest import TupleManifest
+from mm_data.tuples.store import claim_tuple_folder, finish_folder, read_gallery, read_mined_test, read_tuples
 
 EXPERTS = ("activity", "unaligned")
 
@@ -26,7 +19,7 @@ def write_variant(source: Path, out: Path, experts: str) -> int:
     Args:
         source: A built tuple folder; its poses are linked, not copied.
         out: The new folder.
-        experts: See `vary_experts`.
+        experts: One of `EXPERTS`; `vary_experts` says what they are.
 
     Returns:
         Number of training tuples whose demonstration changed.
@@ -35,11 +28,11 @@ def write_variant(source: Path, out: Path, experts: str) -> int:
         ValueError: The folders are not apart, or the new one holds what we did not write.
     """
     check_apart(out, source)
-    manifest, train = read_manifest(source), read_tuples(source, "train")
-    request = {**manifest["request"], "experts": experts}
+    manifest, train = TupleManifest.read(source), read_tuples(source, "train")
+    request = {**manifest.request, "experts": experts}
     claim_tuple_folder(out, {"variant_of": str(source.resolve()), "experts": experts})
     if not (out / POSES).exists():
-        os.symlink((source / POSES).resolve(), out / POSES)
+        (out / POSES).symlink_to((source / POSES).resolve())
     varied = vary_experts(train, experts)
     finish_folder(
         out,
@@ -47,9 +40,9 @@ def write_variant(source: Path, out: Path, experts: str) -> int:
         {"train": varied, "test": read_tuples(source, "test")},
         read_gallery(source),
         [],
-        manifest["synthetic"],
+        manifest.synthetic,
         read_mined_test(source),
-        manifest["review"],
+        manifest.review,
     )
     return sum(old.expert != new.expert for old, new in zip(train, varied, strict=True))
 
@@ -62,6 +55,9 @@ def vary_experts(tuples: Sequence[CoachingTuple], experts: str) -> list[Coaching
         experts: ``unaligned`` takes the expert's clip right before the praise instead of the best match ("w/o alignment"
             of ExpertAF's Table 1). ``activity`` gives all tuples of an activity one demonstration, of the take that most
             of them were paired with ("w/ global pose").
+
+    Returns:
+        The tuples in the same order.
 
     Raises:
         ValueError: Unknown choice.

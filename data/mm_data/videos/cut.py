@@ -16,9 +16,9 @@ def cut_video(path: Path, start: float, stop: float, out: Path, fps: int = 30) -
     """Writes the frames between two times, upright, at a constant rate and at most 480 pixels high, without sound.
 
     Args:
-        path: Video.
+        path: The video.
         start: First second.
-        stop: End, exclusive.
+        stop: End in seconds, exclusive.
         out: ``.mp4``; written at once or not at all.
         fps: Frames per second.
 

@@ -22,13 +22,13 @@ class VideoError(ValueError):
 
 
 def middle_times(start: float, stop: float, num_frames: int) -> np.ndarray:
-    """Middles of ``num_frames`` equal intervals of ``[start, stop]``, in seconds; `frame_times` says what an encoder sees."""
+    """Returns the middles of ``num_frames`` equal intervals of ``[start, stop]``, in seconds; `frame_times` says what an encoder sees."""
     edges = np.linspace(start, stop, num_frames + 1)
     return (edges[:-1] + edges[1:]) / 2
 
 
 def middle_frames(count: int, num_frames: int) -> np.ndarray:
-    """Which of ``count`` frames InternVideo2's 'middle' sampling takes, ``[num_frames]`` from 0.
+    """Chooses of ``count`` frames those that InternVideo2's 'middle' sampling takes, ``[num_frames]`` from 0.
 
     Intervals begin at whole frames, and of two middle frames the earlier one counts. A video that has fewer frames than are
     asked for gives each once, then the last one again.
@@ -39,12 +39,21 @@ def middle_frames(count: int, num_frames: int) -> np.ndarray:
 
 
 def frame_times(path: Path, start: float, stop: float, num_frames: int) -> np.ndarray:
-    """When the frames are on screen that InternVideo2's 'middle' sampling takes of a clip, ``[num_frames]`` seconds.
+    """Computes when the frames are on screen that InternVideo2's 'middle' sampling takes of a clip.
 
     A clip is taken for a video of as many frames as its length holds at the file's average rate, rounded, and at least one.
     Its frame k is the one on screen in the middle of the k-th of as many equal parts of the clip: where a clip begins with a
     frame of the file, these are that frame and those that follow. Where frames come at a varying rate, a part may show a
     frame for longer or several shortly, and times decide.
+
+    Args:
+        path: The video.
+        start: First second of the clip.
+        stop: End of the clip in seconds.
+        num_frames: Frames that are taken.
+
+    Returns:
+        Seconds ``[num_frames]``.
 
     Raises:
         FileNotFoundError: No such file.
@@ -55,7 +64,13 @@ def frame_times(path: Path, start: float, stop: float, num_frames: int) -> np.nd
 
 
 def read_rate(path: Path) -> float:
-    """Average frames per second, 30 where the file does not say.
+    """Reads the average frames per second, 30 where the file does not say.
+
+    Args:
+        path: The video.
+
+    Returns:
+        Frames per second.
 
     Raises:
         FileNotFoundError: No such file.
@@ -67,7 +82,13 @@ def read_rate(path: Path) -> float:
 
 
 def read_duration(path: Path) -> float:
-    """Length of the video stream in seconds.
+    """Reads the length of the video stream.
+
+    Args:
+        path: The video.
+
+    Returns:
+        Seconds.
 
     Raises:
         FileNotFoundError: No such file.
@@ -103,6 +124,9 @@ def _reason(error: FFmpegError) -> str:
 def check_pixels(path: Path) -> None:
     """Refuses videos whose frames are too large to hold many of them.
 
+    Args:
+        path: The video.
+
     Raises:
         VideoError: Not a video, or one of more than `MAX_PIXELS` or `MAX_SIDE`; gives all numbers.
     """
@@ -114,7 +138,13 @@ def check_pixels(path: Path) -> None:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, from the header.
+    """Reads width and height from the header.
+
+    Args:
+        path: The video.
+
+    Returns:
+        Width and height in pixels.
 
     Raises:
         VideoError: Not a video.
@@ -126,7 +156,13 @@ def read_size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[InputContainer]:
-    """An open video whose errors are sentences.
+    """Opens a video whose errors are sentences.
+
+    Args:
+        path: The video.
+
+    Yields:
+        The open container.
 
     Raises:
         FileNotFoundError: No such file.
@@ -161,7 +197,7 @@ def _open(path: Path | str) -> InputContainer:
 
 
 def torchcodec_loads() -> bool:
-    """Whether torchcodec is installed and loads; it needs FFmpeg's libraries and a torch it was built for."""
+    """Says whether torchcodec is installed and loads; it needs FFmpeg's libraries and a torch it was built for."""
     try:
         from torchcodec.decoders import VideoDecoder  # type: ignore[import-not-found] # noqa: F401
     except (ImportError, OSError, RuntimeError):
@@ -170,12 +206,12 @@ def torchcodec_loads() -> bool:
 
 
 def read_frames(path: Path, times: np.ndarray, decoder: str = "pyav") -> np.ndarray:
-    """Frames shown at the given times, upright, all at once; see `iterate_frames`.
+    """Reads the frames shown at the given times, upright, all at once; see `iterate_frames`.
 
     Args:
         path: Video file.
         times: Ascending seconds from the first frame of the video, ``[N]``.
-        decoder: Key of `DECODERS`.
+        decoder: Name of the decoder, a key of `DECODERS`.
 
     Returns:
         RGB ``[N, H, W, 3]`` uint8.
@@ -188,7 +224,7 @@ def read_frames(path: Path, times: np.ndarray, decoder: str = "pyav") -> np.ndar
 
 
 def iterate_frames(path: Path, times: np.ndarray) -> Iterator[np.ndarray]:
-    """Frames shown at the given times, upright, one after the other in one pass over the file.
+    """Reads the frames shown at the given times, upright, one after the other in one pass over the file.
 
     Frames are found by their time stamps, so variable frame rates are honoured. The file's display matrix is applied: phones
     write one instead of turning the pixels, front cameras one that mirrors. Decoding starts at the key frame before the first
@@ -230,14 +266,14 @@ def _frames_at(container: InputContainer, path: Path, times: np.ndarray) -> Iter
     taken, end = 0, 0.0
     latest: av.VideoFrame | None = None
     for frame in _from_before(container, stream, float(times[0]), base, origin):
-        shown = (frame.pts or 0) * base - origin
+        begin = (frame.pts or 0) * base - origin
         # A frame is on screen until the next one starts.
-        while taken < len(times) and latest is not None and times[taken] < shown - 1e-6:
+        while taken < len(times) and latest is not None and times[taken] < begin - 1e-6:
             yield latest
             taken += 1
         if taken == len(times):
             return
-        latest, end = frame, shown + float(frame.duration or 0) * base
+        latest, end = frame, begin + float(frame.duration or 0) * base
     if latest is None:
         raise VideoError(f"{path}: holds no frame at or after {times[0]:.2f} s; the file is empty or truncated.")
     while taken < len(times) and times[taken] < end + _END_SLACK:
@@ -310,8 +346,8 @@ def _read_with_torchcodec(path: Path, times: np.ndarray) -> np.ndarray:
             raise _ends_early(path, end, times[-1])
         last = decoder.get_frame_at(-1)
         before = times[times + begin < last.pts_seconds] + begin
-        shown = decoder.get_frames_played_at(seconds=before.tolist()).data.numpy() if len(before) else []
-        return np.stack([*shown, *[last.data.numpy()] * (len(times) - len(before))])
+        frames = decoder.get_frames_played_at(seconds=before.tolist()).data.numpy() if len(before) else []
+        return np.stack([*frames, *[last.data.numpy()] * (len(times) - len(before))])
     except (RuntimeError, ValueError, OverflowError, ZeroDivisionError) as error:
         if isinstance(error, VideoError):
             raise
@@ -321,9 +357,9 @@ def _read_with_torchcodec(path: Path, times: np.ndarray) -> np.ndarray:
         ) from error
 
 
-def _ends_early(path: Path, end: float, wanted: float) -> VideoError:
+def _ends_early(path: Path, end: float, time: float) -> VideoError:
     return VideoError(
-        f"{path}: ends at {end:.2f} s, but a frame at {wanted:.2f} s was asked for. "
+        f"{path}: ends at {end:.2f} s, but a frame at {time:.2f} s was asked for. "
         "The file is truncated or belongs to another take."
     )
 

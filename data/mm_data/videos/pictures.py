@@ -14,14 +14,17 @@ _JPEG_QUALITY = 90
 
 
 def clip_pictures(video: Path, start: float, stop: float, count: int, size: int) -> Iterator[dict[str, Any]]:
-    """Evenly spaced frames as content parts.
+    """Makes content parts of evenly spaced frames.
 
     Args:
         video: The file.
         start: First second.
-        stop: End.
-        count: Frames.
-        size: Pixels of the longer side at most.
+        stop: End in seconds.
+        count: Number of frames.
+        size: Most pixels along the longer side.
+
+    Yields:
+        One part after the other.
 
     Raises:
         FileNotFoundError: No such video.

@@ -141,7 +141,7 @@ def classes_of(items: Sequence[TestItem], training: Sequence[TestItem]) -> tuple
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredItems:
     """Items with the model's answers, and how many it did not give, by class of failure."""
 
     items: list[TestItem]
@@ -155,7 +155,7 @@ def ask(
     out: Path,
     progress: Callable[[int], None] = lambda done: None,
     budget: Budget | None = None,
-) -> Answered:
+) -> AnsweredItems:
     """Asks what is not in the log yet. An item that failed has an empty answer, which scores nothing, and is counted.
 
     Args:
@@ -185,7 +185,7 @@ def ask(
             if completion.failure is not None:
                 failures[completion.failure] = failures.get(completion.failure, 0) + 1
             answered.append(replace(item, answers={OURS: Answer(**(completion.content or {}))}))
-    return Answered(answered, failures)
+    return AnsweredItems(answered, failures)
 
 
 def estimate_asking(items: Sequence[TestItem], question: Question, endpoint: Endpoint, out: Path) -> Estimate:
@@ -212,7 +212,7 @@ def _chunks(items: Sequence[TestItem]) -> Iterator[Sequence[TestItem]]:
 
 
 def write_run(
-    out: Path, run: Path, answered: Answered, training: Sequence[TestItem], question: Question, endpoint: Endpoint
+    out: Path, run: Path, answered: AnsweredItems, training: Sequence[TestItem], question: Question, endpoint: Endpoint
 ) -> None:
     """Writes answers as a run of its own, with what was asked and how it failed.
 

@@ -8,7 +8,13 @@ from pathlib import Path
 
 
 def module_path(name: str) -> str:
-    """Folder of a module, for ``evaluate.load``.
+    """Returns the folder of a module, for ``evaluate.load``.
+
+    Args:
+        name: Name of the module.
+
+    Returns:
+        The folder.
 
     Raises:
         ValueError: There is no such module.

@@ -20,7 +20,7 @@ _COLUMNS = ("rater", "question", "label", "value")
 Values = dict[tuple[str, str], tuple[str, int]]
 """(question, label) to rater and value."""
 
-Answered = tuple[str, str, str, str, Any]
+RawRating = tuple[str, str, str, str, Any]
 """Where an answer stands, rater, question, label, value as it came."""
 
 
@@ -128,12 +128,12 @@ def write_ratings(folder: Path, ratings: Sequence[Rating]) -> None:
     write_atomically(folder / RATINGS, out.getvalue())
 
 
-def _csv(path: Path) -> Iterable[Answered]:
+def _csv(path: Path) -> Iterable[RawRating]:
     for line, row in read_csv(path, _COLUMNS):
         yield f"{path}, line {line}", row["rater"], row["question"], row["label"], row["value"]
 
 
-def _label_studio(path: Path) -> Iterable[Answered]:
+def _label_studio(path: Path) -> Iterable[RawRating]:
     """Reads an export in Label Studio's full JSON form: each task with its annotations."""
     try:
         tasks = json.loads(path.read_text())

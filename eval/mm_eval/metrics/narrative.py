@@ -17,7 +17,7 @@ def narrative_map(
     clusters: Sequence[str],
     strict: bool = False,
 ) -> Metric:
-    """Share of items that pass all three thresholds, over all 100 combinations of them.
+    """Computes the share of items that pass all three thresholds, over all 100 combinations of them.
 
     Without a confidence the paper's "average precision" is a precision, and the mean over combinations is
     a mean over items of the product of the shares passed. The paper's code is unpublished. Its figures fit thresholds on the raw
@@ -29,6 +29,9 @@ def narrative_map(
         accuracy: Share of the actions that are right, per item; NaN where the truth has none, which is left out.
         clusters: Cluster of each item (the person, or the take), for the interval.
         strict: Read the thresholds on accuracy as "more than".
+
+    Returns:
+        The mean over items and thresholds.
     """
     e = np.array([float("nan") if error is None else error for error in errors], float)
     c, a = np.asarray(cider, float), np.asarray(accuracy, float)
@@ -48,14 +51,17 @@ def narrative_map_ranked(
     confidence: Sequence[float],
     clusters: Sequence[str],
 ) -> Metric:
-    """The other reading: average precision of items ranked by confidence, averaged over the same thresholds.
+    """Computes the other reading: average precision of items ranked by confidence, averaged over the same thresholds.
 
     Args:
-        errors: See `narrative_map`.
-        cider: See `narrative_map`.
-        accuracy: See `narrative_map`.
-        confidence: Of each answer, such as its mean log-probability.
+        errors: R-ℓ2 per item, not multiplied; None or NaN where no score could be read.
+        cider: CIDEr-D per item on pycocoevalcap's scale.
+        accuracy: Share of the actions that are right, per item.
+        confidence: Confidence of each answer, such as its mean log-probability.
         clusters: Cluster of each item (the person, or the take), for the interval.
+
+    Returns:
+        The mean over thresholds.
     """
     e = [_UNREAD if error is None or np.isnan(error) else error for error in errors]
     rows = np.stack([confidence, e, cider, accuracy], axis=1).astype(float)

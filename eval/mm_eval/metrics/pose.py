@@ -16,11 +16,11 @@ OfFrames = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class PoseError:
-    """One variant.
+    """One variant of the error.
 
     Attributes:
-        signature: What is aligned to what.
-        of_frames: Joints ``[T, 17, 3]`` predicted and true and the mask of joints that both have to errors of frames, or to the
+        signature: Which parts are aligned to which before distances are taken.
+        of_frames: Function from joints ``[T, 17, 3]`` predicted and true and the mask of joints that both have to errors of frames, or to the
             one error of the sequence: NaN where too few joints are known, infinite where the prediction has collapsed.
     """
 
@@ -37,7 +37,7 @@ def _per_frame(scale: bool) -> OfFrames:
 
 
 def _per_sequence(scale: bool) -> OfFrames:
-    """One alignment for all frames: motion through space and changes of size count."""
+    """Aligns once for all frames: motion through space and changes of size count."""
     aligned = _per_frame(scale)
 
     def error(predicted: np.ndarray, truth: np.ndarray, visible: np.ndarray) -> np.ndarray:
@@ -46,15 +46,24 @@ def _per_sequence(scale: bool) -> OfFrames:
     return error
 
 
+def _turned(x: np.ndarray, y: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """Turns joints about the vertical axis, frame by frame, so that they come nearest to others.
+
+    With points of the ground plane as complex numbers, the turn that brings u nearest to v is the angle of the sum of conj(u) v.
+    """
+    u, v = (np.where(visible, joints[..., 0] + 1j * joints[..., 1], 0) for joints in (x, y))
+    heading = np.angle((u.conj() * v).sum(1))
+    turned = (x[..., 0] + 1j * x[..., 1]) * np.exp(1j * heading)[:, None]
+    return np.stack([turned.real, turned.imag, x[..., 2]], axis=-1)
+
+
 def _root_centred(yaw: bool) -> OfFrames:
-    """Middle of the hips at the origin and, if asked, the best turn about the vertical axis, frame by frame."""
+    """Puts the middle of the hips at the origin and, if asked, finds the best turn about the vertical axis, frame by frame."""
 
     def error(predicted: np.ndarray, truth: np.ndarray, visible: np.ndarray) -> np.ndarray:
         x, y = (joints - joints[:, _HIPS].mean(1, keepdims=True) for joints in (predicted, truth))
         if yaw:
-            u, v = (np.where(visible, joints[..., 0] + 1j * joints[..., 1], 0) for joints in (x, y))
-            turned = (x[..., 0] + 1j * x[..., 1]) * np.exp(1j * np.angle((u.conj() * v).sum(1)))[:, None]
-            x = np.stack([turned.real, turned.imag, x[..., 2]], axis=-1)
+            x = _turned(x, y, visible)
         count = np.where(visible[:, _HIPS].all(1), visible.sum(1), 0)
         distance = np.where(visible, np.linalg.norm(x - y, axis=-1), 0).sum(1)
         return np.where(count > 0, distance / np.maximum(count, 1), np.nan)
@@ -70,15 +79,15 @@ POSE_ERRORS = {
     "mpjpe_root": PoseError("mpjpe|middle of the hips at the origin", _root_centred(False)),
     "mpjpe_root_yaw": PoseError("mpjpe|middle of the hips at the origin, best yaw per frame", _root_centred(True)),
 }
-"""By name. The choice is worth 25 to 50 %; ExpertAF's is the first."""
+"""Variants by name. The choice is worth 25 to 50 %; ExpertAF's is the first."""
 
 
 def sequence_error(predicted: np.ndarray, truth: np.ndarray, variant: str = "pa_mpjpe") -> float:
-    """Error of one clip in millimetres, the prediction moved onto the truth.
+    """Measures the error of one clip in millimetres, the prediction moved onto the truth.
 
     Args:
         predicted: ``[T, 17, 3]`` in metres, z up, or ``[T, 17, 4]`` with a visibility flag.
-        truth: Joints ``[T, 17, 3]`` or ``[T, 17, 4]`` likewise.
+        truth: True joints ``[T, 17, 3]`` in metres, z up, or ``[T, 17, 4]`` with a visibility flag.
         variant: A key of `POSE_ERRORS`.
 
     Returns:

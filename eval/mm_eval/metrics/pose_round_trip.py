@@ -13,10 +13,10 @@ from mm_data.records import FPS
 from mm_eval.statistics.metric import corpus_metric
 
 Encode = Callable[[np.ndarray], np.ndarray]
-"""Canonical poses ``[N, 17, 4]`` to tokens ``[N, M]``."""
+"""Function from canonical poses ``[N, 17, 4]`` to tokens ``[N, M]``."""
 
 Decode = Callable[[np.ndarray], np.ndarray]
-"""Tokens ``[N, M]`` to joints ``[N, 17, 3]``."""
+"""Function from tokens ``[N, M]`` to joints ``[N, 17, 3]``."""
 
 _MIRROR = np.array([-1.0, 1.0, 1.0, 1.0])
 
@@ -26,7 +26,7 @@ class Motion:
     """Canonical poses of one sequence.
 
     Attributes:
-        name: Sequence.
+        name: Name of the sequence.
         poses: ``[T, 17, 4]``.
         frames: Frame numbers ``[T]``; frames without hips are missing.
     """
@@ -46,9 +46,12 @@ def read_motions(
 
     Args:
         files: Sequence name to raw poses ``[T, 17, 4]``.
-        usable: Which frames can be made canonical.
-        canonical: Makes them so.
-        max_frames: Frames per sequence, consecutive ones from its middle.
+        usable: Function that says which frames can be made canonical.
+        canonical: Function that makes poses canonical.
+        max_frames: Most frames per sequence, consecutive ones from its middle.
+
+    Returns:
+        Sequences that have a usable frame.
 
     Raises:
         ValueError: No frame is usable.
@@ -73,9 +76,9 @@ def evaluate_tokenizer(
 
     Args:
         motions: Sequences, of performers whom the tokenizer has not seen.
-        encode: See `Encode`.
-        decode: See `Decode`.
-        num_codes: K.
+        encode: Encoder of canonical poses ``[N, 17, 4]``.
+        decode: Decoder of tokens ``[N, M]``.
+        num_codes: Number of codes, K.
         max_hidden: Most joints that are hidden to measure robustness.
         seed: Seed of the choice of hidden joints.
 
@@ -127,12 +130,12 @@ def _as_poses(joints: np.ndarray, visible: np.ndarray) -> np.ndarray:
 
 
 def _aligned_error(joints: np.ndarray, poses: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """PA-MPJPE of each frame in millimetres, NaN where fewer than three joints are visible."""
+    """Computes PA-MPJPE of each frame in millimetres, NaN where fewer than three joints are visible."""
     return pa_mpjpe(joints.astype(np.float64), poses[..., :3].astype(np.float64), visible) * 1000
 
 
 def _summary(per_frame: np.ndarray, clusters: list[str]) -> dict[str, Any]:
-    """Mean over frames, resampled by sequence; sums per sequence, because frames are many."""
+    """Averages over frames, resampled by sequence; sums per sequence, because frames are many."""
     names, member = np.unique(clusters, return_inverse=True)
     fine = np.isfinite(per_frame)
     sums = np.stack(
@@ -147,12 +150,12 @@ def _masked_mean(values: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _column_mean(values: np.ndarray) -> float | None:
-    """Mean of the finite values; None where a joint is never visible."""
+    """Averages the finite values; None where a joint is never visible."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
 def _velocity_error(motions: list[Motion], joints: np.ndarray) -> float:
-    """Mean error of the joints' velocity relative to the hips, over neighbouring frames, in mm/s."""
+    """Averages the error of the joints' velocity relative to the hips, over neighbouring frames, in mm/s."""
     total, count, start = 0.0, 0, 0
     for motion in motions:
         decoded, truth = joints[start : start + len(motion.frames)], motion.poses
@@ -167,18 +170,18 @@ def _velocity_error(motions: list[Motion], joints: np.ndarray) -> float:
 def _hide(
     poses: np.ndarray, intact: np.ndarray, encode: Encode, decode: Decode, count: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Error when ``count`` visible joints of every frame are hidden from the encoder."""
+    """Measures the error when ``count`` visible joints of every frame are hidden from the encoder."""
     visible = poses[..., 3] > 0
     order = np.where(visible, rng.random(visible.shape), 2.0).argsort(axis=1)
     hidden = np.zeros_like(visible)
     np.put_along_axis(hidden, order[:, :count], True, axis=1)
     hidden &= visible
-    shown = visible & ~hidden
-    joints = decode(encode(poses * shown[..., None]))
+    seen = visible & ~hidden
+    joints = decode(encode(poses * seen[..., None]))
     error = np.linalg.norm(joints - poses[..., :3], axis=-1)
     return {
         "hidden": count,
-        "shown_mm": _masked_mean(error, shown) * 1000,
+        "shown_mm": _masked_mean(error, seen) * 1000,
         "hidden_mm": _masked_mean(error, hidden) * 1000,
-        "shown_moved_mm": _masked_mean(np.linalg.norm(joints - intact, axis=-1), shown) * 1000,
+        "shown_moved_mm": _masked_mean(np.linalg.norm(joints - intact, axis=-1), seen) * 1000,
     }

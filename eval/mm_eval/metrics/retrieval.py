@@ -8,7 +8,7 @@ _ALWAYS = 10
 
 
 def ranks(scores: np.ndarray, positives: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Rank of each query's positive, 1 is best; ties share their mean rank.
+    """Ranks each query's positive, 1 is best; ties share their mean rank.
 
     Args:
         scores: ``[Q, G]``, higher is better. A candidate without a finite one comes after all others.
@@ -27,28 +27,35 @@ def ranks(scores: np.ndarray, positives: np.ndarray, candidates: np.ndarray) -> 
             f"Query {int(np.flatnonzero(~candidates[rows, positives])[0])}: its positive is not in its gallery."
         )
     known = candidates & np.isfinite(scores)
-    own = scores[rows, positives][:, None]
-    above = (known & (scores > own)).sum(1)
-    equal = (known & (scores == own)).sum(1) - 1
+    positive = scores[rows, positives][:, None]
+    above = (known & (scores > positive)).sum(1)
+    equal = (known & (scores == positive)).sum(1) - 1
     return np.where(known[rows, positives], 1 + above + equal / 2, np.nan)
 
 
 def chance_recall(sizes: np.ndarray, k: int) -> float:
-    """Recall at k of random ranking over galleries of these sizes."""
+    """Returns the recall at k of random ranking over galleries of these sizes."""
     return float(np.minimum(k / sizes, 1.0).mean())
 
 
 def retrieval_metrics(
-    found: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10, 50)
+    ranked: np.ndarray, sizes: np.ndarray, clusters: list[str], ks: tuple[int, ...] = (1, 5, 10, 50)
 ) -> dict[str, Metric]:
-    """Recall at k (large k only where a gallery is larger), median and mean rank, with intervals over clusters.
+    """Computes recall at k (large k only where a gallery is larger), median and mean rank, with intervals over clusters.
 
-    The signature tells the gallery's size and chance. Queries whose rank is NaN count as failed.
+    Args:
+        ranked: Rank of each query's positive, ``[Q]``; NaN counts as failed.
+        sizes: Size of each query's gallery, ``[Q]``.
+        clusters: Cluster of each query.
+        ks: Values of k.
+
+    Returns:
+        Metrics by name, their signatures with the gallery's size and chance.
     """
     sign = f"gallery:{int(np.median(sizes))} (median)|ties:mean|chance of the mean rank:{(sizes + 1).mean() / 2:g}"
     ks = tuple(k for k in ks if k <= _ALWAYS or k < sizes.max())
-    hits = {k: np.where(np.isnan(found), np.nan, found <= k) for k in ks}
+    hits = {k: np.where(np.isnan(ranked), np.nan, ranked <= k) for k in ks}
     metrics = {f"recall@{k}": item_metric(hits[k], clusters, YES_OR_NO, f"R@{k}|{sign}") for k in ks}
-    metrics["median_rank"] = item_metric(found, clusters, "rank", f"medR|{sign}", statistic="median")
-    metrics["mean_rank"] = item_metric(found, clusters, "rank", f"meanR|{sign}")
+    metrics["median_rank"] = item_metric(ranked, clusters, "rank", f"medR|{sign}", statistic="median")
+    metrics["mean_rank"] = item_metric(ranked, clusters, "rank", f"meanR|{sign}")
     return metrics

@@ -10,12 +10,15 @@ SPLIT, PER_CLASS = "split", "class"
 
 
 def spearman_correlation(predicted: Sequence[float | None], true: Sequence[float], clusters: Sequence[str]) -> Metric:
-    """Spearman's ρ, ties sharing their mean rank; NaN where either side is constant.
+    """Computes Spearman's ρ, ties sharing their mean rank; NaN where either side is constant.
 
     Args:
         predicted: Scores; None or NaN where none could be read from an answer. Those items are left out and counted.
         true: Judges' scores; NaN where there is none, which is left out and counted.
         clusters: Cluster of each item (the person, or the take), for the interval.
+
+    Returns:
+        The correlation with its interval.
     """
     rows = np.stack([_numbers(predicted), np.asarray(true, float)], axis=1)
     return corpus_metric(rows, "spearman", clusters, "-1-1", "spearman|ties:mean rank")
@@ -28,7 +31,7 @@ def relative_l2(
     score_range: str | tuple[float, float],
     classes: Sequence[str] | None = None,
 ) -> Metric:
-    """R-ℓ2 (CoRe, ICCV 2021): mean of ((p - y) / (highest - lowest))². Papers print it × 100.
+    """Computes R-ℓ2 (CoRe, ICCV 2021), the mean of ((p - y) / (highest - lowest))². Papers print it × 100.
 
     Args:
         predicted: Scores; None or NaN where none could be read, which are left out and counted.
@@ -37,6 +40,9 @@ def relative_l2(
         score_range: ``split``: of the evaluated items, as all released code does, so a subset changes it; ``class``: of the items of
             each class; or the lowest and the highest score. The same errors give very different numbers.
         classes: Class of each item, for ``class``.
+
+    Returns:
+        The mean over items.
 
     Raises:
         ValueError: An unknown or empty range, or no classes for ``class``.
@@ -61,14 +67,6 @@ def relative_l2(
         )
     errors = ((_numbers(predicted) - y) / spread) ** 2
     return item_metric(errors, clusters, "squared share of the range", f"r-l2|range:{source}")
-
-
-def mean_correlation(correlations: Sequence[float], fisher: bool) -> float:
-    """Of several classes: by Fisher's z, as the AQA-7 papers do, or plainly; |ρ| = 1 is taken for slightly less."""
-    values = np.asarray(correlations, float)
-    if not fisher:
-        return float(values.mean())
-    return float(np.tanh(np.arctanh(np.clip(values, -1 + 1e-7, 1 - 1e-7)).mean()))
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:

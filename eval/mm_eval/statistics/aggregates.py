@@ -22,12 +22,12 @@ _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 
 
 def mean(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Of one column."""
+    """Averages one column."""
     return (weights @ rows[:, 0]) / weights.sum(1)
 
 
 def median(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Of one column; the mean of the two middle items where their number is even."""
+    """Takes the median of one column; the mean of the two middle items where their number is even."""
     order = np.argsort(rows[:, 0], kind="stable")
     values, reached = rows[order, 0], weights[:, order].cumsum(1)
     total = reached[:, -1]
@@ -37,7 +37,7 @@ def median(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def bleu(order: int) -> Aggregate:
-    """BLEU up to an order as pycocoevalcap computes it, not smoothed.
+    """Makes BLEU up to an order as pycocoevalcap computes it, not smoothed.
 
     Rows are correct n-grams of orders 1 to 4, candidate n-grams likewise, candidate length, reference length.
     """
@@ -52,7 +52,7 @@ def bleu(order: int) -> Aggregate:
 
 
 def sacrebleu(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """BLEU-4 from 0 to 100 as sacrebleu computes it, with its exponential smoothing; rows as for `bleu`."""
+    """Computes BLEU-4 from 0 to 100 as sacrebleu computes it, with its exponential smoothing; rows as for `bleu`."""
     sums = weights @ rows
     correct, guessed = sums[:, :BLEU_ORDERS], sums[:, BLEU_ORDERS : 2 * BLEU_ORDERS]
     missing = correct == 0
@@ -64,7 +64,7 @@ def sacrebleu(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def nltk_bleu(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """BLEU-4 as NLTK computes it with its smoothing method 4 (k = 5), which scales with the corpus's length; rows as for `bleu`."""
+    """Computes BLEU-4 as NLTK does with its smoothing method 4 (k = 5), which scales with the corpus's length; rows as for `bleu`."""
     sums = weights @ rows
     correct, guessed = sums[:, :BLEU_ORDERS], sums[:, BLEU_ORDERS : 2 * BLEU_ORDERS]
     length, true_length = sums[:, -2], sums[:, -1]
@@ -77,7 +77,7 @@ def nltk_bleu(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def meteor(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """METEOR 1.5 (English, its tuned parameters) from the 23 statistics that its Java program prints for a segment."""
+    """Computes METEOR 1.5 (English, its tuned parameters) from the 23 statistics that its Java program prints for a segment."""
     whole = (rows[:, [21, 22]] == rows[:, [0, 1]]).all(1) & (rows[:, 20] == 1)  # a perfect segment is not a fragment
     rows = np.where(whole[:, None] & (np.arange(rows.shape[1]) == 20), 0.0, rows)
     sums = weights @ rows
@@ -95,7 +95,7 @@ def meteor(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def spearman(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Pearson correlation of the average ranks of two columns; NaN where one of them is constant."""
+    """Correlates (Pearson) the average ranks of two columns; NaN where one of them is constant."""
     total = weights.sum(1, keepdims=True)
     x, y = (_ranks(weights, column) for column in rows.T)
     x, y = x - (weights * x).sum(1, keepdims=True) / total, y - (weights * y).sum(1, keepdims=True) / total
@@ -105,7 +105,7 @@ def spearman(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _ranks(weights: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Average rank ``[R, N]`` of every item within its sample."""
+    """Ranks ``[R, N]`` every item within its sample, ties by their average."""
     _, group = np.unique(column, return_inverse=True)
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(group.max() + 1))
@@ -114,22 +114,25 @@ def _ranks(weights: np.ndarray, column: np.ndarray) -> np.ndarray:
 
 
 def f_score(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Harmonic mean of recall and precision over the whole set; rows are true found, true, predicted right, predicted."""
-    found, true, right, predicted = (weights @ rows).T
+    """Takes the harmonic mean of recall and precision over the whole set.
+
+    Rows are true ones that were predicted, true ones, predicted ones that are right, predicted ones.
+    """
+    recalled, true, right, predicted = (weights @ rows).T
     with np.errstate(divide="ignore", invalid="ignore"):
-        recall, precision = found / true, right / predicted
+        recall, precision = recalled / true, right / predicted
         return np.nan_to_num(2 * precision * recall / (precision + recall))
 
 
 def ratio(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Sum of the first column over the sum of the second; NaN where that is zero."""
+    """Divides the sum of the first column by the sum of the second; NaN where that is zero."""
     above, below = (weights @ rows).T
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(below > 0, above / below, np.nan)
 
 
 def narrative_ap(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Mean over NAE's 100 thresholds of the average precision of items ranked by confidence, as dense captioning ranks its regions.
+    """Averages over NAE's 100 thresholds the average precision of items ranked by confidence, as dense captioning ranks its regions.
 
     Rows are confidence, relative squared error, CIDEr and accuracy of actions. The precision at a hit is that of all items ranked as
     high or higher, and every item could have been a hit.
@@ -159,4 +162,4 @@ AGGREGATES: dict[str, Aggregate] = {
     "narrative_ap": narrative_ap,
     **{f"bleu{order}": bleu(order) for order in range(1, BLEU_ORDERS + 1)},
 }
-"""By the name that a `mm_eval.statistics.metric.Metric` carries."""
+"""Aggregates by the name that a `mm_eval.statistics.metric.Metric` carries."""

@@ -6,14 +6,14 @@ import numpy as np
 
 
 def krippendorff_alpha(ratings: np.ndarray, level: str) -> float | None:
-    """Krippendorff's alpha.
+    """Computes Krippendorff's alpha.
 
     Args:
         ratings: ``[raters, units]`` of numbers; NaN where a rater did not rate a unit.
         level: ``nominal``, ``ordinal`` or ``interval``.
 
     Returns:
-        None where no unit has two ratings, or all are the same.
+        Alpha; None where no unit has two ratings, or all are the same.
 
     Raises:
         ModuleNotFoundError: The ``metrics`` extra is not installed.
@@ -22,15 +22,15 @@ def krippendorff_alpha(ratings: np.ndarray, level: str) -> float | None:
         import krippendorff
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("Krippendorff's alpha needs the extra: pip install 'mm-coach[metrics]'.") from error
-    shown = ratings[:, np.isfinite(ratings).sum(0) > 1]
-    if not shown.size or len(np.unique(shown[np.isfinite(shown)])) < 2:
+    pairable = ratings[:, np.isfinite(ratings).sum(0) > 1]
+    if not pairable.size or len(np.unique(pairable[np.isfinite(pairable)])) < 2:
         return None
-    return float(krippendorff.alpha(reliability_data=shown, level_of_measurement=level))  # pyright: ignore[reportArgumentType]
+    return float(krippendorff.alpha(reliability_data=pairable, level_of_measurement=level))  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True)
 class IntraclassCorrelation:
-    """After McGraw and Wong (1996).
+    """Intraclass correlations after McGraw and Wong (1996).
 
     Attributes:
         single: ICC(1,1): one rating, raters drawn anew for each unit.
@@ -44,7 +44,7 @@ class IntraclassCorrelation:
 
 
 def intraclass_correlation(ratings: np.ndarray) -> IntraclassCorrelation | None:
-    """Of ``[raters, units]`` without gaps; None where there is one of either, or nothing varies."""
+    """Computes them from ``[raters, units]`` without gaps; None where there is one of either, or nothing varies."""
     raters, units = ratings.shape
     if raters < 2 or units < 2 or not np.isfinite(ratings).all() or np.ptp(ratings) == 0:
         return None
@@ -65,7 +65,7 @@ def intraclass_correlation(ratings: np.ndarray) -> IntraclassCorrelation | None:
 
 
 def fleiss_kappa(ratings: np.ndarray) -> float | None:
-    """Fleiss' (1971) kappa of ``[raters, units]`` without gaps; it takes ratings for mere names. None where chance explains everything."""
+    """Computes Fleiss' (1971) kappa of ``[raters, units]`` without gaps, ratings taken for mere names; None where chance explains everything."""
     if not np.isfinite(ratings).all():
         return None
     raters = len(ratings)
@@ -76,7 +76,7 @@ def fleiss_kappa(ratings: np.ndarray) -> float | None:
 
 
 def kendall_w(ranks: np.ndarray) -> float | None:
-    """Kendall's coefficient of concordance of ``[rankings, systems]`` with its correction for ties; None where nothing is ordered."""
+    """Computes Kendall's coefficient of concordance of ``[rankings, systems]`` with its correction for ties; None where nothing is ordered."""
     from scipy.stats import rankdata
 
     ordered = np.apply_along_axis(rankdata, 1, ranks)

@@ -46,13 +46,16 @@ class ItemTests:
 
 
 def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 0) -> Comparison:
-    """Paired comparison of one metric, corpus metrics included.
+    """Compares two systems in one metric, corpus metrics included, answers paired.
 
     Args:
-        first: One system's record.
-        second: The other's, of the same items in the same order.
+        first: Metric of one system.
+        second: Metric of the other system, of the same items in the same order.
         clusters: Cluster of each item: the person, or the take where nobody says whose it is.
         seed: Seed of resampling and of swaps that are not exhaustive.
+
+    Returns:
+        Difference, interval and p-value.
 
     Raises:
         ValueError: The records are of different metrics or numbers of items, or have no item in common.
@@ -94,14 +97,14 @@ def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 
 
 
 def _swaps(count: int, seed: int) -> tuple[np.ndarray, bool]:
-    """Ways ``[S, count]`` to leave (1) or swap (0) each cluster: all of them where they are few, else random ones."""
+    """Lists ways ``[S, count]`` to leave (1) or swap (0) each cluster: all of them where they are few, else random ones."""
     if 2**count <= MOST_PERMUTATIONS:
         return ((np.arange(2**count)[:, None] >> np.arange(count)) & 1).astype(float), True
     return np.random.default_rng(seed).integers(0, 2, size=(MOST_PERMUTATIONS, count)).astype(float), False
 
 
 def item_tests(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray, seed: int = 0) -> ItemTests:
-    """Paired t-test, Wilcoxon's signed ranks and the BCa interval of the mean difference, item by item."""
+    """Runs a paired t-test and Wilcoxon's signed ranks, and takes the BCa interval of the mean difference, item by item."""
     x, y = np.asarray(first, float), np.asarray(second, float)
     t, t_p = stats.ttest_rel(x, y)
     rank, rank_p = stats.wilcoxon(x, y)
@@ -111,20 +114,20 @@ def item_tests(first: Sequence[float] | np.ndarray, second: Sequence[float] | np
     return ItemTests(*numbers[:4], bca_interval=(numbers[4], numbers[5]))
 
 
-_OF_ONE_SYSTEM = ("n:", "clusters:", "unparsed:", "without a score:", "undefined:", "wins:", "sign test p:", "inputs:")
+_OWN_PARTS = ("n:", "clusters:", "unparsed:", "without a score:", "undefined:", "wins:", "sign test p:", "inputs:")
+"""Beginnings of the parts of a signature that belong to one system."""
 
 
 def measured_alike(first: Metric, second: Metric) -> bool:
-    """Whether two records are of one measure: the same signature but for what belongs to a system alone."""
+    """Says whether two metrics were measured alike: their signatures differ in nothing but what belongs to one system."""
     parts = [
-        [part for part in metric.signature.split("|") if not part.startswith(_OF_ONE_SYSTEM)]
-        for metric in (first, second)
+        [part for part in metric.signature.split("|") if not part.startswith(_OWN_PARTS)] for metric in (first, second)
     ]
     return parts[0] == parts[1] and first.aggregate == second.aggregate
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjustment, in the order of the input; NaN, which is no comparison, stays NaN."""
+    """Adjusts p-values by Holm (1979), in the order of the input; NaN, which is no comparison, stays NaN."""
     order = [index for index in np.argsort(p_values, kind="stable") if np.isfinite(p_values[index])]
     count, adjusted, running = len(order), np.full(len(p_values), np.nan), 0.0
     for position, index in enumerate(order):

@@ -21,25 +21,25 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def members(clusters: Sequence[str]) -> tuple[int, np.ndarray]:
-    """Number of clusters, and the index of each item's cluster ``[N]``."""
+    """Returns the number of clusters, and the index of each item's cluster ``[N]``."""
     names, member = np.unique(np.asarray(clusters), return_inverse=True)
     return len(names), member
 
 
 def resampling_weights(clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each item occurs in each bootstrap sample of whole clusters, ``[R, N]``."""
+    """Draws how often each item occurs in each bootstrap sample of whole clusters, ``[R, N]``."""
     count, member = members(clusters)
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     return draws[:, member].astype(float)
 
 
 def cluster_interval(statistic: Statistic, clusters: Sequence[str], seed: int = 0) -> tuple[float, float] | None:
-    """The 95 % interval of a statistic, whole clusters resampled.
+    """Computes the 95 % interval of a statistic, whole clusters resampled.
 
     Samples for which the statistic is not defined (a constant has no rank correlation) are left out.
 
     Args:
-        statistic: What is computed for samples of the items.
+        statistic: Function of samples of the items.
         clusters: Cluster of each item, such as the person.
         seed: Seed for drawing the samples.
 
@@ -58,13 +58,16 @@ def cluster_interval(statistic: Statistic, clusters: Sequence[str], seed: int = 
 
 
 def _quantiles(value: float, drawn: np.ndarray, left_out: np.ndarray, count: int) -> np.ndarray:
-    """Which quantiles of the resampled values are the bounds.
+    """Says which quantiles of the resampled values are the bounds.
 
     Args:
         value: The statistic of the items as they are.
         drawn: The statistic of every bootstrap sample.
         left_out: The statistic without each cluster in turn.
         count: Number of clusters.
+
+    Returns:
+        The two quantiles.
     """
     # Student's t for few clusters, and n / (n - 1) because a bootstrap sample's variance is that much too small; the last factor
     # makes up for skewed statistics and was chosen by simulation.
@@ -81,12 +84,15 @@ def _quantiles(value: float, drawn: np.ndarray, left_out: np.ndarray, count: int
 
 
 def interval_text(interval: tuple[float, float] | None, digits: int, sign: str = "") -> str:
-    """An interval for people to read; a dash where there is none.
+    """Prints an interval for people to read.
 
     Args:
         interval: Lower and upper bound, or None or NaN where there are too few clusters.
         digits: Digits behind the point.
         sign: "+" to print the sign of positive numbers too.
+
+    Returns:
+        Both bounds; a dash where there is no interval.
     """
     if interval is None or np.isnan(interval).any():
         return "–"
@@ -94,6 +100,6 @@ def interval_text(interval: tuple[float, float] | None, digits: int, sign: str =
 
 
 def unanimous_interval(value: float, clusters: int) -> tuple[float, float]:
-    """The 95 % interval of a share that is 0 or 1 in every cluster (Clopper and Pearson 1934): resampling would say that it is certain."""
+    """Returns the 95 % interval of a share that is 0 or 1 in every cluster (Clopper and Pearson 1934): resampling would say that it is certain."""
     reach = 1 - 0.025 ** (1 / clusters)
     return (0.0, reach) if value == 0 else (1 - reach, 1.0)

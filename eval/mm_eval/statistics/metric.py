@@ -1,4 +1,4 @@
-"""The record every metric value is, with its confidence interval."""
+"""A metric: a value with its interval, and the statistics of the items that it follows from."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Metric:
     """One number with everything needed to trust it and to compare it with another system's.
 
     Attributes:
-        value: The headline, unrounded.
+        value: Value that is printed, unrounded.
         per_item: Values per test item (NaN where one could not be scored), or None for a metric of the whole set alone.
         n: Items that were scored.
         n_failed: Items that could not be scored.
@@ -44,18 +44,18 @@ class Metric:
 
     @property
     def statistics(self) -> np.ndarray:
-        """What is aggregated, ``[N, S]``; NaN rows are items that could not be scored."""
+        """Statistics that are aggregated, ``[N, S]``; rows with NaN are items that could not be scored."""
         if self.rows is not None:
             return np.array(self.rows, float)
         return np.array(self.per_item or (), float)[:, None]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and numbers; null stands for NaN, which JSON does not have."""
+        """Returns plain lists and numbers; None stands for NaN, which JSON does not have."""
         return _without_nan(asdict(self))
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Metric":
-        """Inverse of `to_json`."""
+        """Builds the metric from what `to_json` gave."""
         rows, interval, items = record.get("rows"), record["interval"], record["per_item"]
         return cls(
             **{
@@ -88,7 +88,7 @@ def corpus_metric(
     signature: str,
     per_item: Sequence[float] | np.ndarray | None = None,
 ) -> Metric:
-    """A metric of the whole set from the sufficient statistics of its items.
+    """Computes a metric of the whole set from the sufficient statistics of its items.
 
     Args:
         rows: ``[N, S]``; rows with NaN could not be scored and do not enter.
@@ -96,25 +96,28 @@ def corpus_metric(
         clusters: Cluster of each item: the person, or the take where nobody says whose it is.
         scale: Unit or range.
         signature: Implementation and variant; the number of items is added.
-        per_item: The same metric of each item alone, where it has one; of a mean or median it is the row itself.
+        per_item: Metric of each item alone, where it has one; for a mean or median it is the row itself.
+
+    Returns:
+        The metric with its interval.
     """
     fine: np.ndarray = np.isfinite(rows).all(axis=1)  # pyright: ignore[reportAssignmentType]
     n, failed = int(fine.sum()), int((~fine).sum())
-    of_items = aggregate in ("mean", "median")
-    values = rows[:, 0] if of_items else per_item
+    item_by_item = aggregate in ("mean", "median")
+    values = rows[:, 0] if item_by_item else per_item
     items = None if values is None else tuple(float(v) for v in values)
-    kept = None if of_items else tuple(tuple(row) for row in rows.tolist())
+    statistics = None if item_by_item else tuple(tuple(row) for row in rows.tolist())
     if not n:
-        return Metric(float("nan"), items, 0, failed, scale, f"{signature}|n:0|clusters:0", None, aggregate, kept)
+        return Metric(float("nan"), items, 0, failed, scale, f"{signature}|n:0|clusters:0", None, aggregate, statistics)
     scored = rows[fine]
     value = float(AGGREGATES[aggregate](np.ones((1, n)), scored)[0])
-    there = [cluster for cluster, ok in zip(clusters, fine, strict=True) if ok]
-    count, _ = members(there)
-    interval = cluster_interval(lambda weights: AGGREGATES[aggregate](weights, scored), there)
+    scored_clusters = [cluster for cluster, ok in zip(clusters, fine, strict=True) if ok]
+    count, _ = members(scored_clusters)
+    interval = cluster_interval(lambda weights: AGGREGATES[aggregate](weights, scored), scored_clusters)
     if interval and scale == YES_OR_NO and aggregate == "mean" and value in (0, 1):
         interval = unanimous_interval(value, count)
     signed = f"{signature}|n:{n}|clusters:{count}"
-    return Metric(value, items, n, failed, scale, signed, interval, aggregate, kept, count)
+    return Metric(value, items, n, failed, scale, signed, interval, aggregate, statistics, count)
 
 
 def item_metric(
@@ -124,12 +127,12 @@ def item_metric(
     signature: str,
     statistic: str = "mean",
 ) -> Metric:
-    """A mean (or median) over items with its interval; NaN items count as failed and do not enter it."""
+    """Computes a mean (or median) over items with its interval; NaN items count as failed and do not enter it."""
     return corpus_metric(np.asarray(per_item, float)[:, None], statistic, clusters, scale, signature)
 
 
 def records_of(result: dict[str, Any]) -> dict[str, dict[str, dict[str, Metric]]]:
-    """A result's tables, their records read back from JSON."""
+    """Returns the metrics of a result: table to row to name to metric."""
     return {
         table: {row: {name: Metric.from_json(metric) for name, metric in metrics.items()} for row, metrics in rows.items()}
         for table, rows in result["tables"].items()

@@ -15,12 +15,12 @@ from mm_eval.answers.test_sets import TestItem, systems_of, texts_of
 from mm_eval.metrics.classification import accuracy, top_k
 from mm_eval.metrics.narrative import narrative_map, narrative_map_ranked
 from mm_eval.metrics.scores import SPLIT, relative_l2, spearman_correlation
-from mm_eval.metrics.text import BertModel, coco_suite, modern_suite
+from mm_eval.metrics.text import BertModel, coco_scores, modern_scores
 from mm_eval.statistics.metric import YES_OR_NO, Metric, item_metric
 from mm_eval.tables import Column
 from mm_eval.tables.published import COT_AFA, DESCCOACH, NAE, Published
 
-TABLE, CHANCE = "answers", "chance"
+ANSWERS, CHANCE = "answers", "chance"
 """Names of a task's one table, and of its row of guesses."""
 
 _GIVEN_CATEGORY = (SHUFFLED_WITHIN, CONSTANT, RANDOM)
@@ -33,13 +33,13 @@ Scorer = Callable[[Sequence[TestItem], str, Row], Row]
 
 @dataclass(frozen=True)
 class TaskSuite:
-    """What a task is scored by.
+    """The metrics of a task, and the table that shows them.
 
     Attributes:
-        title: Of its table.
-        columns: Of its table.
-        scorers: Beside the text metrics.
-        published: The paper's rows, where there is one.
+        title: Title of its table.
+        columns: Columns of its table.
+        scorers: Functions that give the metrics beside those of texts.
+        published: Rows of the paper, where there is one.
         bert: Whether BERTScore belongs to it.
     """
 
@@ -53,12 +53,15 @@ class TaskSuite:
 def evaluate_answers(
     suite: TaskSuite, items: Sequence[TestItem], bert: BertModel | None = None
 ) -> tuple[dict[str, Row], list[str]]:
-    """Metrics by system, and what could not be computed.
+    """Scores the answers of every system.
 
     Args:
-        suite: Of the task.
+        suite: Suite of the task.
         items: Test items with answers, baselines among them.
         bert: Weights of BERTScore.
+
+    Returns:
+        Metrics by system, and sentences on what could not be computed.
 
     Raises:
         ValueError: A system did not answer an item.
@@ -66,10 +69,10 @@ def evaluate_answers(
     systems = {name: texts_of(items, name) for name in systems_of(items)}
     references = [item.references or item.truth.text for item in items]
     clusters = [item.cluster for item in items]
-    text = coco_suite(systems, references, clusters)
+    text = coco_scores(systems, references, clusters)
     notes = list(text.notes)
     if suite.bert:
-        modern = modern_suite(systems, references, clusters, bert)
+        modern = modern_scores(systems, references, clusters, bert)
         notes += [note for note in modern.notes if note not in notes]
         for name, row in modern.rows.items():
             text.rows[name].update(row)
@@ -81,7 +84,7 @@ def evaluate_answers(
 
 
 def _chance(items: Sequence[TestItem]) -> Row:
-    """What guessing gives on average, for metrics that have such a value."""
+    """Returns what guessing gives on average, for metrics that have such a value."""
     classes = {name for item in items for answer in item.answers.values() for name in answer.ranking or {}}
     verdicts = {item.truth.verdict for item in items} - {None}
     values = {"spearman": 0.0}
@@ -99,7 +102,7 @@ def _clusters(items: Sequence[TestItem]) -> list[str]:
 
 
 def judged_scores(score_range: str | tuple[float, float]) -> Scorer:
-    """ρ and R-ℓ2 of scores, in the range of `mm_eval.metrics.scores.relative_l2`."""
+    """Makes a scorer that gives ρ and R-ℓ2 of scores, in a range of `mm_eval.metrics.scores.relative_l2`."""
 
     def score(items: Sequence[TestItem], system: str, row: Row) -> Row:
         true = [float("nan") if item.truth.score is None else item.truth.score for item in items]
@@ -107,20 +110,20 @@ def judged_scores(score_range: str | tuple[float, float]) -> Scorer:
         if not judged:
             return {}
         answers, clusters = _answers(items, system), _clusters(items)
-        found = [answer.score for answer in answers]
-        if _silent(answers, found):
+        predicted = [answer.score for answer in answers]
+        if _silent(answers, predicted):
             return {}
-        metrics = {"spearman": spearman_correlation(found, true, clusters)}
+        metrics = {"spearman": spearman_correlation(predicted, true, clusters)}
         # Of equal scores alone neither an order nor a range is left.
         if score_range != SPLIT or min(judged) < max(judged):
-            metrics["relative_l2"] = relative_l2(found, true, clusters, score_range)
+            metrics["relative_l2"] = relative_l2(predicted, true, clusters, score_range)
         return metrics
 
     return score
 
 
 def _actions(items: Sequence[TestItem], system: str, row: Row) -> Row:
-    """Share of actions that are right: those both name, over the longer of the two lists."""
+    """Computes the share of actions that are right: those both name, over the longer of the two lists."""
     shares = [
         _shared(answer.actions or [], item.truth.actions) if item.truth.actions is not None else float("nan")
         for item, answer in zip(items, _answers(items, system), strict=True)
@@ -132,37 +135,38 @@ def _actions(items: Sequence[TestItem], system: str, row: Row) -> Row:
     return {"action_accuracy": item_metric(shares, _clusters(items), "0-1", sign)}
 
 
-def _shared(found: Sequence[str], true: Sequence[str]) -> float:
-    common = (Counter(found) & Counter(true)).total()
-    return common / max(len(found), len(true), 1)
+def _shared(predicted: Sequence[str], true: Sequence[str]) -> float:
+    common = (Counter(predicted) & Counter(true)).total()
+    return common / max(len(predicted), len(true), 1)
 
 
 def _findings(items: Sequence[TestItem], system: str, row: Row) -> Row:
-    """F1 between what is said to need improvement and what the truth says does; 1 where both say nothing does."""
+    """Computes F1 between what an answer and what the truth says needs improvement; 1 where both say that nothing does."""
     answers, true = _answers(items, system), [item.truth.findings for item in items]
-    found = [answer.findings for answer in answers]
-    if all(names is None for names in true) or _silent(answers, found):
+    predicted = [answer.findings for answer in answers]
+    if all(names is None for names in true) or _silent(answers, predicted):
         return {}
-    values = [float("nan") if names is None else _f1(mine, names) for mine, names in zip(found, true, strict=True)]
-    missing = sum(mine is None for mine in found)
+    values = [float("nan") if names is None else _f1(mine, names) for mine, names in zip(predicted, true, strict=True)]
+    missing = sum(mine is None for mine in predicted)
     return {
         "findings_f1": item_metric(values, _clusters(items), "0-1", f"findings|F1 per item|unparsed:{missing}, wrong")
     }
 
 
-def _f1(found: Sequence[str] | None, true: Sequence[str]) -> float:
-    if found is None:
+def _f1(predicted: Sequence[str] | None, true: Sequence[str]) -> float:
+    if predicted is None:
         return 0.0
-    return 2 * len(set(found) & set(true)) / (len(set(found)) + len(set(true))) if found or true else 1.0
+    mine, others = set(predicted), set(true)
+    return 2 * len(mine & others) / (len(mine) + len(others)) if mine or others else 1.0
 
 
 def _silent(answers: Sequence[Answer], values: Sequence[Any]) -> bool:
-    """Whether a system was never asked for something: none of its answers has it, and none is said to lack it."""
+    """Says whether a system was never asked for something: none of its answers has it, and none is said to lack it."""
     return all(value is None for value in values) and not any(answer.unread for answer in answers)
 
 
 def _counts(items: Sequence[TestItem], system: str, row: Row) -> Row:
-    """Mean number of what answers are counted for, such as reasoning steps; none of an answer that was not taken apart."""
+    """Counts what answers are taken apart into, such as reasoning steps; an answer that was not taken apart has no count."""
     answers = _answers(items, system)
     names = dict.fromkeys(name for answer in answers for name in answer.counts or {})
     return {
@@ -174,19 +178,19 @@ def _counts(items: Sequence[TestItem], system: str, row: Row) -> Row:
 
 
 def unread(items: Sequence[TestItem], system: str, row: Row) -> Row:
-    """Share of answers that could not be read wholly."""
+    """Computes the share of answers that could not be read wholly."""
     values = [float(bool(answer.unread)) for answer in _answers(items, system)]
     return {"unread": item_metric(values, _clusters(items), YES_OR_NO, "unread|any part of the answer")}
 
 
 def unread_parts(items: Sequence[TestItem]) -> list[str]:
-    """What could not be read from whose answers, with counts: a footnote per system."""
+    """Says what could not be read from whose answers, with counts: a footnote per system."""
     lines = []
     for system in systems_of(items):
         parts = Counter(part for answer in _answers(items, system) for part in answer.unread or ())
         if parts:
-            said = ", ".join(f"{part} {count}" for part, count in parts.most_common())
-            lines.append(f"{system}: not readable of {len(items)} answers: {said}.")
+            counts = ", ".join(f"{part} {count}" for part, count in parts.most_common())
+            lines.append(f"{system}: not readable of {len(items)} answers: {counts}.")
     return lines
 
 
@@ -195,28 +199,28 @@ def _narrative(items: Sequence[TestItem], system: str, row: Row) -> Row:
     if any(part is None or part.per_item is None for part in parts):
         return {}
     errors, cider, actions = (part.per_item for part in parts if part is not None and part.per_item is not None)
-    found = {
+    metrics = {
         "nae_map": narrative_map(errors, cider, actions, _clusters(items)),
         "nae_map_strict": narrative_map(errors, cider, actions, _clusters(items), strict=True),
     }
     confidence = [a.confidence for a in _answers(items, system) if a.confidence is not None]
     if len(confidence) == len(items):
-        found["nae_map_ranked"] = narrative_map_ranked(errors, cider, actions, confidence, _clusters(items))
-    return found
+        metrics["nae_map_ranked"] = narrative_map_ranked(errors, cider, actions, confidence, _clusters(items))
+    return metrics
 
 
 def _classes(items: Sequence[TestItem], system: str, row: Row) -> Row:
-    """Top-1 and top-5 out of a ranking of classes, or top-1 out of the class named; and the verdict's accuracy."""
-    answers, clusters, found = _answers(items, system), _clusters(items), {}
+    """Computes top-1 and top-5 out of a ranking of classes, or top-1 out of the class named; and the verdict's accuracy."""
+    answers, clusters, metrics = _answers(items, system), _clusters(items), {}
     if any(item.truth.verdict is not None for item in items):
         true = [item.truth.verdict for item in items]
-        found["verdict_accuracy"] = accuracy([answer.verdict for answer in answers], true, clusters)
+        metrics["verdict_accuracy"] = accuracy([answer.verdict for answer in answers], true, clusters)
     labels = [item.truth.label for item in items]
-    told = system in _GIVEN_CATEGORY and all(item.category == item.truth.label for item in items)
-    if told or any(label is None for label in labels):
-        return found
+    knows_class = system in _GIVEN_CATEGORY and all(item.category == item.truth.label for item in items)
+    if knows_class or any(label is None for label in labels):
+        return metrics
     if not any(answer.ranking for answer in answers):
-        return found | {"top1": accuracy([answer.label for answer in answers], labels, clusters)}
+        return metrics | {"top1": accuracy([answer.label for answer in answers], labels, clusters)}
     ranked = {name for answer in answers for name in answer.ranking or {}}
     classes = sorted(ranked)
     if missing := sorted({label for label in labels if label is not None} - ranked):
@@ -228,12 +232,12 @@ def _classes(items: Sequence[TestItem], system: str, row: Row) -> Row:
             )
     scores = np.array([[(a.ranking or {}).get(name, np.nan) for name in classes] for a in answers])
     true = np.array([classes.index(label) for label in labels if label is not None])
-    return found | {f"top{k}": top_k(scores, true, k, clusters) for k in (1, 5)}
+    return metrics | {f"top{k}": top_k(scores, true, k, clusters) for k in (1, 5)}
 
 
 def column(metric: str, heading: str, factor: float = 100.0, digits: int = 1, higher: bool | None = True) -> Column:
-    """A column of a task's table; see `mm_eval.tables.Column`."""
-    return Column(TABLE, metric, heading, factor, digits, higher)
+    """Makes a column of a task's table; see `mm_eval.tables.Column`."""
+    return Column(ANSWERS, metric, heading, factor, digits, higher)
 
 
 SUITES = {
@@ -291,11 +295,17 @@ SUITES = {
         COT_AFA,
     ),
 }
-"""By the name that the command takes."""
+"""Suites by the name that the command takes."""
 
 
 def find_suite(name: str) -> TaskSuite:
-    """A suite by its name, or ``module:NAME`` for one in a module of one's own.
+    """Returns a suite of a task.
+
+    Args:
+        name: Its name, or ``module:NAME`` for one in a module of one's own.
+
+    Returns:
+        The suite.
 
     Raises:
         ValueError: There is none.

@@ -23,7 +23,7 @@ COLUMNS = (
     Column("retrieval", "median_rank", "medR", 1.0, higher=False),
     Column("pose", "pa_mpjpe", "PA-MPJPE, mm", 1.0, higher=False),
 )
-"""Of the table that compares systems. Scores of texts are × 100."""
+"""Columns of the table that compares systems. Scores of texts are × 100."""
 
 _BASELINES: dict[str, dict[str, str]] = {
     "shuffled within activity": {
@@ -98,10 +98,10 @@ class System:
     """One system of a table.
 
     Attributes:
-        name: Of its row.
-        result: What `mm_eval.suites.expertaf.evaluate` gave, or None where it could not be run.
+        name: Name of its row.
+        result: Result of `mm_eval.suites.expertaf.evaluate`, or None where it could not be run.
         cost: Training and evaluation minutes, trained parameters.
-        note: Below the table; for a row without a result, why.
+        note: Text below the table; for a row without a result, the reason.
         judged: Metrics of a judge.
     """
 
@@ -112,13 +112,18 @@ class System:
     judged: Mapping[str, Metric] | None = None
 
 
-def comparison_table(systems: Sequence[System], published: Sequence[str] | None = None, footnotes: Sequence[str] = ()) -> ScoreTable:  # fmt: skip
-    """Systems with baselines and chance, which are those of the first system that has all three functions, or of the first.
+def comparison_table(
+    systems: Sequence[System], published: Sequence[str] | None = None, footnotes: Sequence[str] = ()
+) -> ScoreTable:
+    """Puts systems into a table with baselines and chance, which are those of the first system that has all three functions, or of the first.
 
     Args:
-        systems: In order.
-        published: Names of the paper's rows to print beneath; all without.
-        footnotes: Below the table.
+        systems: Systems in the order of their rows.
+        published: Names of the paper's rows to print beneath; None for all.
+        footnotes: Texts below the table.
+
+    Returns:
+        The table.
     """
     rows, done = [], []
     for system in systems:
@@ -140,11 +145,12 @@ def comparison_table(systems: Sequence[System], published: Sequence[str] | None 
     chosen = EXPERTAF
     if published is not None:
         chosen = replace(EXPERTAF, rows={name: EXPERTAF.rows[name] for name in published})
-    return ScoreTable("ExpertAF", lead, COLUMNS, tuple(rows), tuple(footnotes), "cost" if any(s.cost for s in systems) else "", chosen)  # fmt: skip
+    cost = "cost" if any(system.cost for system in systems) else ""
+    return ScoreTable("ExpertAF", lead, COLUMNS, tuple(rows), tuple(footnotes), cost, chosen)
 
 
 def detail_tables(result: dict[str, Any]) -> list[ScoreTable]:
-    """One system with every baseline, a table per function."""
+    """Puts one system into a table per function, with every baseline."""
     records, chance = records_of(result), _chance(result)
     tables = []
     for name, (title, columns) in _DETAILS.items():
@@ -163,11 +169,12 @@ def _lead(result: dict[str, Any], alone: bool = False) -> str:
     if "retrieval/gallery_size" in result["summary"]:
         gallery = f" Gallery: {result['gallery']}, {result['summary']['retrieval/gallery_size']:.0f} clips."
     shared = f" {result['also_in_training']['sentence']}" if alone and "also_in_training" in result else ""
-    return f"{synthetic}{result['items']} test tuples of {result['takes']} takes by {len(result['participants'])} people.{gallery}{shared}"
+    scored = f"{result['items']} test tuples of {result['takes']} takes by {len(result['participants'])} people"
+    return f"{synthetic}{scored}.{gallery}{shared}"
 
 
 def _shared(systems: Sequence[System]) -> list[str]:
-    """What the systems' training shares with the test set, each sentence once."""
+    """Says what the systems' training shares with the test set, each sentence once."""
     named: dict[str, list[str]] = {}
     for system in systems:
         if system.result is not None and "also_in_training" in system.result:

@@ -1,4 +1,4 @@
-"""What a table of scores is, before it is written in one format or another."""
+"""A table of scores before it is written in one format or another."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from mm_eval.tables.published import Published
 
 @dataclass(frozen=True)
 class Column:
-    """One metric.
+    """One metric of a table.
 
     Attributes:
-        table: Which of a run's tables it stands in.
-        metric: Its name there.
-        heading: What is printed, without an arrow.
-        factor: What the value is multiplied with.
-        digits: Behind the point.
+        table: Table of the run that it stands in.
+        metric: Name of the metric there.
+        heading: Text of the heading, without an arrow.
+        factor: Number that the value is multiplied with.
+        digits: Digits behind the point.
         higher: Whether more is better; None where neither is.
     """
 
@@ -30,20 +30,20 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """Direction that is better."""
+        """The direction that is better, as an arrow."""
         return "" if self.higher is None else " ↑" if self.higher else " ↓"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system.
+    """One system of a table.
 
     Attributes:
-        name: What is printed.
-        cells: (table, metric) to its record.
+        name: Name that is printed.
+        cells: (table, metric) to metric.
         baseline: Whether it needs no model.
         extra: Text in the last column, such as what training cost.
-        note: Printed below the table.
+        note: Text printed below the table.
     """
 
     name: str
@@ -58,13 +58,13 @@ class ScoreTable:
     """Systems against each other on one test set.
 
     Attributes:
-        title: What is compared.
-        lead: On what, and what is made up.
-        columns: All that may be shown; those without any value are left out.
+        title: Title of the table.
+        lead: Sentences on what was scored, and what is made up.
+        columns: Columns that may be printed; those without any value are left out.
         rows: Systems, then baselines.
-        footnotes: Printed below.
+        footnotes: Texts printed below.
         extra: Heading of the last column, or "" for none.
-        published: The paper's own figures.
+        published: Figures of the paper.
     """
 
     title: str
@@ -76,14 +76,14 @@ class ScoreTable:
     published: Published | None = None
 
     @property
-    def shown(self) -> tuple[Column, ...]:
-        """Columns that some system has."""
-        there = {key for row in self.rows for key in row.cells}
-        return tuple(column for column in self.columns if (column.table, column.metric) in there)
+    def filled(self) -> tuple[Column, ...]:
+        """The columns that some system has."""
+        known = {key for row in self.rows for key in row.cells}
+        return tuple(column for column in self.columns if (column.table, column.metric) in known)
 
     @property
     def about_intervals(self) -> str:
-        """What the brackets are: how many clusters stand behind them, with a warning where these are few."""
+        """A sentence on what the brackets are: how many clusters stand behind them, with a warning where these are few."""
         printed = {(column.table, column.metric) for column in self.columns}
         counts = {
             metric.clusters
@@ -105,22 +105,26 @@ class ScoreTable:
         return text
 
     def signatures(self) -> list[str]:
-        """``heading: signature`` of every shown column; several where rows differ in theirs."""
+        """Returns ``heading: signature`` of every printed column; several where rows differ in theirs."""
         lines = []
-        for column in self.shown:
-            found = [row.cells[column.table, column.metric].signature for row in self.rows if (column.table, column.metric) in row.cells]  # fmt: skip
-            lines += [f"{column.heading}: {signature}" for signature in dict.fromkeys(found)]
+        for column in self.filled:
+            metrics = [row.cells.get((column.table, column.metric)) for row in self.rows]
+            signatures = dict.fromkeys(metric.signature for metric in metrics if metric is not None)
+            lines += [f"{column.heading}: {signature}" for signature in signatures]
         return lines
 
 
 def cells_of(
     tables: Mapping[str, Mapping[str, Mapping[str, Metric]]], rows: Mapping[str, str]
 ) -> dict[tuple[str, str], Metric]:
-    """A row's cells out of a run's tables.
+    """Gathers a row's cells out of a run's tables.
 
     Args:
-        tables: Table to row to metric to record.
-        rows: Which row of each table.
+        tables: Table to row to name to metric.
+        rows: Table to the row that is taken of it.
+
+    Returns:
+        (table, name) to metric.
     """
     return {
         (table, name): metric

@@ -8,8 +8,8 @@ class Published:
     """A paper's table.
 
     Attributes:
-        source: Which, and what differs.
-        headings: Its columns, as it prints them.
+        source: Paper and table, and what differs from ours.
+        headings: Columns as the paper prints them.
         rows: Method to values; None where the paper has none.
     """
 

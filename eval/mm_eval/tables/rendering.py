@@ -84,10 +84,10 @@ def printed(table: ScoreTable) -> Printed:
         if row.note:
             mark = f" [{len(notes) + 1}]"
             notes.append(f"[{len(notes) + 1}] {row.note}")
-        cells = [_cell(row.cells.get((c.table, c.metric)), c) for c in table.shown]
+        cells = [_cell(row.cells.get((c.table, c.metric)), c) for c in table.filled]
         rows.append(PrintedRow(row.name, mark, row.baseline, cells, [row.extra] if extra else []))
     lead = f"{table.lead} {table.about_intervals}".strip()
-    headings = [*(c.heading + c.arrow for c in table.shown), *extra]
+    headings = [*(c.heading + c.arrow for c in table.filled), *extra]
     published = table.published.rows if table.published else {}
     texts = {name: [_NO_VALUE if v is None else f"{v:g}" for v in values] for name, values in published.items()}
     return Printed(table, lead, headings, rows, [*notes, *table.footnotes], texts)
@@ -106,7 +106,7 @@ def _cell(metric: Metric | None, column: Column) -> Cell:
 def to_markdown(table: ScoreTable) -> str:
     """Writes a table for people to read in a terminal and a repository."""
     text = printed(table)
-    aligned = "|---|" + "---:|" * len(table.shown) + "---|" * bool(table.extra)
+    aligned = "|---|" + "---:|" * len(table.filled) + "---|" * bool(table.extra)
     lines = [text.lead, "", _pipes(["", *text.headings]), aligned]
     for row in text.rows:
         name = f"*{row.name}*" if row.baseline else row.name
@@ -125,9 +125,9 @@ def to_latex(table: ScoreTable) -> str:
     text, extra = printed(table), [table.extra] if table.extra else []
     comments = (table.title, table.lead, table.about_intervals, *table.signatures())
     lines = [f"% {comment}" for comment in comments if comment]
-    columns = f"l{'r' * len(table.shown)}{'l' * len(extra)}"
+    columns = f"l{'r' * len(table.filled)}{'l' * len(extra)}"
     lines += [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
-    headings = [_tex(c.heading) + _tex_arrow(c) for c in table.shown]
+    headings = [_tex(c.heading) + _tex_arrow(c) for c in table.filled]
     lines += [_ampersands(["", *headings, *map(_tex, extra)]), r"\midrule"]
     for position, row in enumerate(text.rows):
         if row.baseline and position and not text.rows[position - 1].baseline:
@@ -150,7 +150,7 @@ def to_csv(table: ScoreTable) -> str:
     writer.writerow(["row", "kind", "table", "metric", *numbers])
     for row in table.rows:
         kind = "baseline" if row.baseline else "system"
-        for column in table.shown:
+        for column in table.filled:
             metric = row.cells.get((column.table, column.metric))
             if metric is None:
                 continue

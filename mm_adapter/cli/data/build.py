@@ -184,10 +184,10 @@ def build(settings: DataConfig = _SETTINGS, *, config: Path | None = None) -> No
         source, out, settings.options(), ConsoleReport(), settings.make_labeller, review, settings.workers
     )
     rows = []
-    for stage in manifest["funnel"]:
+    for stage in manifest.funnel:
         dropped = "\n".join(f"{count} {reason}" for reason, count in stage["dropped"].items())
         rows.append((stage["stage"], stage["read"], stage["kept"], dropped))
-    title = f"{out}{' (synthetic)' if manifest['synthetic'] else ''}"
+    title = f"{out}{' (synthetic)' if manifest.synthetic else ''}"
     print_table(("stage", "in", "kept", "dropped, and why"), rows, title, numbers=("in", "kept"))
     print(f"{out}/report.html has the histograms, {out}/README.md is the data set card")
 

@@ -32,7 +32,7 @@ from mm_adapter.serving import LOOPBACK
 from mm_adapter.serving.http.clips import ClipShelf, Upload
 from mm_adapter.serving.http.conversation import UPLOADED, Conversations, clip_parts, take_upload
 from mm_adapter.serving.http.engine import MODEL, Engine, EngineError
-from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_adapter.serving.http.exported_coach import Export
 from mm_adapter.serving.http.fields import engine_fields
 from mm_adapter.serving.http.guard import Guard
 from mm_adapter.serving.http.passing import pass_on
@@ -77,7 +77,7 @@ class Front:
 
     def __init__(
         self,
-        coach: ExportedCoach,
+        coach: Export,
         engine: Engine,
         shelf: ClipShelf,
         experts: ExpertSearch | None = None,

@@ -8,7 +8,7 @@ from mm_adapter.model.config import VIEWS
 from mm_adapter.model.processor import EGO_TOKEN, EXO_TOKEN
 from mm_adapter.serving.http.clips import Upload
 from mm_adapter.serving.http.data_urls import decode_data_url
-from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_adapter.serving.http.exported_coach import Export
 from mm_adapter.serving.http.fields import check_message
 from mm_adapter.serving.http.preparation import PreparedClip
 
@@ -28,7 +28,7 @@ class Conversations:
         clip_parts: A clip's parts for the engine: its pose tokens, then a video per view.
     """
 
-    def __init__(self, coach: ExportedCoach, clip_parts: Callable[[str], list[Part]]) -> None:
+    def __init__(self, coach: Export, clip_parts: Callable[[str], list[Part]]) -> None:
         self.coach, self.clip_parts = coach, clip_parts
 
     def rewrite(self, messages: Any) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ class Conversations:
         return self.coach.pose_tokens(self.coach.pose_codes(text, None)) if _POSE in text else text
 
 
-def clip_parts(coach: ExportedCoach, clip: PreparedClip) -> list[Part]:
+def clip_parts(coach: Export, clip: PreparedClip) -> list[Part]:
     """A kept clip for the engine: its pose tokens, then a video per view."""
     videos = [frames_part(frames) for frames in clip.frames.values()]
     if coach.config.pose_form == "none" or clip.codes is None:

@@ -17,7 +17,7 @@ from mm_tokenizers.vocabulary import parse_text
 
 
 @dataclass(frozen=True)
-class ExportedCoach:
+class Export:
     """An opened export.
 
     Attributes:
@@ -37,7 +37,7 @@ class ExportedCoach:
     can_demonstrate: bool
 
     @classmethod
-    def open(cls, folder: Path) -> "ExportedCoach":
+    def open(cls, folder: Path) -> "Export":
         """Opens an export whose coach sees no video, or that has its video encoder packed.
 
         Raises:

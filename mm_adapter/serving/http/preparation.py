@@ -15,7 +15,7 @@ from mm_adapter.features.extract import load_clip
 from mm_adapter.inference.own_clip import Stretch, learner_codes
 from mm_adapter.inference.pose_estimator import estimate_poses
 from mm_adapter.samples.clip_stores import LEARNER
-from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_adapter.serving.http.exported_coach import Export
 from mm_data.poses.checks import describe
 from mm_data.records import VideoClip
 from mm_data.release.read import load_clip_poses
@@ -43,14 +43,14 @@ class PreparedClip:
     notes: list[str]
 
 
-_opened: tuple[ExportedCoach, Path | None] | None = None
+_opened: tuple[Export, Path | None] | None = None
 
 
 def open_worker(folder: Path, pose_model: Path | None) -> None:
     """Prepares a process: opens what it needs and limits what it may take beyond."""
     global _opened
     torch.set_num_threads(1)
-    _opened = ExportedCoach.open(folder), pose_model
+    _opened = Export.open(folder), pose_model
     limit = psutil.Process().memory_info().vms + MEMORY_GIB * 2**30
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
@@ -80,7 +80,7 @@ def prepare_clip(folder: Path, views: list[str], start: float, stop: float | Non
 
 
 def _prepare(
-    coach: ExportedCoach, pose_model: Path | None, folder: Path, views: list[str], start: float, stop: float | None
+    coach: Export, pose_model: Path | None, folder: Path, views: list[str], start: float, stop: float | None
 ) -> PreparedClip:
     stretch, notes = Stretch.of({view: folder / view for view in views}, start, stop), []
     frames = {}

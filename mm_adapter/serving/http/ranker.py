@@ -8,7 +8,7 @@ from mm_adapter.samples.clip_stores import ClipFeatures, ClipPoses
 from mm_adapter.serving.http.clips import ClipShelf
 from mm_adapter.serving.http.conversation import Conversations, clip_parts
 from mm_adapter.serving.http.engine import Engine, features_part
-from mm_adapter.serving.http.exported_coach import ExportedCoach
+from mm_adapter.serving.http.exported_coach import Export
 from mm_data.tasks.expertaf import demonstration_prompt
 
 
@@ -26,7 +26,7 @@ class EngineRanker:
     def __init__(
         self,
         engine: Engine,
-        coach: ExportedCoach,
+        coach: Export,
         shelf: ClipShelf,
         poses: ClipPoses,
         features: ClipFeatures | None,

@@ -16,7 +16,7 @@ ANSWER = "coach_answer"
 KINDS = ("any", "words", "poses")
 
 
-class CoachAnswers(AdapterLogitsProcessor):
+class CoachGrammar(AdapterLogitsProcessor):
     """Masks what may not come next, request by request."""
 
     @classmethod

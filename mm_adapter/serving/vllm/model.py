@@ -233,7 +233,7 @@ class CoachMultiModalProcessor(BaseMultiModalProcessor[CoachInfo]):
 
 
 @MULTIMODAL_REGISTRY.register_processor(CoachMultiModalProcessor, info=CoachInfo, dummy_inputs=CoachDummyInputs)
-class ServedCoach(nn.Module, SupportsMultiModal):
+class VllmModel(nn.Module, SupportsMultiModal):
     """A coach as vLLM runs it.
 
     Args:

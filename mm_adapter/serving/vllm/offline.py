@@ -32,7 +32,7 @@ MAX_MODEL_LEN = 8192
 _AT_ONCE = 256  # requests handed to the engine together; it batches them as it sees fit
 
 
-class EngineCoach:
+class VllmCoach:
     """An exported coach in an engine, with the inputs of the clips it is asked about; answers like `generation.Coach`.
 
     A context manager: the engine ends with it.
@@ -93,7 +93,7 @@ class EngineCoach:
             settings.max_model_len = min(MAX_MODEL_LEN, self.config.text_config.max_position_embeddings)
         self.engine = LLM.from_engine_args(settings)
 
-    def __enter__(self) -> "EngineCoach":
+    def __enter__(self) -> "VllmCoach":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -14,7 +14,7 @@ from mm_adapter.export.read import ARCHITECTURE
 
 TESTED_VLLM = ("0.32",)
 """Minor versions."""
-GRAMMAR = "mm_adapter.serving.vllm.grammar:CoachAnswers"
+GRAMMAR = "mm_adapter.serving.vllm.grammar:CoachGrammar"
 """As vLLM names a logits processor."""
 
 
@@ -71,5 +71,5 @@ def register() -> None:
             model_config.logits_processors = [*others, GRAMMAR]
 
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
-        ModelRegistry.register_model(ARCHITECTURE, "mm_adapter.serving.vllm.model:ServedCoach")
+        ModelRegistry.register_model(ARCHITECTURE, "mm_adapter.serving.vllm.model:VllmModel")
     MODELS_CONFIG_MAP[ARCHITECTURE] = CoachSettings

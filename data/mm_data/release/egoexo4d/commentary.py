@@ -1,6 +1,6 @@
 """Expert commentary in both published forms: one file per split, and a folder per take and commentator.
 
-Only the folders carry the commentators' ratings and drawings.
+Only the folders carry the commentators' ratings.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,6 @@ from mm_data.ground.safe_load import read_json
 from mm_data.records import Rating, Remark, Take
 from mm_data.release.egoexo4d.download import metadata_hint
 from mm_data.release.egoexo4d.takes import ANNOTATED_SPLITS
-
-Stroke = list[tuple[float, float]]
-"""Points of one drawn line, x and y in [0, 1] of the picture."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,15 @@ class Recording:
 
 @dataclass(frozen=True)
 class Session:
-    """What one commentator said about one take."""
+    """The contents of one commentator's folder about one take.
+
+    Attributes:
+        take_name: Name of the take.
+        commentator: Identifier of the commentator.
+        rating: Rating of the take from 1 to 10, or None.
+        why: Reason of the rating.
+        recordings: Spoken comments.
+    """
 
     take_name: str
     commentator: str
@@ -46,11 +51,14 @@ class Session:
 
 
 def read_sessions(root: Path, funnel: Funnel) -> Iterator[Session]:
-    """All commentator folders of a download, one at a time; none without that part of the download.
+    """Reads all commentator folders of a download, one at a time; none without that part of the download.
 
     Args:
         root: The download.
         funnel: Notes folders that cannot be read.
+
+    Yields:
+        One session after the other.
     """
     for path in sorted((root / "annotations/expert_commentary").glob("*/*/data.json")):
         try:
@@ -61,6 +69,12 @@ def read_sessions(root: Path, funnel: Funnel) -> Iterator[Session]:
 
 def read_session(folder: Path) -> Session:
     """Reads ``data.json`` and, where present, ``transcriptions.json`` of one commentator.
+
+    Args:
+        folder: The commentator's folder.
+
+    Returns:
+        What the commentator said.
 
     Raises:
         ValueError: A file is malformed; names it.
@@ -73,7 +87,9 @@ def read_session(folder: Path) -> Session:
         rating = proficiency.get("rating")
         recordings = [
             Recording(
-                Path(item["recording_path"]).stem, float(item["video_time"]), _said(texts, item["recording_path"])
+                Path(item["recording_path"]).stem,
+                float(item["video_time"]),
+                _transcription(texts, item["recording_path"]),
             )
             for item in content.get("annotations") or ()
         ]
@@ -88,39 +104,9 @@ def read_session(folder: Path) -> Session:
         raise ValueError(f"{folder}: malformed ({type(error).__name__}: {error}); download it again.") from error
 
 
-def _said(texts: dict[str, Any], recording: str) -> str | None:
-    said = texts.get(recording) or {}
-    return None if said.get("error") else _clean(said.get("text"))
-
-
-def read_strokes(folder: Path) -> dict[str, list[Stroke]]:
-    """Recording number to what is drawn on the picture when its comment ends.
-
-    Raises:
-        ValueError: ``data.json`` is malformed; names it.
-    """
-    content = read_json(folder / "data.json", "the commentator's drawings")
-    try:
-        return {
-            Path(item["recording_path"]).stem: _strokes(item.get("events") or ()) for item in content["annotations"]
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder}: malformed drawings ({type(error).__name__}: {error}).") from error
-
-
-def _strokes(events: Any) -> list[Stroke]:
-    """Lines that are on the picture after the last event; a ``clear`` wipes those before it."""
-    strokes: list[Stroke] = []
-    for event in events:
-        if event.get("action") == "clear":
-            strokes = []
-        for segment in event.get("paths") or ():
-            start, stop = ((segment[end]["x"], segment[end]["y"]) for end in ("from", "to"))
-            if strokes and strokes[-1][-1] == start:
-                strokes[-1].append(stop)
-            else:
-                strokes.append([start, stop])
-    return strokes
+def _transcription(texts: dict[str, Any], recording: str) -> str | None:
+    entry = texts.get(recording) or {}
+    return None if entry.get("error") else _clean(entry.get("text"))
 
 
 def _clean(text: str | None) -> str | None:
@@ -131,14 +117,17 @@ def _clean(text: str | None) -> str | None:
 def read_remarks(
     root: Path, takes: dict[str, Take], uids: dict[str, str], sessions: list[Session], funnel: Funnel
 ) -> list[Remark]:
-    """Every usable comment, from the split files first and from the folders where those lack it.
+    """Reads every usable comment, from the split files first and from the folders where those lack it.
 
     Args:
         root: The download.
         takes: Usable takes by uid.
         uids: Take name to uid of all takes, usable or not.
-        sessions: See `read_sessions`.
+        sessions: Contents of the commentators' folders.
         funnel: Counts comments.
+
+    Returns:
+        The remarks.
     """
     remarks: dict[str, Remark] = {}
     seen: set[str] = set()
@@ -197,18 +186,18 @@ def _usable(
 
 
 def standardized_ratings(sessions: list[Session], takes: dict[str, Take]) -> dict[tuple[str, str], Rating]:
-    """(take uid, commentator) to rating. Each commentator has a scale of their own, so ratings are also standardised.
+    """Returns (take uid, commentator) to rating. Each commentator has a scale of their own, so ratings are also standardised.
 
     A commentator with a single rating, or with the same rating for all, has no scale to standardise by.
     """
     uids = {take.take_name: uid for uid, take in takes.items()}
     rated = [s for s in sessions if s.rating is not None and s.take_name in uids]
-    given: dict[str, list[float]] = {}
+    scales: dict[str, list[float]] = {}
     for session in rated:
-        given.setdefault(session.commentator, []).append(float(session.rating or 0))
+        scales.setdefault(session.commentator, []).append(float(session.rating or 0))
     ratings = {}
     for session in rated:
-        scale = given[session.commentator]
+        scale = scales[session.commentator]
         spread = pstdev(scale)
         value = float(session.rating or 0)
         ratings[uids[session.take_name], session.commentator] = Rating(

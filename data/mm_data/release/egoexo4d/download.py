@@ -9,7 +9,6 @@ PART_GB: dict[str, float] = {
     "ego_pose_pseudo_gt": 138.6,
     "expert_commentary": 42.3,
     "downscaled_takes/448": 438.6,
-    "take_trajectory": 509.5,
 }
 """Parts that this project reads, in gigabytes for the whole release (v2)."""
 
@@ -20,7 +19,7 @@ LICENCE = "Ego-Exo4D needs a signed licence (about two days): https://ego4d.dev/
 
 
 def fetch_command(root: Path, parts: Sequence[str], benchmarks: Sequence[str] = (), uids: Sequence[str] = ()) -> str:
-    """A command line of the official downloader (``pip install ego4d``)."""
+    """Returns a command line of the official downloader (``pip install ego4d``)."""
     words = ["egoexo", "-o", str(root), "--parts", *parts]
     if benchmarks:
         words += ["--benchmarks", *benchmarks]
@@ -30,7 +29,7 @@ def fetch_command(root: Path, parts: Sequence[str], benchmarks: Sequence[str] = 
 
 
 def metadata_hint(root: Path, what: str) -> str:
-    """How to get a missing metadata or annotation file."""
+    """Says how to get a missing metadata or annotation file."""
     return (
         f"{what}. Fetch it with `{fetch_command(root, ('metadata', 'annotations'), BENCHMARKS)}`, "
         "or make a stand-in with `mm-coach miniature`."

@@ -16,7 +16,7 @@ MAX_GAP = 6
 
 
 def pose_file(root: Path, take: Take) -> Path | None:
-    """The take's automatic poses, else its manual ones, else None."""
+    """Finds the take's automatic poses, else its manual ones, else None."""
     body = root / "annotations/ego_pose" / take.split / "body"
     candidates = (body / "automatic" / f"{take.take_uid}.json", body / "annotation" / f"{take.take_uid}.json")
     return next((path for path in candidates if path.is_file()), None)
@@ -70,10 +70,10 @@ def _joints(entries: list, where: str) -> Iterator[tuple[str, tuple[float, float
     """Name and coordinates of a frame's joints."""
     try:
         joints = (entries[0].get("annotation3D") or {}).items()
-        found = [(name, (float(joint["x"]), float(joint["y"]), float(joint["z"]))) for name, joint in joints]
+        places = [(name, (float(joint["x"]), float(joint["y"]), float(joint["z"]))) for name, joint in joints]
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise ValueError(f"{where} is malformed ({type(error).__name__}: {error}); download the file again.") from error
-    for name, xyz in found:
+    for name, xyz in places:
         if name not in JOINT_INDEX:
             raise ValueError(f"{where} has an unknown joint {name!r}; expected COCO-17 names with hyphens.")
         if not np.isfinite(xyz).all():

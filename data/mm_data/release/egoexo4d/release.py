@@ -18,6 +18,9 @@ def read_release(root: Path, max_drop_rate: float = 0.5) -> Source:
         root: Folder that holds ``takes.json`` and ``annotations/``.
         max_drop_rate: Largest share of takes, and of remarks, that may be unusable.
 
+    Returns:
+        The data set.
+
     Raises:
         FileNotFoundError: The folder or one of its files is missing.
         ValueError: A file is malformed, or too much had to be dropped.

@@ -17,7 +17,14 @@ ANNOTATED_SPLITS = ("train", "val")
 
 
 def rows_of(content: Any, path: Path) -> list[dict[str, Any]]:
-    """The rows of an annotation file: the documentation shows a bare list, the shipped file wraps it.
+    """Returns the rows of an annotation file: the documentation shows a bare list, the shipped file wraps it.
+
+    Args:
+        content: Content of the file.
+        path: The file, for the error.
+
+    Returns:
+        The rows.
 
     Raises:
         ValueError: Neither a list nor ``{"annotations": [...]}``.
@@ -29,7 +36,7 @@ def rows_of(content: Any, path: Path) -> list[dict[str, Any]]:
 
 
 def read_splits(root: Path) -> dict[str, str]:
-    """Take uid to ``train``, ``val`` or ``test``."""
+    """Reads take uid to ``train``, ``val`` or ``test``."""
     path = root / "annotations/splits.json"
     content = read_json(path, metadata_hint(root, "it says which take belongs to which split"))
     if not isinstance(content.get("take_uid_to_split"), dict):
@@ -38,22 +45,22 @@ def read_splits(root: Path) -> dict[str, str]:
 
 
 def read_take_entries(root: Path) -> list[dict[str, Any]]:
-    """The raw entries of ``takes.json``."""
+    """Reads the raw entries of ``takes.json``."""
     path = root / "takes.json"
     return rows_of(read_json(path, metadata_hint(root, "it lists the takes")), path)
 
 
 def read_captures(root: Path) -> dict[str, dict[str, Any]]:
-    """Capture uid to its entry (cameras, recording site)."""
+    """Reads capture uid to its entry (cameras, recording site)."""
     path = root / "captures.json"
     entries = rows_of(read_json(path, metadata_hint(root, "it lists the captures")), path)
     return {entry["capture_uid"]: entry for entry in entries}
 
 
 def read_participants(root: Path) -> dict[str, dict[str, Any]]:
-    """``<university>/<participant uid>`` to metadata, which the release stores as JSON inside a string."""
+    """Reads ``<university>/<participant uid>`` to metadata, which the release stores as JSON inside a string."""
     path = root / "participants.json"
-    found = {}
+    participants = {}
     for entry in rows_of(read_json(path, metadata_hint(root, "it lists the participants")), path):
         metadata = entry.get("metadata") or {}
         if isinstance(metadata, str):
@@ -61,17 +68,17 @@ def read_participants(root: Path) -> dict[str, dict[str, Any]]:
                 metadata = json.loads(metadata)
             except json.JSONDecodeError:
                 metadata = {}  # what a participant said about themselves is not needed for anything else
-        found[participant_of(entry)] = metadata
-    return found
+        participants[participant_of(entry)] = metadata
+    return participants
 
 
 def participant_of(entry: dict[str, Any]) -> str:
-    """Identifier of a performer that is unique over universities."""
+    """Returns an identifier of a performer that is unique over universities."""
     return f"{entry['university_name']}/{entry['participant_uid']}"
 
 
 def read_best_exo(root: Path, splits: Iterable[str] = ANNOTATED_SPLITS) -> dict[str, str]:
-    """Take uid to the exo camera that annotators of the atomic descriptions chose most often; empty without the files."""
+    """Reads take uid to the exo camera that annotators of the atomic descriptions chose most often; empty without the files."""
     best: dict[str, str] = {}
     for split in splits:
         path = root / f"annotations/atomic_descriptions_{split}.json"
@@ -91,7 +98,7 @@ def read_best_exo(root: Path, splits: Iterable[str] = ANNOTATED_SPLITS) -> dict[
 
 
 def is_true(value: Any) -> bool:
-    """The release writes some booleans as strings or numbers."""
+    """Reads a boolean, which the release writes as strings or numbers at times."""
     return str(value).lower() in ("true", "1")
 
 
@@ -103,15 +110,18 @@ def read_takes(
     best_exo: dict[str, str],
     funnel: Funnel,
 ) -> dict[str, Take]:
-    """Takes that have an ego and an exo video, by uid.
+    """Reads the takes that have an ego and an exo video.
 
     Args:
         root: The download.
-        entries: See `read_take_entries`.
-        splits: See `read_splits`.
+        entries: Entries of ``takes.json``.
+        splits: Take uid to split.
         skills: Take uid to proficiency.
-        best_exo: See `read_best_exo`; used where ``best_exo`` is null.
+        best_exo: Take uid to the exo camera that annotators chose; used where ``best_exo`` is null.
         funnel: Counts takes.
+
+    Returns:
+        Take uid to take.
 
     Raises:
         ValueError: A path leaves the folder.

@@ -1,11 +1,10 @@
 """What people decided about tuples: an append-only file that several reviewers share and `build` honours."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from mm_data.ground.digests import hash_of
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.jsonl import append_record, read_records
 from mm_data.poses.skeleton import REGIONS
@@ -66,9 +65,8 @@ class Decision:
 
 
 def content_key(item: CoachingTuple) -> str:
-    """Hash of what was mined; fixes do not change it, because they are decisions about it."""
-    seen = [item.remark, item.summary, item.regions, item.learner.clip_id, item.expert.clip_id]
-    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+    """Returns a hash of what was mined; fixes do not change it, because they are decisions about it."""
+    return hash_of([item.remark, item.summary, item.regions, item.learner.clip_id, item.expert.clip_id])[:16]
 
 
 def record_decision(path: Path, decision: Decision) -> None:
@@ -77,11 +75,14 @@ def record_decision(path: Path, decision: Decision) -> None:
 
 
 def read_decisions(path: Path, funnel: Funnel | None = None) -> dict[str, list[Decision]]:
-    """Tuple id to its standing decisions, the last of every reviewer, oldest first.
+    """Reads the standing decisions about every tuple, the last of every reviewer.
 
     Args:
         path: The file; without one there are no decisions.
         funnel: Notes lines that a crash cut off.
+
+    Returns:
+        Tuple id to its decisions, oldest first.
 
     Raises:
         ValueError: A line is not a decision; names file and line.
@@ -117,12 +118,15 @@ def apply_decisions(
 
     Args:
         tuples: The test split as mined.
-        decisions: See `read_decisions`.
+        decisions: Tuple id to its standing decisions, oldest first.
         realign: Error of a tuple whose expert clip was moved, in millimetres.
         reviewed_only: Keep only tuples that somebody accepted or fixed (a gold test set).
         funnel: Counts tuples.
+
+    Returns:
+        The test split as reviewed.
     """
-    kept = []
+    reviewed = []
     for tuple_id in sorted(decisions.keys() - {item.tuple_id for item in tuples}):
         funnel.note("decision about a tuple that is not there any more", tuple_id)
     for item in tuples:
@@ -136,17 +140,19 @@ def apply_decisions(
             if reviewed_only:
                 funnel.drop("not reviewed", item.tuple_id, expected=True)
                 continue
-            kept.append(item)
+            reviewed.append(item)
         elif valid[-1].verdict == REJECT:
             funnel.drop("rejected in review", item.tuple_id, expected=True)
             continue
         else:
-            kept.append(_reviewed(item, valid[-1], realign))
+            reviewed.append(_reviewed(item, valid[-1], realign))
         funnel.keep()
-    return kept
+    return reviewed
 
 
-def _reviewed(item: CoachingTuple, decision: Decision, realign: Callable[[CoachingTuple], float | None]) -> CoachingTuple:  # fmt: skip
+def _reviewed(
+    item: CoachingTuple, decision: Decision, realign: Callable[[CoachingTuple], float | None]
+) -> CoachingTuple:
     provenance = replace(item.provenance, review=decision.verdict, reviewer=decision.reviewer)
     item = replace(item, provenance=provenance)
     if decision.verdict != FIX:

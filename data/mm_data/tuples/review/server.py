@@ -6,7 +6,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -16,10 +15,12 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.skeleton import BONES, REGIONS
-from mm_data.records import FPS, POSES, Clip, CoachingTuple
+from mm_data.records import FPS, Clip, CoachingTuple
+from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.review.decisions import Decision, content_key, read_decisions, record_decision
-from mm_data.tuples.store import read_manifest, read_mined_test
+from mm_data.tuples.store import read_mined_test
 
 LOOPBACK = ("127.0.0.1", "localhost")
 _MAX_BODY = 20_000
@@ -27,7 +28,7 @@ _STATIC = str(files("mm_data.tuples.review").joinpath("static"))
 
 
 def review_app(folder: Path, decisions: Path) -> Starlette:
-    """The page over the test split of a tuple folder, as it was mined.
+    """Makes the page over the test split of a tuple folder, as it was mined.
 
     Requests that name another host are refused, so that no web page can reach it through the browser (DNS rebinding);
     posts have to be JSON, which no foreign page can send without being asked first.
@@ -36,31 +37,34 @@ def review_app(folder: Path, decisions: Path) -> Starlette:
         folder: Tuple folder.
         decisions: Append-only file; other reviewers may write to it at the same time.
 
+    Returns:
+        The application.
+
     Raises:
         FileNotFoundError: The folder was not built.
     """
-    manifest = read_manifest(folder)
+    manifest = TupleManifest.read(folder)
     tuples = read_mined_test(folder)
     by_id = {item.tuple_id: item for item in tuples}
-    videos = Path(manifest["request"]["source"]).resolve()
+    videos = manifest.source.resolve()
 
     def standing() -> dict[str, list[dict[str, Any]]]:
-        return {name: [asdict(d) for d in found] for name, found in read_decisions(decisions).items() if name in by_id}
+        latest = {name: rows for name, rows in read_decisions(decisions).items() if name in by_id}
+        return {name: [asdict(decision) for decision in rows] for name, rows in latest.items()}
 
     async def overview(request: Request) -> Response:
         rows = [{"id": item.tuple_id, "content": content_key(item)} for item in tuples]
-        return JSONResponse(
-            {"tuples": rows, "decisions": standing(), "bones": BONES, "regions": REGIONS, "fps": FPS, "synthetic": manifest["synthetic"]}
-        )  # fmt: skip
+        about = {"bones": BONES, "regions": REGIONS, "fps": FPS, "synthetic": manifest.synthetic}
+        return JSONResponse({"tuples": rows, "decisions": standing(), **about})
 
-    async def decided(request: Request) -> Response:
+    async def decisions_so_far(request: Request) -> Response:
         return JSONResponse(standing())
 
     async def details(request: Request) -> Response:
         item = _item(request)
         clips = _clips(item)
-        if asked := request.query_params.get("expert_start"):
-            clips["expert"] = _moved(folder, clips["expert"], asked)
+        if start := request.query_params.get("expert_start"):
+            clips["expert"] = _moved(folder, clips["expert"], start)
         poses = {side: _joints(folder, clip) for side, clip in clips.items()}
         return JSONResponse({**item.to_row(), "content": content_key(item), "poses": poses})
 
@@ -109,7 +113,7 @@ def review_app(folder: Path, decisions: Path) -> Starlette:
             Route("/", page),
             Route("/api/tuples", overview),
             Route("/api/tuples/{number:int}", details),
-            Route("/api/decisions", decided, methods=["GET"]),
+            Route("/api/decisions", decisions_so_far, methods=["GET"]),
             Route("/api/decisions", decide, methods=["POST"]),
             Route("/videos/{number:int}/{side}/{view}.mp4", video),
             Mount("/static", StaticFiles(directory=_STATIC)),
@@ -125,7 +129,7 @@ def _clips(item: CoachingTuple) -> dict[str, Clip]:
 
 def _moved(folder: Path, clip: Clip, start: str) -> Clip:
     """The clip with another first frame, which has to leave it inside the take."""
-    frames = len(np.load(folder / POSES / f"{clip.take_uid}.npy", mmap_mode="r"))
+    frames = PoseArchive(folder).frames(clip.take_uid)
     length = clip.stop - clip.start
     if not start.isdigit() or int(start) + length > frames:
         raise HTTPException(422, f"The expert's take has {frames} frames; a clip of {length} cannot start at {start}.")
@@ -134,5 +138,5 @@ def _moved(folder: Path, clip: Clip, start: str) -> Clip:
 
 def _joints(folder: Path, clip: Clip) -> list[list[list[float] | None]]:
     """``[T, 17]`` points in metres, None where a joint is absent."""
-    poses = np.load(folder / POSES / f"{clip.take_uid}.npy", mmap_mode="r")[clip.start : clip.stop]
+    poses = PoseArchive(folder)[clip.take_uid][clip.start : clip.stop]
     return [[[round(float(v), 3) for v in joint[:3]] if joint[3] > 0 else None for joint in pose] for pose in poses]

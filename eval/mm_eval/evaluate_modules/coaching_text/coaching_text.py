@@ -1,11 +1,11 @@
-"""Texts against references by one of the suites of `mm_eval.metrics.text`."""
+"""Texts against references by one of the functions of `mm_eval.metrics.text`."""
 
 import datasets
 import evaluate
 
-from mm_eval.metrics.text import coco_suite, modern_suite, release_suite
+from mm_eval.metrics.text import coco_scores, modern_scores, release_scores
 
-SUITES = {"coco": coco_suite, "modern": modern_suite, "release": release_suite}
+SUITES = {"coco": coco_scores, "modern": modern_scores, "release": release_scores}
 
 
 class CoachingText(evaluate.Metric):
@@ -18,7 +18,15 @@ class CoachingText(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[str], references: list[str], suite: str = "coco") -> dict[str, float]:
-        """Values by name.
+        """Scores texts by one of the suites.
+
+        Args:
+            predictions: Generated texts.
+            references: True texts.
+            suite: ``coco``, ``modern`` or ``release``.
+
+        Returns:
+            Values by name.
 
         Raises:
             ValueError: An unknown suite, or nothing could be computed.

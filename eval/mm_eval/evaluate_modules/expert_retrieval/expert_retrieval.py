@@ -19,6 +19,6 @@ class ExpertRetrieval(evaluate.Metric):
     def _compute(self, predictions: list[list[float]], references: list[int]) -> dict[str, float]:
         """Values by name; equal scores share their mean rank."""
         scores = np.array(predictions, float)
-        found = ranks(scores, np.array(references), np.ones(scores.shape, bool))
-        metrics = retrieval_metrics(found, np.full(len(scores), scores.shape[1]), [str(i) for i in range(len(scores))])
+        ranked = ranks(scores, np.array(references), np.ones(scores.shape, bool))
+        metrics = retrieval_metrics(ranked, np.full(len(scores), scores.shape[1]), [str(i) for i in range(len(scores))])
         return {name: metric.value for name, metric in metrics.items()}

@@ -18,7 +18,15 @@ class PoseError(evaluate.Metric):
         )
 
     def _compute(self, predictions: list, references: list, variant: str = "pa_mpjpe") -> dict[str, float]:
-        """The mean over sequences that can be aligned, and how many cannot.
+        """Measures sequences against true ones.
+
+        Args:
+            predictions: Sequences of joints in metres.
+            references: True sequences.
+            variant: Key of `mm_eval.metrics.pose.POSE_ERRORS`.
+
+        Returns:
+            The mean over sequences that can be aligned, and how many cannot.
 
         Raises:
             ValueError: An unknown variant, or sequences of different lengths.

@@ -1,9 +1,9 @@
-"""Text metrics in suites: each gives several systems' scores over one corpus."""
+"""Text metrics: functions that score several systems' texts over one corpus, each by the tools of one field."""
 
 from mm_eval.metrics.text.cleaning import PREFIX, clean
-from mm_eval.metrics.text.coco import coco_suite
-from mm_eval.metrics.text.modern import BertModel, modern_suite
-from mm_eval.metrics.text.release import release_suite
-from mm_eval.metrics.text.suite import Suite
+from mm_eval.metrics.text.coco import coco_scores
+from mm_eval.metrics.text.corpus import TextScores
+from mm_eval.metrics.text.modern import BertModel, modern_scores
+from mm_eval.metrics.text.release import release_scores
 
-__all__ = ["PREFIX", "BertModel", "Suite", "clean", "coco_suite", "modern_suite", "release_suite"]
+__all__ = ["PREFIX", "BertModel", "TextScores", "clean", "coco_scores", "modern_scores", "release_scores"]

@@ -13,10 +13,17 @@ _EMPHASIS = re.compile(r"(\*{1,3}|(?<!\w)_{1,3})(?=\S)([^*_\n]+?)(?<=\S)(?:\1)(?
 
 
 def clean(text: str, prefix: str = PREFIX) -> str:
-    """Without special tokens, a constant prefix and Markdown, on one line.
+    """Takes special tokens, a constant prefix and Markdown off a text and puts it on one line.
 
     Brackets, hyphens and case stay: the tokenizers behind the metrics treat them as published. Any white space, line separators
     such as U+2028 included, becomes one space; inside a text they would shift every later one in PTBTokenizer's output.
+
+    Args:
+        text: Generated or true text.
+        prefix: Constant words at the beginning that are no part of the text.
+
+    Returns:
+        The text in one line.
     """
     text = _SPECIAL_TOKEN.sub(" ", text).strip().removeprefix(prefix.strip())
     text = _LINE_START.sub("", _RULE.sub("", _LINK.sub(r"\1", text)))
@@ -24,10 +31,10 @@ def clean(text: str, prefix: str = PREFIX) -> str:
 
 
 def one_line(text: str) -> str:
-    """Any white space as one space."""
+    """Replaces any white space by one space."""
     return " ".join(text.split())
 
 
 def has_words(text: str) -> bool:
-    """Whether any letter or digit is there."""
-    return any(sign.isalnum() for sign in text)
+    """Says whether a text holds any letter or digit."""
+    return any(character.isalnum() for character in text)

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from mm_eval.metrics.text.suite import NotComputed, lacking
+from mm_eval.metrics.text.corpus import NotComputed, lacking
 
 METEOR_STATISTICS = 23
 # Under another locale METEOR prints decimal commas. The options are arguments, not JAVA_TOOL_OPTIONS, which every Java
@@ -26,10 +26,13 @@ _BEYOND_ADDRESSES = re.compile(r"[^\w/.+,:;=@~!$&'()*\\-]", re.ASCII)
 
 
 def ptb_tokens(lines: Sequence[str]) -> list[str]:
-    """Lower-case PTB tokens without punctuation of every line, separated by blanks.
+    """Cuts lines into lower-case PTB tokens without punctuation.
 
     Args:
         lines: Texts without line breaks.
+
+    Returns:
+        The tokens of each line, separated by blanks.
 
     Raises:
         NotComputed: Java or pycocoevalcap is missing, or the program failed.
@@ -46,18 +49,20 @@ def ptb_tokens(lines: Sequence[str]) -> list[str]:
     )
     tokenized = done.stdout.split("\n")[: len(lines)]
     if done.returncode or len(tokenized) != len(lines):
-        raise NotComputed(
-            f"the PTB tokenizer returned {len(tokenized)} lines for {len(lines)} texts (status {done.returncode}): {_last_line(done.stderr)}"
-        )
+        counts = f"{len(tokenized)} lines for {len(lines)} texts (status {done.returncode})"
+        raise NotComputed(f"the PTB tokenizer returned {counts}: {_last_line(done.stderr)}")
     return [" ".join(word for word in line.split() if word not in PUNCTUATIONS) for line in tokenized]
 
 
 def meteor_statistics(candidate: str, references: Sequence[str]) -> list[float]:
-    """The 23 statistics that METEOR 1.5 prints for a segment.
+    """Asks METEOR 1.5 for the statistics of a segment.
 
     Args:
         candidate: Tokens of the candidate.
         references: Tokens of the true texts.
+
+    Returns:
+        The 23 numbers that the program prints.
 
     Raises:
         NotComputed: Java or pycocoevalcap is missing, or the program died.
@@ -88,7 +93,7 @@ class _Meteor:
         )
 
     def statistics(self, candidate: str, references: Sequence[str]) -> list[float]:
-        """Asks about one segment."""
+        """Asks for the statistics of one segment."""
         texts = [text.replace("|||", "").replace("  ", " ") for text in (*references, candidate)]
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
@@ -111,8 +116,8 @@ class _Meteor:
             return f"METEOR's Java program answered {line[:200]!r}"
         self.process.kill()
         self.process.wait()
-        if strange := set(_BEYOND_ADDRESSES.findall(str(self.folder))):
-            names = " and ".join(sorted("a blank" if sign == " " else repr(sign) for sign in strange))
+        if characters := set(_BEYOND_ADDRESSES.findall(str(self.folder))):
+            names = " and ".join(sorted("a blank" if character == " " else repr(character) for character in characters))
             return (
                 f"METEOR's Java program cannot run from a path with {names}, which {self.folder} has; "
                 "make the environment in a folder without"
@@ -123,7 +128,7 @@ class _Meteor:
 
 @cache
 def _meteor(process: int) -> _Meteor:
-    """The program of one process, started once: loading its paraphrases takes seconds."""
+    """Starts the program once per process, because loading its paraphrases takes seconds."""
     return _Meteor()
 
 
@@ -142,6 +147,6 @@ def _folder(part: str) -> Path:
 
 
 def _last_line(text: str) -> str:
-    """The last line that says something: no place in Java's stack."""
+    """Returns the last line that says something, which a place in Java's stack does not."""
     lines = [line for line in text.splitlines() if line.strip() and not re.match(r"Picked up|\s+(?:at|\.\.\.) ", line)]
     return lines[-1][:300] if lines else "it said nothing"

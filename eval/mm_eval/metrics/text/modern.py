@@ -7,21 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_eval.metrics.text.suite import EMPTY, Corpus, References, Suite, lacking, prepare
+from mm_eval.metrics.text.corpus import EMPTY, Corpus, References, Rows, TextScores, lacking, prepare
 from mm_eval.statistics.aggregates import BLEU_ORDERS
-from mm_eval.statistics.metric import Metric, corpus_metric, item_metric
+from mm_eval.statistics.metric import corpus_metric, item_metric
 
-Rows = dict[str, dict[str, Metric]]
-
-_LONGEST = 512
+_LONGEST = 512  # tokens
 
 
 @dataclass(frozen=True)
 class BertModel:
-    """Weights for BERTScore, on disk.
+    """Weights of BERTScore on disk.
 
     Attributes:
-        folder: A Transformers checkpoint, such as ``microsoft/deberta-xlarge-mnli``.
+        folder: Transformers checkpoint, such as ``microsoft/deberta-xlarge-mnli``.
         layer: Layer whose states are compared; 40 for deberta-xlarge-mnli, 18 for deberta-xlarge.
         baseline: File of bert-score's rescale baselines, or None for scores as they are.
     """
@@ -31,31 +29,34 @@ class BertModel:
     baseline: Path | None = None
 
 
-def modern_suite(
+def modern_scores(
     systems: Mapping[str, Sequence[str]],
     references: References,
     clusters: Sequence[str],
     bert: BertModel | None = None,
-) -> Suite:
-    """ROUGE-1, ROUGE-2 and ROUGE-L F1 (stemmed), sacrebleu's BLEU, and BERTScore F1 where weights are given.
+) -> TextScores:
+    """Computes ROUGE-1, ROUGE-2 and ROUGE-L F1 (stemmed), sacrebleu's BLEU, and BERTScore F1 where weights are given.
 
     Args:
-        systems: Generated texts per system, each aligned with ``references``.
+        systems: Generated texts of each system, aligned with ``references``.
         references: True texts, one or several per item; the best counts, as in each package.
         clusters: Cluster of each item (the person, or the take), for the intervals.
         bert: Weights of BERTScore.
 
+    Returns:
+        Metrics by system, and notes on what could not be computed.
+
     Raises:
         ValueError: The lists differ in length, or an item has no true text.
     """
-    corpus, suite = prepare(systems, references, clusters)
-    suite.compute("ROUGE F1", lambda: _rouge(corpus))
-    suite.compute("sacreBLEU", lambda: _sacrebleu(corpus))
+    corpus, scores = prepare(systems, references, clusters)
+    scores.compute("ROUGE F1", lambda: _rouge(corpus))
+    scores.compute("sacreBLEU", lambda: _sacrebleu(corpus))
     if bert is None:
-        suite.notes.append("BERTScore: not computed: no weights were given (--bert-model FOLDER --bert-layer N)")
+        scores.notes.append("BERTScore: not computed: no weights were given (--bert-model FOLDER --bert-layer N)")
     else:
-        suite.compute("BERTScore", lambda: _bert_score(corpus, bert))
-    return suite
+        scores.compute("BERTScore", lambda: _bert_score(corpus, bert))
+    return scores
 
 
 def _rouge(corpus: Corpus) -> Rows:
@@ -68,9 +69,9 @@ def _rouge(corpus: Corpus) -> Rows:
     sign = f"impl:rouge-score-{version('rouge-score')}|stem:porter|{corpus.signature}"
     rows: Rows = {}
     for name, texts in corpus.systems.items():
-        found = [scorer.score_multi(true, text) for true, text in zip(corpus.references, texts, strict=True)]
+        scores = [scorer.score_multi(true, text) for true, text in zip(corpus.references, texts, strict=True)]
         rows[name] = {
-            metric: item_metric([f[kind].fmeasure for f in found], corpus.clusters, "0-1", f"{metric}|{sign}")
+            metric: item_metric([score[kind].fmeasure for score in scores], corpus.clusters, "0-1", f"{metric}|{sign}")
             for kind, metric in kinds.items()
         }
     return rows
@@ -82,17 +83,15 @@ def _sacrebleu(corpus: Corpus) -> Rows:
     except ModuleNotFoundError as error:
         raise lacking("sacrebleu") from error
     scorer = BLEU(effective_order=True)
-    sign = f"sacrebleu|nrefs:{corpus.signature.removeprefix('nrefs:')}|case:mixed|eff:no|tok:13a|smooth:exp|version:{version('sacrebleu')}"
+    options = "case:mixed|eff:no|tok:13a|smooth:exp"
+    sign = f"sacrebleu|{corpus.signature}|{options}|version:{version('sacrebleu')}"
     rows: Rows = {}
     for name, texts in corpus.systems.items():
-        found = [scorer.sentence_score(text, true) for text, true in zip(texts, corpus.references, strict=True)]
-        statistics = np.array([[*f.counts, *f.totals, f.sys_len, f.ref_len] for f in found], float)
+        scores = [scorer.sentence_score(text, true) for text, true in zip(texts, corpus.references, strict=True)]
+        statistics = np.array([[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores], float)
         assert statistics.shape[1] == 2 * BLEU_ORDERS + 2
-        rows[name] = {
-            "sacrebleu": corpus_metric(
-                statistics, "sacrebleu", corpus.clusters, "0-100", sign, [f.score for f in found]
-            )
-        }
+        values = [s.score for s in scores]
+        rows[name] = {"sacrebleu": corpus_metric(statistics, "sacrebleu", corpus.clusters, "0-100", sign, values)}
     return rows
 
 

@@ -18,7 +18,7 @@ _DECODED = "pa_mpjpe_decoded_truth"
 
 
 def retrieval_table(inputs: Inputs, rng: np.random.Generator) -> tuple[Table, np.ndarray]:
-    """Ranks of the paired expert clip, and the galleries' sizes. A clip that cannot be compared comes last; a pair that cannot has failed."""
+    """Computes ranks of the paired expert clip, and the galleries' sizes. A clip that cannot be compared comes last; a pair that cannot has failed."""
     clips = sorted({clip for p in inputs.predictions for clip in p["scores"]})
     column = {clip: i for i, clip in enumerate(clips)}
     shape = (len(inputs.predictions), len(clips))
@@ -57,14 +57,14 @@ def retrieval_table(inputs: Inputs, rng: np.random.Generator) -> tuple[Table, np
 
 
 def _mean_known(scores: np.ndarray) -> np.ndarray:
-    """Mean of each column's finite scores, NaN where it has none."""
+    """Averages each column's finite scores, NaN where it has none."""
     known = np.isfinite(scores)
     counts = known.sum(0)
     return np.where(counts > 0, np.where(known, scores, 0.0).sum(0) / np.maximum(counts, 1), np.nan)
 
 
 def pose_table(inputs: Inputs, rng: np.random.Generator) -> Table:
-    """Errors of generated sequences in every variant of `POSE_ERRORS`, against the expert's raw joints."""
+    """Computes errors of generated sequences in every variant of `POSE_ERRORS`, against the expert's raw joints."""
     assert inputs.generated is not None
     experts: dict[str, list[np.ndarray]] = {}
     for t in inputs.training:
@@ -72,7 +72,7 @@ def pose_table(inputs: Inputs, rng: np.random.Generator) -> Table:
     means = {activity: _mean_pose(np.stack(clips)) for activity, clips in experts.items()}
     nearest = inputs.nearest_training(inputs.video) if inputs.video is not None else None
     shuffled = derangement(inputs.activities, rng)
-    shown: dict[str, list[list[np.ndarray | None]]] = {}
+    by_row: dict[str, list[list[np.ndarray | None]]] = {}
     for index, t in enumerate(inputs.tuples):
         pool = experts[t.activity]
         row: dict[str, list[np.ndarray | None]] = {
@@ -87,10 +87,10 @@ def pose_table(inputs: Inputs, rng: np.random.Generator) -> Table:
         if inputs.reconstructed is not None:
             row["tokenizer round trip (floor)"] = [inputs.reconstructed[index]]
         for name, sequences in row.items():
-            shown.setdefault(name, []).append(sequences)
+            by_row.setdefault(name, []).append(sequences)
     truth = [inputs.poses[t.expert.clip_id] for t in inputs.tuples]
     table: Table = {}
-    for name, sequences in shown.items():
+    for name, sequences in by_row.items():
         table[name] = {
             variant: item_metric(
                 _errors(sequences, truth, variant), inputs.clusters, "mm", f"{error.signature}, raw joints"
@@ -114,7 +114,7 @@ def pose_table(inputs: Inputs, rng: np.random.Generator) -> Table:
 
 
 def _errors(sequences: list[list[np.ndarray | None]], truth: list[np.ndarray], variant: str) -> list[float]:
-    """Mean over an item's sequences; NaN, which counts as failed, where there is none."""
+    """Averages over an item's sequences; NaN, which counts as failed, where there is none."""
     return [
         float(np.mean([float("nan") if s is None else sequence_error(s, true, variant) for s in mine]))
         for mine, true in zip(sequences, truth, strict=True)

@@ -16,14 +16,17 @@ _SUMMARISED = ("error_named", "bleu4", "meteor", "rouge_l", "cider")
 
 
 def evaluate(inputs: Inputs, bert: BertModel | None = None, seed: int = 0) -> tuple[dict[str, Any], list[TestItem]]:
-    """All tables and the flat summary, JSON-ready, and the test items with every system's commentary.
+    """Scores a system and the rows that need none.
 
     A system that ranks nothing or generates no poses has no such table.
 
     Args:
-        inputs: What is scored.
+        inputs: Test tuples with the system's answers.
         bert: Weights of BERTScore.
-        seed: Of shuffling and drawing.
+        seed: Seed of shuffling and drawing.
+
+    Returns:
+        All tables and the flat summary, JSON-ready; and the test items with every system's commentary.
     """
     rng = np.random.default_rng(seed)
     items = with_baselines(inputs.test_items(), inputs.training_items(), seed)
@@ -92,5 +95,5 @@ def _of_poses(table: Table) -> dict[str, float | None]:
         "pose/pa_mpjpe_learner_mm": "learner's own pose",
         "pose/pa_mpjpe_tokenizer_floor_mm": "tokenizer round trip (floor)",
     }
-    found = {name: _value(table, row, "pa_mpjpe") for name, row in rows.items()}
-    return found | {"pose/well_formed": 1 - table["ours"]["malformed"].value}
+    errors = {name: _value(table, row, "pa_mpjpe") for name, row in rows.items()}
+    return errors | {"pose/well_formed": 1 - table["ours"]["malformed"].value}

@@ -12,9 +12,18 @@ from mm_eval.suites.expertaf.inputs import Inputs
 
 
 def collect_examples(inputs: Inputs, clips: dict[str, Clip], videos: Path, count: int = 12) -> list[dict[str, Any]]:
-    """Evenly spaced test items over distinct learner takes, JSON-ready. They are not chosen by score.
+    """Picks evenly spaced test items over distinct learner takes; they are not chosen by score.
 
     A system that ranks nothing or generates no poses has nothing to show beside its commentary, and no examples.
+
+    Args:
+        inputs: Test tuples with the system's answers.
+        clips: Clips by their ids.
+        videos: Root of the videos.
+        count: Most examples.
+
+    Returns:
+        The examples, JSON-ready.
     """
     if not inputs.ranked or inputs.generated is None:
         return []
@@ -28,12 +37,12 @@ def collect_examples(inputs: Inputs, clips: dict[str, Clip], videos: Path, count
 
 
 def _rounded(poses: np.ndarray) -> list[Any]:
-    """Poses for JSON; what is not shown lies at the origin, and its flag says so."""
+    """Rounds poses for JSON; a joint that is not seen lies at the origin, and its flag says so."""
     return np.round(np.nan_to_num(poses), 3).tolist()
 
 
 def _known(value: float) -> float | None:
-    """A number for JSON, which has no NaN."""
+    """Returns a number for JSON, which has no NaN."""
     return float(value) if np.isfinite(value) else None
 
 

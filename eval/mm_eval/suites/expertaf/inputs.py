@@ -1,4 +1,4 @@
-"""What is scored."""
+"""Test tuples with a system's answers and all that its baselines need."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ Table = dict[str, Row]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is scored, aligned by index with ``tuples``.
+    """Test tuples with a system's answers, aligned by index with ``tuples``.
 
     Attributes:
         tuples: Test tuples.
@@ -51,7 +51,7 @@ class Inputs:
 
     @property
     def activities(self) -> list[str]:
-        """Activity of each tuple."""
+        """The activity of each tuple."""
         return [t.activity for t in self.tuples]
 
     @property
@@ -60,12 +60,12 @@ class Inputs:
         return all("scores" in p for p in self.predictions)
 
     def nearest_training(self, space: dict[str, np.ndarray]) -> list[CoachingTuple]:
-        """For each test tuple the training tuple whose learner clip is nearest in a space of clips."""
+        """Finds for each test tuple the training tuple whose learner clip is nearest in a space of clips."""
         stacked = np.stack([space[t.learner.clip_id] for t in self.training])
         return [self.training[int(((stacked - space[t.learner.clip_id]) ** 2).sum(1).argmin())] for t in self.tuples]
 
     def test_items(self) -> list[TestItem]:
-        """The tuples with the system's commentary and their nearest training tuples."""
+        """Returns the tuples with the system's commentary and their nearest training tuples."""
         flat = {clip: np.where(poses[..., 3:] > 0, poses[..., :3], 0.0).ravel() for clip, poses in self.poses.items()}
         nearest = {"pose": self.nearest_training(flat)}
         if self.video is not None:
@@ -78,14 +78,14 @@ class Inputs:
                 Answer(t.summary),
                 {OURS: Answer(prediction["commentary"])},
                 self._clips(t.learner),
-                {kind: found[index].tuple_id for kind, found in nearest.items()},
+                {kind: neighbours[index].tuple_id for kind, neighbours in nearest.items()},
                 self.truth is not None,
             )
             for index, (t, prediction) in enumerate(zip(self.tuples, self.predictions, strict=True))
         ]
 
     def training_items(self) -> list[TestItem]:
-        """The training tuples' remarks."""
+        """Returns the training tuples with their remarks."""
         return [TestItem(t.tuple_id, t.learner.participant, t.activity, Answer(t.summary)) for t in self.training]
 
     def _clips(self, clip: Clip) -> dict[str, ClipFile]:

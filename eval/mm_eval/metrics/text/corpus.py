@@ -1,4 +1,4 @@
-"""What every suite of text metrics takes, checks and gives."""
+"""What text metrics score, a corpus of cleaned texts, and what they give, the scores of several systems."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +12,9 @@ EMPTY = "emptyanswer"
 References = Sequence[str | Sequence[str]]
 """One or several true texts per item."""
 
+Rows = dict[str, dict[str, Metric]]
+"""System to name to metric."""
+
 
 class NotComputed(RuntimeError):
     """A metric whose tools are missing. It is never replaced by another one under the same name."""
@@ -22,7 +25,7 @@ class Corpus:
     """Texts ready to be scored.
 
     Attributes:
-        systems: Candidates per system, `EMPTY` where there are no words.
+        systems: Candidates of each system, `EMPTY` where there are no words.
         references: True texts, several per item.
         clusters: Cluster of each item: the person, or the take.
     """
@@ -33,30 +36,30 @@ class Corpus:
 
     @property
     def signature(self) -> str:
-        """References per item."""
+        """How many references the items have."""
         counts = {len(texts) for texts in self.references}
         return f"nrefs:{counts.pop()}" if len(counts) == 1 else f"nrefs:{min(counts)}-{max(counts)}"
 
 
 @dataclass(frozen=True)
-class Suite:
-    """Scores of several systems.
+class TextScores:
+    """Scores of several systems on one corpus.
 
     Attributes:
         rows: Metrics by system and name.
-        notes: What was not computed, and why; candidates without words.
+        notes: What was not computed, and why; how many candidates hold no word.
     """
 
-    rows: dict[str, dict[str, Metric]]
+    rows: Rows
     notes: list[str] = field(default_factory=list)
 
-    def compute(self, what: str, work: Callable[[], dict[str, dict[str, Metric]]]) -> None:
-        """Adds metrics, or a note where their tools are missing."""
+    def compute(self, title: str, work: Callable[[], Rows]) -> None:
+        """Adds the metrics that a function gives, or a note where their tools are missing."""
         try:
             for system, metrics in work().items():
                 self.rows[system] |= metrics
         except NotComputed as reason:
-            self.notes.append(f"{what}: not computed: {reason}")
+            self.notes.append(f"{title}: not computed: {reason}")
 
 
 def prepare(
@@ -64,14 +67,17 @@ def prepare(
     references: References,
     clusters: Sequence[str],
     cleaned: Callable[[str], str] = clean,
-) -> tuple[Corpus, Suite]:
-    """Cleaned texts, and a suite without scores yet.
+) -> tuple[Corpus, TextScores]:
+    """Cleans texts and counts those without words.
 
     Args:
-        systems: Generated texts per system, each aligned with ``references``.
+        systems: Generated texts of each system, aligned with ``references``.
         references: True texts.
         clusters: Cluster of each item (the person, or the take), for the intervals.
-        cleaned: What is done to every text first.
+        cleaned: Function that every text goes through first.
+
+    Returns:
+        The corpus, and scores that are still empty.
 
     Raises:
         ValueError: The lists differ in length, or an item has no true text.
@@ -85,15 +91,15 @@ def prepare(
     true = [[line for line in map(cleaned, texts) if has_words(line)] for texts in true]
     if empty := [index for index, texts in enumerate(true) if not texts]:
         raise ValueError(f"Item {empty[0]} has no true text ({len(empty)} of {len(true)} have none); leave it out.")
-    suite, found = Suite({name: {} for name in systems}), {}
+    scores, candidates = TextScores({name: {} for name in systems}), {}
     for name, texts in systems.items():
         lines = [cleaned(text) for text in texts]
-        found[name] = [line if has_words(line) else EMPTY for line in lines]
-        if count := found[name].count(EMPTY):
-            suite.notes.append(f"{name}: {count} of {len(texts)} texts hold no word and score 0.")
-    return Corpus(found, true, list(clusters)), suite
+        candidates[name] = [line if has_words(line) else EMPTY for line in lines]
+        if count := candidates[name].count(EMPTY):
+            scores.notes.append(f"{name}: {count} of {len(texts)} texts hold no word and score 0.")
+    return Corpus(candidates, true, list(clusters)), scores
 
 
 def lacking(package: str, extra: str = "metrics") -> NotComputed:
-    """A package is not installed."""
+    """Returns the error that says which package is missing, and which extra installs it."""
     return NotComputed(f"{package} is not installed (pip install 'mm-coach[{extra}]')")
