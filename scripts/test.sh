@@ -10,5 +10,4 @@ export OMP_NUM_THREADS=1 # each of two workers keeps to its core
 ruff check .
 ruff format --check .
 pyright
-# A worker runs a group of tests (tests/conftest.py) from its first to its last, in the order in which they are collected.
-pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 40 "$@"
+pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40 "$@" # tests/conftest.py says in which order

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from engine_fixtures import served, server, videos  # noqa: F401  fixtures
@@ -15,26 +16,31 @@ from tiny_coach import ROOT, TinyCoach, launch, load_script
 
 from mm_data.miniature import write_miniature
 
-# The groups that take longest, in the order in which workers begin them, so that no worker is left alone with one at the
-# end; all others follow by name. The first makes `tiny` while the second, which begins without it, makes `big_tuples`.
-FIRST = ("test_recipes", "test_tuples", "engine", "test_tokenizer_training", "test_table", "test_features")
+# What takes longest, in the order in which workers begin it, so that no worker is left alone with it at the end; all other
+# files follow by name. The first makes `tiny` while the second, which begins without it, makes `big_tuples`.
+FIRST = ("recipes", "tuples", "vllm", "vllm_front", "tokenizer_training", "table", "features")
+# Files that share what a worker makes for itself: an engine, a process that prepares clips.
+TOGETHER = {"test_vllm_front": "test_vllm", "test_front_requests": "test_front"}
 Shared = Callable[[str, Callable[[Path], object]], Path]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups tests by file, unless they name a group: one worker runs a group, and makes its fixtures once."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    places = {name: place for place, name in enumerate(FIRST)}
-    items.sort(key=lambda item: places.get(group_of(item), len(places)))
+    """Puts first what takes longest."""
+    places = {f"test_{name}": place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
-def group_of(item: pytest.Item) -> str:
-    marker = item.get_closest_marker("xdist_group")
-    assert marker is not None
-    return marker.args[0]
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives a worker whole files, so that fixtures of a file are made once, and together those that share more."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class WholeFiles(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(super()._split_scope(nodeid)).stem
+            return TOGETHER.get(file, file)
+
+    return WholeFiles(config, log)
 
 
 @pytest.fixture(scope="session")

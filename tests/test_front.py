@@ -26,8 +26,6 @@ from mm_adapter.serving.http.engine import Engine
 from mm_adapter.serving.http.passing import pass_on
 from mm_adapter.serving.http.preparation import PreparedClip
 
-pytestmark = pytest.mark.xdist_group("front")  # one process that prepares clips for both files
-
 
 def test_a_clip_is_prepared_once_and_its_files_are_gone(
     client: TestClient, front: Front, poses: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,8 +12,6 @@ from starlette.testclient import TestClient
 from mm_adapter.serving.http.conversation import take_upload
 from mm_tokenizers.vocabulary import SEQUENCE_END
 
-pytestmark = pytest.mark.xdist_group("front")  # one process that prepares clips for both files
-
 VIDEO = {"type": "video_url", "video_url": {"url": "data:v;base64,AAAA"}}
 POSE = {"type": "text", "text": f"<|pose_01|>{SEQUENCE_END}"}
 

@@ -32,7 +32,6 @@ from mm_data.tasks.expertaf import ASK_COMMENTARY, commentary_prompt
 from mm_tokenizers import PoseVocabulary
 
 pytest.importorskip("vllm")
-pytestmark = pytest.mark.xdist_group("engine")  # one engine for both files
 
 
 def test_generate_answers_as_transformers_does(served: Served, tiny: Path, tmp_path: Path) -> None:

@@ -31,7 +31,6 @@ from mm_data.videos.frames import read_duration
 from mm_tokenizers.codes import PoseCodeStore
 
 pytest.importorskip("vllm")
-pytestmark = pytest.mark.xdist_group("engine")  # one engine for both files
 
 
 @pytest.fixture(scope="module")
