@@ -207,6 +207,16 @@ def examine(path: str, tests: Sequence[str], sample: int, seed: int, log: Path) 
 
     A change that survived is tried again where the tests have changed since.
 
+    Args:
+        path: The module, below the project's root.
+        tests: Names of the test files that concern it.
+        sample: Number of changes, drawn at random; 0 for all.
+        seed: Seed of the draw.
+        log: File of the outcomes.
+
+    Returns:
+        Number of changes by outcome.
+
     Raises:
         RuntimeError: The tests fail without any change.
     """

@@ -49,6 +49,9 @@ def verify(folder: Path, *, base_model: str | None = None) -> int:
     Args:
         folder: A coach, a checkpoint or an export.
         base_model: Folder or Hub name of the coach's language model, where it is not where training had it.
+
+    Returns:
+        Exit status.
     """
     from mm_adapter.checkpoint.inspection import verify_coach
     from mm_adapter.export.read import RECORD, check_export

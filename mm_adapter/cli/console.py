@@ -19,11 +19,7 @@ from rich.table import Table
 
 
 def plain_console(**options: Any) -> Console:
-    """A console that prints questions, answers and paths as they are: brackets are no styles, ``:100:`` is no picture.
-
-    Args:
-        options: Of `rich.console.Console`.
-    """
+    """Opens a console that prints texts and paths as they are: brackets are no styles, ``:100:`` is no picture."""
     return Console(markup=False, emoji=False, **options)
 
 

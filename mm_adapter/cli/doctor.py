@@ -25,7 +25,10 @@ def doctor(*, folder: Path = Path()) -> int:
     """Report versions, devices, Java, vLLM and disk, and how to mend what is missing; exit status 1 if training cannot run.
 
     Args:
-        folder: Where runs will be written.
+        folder: Folder where runs will be written.
+
+    Returns:
+        Exit status.
     """
     from mm_adapter.cli.console import print_table
 

@@ -51,6 +51,9 @@ class EncoderFlags:
         Args:
             default: Size to build where --encoder is not given.
             dtype: dtype of the weights; by default float32.
+
+        Returns:
+            The encoder and its name, or None.
         """
         size = self.encoder or default
         if size is None:
@@ -120,7 +123,10 @@ class BertFlags:
     """bert-score's file of baselines, to rescale by."""
 
     def model(self) -> BertModel | None:
-        """Builds what BERTScore reads, or None without weights.
+        """Builds what BERTScore reads.
+
+        Returns:
+            The weights, or None where no flag names any.
 
         Raises:
             ValueError: No layer beside the weights, or a layer or baselines without them.

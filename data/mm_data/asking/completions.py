@@ -148,7 +148,10 @@ class Budget:
     spent: float = 0.0
 
     def pay(self, completion: Completion) -> None:
-        """Counts an answer.
+        """Counts an answer's tokens.
+
+        Args:
+            completion: The answer.
 
         Raises:
             EndpointError: More has been spent than may be.
@@ -200,10 +203,13 @@ def estimate(endpoint: Endpoint, requests: Iterable[Request], log: Path, answer_
     """Counts what is left to ask before the first call.
 
     Args:
-        endpoint: Where it would be asked.
-        requests: All of the run.
+        endpoint: Endpoint that would be asked.
+        requests: All requests of the run.
         log: The run's log; answers in it cost nothing.
         answer_tokens: Assumed length of an answer where the log has none to learn from.
+
+    Returns:
+        Numbers of requests and tokens.
     """
     finished = read_completions(log)
     lengths = [c.completion_tokens for c in finished.values() if c.completion_tokens]
@@ -385,11 +391,7 @@ async def _ask_once(client: Any, endpoint: Endpoint, settings: Settings, request
 
 
 def _checked(endpoint: Endpoint, request: Request, body: bytes, adapted: Sequence[str]) -> Completion:
-    """A response as content that has the right form, or as a class of failure.
-
-    Raises:
-        EndpointError: The address gives web pages.
-    """
+    """Content that has the right form, or a class of failure; ``EndpointError`` where the address gives web pages."""
     if is_web_page(body):
         raise EndpointError(f"{endpoint.base_url} answers with a web page. The address of an API usually ends in /v1.")
     reply = read_reply(body)

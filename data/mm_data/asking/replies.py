@@ -68,7 +68,10 @@ def read_reply(body: bytes) -> Reply:
     """Reads the body of a chat completion.
 
     Args:
-        body: What came with status 200.
+        body: Bytes that came with status 200.
+
+    Returns:
+        The content, or what is wrong with it.
     """
     reply = _parsed(body)
     if not isinstance(reply, dict):
@@ -121,7 +124,13 @@ def _outcome(choice: dict[str, Any], message: dict[str, Any], raw: str, length: 
 
 
 def find_object(text: str) -> dict[str, Any]:
-    """The one JSON object of an answer: bare, in a Markdown fence, or behind reasoning or a sentence.
+    """Finds the one JSON object of an answer: bare, in a Markdown fence, or behind reasoning or a sentence.
+
+    Args:
+        text: The answer.
+
+    Returns:
+        The object.
 
     Raises:
         ValueError: There is none, or there are several.

@@ -37,13 +37,16 @@ class Settings:
     def request(
         self, messages: Messages, name: str, schema: Mapping[str, Any], parameters: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The body of a request, but for the model's name.
+        """Writes the body of a request, but for the model's name.
 
         Args:
-            messages: What is asked.
-            name: The schema's name.
+            messages: Conversation to answer.
+            name: Name of the schema.
             schema: JSON schema of the answer.
             parameters: Sampling parameters.
+
+        Returns:
+            The body.
         """
         body = {key: value for key, value in parameters.items() if key not in self._without}
         if _LENGTH in self._without and _LENGTH in parameters:
@@ -58,11 +61,14 @@ class Settings:
         return {"messages": [*messages[:-1], _with_text(messages[-1], told)], **body}
 
     def adapt(self, refusal: str, body: Mapping[str, Any]) -> bool:
-        """Learns from a refused request; whether another try makes sense.
+        """Learns from a refused request.
 
         Args:
-            refusal: What the endpoint said.
-            body: What it was asked.
+            refusal: Message of the endpoint.
+            body: Body of the refused request.
+
+        Returns:
+            Whether another try makes sense.
         """
         if _TOO_LONG.search(refusal) or not _NOT_TAKEN.search(refusal):
             return False
