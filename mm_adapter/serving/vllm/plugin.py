@@ -74,3 +74,4 @@ def register() -> None:
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
         ModelRegistry.register_model(ARCHITECTURE, "mm_adapter.serving.vllm.model:VllmModel")
     MODELS_CONFIG_MAP[ARCHITECTURE] = CoachSettings
+    from mm_adapter.serving.vllm import video_loader  # noqa: F401  registers itself
