@@ -347,13 +347,12 @@ def test_evaluation_and_report(
     assert needed <= set(json.loads((tmp_path / "report" / "metrics.json").read_text())["summary"])
 
 
-def test_commands_explain_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_explain_mistakes(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert mm_coach(["data", "build", str(tmp_path / "none"), str(tmp_path / "out")]) == 2
     assert "does not exist" in capsys.readouterr().err
     (tmp_path / "tuples").mkdir()
-    assert (
-        mm_coach(["tokenizer", "encode", str(tmp_path / "tuples"), str(tmp_path), str(tmp_path.parent / "codes")]) == 2
-    )
+    tokenizer = str(tiny / "pose_tokenizer" / "tokenizer")
+    assert mm_coach(["tokenizer", "encode", str(tmp_path / "tuples"), tokenizer, str(tmp_path / "codes")]) == 2
     assert "mm-coach data build" in capsys.readouterr().err
 
 

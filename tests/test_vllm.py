@@ -182,7 +182,7 @@ def test_pooled_features_are_one_token_per_view() -> None:
     pooled = torch.randn(2, 32)
     stand_in: Any = SimpleNamespace(
         encoder=lambda frames, grid: {"pooled": pooled},
-        read={"output": "pooled", "grid": 1},
+        encoder_output={"output": "pooled", "grid": 1},
         config=config,
         mappers=mappers,
     )
