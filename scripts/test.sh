@@ -9,6 +9,5 @@ export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 export OMP_NUM_THREADS=1 # each of two workers keeps to its core
 ruff check .
 ruff format --check .
-pydoclint --quiet mm_adapter data/mm_data eval/mm_eval tokenizers/mm_tokenizers recipes scripts benchmarks
 pyright
 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 40 "$@" # tests/conftest.py says in which order
