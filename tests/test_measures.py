@@ -423,3 +423,54 @@ def test_names_of_pose_errors_are_their_signatures() -> None:
         "mpjpe_root": "mpjpe|middle of the hips at the origin",
         "mpjpe_root_yaw": "mpjpe|middle of the hips at the origin, best yaw per frame",
     }
+
+
+def test_meteor_of_hand_made_statistics() -> None:
+    """METEOR 1.5's formula, written out for sums of two segments; then a perfect segment, which is one chunk and no fragment."""
+    first = [6, 7, 2, 3, *(2, 3, 1, 1), *(1, 1, 0, 0), *(0, 1, 0, 0), *(0, 0, 1, 0), 3, 5, 5]
+    second = [4, 5, 1, 1, *(1, 1, 1, 0), *(0, 0, 0, 1), *(1, 0, 0, 0), *(0, 1, 0, 0), 2, 3, 4]
+    sums = [a + b for a, b in zip(first, second, strict=True)]
+    stages = [sums[4 + 4 * stage : 8 + 4 * stage] for stage in range(4)]
+    shares = []
+    for side in (0, 1):  # content words count 0.75, function words 0.25; exact, stem, synonym and paraphrase matches
+        found = sum(
+            w * (0.75 * m[side] + 0.25 * m[side + 2]) for w, m in zip((1.0, 0.6, 0.8, 0.6), stages, strict=True)
+        )
+        shares.append(found / (0.75 * (sums[side] - sums[2 + side]) + 0.25 * sums[2 + side]))
+    precision, recall = shares
+    f = precision * recall / (0.85 * precision + 0.15 * recall)
+    expected = f * (1 - 0.6 * (sums[20] / ((sums[21] + sums[22]) / 2)) ** 0.2)
+    assert AGGREGATES["meteor"](np.ones((1, 2)), np.array([first, second], float))[0] == pytest.approx(expected)
+    perfect = [3, 3, 1, 1, *(2, 2, 1, 1), *(0,) * 12, 1, 3, 3]
+    assert AGGREGATES["meteor"](np.ones((1, 1)), np.array([perfect], float))[0] == pytest.approx(1.0)
+    nothing = [3, 3, 1, 1, *(0,) * 16, 0, 0, 0]
+    assert AGGREGATES["meteor"](np.ones((1, 1)), np.array([nothing], float))[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("correct", "guessed", "length", "true_length"),
+    [
+        ((5, 3, 0, 0), (8, 7, 6, 5), 8, 10),
+        ((5, 3, 2, 1), (8, 7, 6, 5), 8, 6),
+        ((4, 0, 0, 0), (8, 7, 6, 5), 8, 8),
+        ((0, 0, 0, 0), (8, 7, 6, 5), 8, 8),
+    ],
+)
+def test_nltks_bleu_of_hand_made_counts(
+    correct: tuple[int, ...], guessed: tuple[int, ...], length: int, true_length: int
+) -> None:
+    """NLTK's smoothing method 4: the n-th order without a match counts ln(length) / (5 · 2ⁿ)."""
+    logs, missing = [], 0
+    for right, count in zip(correct, guessed, strict=True):
+        missing += right == 0
+        logs.append(math.log((right or math.log(length) / (5 * 2**missing)) / count))
+    penalty = 1.0 if length > true_length else math.exp(1 - true_length / length)
+    expected = penalty * math.exp(sum(logs) / 4) if correct[0] else 0.0
+    rows = np.array([[*correct, *guessed, length, true_length]], float)
+    assert AGGREGATES["nltk_bleu"](np.ones((1, 1)), rows)[0] == pytest.approx(expected)
+
+
+def test_nltks_bleu_of_a_single_word_is_not_smoothed() -> None:
+    rows = np.array([[1.0, 0, 0, 0, 1, 0, 0, 0, 1, 1], [0.0, 0, 0, 0, 0, 0, 0, 0, 0, 3]])
+    values = [AGGREGATES["nltk_bleu"](weights[None], rows)[0] for weights in np.eye(2)]
+    assert not any(value > 0 for value in values)
