@@ -47,7 +47,8 @@ def expertaf(
     from mm_adapter.cli import main
     from mm_adapter.cli.console import stage_progress
     from mm_adapter.cli.evaluate import print_summary
-    from mm_adapter.evaluation.table import RECIPES, TableRun, read_variants, write_table
+    from mm_adapter.evaluation.table import TableRun, read_variants, write_table
+    from mm_adapter.training import RECIPES
 
     base = yaml.safe_load(config.read_text())
     for change in settings or ():

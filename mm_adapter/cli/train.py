@@ -15,10 +15,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from mm_adapter.errors import did_you_mean
-
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-if not RECIPES.is_dir():  # installed from a wheel
-    RECIPES = Path(__file__).resolve().parents[1] / "_recipes"
+from mm_adapter.training import RECIPES
 
 _RECIPES_FIRST = ("--gradient_accumulation_steps", "--gradient-accumulation-steps")
 """Flags of the launcher that are the recipe's wherever they stand: the launch files leave them to it."""

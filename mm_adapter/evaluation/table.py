@@ -26,6 +26,7 @@ from mm_adapter.evaluation.report import METRICS
 from mm_adapter.evaluation.run import evaluate
 from mm_adapter.evaluation.systems import SystemUnderTest
 from mm_adapter.evaluation.test_set import TestSet
+from mm_adapter.training import RECIPES
 from mm_adapter.training.arguments import ExpertafArguments
 from mm_data.ground.files import check_apart, write_atomically
 from mm_data.ground.safe_load import read_json
@@ -34,10 +35,6 @@ from mm_eval.tables import RENDERERS, to_markdown
 from mm_eval.tables.expertaf import System, comparison_table
 
 logger = logging.getLogger(__name__)
-
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-if not RECIPES.is_dir():  # installed from a wheel
-    RECIPES = Path(__file__).resolve().parents[1] / "_recipes"
 
 Settings = dict[str, Any]
 """Settings of a recipe by name."""
