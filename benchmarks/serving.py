@@ -31,7 +31,8 @@ from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.inference.coach import Coach
 from mm_data.features import FeatureStore
 from mm_data.records import FPS, CoachingTuple
-from mm_data.tasks.expertaf import ASK_COMMENTARY, SYSTEM
+from mm_data.tasks.expertaf import ASK_COMMENTARY, SYSTEM, commentary_prompt
+from mm_data.tasks.questions import Words
 from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.store import read_tuples
 from mm_tokenizers.codes import PoseCodeStore
@@ -173,7 +174,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     opened = SavedCoach.from_pretrained(args.coach, device, getattr(torch, args.dtype))
     plain = Coach(opened.model, opened.processor, PoseCodeStore.load(args.codes), FeatureStore(args.features))
-    learners = [t.learner.clip_id for t in tests]
+    questions = [(t.tuple_id, Words(commentary_prompt(t.learner.clip_id), _LIMIT)) for t in tests]
     scratch = args.export.parent / f"serving-{os.getpid()}"
     scratch.mkdir()
     served = Served(args.export, args.dtype, scratch)
@@ -185,7 +186,7 @@ def main() -> None:
             served.ask(clips[0])
             for _ in range(args.rounds):
                 begun = time.perf_counter()
-                answers["transformers"] = list(plain.comments(learners, batch_size=1, max_new_tokens=_LIMIT))
+                answers["transformers"] = plain.answer_words(questions, batch_size=1)
                 seconds["transformers"].append(time.perf_counter() - begun)
                 begun = time.perf_counter()
                 answers["server"] = list(pool.map(served.ask, clips))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.table import Table
-from tiny_coach import TinyCoach, dataset, launch, perturb, trainer
+from tiny_coach import TinyCoach, dataset, launch, perturb, poses_after, remarks_of, trainer
 from transformers import TrainerControl
 
 from mm_adapter.checkpoint.coach import SavedCoach
@@ -58,11 +58,11 @@ def test_a_conversation_is_what_training_saw(coach: TinyCoach) -> None:
     session, poses = session_of(coach, clip)
     plain = Coach(coach.model, coach.processor, coach.codes, coach.features)
     remark = "".join(session.ask()).strip()
-    assert remark == next(plain.comments([clip], max_new_tokens=128))
+    assert remark == remarks_of(plain, [clip], 128)[0]
     assert session.wants_to_see("Show me!") and session.wants_to_see("please show me")
     assert not session.wants_to_see("Why did you show my left arm lower?")
     shown = session.show()
-    np.testing.assert_array_equal(shown.codes, next(plain.demonstrations([clip], [remark])))
+    np.testing.assert_array_equal(shown.codes, poses_after(plain, [clip], [remark])[0])
     prompt = demonstration_prompt(LEARNER, remark)
     assert session.messages[:4] == prompt and session.messages[4]["content"][0]["type"] == "pose"
     answer = "".join(session.ask("What about my left arm?"))

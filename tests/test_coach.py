@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset, perturb
+from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset, perturb, poses_after, remarks_of
 
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.ranking import (
@@ -228,14 +228,14 @@ def test_generation_is_well_formed_and_does_not_depend_on_the_batch(coach: TinyC
     perturb(coach)
     asked = as_coach(coach)
     learners = [t.learner.clip_id for t in coach.test[:5]]
-    together = list(asked.comments(learners, batch_size=5, max_new_tokens=12))
-    assert together == list(asked.comments(learners, batch_size=1, max_new_tokens=12))
+    together = remarks_of(asked, learners, batch_size=5, limit=12)
+    assert together == remarks_of(asked, learners, batch_size=1, limit=12)
     assert all("pose" not in text for text in together)
     remarks = ["Bend the knees.", "Keep the elbow in under the ball please.", "Look up.", "x", "y"]
-    poses = list(asked.demonstrations(learners, remarks, batch_size=5))
+    poses = poses_after(asked, learners, remarks, batch_size=5)
     shape = coach.pose_tokenizer.architecture
     assert all(p is not None and p.shape == (FRAMES, shape.num_tokens) for p in poses)
-    alone = list(asked.demonstrations(learners, remarks, batch_size=1))
+    alone = poses_after(asked, learners, remarks, batch_size=1)
     np.testing.assert_array_equal(poses, alone)  # type: ignore[arg-type]
 
 

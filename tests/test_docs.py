@@ -15,6 +15,7 @@ import mm_adapter
 from mm_adapter import Coach, score
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_data.tasks import Answer
+from mm_data.tasks.expertaf import ask_commentary
 from mm_eval.metrics.text import coco_scores
 
 
@@ -78,7 +79,7 @@ def test_what_a_clip_of_ones_own_needs(tiny: Path, quickstart: Path) -> None:
     with pytest.raises(ValueError, match="Give the learner's video"):
         coach.clip(poses=poses)
     with pytest.raises(KeyError, match=r"has no (ego|exo) features here"):
-        next(coach.comments([TinyCoach(tiny).test[0].learner.clip_id]))
+        coach.answer_words([ask_commentary(TinyCoach(tiny).test[0].learner.clip_id)])
     coach = Coach.from_pretrained(run, encoder="tiny")
     with pytest.raises(ValueError, match="Give the learner's poses"):
         coach.clip(exo=video, stop=1)

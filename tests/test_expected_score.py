@@ -1,17 +1,19 @@
-"""The expected score of an answer, by a scorer that is certain of what the coach would write."""
+"""Dialogues about items, and the expected score of an answer, with an answerer that is certain of what it would write."""
 
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
-import torch
 
-from mm_adapter.evaluation import task_answers
-from mm_adapter.evaluation.task_answers import confidence, expected_score
-from mm_adapter.inference.scoring import CandidateScores
+from mm_adapter.evaluation.asking import hold
+from mm_adapter.inference.continuations import continuations
+from mm_adapter.inference.sampling import GREEDY
+from mm_adapter.samples.clip_stores import NoPoses
 from mm_data.tasks import ScoreSlot
 from mm_data.tasks.desccoach import DescCoachFormat, DescCoachOptions
 from mm_data.tasks.nae import NaeFormat, NaeOptions
+from mm_data.tasks.questions import Choice, Dialogue, Likelihoods, Poses, Words, ask_for_words
 
 SCORES = [9.0, 9.5, 90.0, 90.25, 90.5, 91.0, 99.9, 100.0]
 END = 0
@@ -25,33 +27,44 @@ class Characters:
         return [ord(character) for character in text]
 
 
-def writes(coach_text: str, otherwise: dict[str, float] | None = None) -> Any:
-    """A scorer that gives every sequence the probability of the coach's texts that begin with it, the prompt left out."""
-    texts = otherwise or {coach_text: 1.0}
+class Writer:
+    """Answers with one text, and gives every sequence the probability of the texts that begin with it.
 
-    def score(coach: Any, prefix: dict[str, list[int]], candidates: list[Any]) -> CandidateScores:
-        begun = [token for token in prefix["input_ids"] if token != END]
-        whole = {(*map(ord, text), END): share for text, share in texts.items()}
-        rows = [[*begun, *(map(ord, c) if isinstance(c, str) else c)] for c in candidates]
-        likely = [sum(share for text, share in whole.items() if list(text[: len(row)]) == row) for row in rows]
-        total = torch.tensor([p + 1e-12 for p in likely], dtype=torch.float64).log()
-        return CandidateScores(
-            total, [value / len(row) * torch.ones(len(row)) for value, row in zip(total, rows, strict=True)]
-        )
+    Args:
+        text: The answer.
+        shares: Text that could be written to its probability; the answer alone by default.
+    """
 
-    return score
+    at_once = 2
+
+    def __init__(self, text: str, shares: dict[str, float] | None = None) -> None:
+        self.text = text
+        self.whole = {(*map(ord, text), END): share for text, share in (shares or {text: 1.0}).items()}
+
+    def answer_words(self, questions: Any, sampling: Any = GREEDY) -> list[str]:
+        return [self.text] * len(questions)
+
+    def answer_choices(self, questions: Any) -> list[Likelihoods]:
+        return [self._likely(name, choice) for name, choice in questions]
+
+    def answer_poses(self, questions: Any, sampling: Any = GREEDY) -> list[Any]:
+        raise AssertionError("nobody asks for poses")
+
+    def _likely(self, name: str, choice: Choice) -> Likelihoods:
+        processor: Any = SimpleNamespace(tokenizer=Characters(), end_of_turn_id=END)
+        tokens = continuations(processor, NoPoses(), choice, name)
+        rows = [[*tokens.begun, *candidate] for candidate in tokens.candidates]
+        likely = [sum(p for text, p in self.whole.items() if list(text[: len(row)]) == row) for row in rows]
+        total = np.log(np.array(likely) + 1e-12)
+        return Likelihoods(total, total / [len(row) for row in rows])
 
 
-def coach() -> Any:
-    processor = SimpleNamespace(tokenizer=Characters(), end_of_turn_id=END)
-    return SimpleNamespace(processor=processor, prompt=lambda messages, item_id: {"input_ids": [END], "labels": [-100]})
+def record(score_slot: Any, text: str, shares: dict[str, float] | None = None) -> dict[str, Any]:
+    return hold({"x": ask_for_words([], 99, score_slot)}, Writer(text, shares))["x"]
 
 
-def expected(form: Any, text: str, monkeypatch: pytest.MonkeyPatch, otherwise: dict[str, float] | None = None) -> float:
-    monkeypatch.setattr(task_answers, "score", writes(text, otherwise))
-    value = expected_score(coach(), form, [], text, "x")
-    assert value is not None
-    return value
+def expected(form: Any, text: str, shares: dict[str, float] | None = None) -> float:
+    return record(form.score_slot, text, shares)["expected"]
 
 
 @pytest.fixture
@@ -73,40 +86,70 @@ def nae() -> NaeFormat:
         "{} points\nA pike.",
     ],
 )
-def test_a_coach_that_is_certain_expects_what_it_writes(
-    nae: NaeFormat, text: str, score: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert expected(nae, text.format(f"{score:g}"), monkeypatch) == pytest.approx(score, abs=1e-6)
+def test_a_coach_that_is_certain_expects_what_it_writes(nae: NaeFormat, text: str, score: float) -> None:
+    assert expected(nae, text.format(f"{score:g}")) == pytest.approx(score, abs=1e-6)
 
 
-def test_a_doubtful_coach_expects_the_mean(nae: NaeFormat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_doubtful_coach_expects_the_mean(nae: NaeFormat) -> None:
     written = "It scores 90.5 points."
     shares = {written: 0.5, "It scores 90 points.": 0.25, "It scores 100 points.": 0.25}
-    assert expected(nae, written, monkeypatch, shares) == pytest.approx(0.5 * 90.5 + 0.25 * 90 + 0.25 * 100)
+    assert expected(nae, written, shares) == pytest.approx(0.5 * 90.5 + 0.25 * 90 + 0.25 * 100)
     shares = {"It is 9. Good.": 0.5, "It is 9.5. Good.": 0.25, "It is 90.5. Good.": 0.25}
     assert nae.parse("It is 9. Good.").score is None, "no word calls it a score: a sentence that does is begun"
     shares = {f"Score: {score}. Good.": share for score, share in (("9", 0.5), ("9.5", 0.25), ("90.5", 0.25))}
-    assert expected(nae, "Score: 9. Good.", monkeypatch, shares) == pytest.approx(4.5 + 2.375 + 22.625)
+    assert expected(nae, "Score: 9. Good.", shares) == pytest.approx(4.5 + 2.375 + 22.625)
 
 
-def test_scores_of_desccoach_end_with_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_of_desccoach_end_with_the_answer() -> None:
     form = DescCoachFormat({"lowest": 0.0, "highest": 10.0, "scores": [7.0, 7.33, 7.5, 10.0]}, DescCoachOptions())
     for score in (7.0, 7.33, 7.5, 10.0):
-        assert expected(form, f"Overall: fine\nScore: {score:g}", monkeypatch) == pytest.approx(score, abs=1e-6)
+        assert expected(form, f"Overall: fine\nScore: {score:g}") == pytest.approx(score, abs=1e-6)
 
 
-def test_candidates_that_begin_others_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    form = SimpleNamespace(score_slot=lambda text: ScoreSlot("Score:", {"8 points": 8.0, "7.": 7.0, "7.5": 7.5}))
-    monkeypatch.setattr(task_answers, "score", writes("Score: 7.5"))
+def test_candidates_that_begin_others_are_refused() -> None:
+    slot = ScoreSlot("Score:", {"8 points": 8.0, "7.": 7.0, "7.5": 7.5})
     with pytest.raises(ValueError, match=r"x: '7\.' is a beginning of '7\.5'"):
-        expected_score(coach(), form, [], "Score: 7.5", "x")  # type: ignore[arg-type]
+        record(lambda text: slot, "Score: 7.5")
 
 
-def test_an_answer_is_as_likely_as_it_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_is_as_likely_as_it_and_its_end() -> None:
     """A short answer that begins a likelier long one gains nothing by that."""
-    monkeypatch.setattr(task_answers, "score", writes("", {"Good.": 0.25, "Good. It scores 90 points.": 0.75}))
-    short, long = (confidence(coach(), [], text, "x") for text in ("Good.", "Good. It scores 90 points."))
-    assert short is not None and long is not None
-    assert short == pytest.approx(float(torch.tensor(0.25).log()) / 6)
-    assert long == pytest.approx(float(torch.tensor(0.75).log()) / 27)
-    assert confidence(coach(), [], "", "x") is None
+    shares = {"Good.": 0.25, "Good. It scores 90 points.": 0.75}
+    short, long = (record(lambda text: None, text, shares)["confidence"] for text in shares)
+    assert short == pytest.approx(np.log(0.25) / 6) and long == pytest.approx(np.log(0.75) / 27)
+    assert record(lambda text: None, "") == {"text": "", "confidence": None, "expected": None}
+
+
+def test_dialogues_side_by_side_get_their_own_replies() -> None:
+    """Items that ask different things at different times: each reply goes to the question it answers."""
+
+    class Echo:
+        at_once = 3
+
+        def answer_words(self, questions: Any, sampling: Any = GREEDY) -> list[str]:
+            calls.append([name for name, _ in questions])
+            return [f"{name} said {question.limit}" for name, question in questions]
+
+        def answer_choices(self, questions: Any) -> list[Likelihoods]:
+            return [Likelihoods(np.array([float(len(choice.begun))]), np.zeros(1)) for _, choice in questions]
+
+        def answer_poses(self, questions: Any, sampling: Any = GREEDY) -> list[Any]:
+            return [f"poses of {name}" for name, _ in questions]
+
+    def short(limit: int) -> Dialogue:
+        (text,) = yield [Words([], limit)]
+        return {"text": text}
+
+    def long() -> Dialogue:
+        likely, poses = yield [Choice([], ["a"], "four"), Poses([])]
+        first, second = yield [Words([], 1), Words([], 2)]
+        return {"likely": likely.total[0], "poses": poses, "texts": [first, second]}
+
+    calls: list[list[str]] = []
+    records = hold({"a": short(7), "b": long(), "c": short(8)}, Echo())
+    assert records == {
+        "a": {"text": "a said 7"},
+        "b": {"likely": 4.0, "poses": "poses of b", "texts": ["b said 1", "b said 2"]},
+        "c": {"text": "c said 8"},
+    }
+    assert calls == [["a", "c"], ["b", "b"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_coach import TinyCoach, launch, perturb
+from tiny_coach import TinyCoach, launch, perturb, poses_after, remarks_of
 
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
@@ -26,12 +26,12 @@ def test_what_is_drawn_depends_on_seed_and_sample_alone(coach: TinyCoach) -> Non
     asked = Coach(coach.model.eval(), coach.processor, coach.codes, coach.features)
     learners = list(dict.fromkeys(t.learner.clip_id for t in coach.test))[:4]
     warm = Sampling(temperature=1.0, top_p=0.95, top_k=200, seed=3)
-    together = list(asked.comments(learners, sampling=warm, batch_size=4, max_new_tokens=8))
-    assert together == list(asked.comments(learners, sampling=warm, batch_size=1, max_new_tokens=8))
-    assert together != list(asked.comments(learners, sampling=Sampling(1.0, seed=4), max_new_tokens=8))
-    shown = list(asked.demonstrations(learners, ["Bend."] * 4, sampling=warm))
+    together = remarks_of(asked, learners, sampling=warm, batch_size=4, limit=8)
+    assert together == remarks_of(asked, learners, sampling=warm, batch_size=1, limit=8)
+    assert together != remarks_of(asked, learners, sampling=Sampling(1.0, seed=4), limit=8)
+    shown = poses_after(asked, learners, ["Bend."] * 4, sampling=warm)
     assert all(codes is not None for codes in shown), "a drawn sequence is well-formed too"
-    np.testing.assert_array_equal(shown[2:], list(asked.demonstrations(learners[2:], ["Bend."] * 2, sampling=warm)))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(shown[2:], poses_after(asked, learners[2:], ["Bend."] * 2, sampling=warm))  # type: ignore[arg-type]
 
 
 def test_gumbel_noise_draws_from_the_softmax() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_coach import FRAMES, TinyCoach, collator, dataset, perturb
+from tiny_coach import FRAMES, TinyCoach, collator, dataset, perturb, poses_after
 
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.evaluation.matcher import Matcher, MatcherConfig, MatcherInputs, load_matcher, save_matcher
@@ -77,10 +77,10 @@ def test_a_coach_that_writes_coordinates_is_read_strictly(coach: TinyCoach, monk
     coach.model.config.pose_form = "text"
     asked = Coach(coach.model.eval(), with_clip(coach, pose_form="text"), joints, coach.features)
     learners = [t.learner.clip_id for t in coach.test[:2]]
-    assert list(asked.demonstrations(learners, ["Bend.", "Look up."])) == [None, None], "random words are no poses"
+    assert poses_after(asked, learners, ["Bend.", "Look up."]) == [None, None], "random words are no poses"
     right = poses_to_text(joints[learners[0]])
     monkeypatch.setattr(asked, "_words", lambda samples, limit, sampling: iter([right] * len(samples)))
-    shown = next(asked.demonstrations(learners[:1], ["Bend."]))
+    shown = poses_after(asked, learners[:1], ["Bend."])[0]
     assert shown is not None and shown.shape == (FRAMES, 17, 3)
     coach.processor = asked.processor
     data = dataset(coach, ["dialogue"], count=2, poses=joints, max_length=2048)

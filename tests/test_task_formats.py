@@ -5,6 +5,7 @@ import re
 import string
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mm_data.records import VideoClip
@@ -25,6 +26,7 @@ from mm_data.tasks.numbers import (
     named_actions,
     read_score,
 )
+from mm_data.tasks.questions import Choice, Likelihoods, Words
 
 ACTIONS = {name: name for name in ("forward", "backward", "inward", "1.5 somersaults", "2.5 somersaults", "1 twists", "tuck", "pike")}  # fmt: skip
 NAE_KNOWLEDGE = {"lowest": 0.0, "highest": 105.0, "scores": [30.0, 45.5, 60.0, 77.0, 91.2], "actions": ACTIONS | {"back": "backward"}}  # fmt: skip
@@ -32,7 +34,7 @@ STEPS = {"squat": ["Stand.", "Sit.", "Rise.", "Breathe."], "squat jump": ["Stand
 DESC_KNOWLEDGE = {"lowest": 0.0, "highest": 10.0, "scores": [2.0, 4.0, 8.0]}
 
 
-def formats() -> list[TaskFormat]:
+def formats() -> list[NaeFormat | CotAfaFormat | DescCoachFormat]:
     return [
         NaeFormat(NAE_KNOWLEDGE, NaeOptions()),
         CotAfaFormat({"steps": STEPS}, CotAfaOptions()),
@@ -274,7 +276,7 @@ def test_no_text_crashes_a_parser(seed: int) -> None:
         for form in formats():
             answer = form.parse(text)
             assert isinstance(answer, Answer) and (answer.score is None or 0 <= answer.score <= 105)
-            slot = form.score_slot(text)
+            slot = None if isinstance(form, CotAfaFormat) else form.score_slot(text)
             assert slot is None or slot.values
 
 
@@ -321,7 +323,14 @@ def test_verdicts_and_their_negations() -> None:
 
 
 def asked(form: TaskFormat, of: TaskItem, ranking: dict[str, float] | None = None) -> str:
-    return "\n".join(part.get("text", "<clip>") for m in form.prompt(of, ranking) for part in m["content"])
+    """The question for words, after a first pass with this ranking where there is one."""
+    dialogue = form.questions(of)
+    (question,) = next(dialogue)
+    if ranking is not None:
+        assert isinstance(question, Choice) and question.ends and list(question.candidates) == list(ranking)
+        (question,) = dialogue.send([Likelihoods(np.array([*ranking.values()]), np.zeros(len(ranking)))])
+    assert isinstance(question, Words) and question.limit == form.max_new_tokens
+    return "\n".join(part.get("text", "<clip>") for m in question.messages for part in m["content"])
 
 
 def test_difficulty_is_told_only_when_asked_for() -> None:
@@ -349,8 +358,6 @@ def test_steps_come_from_the_predicted_class_and_the_leak_says_so() -> None:
     assert "is done:" not in asked(by_steps["none"], squat, ranking)
     assert asked(by_steps["retrieved"], squat, ranking).count(" is done:") == 2
     assert by_steps["ground-truth"].inputs == ["steps: ground-truth (leak: tells the class)"]
-    with pytest.raises(ValueError, match="first pass"):
-        by_steps["predicted"].prompt(squat, None)
     conversation = by_steps["retrieved"].conversation(squat, 0)
     assert conversation.supervised == (2, 4) and conversation.messages[2]["content"][0]["text"] == "squat"
 

@@ -17,10 +17,11 @@ import torch
 from tiny_coach import ROOT, TinyCoach, collated
 
 from mm_adapter.cli import main
-from mm_adapter.evaluation.task_answers import expected_score, rank_choice
+from mm_adapter.evaluation.asking import hold
 from mm_adapter.inference.coach import Coach
 from mm_adapter.samples.dataset import CoachDataset
 from mm_adapter.samples.sources import TaskSource, tuple_sources
+from mm_data.conversation import Message
 from mm_data.features import FeatureStore
 from mm_data.miniature.dives import write_dives
 from mm_data.miniature.gym import write_gym
@@ -28,6 +29,7 @@ from mm_data.tasks.cot_afa import COT_AFA, CotAfaFormat, CotAfaOptions
 from mm_data.tasks.folder import read_items
 from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.nae import NAE, NaeFormat, NaeOptions
+from mm_data.tasks.questions import Choice, Words
 from mm_eval.answers.test_sets import EXPECTED, OURS, TRAINING, read_about, read_answers
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -144,24 +146,32 @@ def test_the_first_pass_ranks_by_the_whole_name(tasks: Path, tiny: Path) -> None
     asked = Coach(coach.model, coach.processor, PoseCodeStore.load(tasks / "cot-afa" / "pose_codes"), None)
     item = read_items(tasks / "cot-afa", "test")[0]
     form = COT_AFA.format({"steps": {"squat": ["a", "b"], "squat jump": ["a", "b"]}}, CotAfaOptions())
-    ranking = rank_choice(asked, form, item)
-    assert ranking is not None
-    choice = form.choice(item)
-    assert choice is not None
-    messages = choice.messages
-    for name, likely in ranking.items():
-        prompt = asked.prompt(messages, "x")
-        ids = [*coach.processor.tokenizer.encode(name, add_special_tokens=False), coach.processor.end_of_turn_id]
-        whole = torch.tensor([[*prompt["input_ids"], *ids]])
+    record = hold({item.item_id: form.questions(item)}, asked)[item.item_id]
+    (choice,) = next(form.questions(item))
+    assert isinstance(choice, Choice) and list(record["ranking"]) == list(choice.candidates)
+
+    def alone(messages: list[Message], begun: str, answer: str, ends: bool = True) -> float:
+        """Log-likelihood of an answer's tokens behind what it begins with, in one pass over all of it."""
+        tokenizer, end = coach.processor.tokenizer, [coach.processor.end_of_turn_id]
+        prompt = [*asked.prompt(messages, "x")["input_ids"], *tokenizer.encode(begun, add_special_tokens=False)]
+        ids = tokenizer.encode(answer, add_special_tokens=False) + (end if ends else [])
+        whole = torch.tensor([[*prompt, *ids]])
         with torch.no_grad():
             logits = coach.model(input_ids=whole, attention_mask=torch.ones_like(whole)).logits[0].log_softmax(-1)
-        alone = sum(float(logits[len(prompt["input_ids"]) + n - 1, token]) for n, token in enumerate(ids))
-        assert likely == pytest.approx(alone, abs=1e-3)
+        return sum(float(logits[len(prompt) + n - 1, token]) for n, token in enumerate(ids))
+
+    for name, likely in record["ranking"].items():
+        assert likely == pytest.approx(alone(choice.messages, "", name), abs=1e-3)
     dive = read_items(tasks / "nae", "test")[0]
     nae = NAE.format({**TaskManifest.read(tasks / "nae").knowledge, "scores": [10.0, 20.0]}, NaeOptions())
     asked = Coach(coach.model, coach.processor, PoseCodeStore.load(tasks / "nae" / "pose_codes"), None)
-    value = expected_score(asked, nae, nae.prompt(dive, None), "A dive. It scores 20 points.", "x")
-    assert value is not None and 10 < value < 20
+    record = hold({"x": nae.questions(dive)}, asked)["x"]
+    (question,) = next(nae.questions(dive))
+    assert isinstance(nae, NaeFormat) and isinstance(question, Words)
+    slot = nae.score_slot(record["text"])
+    likely = [alone(question.messages, slot.before, f" {text}", slot.last) for text in slot.values]
+    shares = np.exp(np.array(likely) - max(likely)) / np.exp(np.array(likely) - max(likely)).sum()
+    assert record["expected"] == pytest.approx(shares @ [10.0, 20.0], abs=1e-3) and 10 < record["expected"] < 20
 
 
 # --- recipes ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from engine_fixtures import LIMIT, Served, Server, embeds, in_transformers, text, video
-from tiny_coach import TinyCoach, launch, perturb
+from tiny_coach import TinyCoach, launch, perturb, poses_after, remarks_of
 
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.evaluation.predictions import read_predictions
@@ -43,9 +43,9 @@ def test_generate_answers_as_transformers_does(served: Served, tiny: Path, tmp_p
     test = TestSet.open(tiny / "tuples", tiny / "pose_codes", tiny / "features", within_activity=True, limit=4)
     found = read_predictions(tmp_path / "out", test.tuples)
     learners, remarks = [t.learner.clip_id for t in test.tuples], [record["commentary"] for record in found]
-    assert remarks == list(served.asked.comments(learners))
+    assert remarks == remarks_of(served.asked, learners)
     poses = [record["pose_codes"] for record in found]
-    np.testing.assert_array_equal(poses, list(served.asked.demonstrations(learners, remarks)))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(poses, poses_after(served.asked, learners, remarks))  # type: ignore[arg-type]
     for t, remark, record in zip(test.tuples, remarks, found, strict=True):
         pool = test.gallery.pool(t)
         ours = rank_by_demonstration(served.asked, t.learner.clip_id, remark, pool)
@@ -74,9 +74,9 @@ def test_a_coach_that_sees_poses_alone_runs_in_its_own_layout(served: Served, ti
     said = {r["tuple_id"]: r["text"] for r in SharedRecords(tmp_path / "out", "commentary").read().values()}
     shown = {r["tuple_id"]: r["pose_codes"] for r in SharedRecords(tmp_path / "out", "demonstration").read().values()}
     learners = [t.learner.clip_id for t in test.tuples]
-    remarks = list(asked.comments(learners))
+    remarks = remarks_of(asked, learners)
     assert [said[t.tuple_id] for t in test.tuples] == remarks
-    poses = list(asked.demonstrations(learners, remarks))
+    poses = poses_after(asked, learners, remarks)
     np.testing.assert_array_equal([shown[t.tuple_id] for t in test.tuples], poses)  # type: ignore[arg-type]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from peft import LoraConfig
 from transformers import AutoTokenizer, TrainingArguments
 
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.inference.protocols import Answerer
 from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.language_model import load_language_model, weights_fingerprint
@@ -28,6 +30,8 @@ from mm_adapter.samples.dataset import CoachDataset
 from mm_adapter.samples.sources import tuple_sources
 from mm_adapter.training.trainer import CoachTrainer
 from mm_data.features import FeatureStore
+from mm_data.tasks.expertaf import ask_demonstration, commentary_prompt
+from mm_data.tasks.questions import Words
 from mm_data.tuples.store import read_tuples
 from mm_tokenizers import fingerprint, load_tokenizer
 from mm_tokenizers.codes import PoseCodeStore
@@ -103,6 +107,16 @@ def _run_here(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
             print(status, file=sys.stderr)
             status = 1
     return subprocess.CompletedProcess(arguments, status or 0, out.getvalue(), err.getvalue())
+
+
+def remarks_of(asked: Answerer, learners: Sequence[str], limit: int = 64, **how: Any) -> list[str]:
+    """A coach's remarks on clips; ``how`` it draws, and how many at a time."""
+    return asked.answer_words([(clip, Words(commentary_prompt(clip), limit)) for clip in learners], **how)
+
+
+def poses_after(asked: Answerer, learners: Sequence[str], remarks: Sequence[str], **how: Any) -> list[Any]:
+    """A coach's corrected poses of clips after remarks."""
+    return asked.answer_poses([ask_demonstration(*pair) for pair in zip(learners, remarks, strict=True)], **how)
 
 
 def paths(tiny: Path, out: Path) -> list[str]:

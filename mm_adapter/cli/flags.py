@@ -169,6 +169,21 @@ class TestSetFlags:
         return TestSet.open(tuples, codes, self.features, self.gallery == "activity", self.max_tuples)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ItemSetFlags:
+    """Which part of a folder of items a system is asked about, and what it sees of it."""
+
+    features: Path | None = None
+    """Feature store; by default ITEMS/features."""
+
+    codes: Path | None = None
+    """Pose codes; by default ITEMS/pose_codes."""
+
+    max_items: int | None = None
+    """Number of test items, evenly spaced; by default all."""
+
+
 def _switches(kind: Any, words: Sequence[Token]) -> dict[str, str]:
     """Reads the words behind --set."""
     if wrong := [word.value for word in words if "=" not in word.value]:

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -55,10 +56,12 @@ def generate(
     folder, test = _open(coach, tuples, codes, out, test_set)
     with ExitStack() as stack:
         if backend == "vllm":
+            from mm_adapter.inference.ranking import rank_by_demonstration
             from mm_adapter.serving.vllm.offline import VllmCoach
 
             answerer = stack.enter_context(VllmCoach(folder, test.codes, test.features, shlex.split(vllm)))
-            demonstrates, rank = answerer.can_demonstrate, answerer.rank if answerer.can_rank else None
+            demonstrates = answerer.can_demonstrate
+            rank = partial(rank_by_demonstration, answerer) if demonstrates and answerer.can_choose else None
         else:
             saved, answerer = open_coach(test, folder, test_set.base_model)
             demonstrates, rank = saved.can_demonstrate, ranker_of(saved, answerer)

@@ -1,47 +1,25 @@
-"""A coach's answers to a folder of items, with what baselines need, as `mm-coach eval`, `judge` and `human` read them."""
+"""A system's answers to a folder of items, with what baselines need, as `mm-coach eval`, `judge` and `human` read them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.checkpoint.run_record import check_same_run, run_record, write_run_record
-from mm_adapter.checkpoint.seal import identity
-from mm_adapter.distributed import device_and_dtype, launch_name, launched_processes
+from mm_adapter.evaluation.item_set import ItemSet
 from mm_adapter.evaluation.neighbours import nearest_items
 from mm_adapter.evaluation.predictions import Progress
-from mm_adapter.evaluation.task_answers import answer_items, read_answer
-from mm_adapter.inference.coach import Coach
-from mm_adapter.samples.clip_stores import ClipPoses, JointStore
-from mm_adapter.training.data import trained_on
-from mm_data.features import FeatureStore
+from mm_adapter.evaluation.task_systems import TaskSystem
 from mm_data.ground.digests import hash_of
-from mm_data.ground.shared_records import SharedRecords, join_all
 from mm_data.tasks import Answer, TaskFormat, TaskItem
-from mm_data.tasks.folder import read_items
-from mm_data.tasks.known import find_task, task_options
 from mm_data.tasks.manifest import TaskManifest
-from mm_data.tasks.overlap import material_of_items, overlap
-from mm_eval.answers.test_sets import (
-    EXPECTED,
-    OURS,
-    TRAINING,
-    ClipFile,
-    TestItem,
-    evenly_spaced,
-    write_about,
-    write_answers,
-)
-from mm_tokenizers.codes import PoseCodeStore
+from mm_eval.answers.test_sets import TRAINING, ClipFile, TestItem, write_about, write_answers
 
-RECORDS = "raw_answers"
-_SETTINGS = ("coach", "task", "options", "items", "features")
+_SETTINGS = ("system", "task", "options", "items", "features")
 
 
 @dataclass(frozen=True)
 class AnswerFolder:
-    """What was written: answers to the items of a task, notes for their reader, and what the coach was told beside the clip."""
+    """What was written: answers to the items of a task, notes for their reader, and what the system was told beside the clip."""
 
     task: str
     inputs: Sequence[str]
@@ -49,29 +27,13 @@ class AnswerFolder:
     answers: list[TestItem]
 
 
-def answer_folder(
-    coach: Path,
-    folder: Path,
-    out: Path,
-    *,
-    features: Path | None,
-    codes: Path | None,
-    limit: int | None,
-    switches: Mapping[str, Any],
-    base_model: str | None,
-    progress: Progress,
-) -> AnswerFolder | None:
-    """Answers the test items of a folder, resuming, and writes ``answers.jsonl`` and ``training.jsonl``.
+def answer_folder(system: TaskSystem, items: ItemSet, out: Path, progress: Progress) -> AnswerFolder | None:
+    """Asks a system about the test items, resuming, and writes ``answers.jsonl`` and ``training.jsonl``.
 
     Args:
-        coach: Folder of the coach.
-        folder: Task folder.
+        system: The system.
+        items: The items.
         out: Folder of the answers.
-        features: Feature store; None for the one inside the task folder.
-        codes: Pose codes; None for those inside the task folder.
-        limit: Number of test items, evenly spaced; None takes all.
-        switches: The task's switches where they are others than in training.
-        base_model: Where the coach's language model is, if not where training had it.
         progress: Is called with ("answering", done, total).
 
     Returns:
@@ -80,61 +42,32 @@ def answer_folder(
     Raises:
         ValueError: ``out`` was begun with something else; says what differs.
     """
-    manifest = TaskManifest.read(folder)
-    task = find_task(manifest.found_by)
-    saved = SavedCoach.from_pretrained(coach, *device_and_dtype(), base_model=base_model)
-    trained = saved.run_config.get("tasks", {}).get(task.name)
-    options = task_options(task, {**(trained or {}), **switches})
-    form = task.format(manifest.knowledge, options)
-    store, poses = _inputs(saved, features or folder / "features", codes or folder / "pose_codes", folder)
-    rejected = store.manifest.rejected if store else {}
-    test, training = (read_items(folder, split) for split in ("test", "train"))
-    items = evenly_spaced([item for item in test if item.clip.clip_id not in rejected], limit)
-    training = [item for item in training if item.clip.clip_id not in rejected]
+    form, options = system.form(items)
     record = run_record(
-        coach={"coach": identity(coach)},
-        task={"name": task.name},
+        system=system.made_of(),
+        task={"name": items.task.name},
         options=asdict(options),
-        items={"items": len(items), "content": hash_of([manifest.knowledge, *map(asdict, items)])},
-        features={
-            "features": hash_of(asdict(store.manifest)) if store else None,
-            "poses": poses.digest if isinstance(poses, PoseCodeStore) else None,  # joints are the items' own files
-        },
+        items=items.content,
+        features={"features": hash_of(asdict(items.store.manifest)) if items.store else None},
     )
     check_same_run(out, record, _SETTINGS)
     write_run_record(out, record)
-    state = launched_processes()
-    shared = SharedRecords(out, RECORDS, state.process_index, state.num_processes, launch_name())
-    answer_items(Coach(saved.model, saved.processor, poses, store), form, items, shared, progress)
-    if not join_all([shared], [item.item_id for item in items]):
+    answers = system.answer(items, form, out, progress)
+    if answers is None:
         return None
-    records = shared.read()
-    nearest, lacking = nearest_items(items, training, folder, store)
-    material, unread = trained_on(saved.run_config)
-    notes = [overlap(material, material_of_items(task.name, items), unread).sentence(), *lacking]
-    if left_out := sum(item.clip.clip_id in rejected for item in test):
-        notes.append(f"{left_out} test items left out: feature extraction rejected their clips")
-    if trained is None:
-        notes.append(f"the coach was never trained on {task.name}")
-    answers = [
-        _test_item(item, manifest, _truth(item, form), _answers(form, records[item.item_id]), nearest[item.item_id])
-        for item in items
+    nearest, lacking = nearest_items(items.test, items.training, items.folder, items.store)
+    notes = [*system.notes(items), *lacking]
+    if items.left_out:
+        notes.append(f"{items.left_out} test items left out: feature extraction rejected their clips")
+    training = [_test_item(item, items.manifest, _taught(item, form), {}, {}) for item in items.training]
+    test = [
+        _test_item(item, items.manifest, _truth(item, form), answers[item.item_id], nearest[item.item_id])
+        for item in items.test
     ]
-    write_answers(out, [_test_item(item, manifest, _taught(item, form), {}, {}) for item in training], TRAINING)
+    write_answers(out, training, TRAINING)
     write_about(out, form.inputs, notes)
-    write_answers(out, answers)
-    return AnswerFolder(task.name, form.inputs, notes, answers)
-
-
-def _inputs(
-    saved: SavedCoach, features: Path, codes: Path, folder: Path
-) -> tuple[FeatureStore | None, ClipPoses | None]:
-    """Features and poses that a coach looks at."""
-    config = saved.model.config
-    store = FeatureStore(features) if config.video_tokens else None
-    if config.pose_form == "text":
-        return store, JointStore.read(folder, config.pose_frames)
-    return store, PoseCodeStore.load(codes) if config.pose_form == "tokens" and codes.is_dir() else None
+    write_answers(out, test)
+    return AnswerFolder(items.task.name, form.inputs, notes, test)
 
 
 def _test_item(
@@ -149,14 +82,6 @@ def _test_item(
     synthetic = manifest.synthetic
     about = (item.references, item.person)
     return TestItem(item.item_id, item.cluster, item.category, truth, answers, clips, nearest, synthetic, *about)
-
-
-def _answers(form: TaskFormat, record: dict[str, Any]) -> dict[str, Answer]:
-    """The coach's answer, and the same with the expected score where it gave one."""
-    answer = read_answer(form, record)
-    return {OURS: answer} | (
-        {} if record["expected"] is None else {EXPECTED: replace(answer, score=record["expected"])}
-    )
 
 
 def _truth(item: TaskItem, form: TaskFormat) -> Answer:

@@ -8,7 +8,7 @@ A folder of predictions::
     run_config.json       what decides each file (`PredictionIdentity`), versions, commit
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from mm_data.ground.digests import sha256_of
 from mm_data.ground.jsonl import read_records
 from mm_data.ground.shared_records import SharedRecords, join_all
 from mm_data.records import CoachingTuple
+from mm_data.tasks.expertaf import ask_commentary, ask_demonstration
 
 Function = Literal["commentary", "demonstration", "retrieval"]
 FUNCTIONS: tuple[Function, ...] = get_args(Function)
@@ -187,56 +188,55 @@ def predict(
     files = {name: SharedRecords(out, name, *share) for name in FUNCTIONS}
     ids, functions = [t.tuple_id for t in tuples], []
 
-    def fill(function: Function, answer: Callable[[list[CoachingTuple]], Iterator[dict[str, Any]]]) -> None:
+    def fill(
+        function: Function, answer: Callable[[list[CoachingTuple]], Iterable[dict[str, Any]]], at_once: int = 1
+    ) -> None:
         functions.append(function)
         records = files[function]
         there, mine = records.read(), set(records.mine(ids))
         pending = [t for t in tuples if t.tuple_id in mine and t.tuple_id not in there]
-        for done, (t, record) in enumerate(zip(pending, answer(pending), strict=True), start=1):
-            records.append(t.tuple_id, record)
-            progress(function, done, len(pending))
+        for start in range(0, len(pending), at_once):
+            batch = pending[start : start + at_once]
+            for t, record in zip(batch, answer(batch), strict=True):
+                records.append(t.tuple_id, record)
+            progress(function, start + len(batch), len(pending))
 
     if backends.comment:
-        fill("commentary", partial(_comment, backends))
+        fill("commentary", partial(_comment, backends), backends.comment.at_once)
     remarks = backends.remarks or {name: record["text"] for name, record in files["commentary"].read().items()}
     mine = files["commentary"].mine(ids)
     if (backends.demonstrate or backends.rank) and (missing := [name for name in mine if name not in remarks]):
         lacking = f"{len(missing)} of {len(mine)} tuples have no remark to demonstrate, such as {missing[0]}"
         raise ValueError(f"{lacking}; generate commentary too, or give remarks.")
     if backends.demonstrate:
-        fill("demonstration", partial(_demonstrate, backends, remarks))
+        fill("demonstration", partial(_demonstrate, backends, remarks), backends.demonstrate.at_once)
     if backends.rank:
-        fill("retrieval", partial(_rank, backends.rank, remarks, gallery, training))
+        pending = [name for name in mine if name not in files["retrieval"].read()]
+        prior = candidate_priors(backends.rank, training, gallery) if pending else {}
+        fill("retrieval", partial(_rank, backends.rank, remarks, gallery, prior))
     return join_all([files[name] for name in functions], ids)
 
 
-def _comment(backends: Backends, tuples: list[CoachingTuple]) -> Iterator[dict[str, Any]]:
+def _comment(backends: Backends, tuples: list[CoachingTuple]) -> list[dict[str, Any]]:
     assert backends.comment is not None
-    experts = [t.expert.clip_id for t in tuples] if backends.privileged else None
-    for text in backends.comment.comments([t.learner.clip_id for t in tuples], experts, backends.sampling):
-        yield {"text": text}
+    questions = [ask_commentary(t.learner.clip_id, t.expert.clip_id if backends.privileged else None) for t in tuples]
+    return [{"text": text} for text in backends.comment.answer_words(questions, backends.sampling)]
 
 
-def _demonstrate(
-    backends: Backends, remarks: Mapping[str, str], tuples: list[CoachingTuple]
-) -> Iterator[dict[str, Any]]:
+def _demonstrate(backends: Backends, remarks: Mapping[str, str], tuples: list[CoachingTuple]) -> list[dict[str, Any]]:
     """Codes or, of a coach that writes poses as text, joints."""
     assert backends.demonstrate is not None
-    texts = [remarks[t.tuple_id] for t in tuples]
-    answers = backends.demonstrate.demonstrations([t.learner.clip_id for t in tuples], texts, backends.sampling)
-    for remark, poses in zip(texts, answers, strict=True):
+    questions = [ask_demonstration(t.learner.clip_id, remarks[t.tuple_id]) for t in tuples]
+    records = []
+    for t, poses in zip(tuples, backends.demonstrate.answer_poses(questions, backends.sampling), strict=True):
         kind = "pose_joints" if poses is None or poses.ndim == 3 else "pose_codes"
-        yield {"remark": remark, kind: None if poses is None else poses.tolist()}
+        records.append({"remark": remarks[t.tuple_id], kind: None if poses is None else poses.tolist()})
+    return records
 
 
 def _rank(
-    rank: Ranker,
-    remarks: Mapping[str, str],
-    gallery: Gallery,
-    training: list[CoachingTuple],
-    tuples: list[CoachingTuple],
+    rank: Ranker, remarks: Mapping[str, str], gallery: Gallery, prior: Mapping[str, float], tuples: list[CoachingTuple]
 ) -> Iterator[dict[str, Any]]:
-    prior = candidate_priors(rank, training, gallery) if tuples else {}
     for t in tuples:
         pool, remark = gallery.pool(t), remarks[t.tuple_id]
         scores = dict(zip(pool, rank(t.learner.clip_id, remark, pool).tolist(), strict=True))

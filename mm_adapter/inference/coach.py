@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,12 @@ from mm_adapter.distributed import device_and_dtype
 from mm_adapter.features.extract import as_trained_on
 from mm_adapter.features.internvideo2 import InternVideo2, build_encoder
 from mm_adapter.inference.chat import ChatSession
+from mm_adapter.inference.continuations import continuations
 from mm_adapter.inference.experts import Expert, ExpertGallery, ExpertSearch
 from mm_adapter.inference.own_clip import OwnClip, decode_codes, prepare
 from mm_adapter.inference.ranking import rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import GREEDY, Sampling
+from mm_adapter.inference.scoring import score_choices
 from mm_adapter.inference.streaming import GivenUp, stream_words
 from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
@@ -44,7 +47,8 @@ from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.samples.dataset import Sample, with_features
 from mm_data.conversation import Message
 from mm_data.features import FeatureStore
-from mm_data.tasks.expertaf import ASK_COMMENTARY, commentary_prompt, demonstration_prompt
+from mm_data.tasks.expertaf import ASK_COMMENTARY
+from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Words
 from mm_tokenizers import PoseTokenizer
 from mm_tokenizers.codes import PoseCodeStore
 from mm_tokenizers.coordinates import text_to_poses
@@ -52,12 +56,16 @@ from mm_tokenizers.coordinates import text_to_poses
 ANSWER_TOKENS = 128
 """Longest answer in a conversation."""
 
+AT_ONCE = 16
+"""Number of questions that are answered together."""
+
 
 class Coach:
     """A coach with the inputs of the clips that it is asked about.
 
     `from_pretrained` opens one. Clips of one's own are prepared by `clip` and asked about with `comment`, `ask`, `experts` and
-    `demonstrate`; clips of a data set are named by their ids, in `comments`, `demonstrations` and `answer`.
+    `demonstrate`; questions about clips of a data set, which are named by their ids, go to `answer_words`, `answer_choices` and
+    `answer_poses`.
 
     Args:
         model: Network in evaluation mode.
@@ -69,6 +77,8 @@ class Coach:
     Raises:
         ValueError: Poses or features are not those that the coach was trained on.
     """
+
+    at_once = AT_ONCE
 
     def __init__(
         self,
@@ -280,81 +290,68 @@ class Coach:
         )
         return out[:, length:]  # type: ignore[index]
 
-    def comments(
-        self,
-        learners: Sequence[str],
-        experts: Sequence[str] | None = None,
-        sampling: Sampling = GREEDY,
-        batch_size: int = 16,
-        max_new_tokens: int = 64,
-    ) -> Iterator[str]:
-        """Comments on clips of a data set.
+    def answer_words(
+        self, questions: Sequence[tuple[str, Words]], sampling: Sampling = GREEDY, batch_size: int = AT_ONCE
+    ) -> list[str]:
+        """Answers questions in words.
 
         Args:
-            learners: Ids of the learners' clips.
-            experts: Ids of the experts' clips, shown too for "full-sup" of ExpertAF's Table 1; without them it is Eq. 1.
+            questions: An id and the question.
             sampling: How tokens are drawn.
-            batch_size: Number of clips at a time.
-            max_new_tokens: Longest remark.
+            batch_size: Number of questions at a time.
 
-        Yields:
-            A remark on each clip.
+        Returns:
+            The answers.
         """
-        pairs = zip(learners, experts or [None] * len(learners), strict=True)
-        prompts = [(learner, commentary_prompt(learner, expert)) for learner, expert in pairs]
-        yield from self.answer(prompts, max_new_tokens, sampling, batch_size)
+        texts: list[str] = []
+        for limit, alike in groupby(questions, key=lambda pair: pair[1].limit):
+            for batch in _batches(list(alike), batch_size):
+                samples = [self.prompt(question.messages, sample_id) for sample_id, question in batch]
+                texts += self._words(samples, limit, sampling)
+        return texts
 
-    def answer(
-        self,
-        conversations: Sequence[tuple[str, list[Message]]],
-        max_new_tokens: int,
-        sampling: Sampling = GREEDY,
-        batch_size: int = 16,
-    ) -> Iterator[str]:
-        """Answers conversations in words.
+    def answer_choices(self, questions: Sequence[tuple[str, Choice | ClipChoice]]) -> list[Likelihoods]:
+        """Computes how likely the candidates of choices are; choices that follow each other after one prompt share it.
 
         Args:
-            conversations: An id and the messages up to the question, of each conversation.
-            max_new_tokens: Longest answer.
-            sampling: How tokens are drawn.
-            batch_size: Number of conversations at a time.
+            questions: An id and the question.
 
-        Yields:
-            An answer to each conversation.
+        Returns:
+            Log-likelihoods of each choice's candidates.
+
+        Raises:
+            ValueError: A candidate is the beginning of another one.
         """
-        for batch in _batches(conversations, batch_size):
-            samples = [self.prompt(messages, sample_id) for sample_id, messages in batch]
-            yield from self._words(samples, max_new_tokens, sampling)
+        likely: list[Likelihoods] = []
+        for (sample_id, messages), group in groupby(questions, key=lambda pair: (pair[0], pair[1].messages)):
+            choices = [continuations(self.processor, self.poses, choice, sample_id) for _, choice in group]
+            for scores in score_choices(self, self.prompt(messages, sample_id), choices):
+                likely.append(Likelihoods(scores.total.numpy(), scores.mean.numpy()))
+        return likely
 
-    def demonstrations(
-        self, learners: Sequence[str], remarks: Sequence[str], sampling: Sampling = GREEDY, batch_size: int = 16
-    ) -> Iterator[np.ndarray | None]:
-        """Corrects clips of a data set (Eq. 3).
+    def answer_poses(
+        self, questions: Sequence[tuple[str, Poses]], sampling: Sampling = GREEDY, batch_size: int = AT_ONCE
+    ) -> list[np.ndarray | None]:
+        """Answers questions in poses (Eq. 3).
 
         Args:
-            learners: Ids of the learners' clips.
-            remarks: Remark on each clip, which the correction follows.
+            questions: An id and the question.
             sampling: How tokens are drawn.
-            batch_size: Number of clips at a time.
+            batch_size: Number of questions at a time.
 
-        Yields:
+        Returns:
             Codes ``[T, M]``, which the grammar keeps well-formed. From a coach that writes poses as text, joints
             ``[T, 17, 3]``, or None where the text is no pose sequence.
         """
-        for batch in _batches(list(zip(learners, remarks, strict=True)), batch_size):
-            samples = [
-                self.prompt(demonstration_prompt(learner, remark), f"{learner} after {remark!r}")
-                for learner, remark in batch
-            ]
+        poses: list[np.ndarray | None] = []
+        for batch in _batches(questions, batch_size):
+            samples = [self.prompt(question.messages, sample_id) for sample_id, question in batch]
             if self.config.pose_form == "text":
-                longest = max(len(self.processor.answer_ids(self.poses[learner])) for learner, _ in batch)
-                for text in self._words(samples, 2 * longest, sampling):
-                    try:
-                        yield text_to_poses(text, self.config.pose_frames)
-                    except ValueError:
-                        yield None
-                continue
-            yield from self._codes(samples, sampling)
+                longest = max(self._length_of_poses(question.messages) for _, question in batch)
+                poses += map(self._written_joints, self._words(samples, 2 * longest, sampling))
+            else:
+                poses += self._codes(samples, sampling)
+        return poses
 
     def stream(
         self, messages: list[Message], sample_id: str, sampling: Sampling = GREEDY, max_new_tokens: int = ANSWER_TOKENS
@@ -381,6 +378,18 @@ class Coach:
     def demonstrate_after(self, messages: list[Message], sample_id: str) -> np.ndarray:
         """Returns codes ``[T, M]`` of the likeliest answer to a conversation that ends in a request for a demonstration."""
         return self._codes([self.prompt(messages, sample_id)], GREEDY)[0]
+
+    def _length_of_poses(self, messages: list[Message]) -> int:
+        """Counts the tokens of the longest poses that messages show."""
+        clips = [part["clip_id"] for message in messages for part in message["content"] if part["type"] == "clip"]
+        return max(len(self.processor.answer_ids(self.poses[clip])) for clip in clips)
+
+    def _written_joints(self, text: str) -> np.ndarray | None:
+        """Reads poses ``[T, 17, 3]`` that were written as text, or None where it is no pose sequence."""
+        try:
+            return text_to_poses(text, self.config.pose_frames)
+        except ValueError:
+            return None
 
     def _codes(self, samples: Sequence[Sample], sampling: Sampling) -> list[np.ndarray]:
         vocabulary = self.processor.vocabulary

@@ -1,27 +1,38 @@
 """The protocols by which a coach in transformers, one in vLLM and one behind a server stand for each other."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.conversation import Message
+from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Words
 
 
 class Answerer(Protocol):
-    """Anything that comments on clips and demonstrates corrections: `Coach`, or `VllmCoach` for its export."""
+    """Anything that answers questions about the clips of a data set: `Coach`, or `VllmCoach` for its export.
 
-    def comments(
-        self, learners: Sequence[str], experts: Sequence[str] | None = None, sampling: Sampling = GREEDY
-    ) -> Iterator[str]:
-        """Yields a remark on each clip."""
+    Questions come with an id, which decides what is drawn whatever else is asked at the time.
+
+    Attributes:
+        at_once: Number of questions that are best asked together.
+    """
+
+    at_once: int
+
+    def answer_words(self, questions: Sequence[tuple[str, Words]], sampling: Sampling = GREEDY) -> list[str]:
+        """Answers in words."""
         ...
 
-    def demonstrations(
-        self, learners: Sequence[str], remarks: Sequence[str], sampling: Sampling = GREEDY
-    ) -> Iterator[np.ndarray | None]:
-        """Yields corrected poses for each clip and remark."""
+    def answer_choices(self, questions: Sequence[tuple[str, Choice | ClipChoice]]) -> list[Likelihoods]:
+        """Says how likely the candidates of each choice are."""
+        ...
+
+    def answer_poses(
+        self, questions: Sequence[tuple[str, Poses]], sampling: Sampling = GREEDY
+    ) -> list[np.ndarray | None]:
+        """Answers in pose codes ``[T, M]``, or in joints ``[T, 17, 3]``; None where an answer is no pose sequence."""
         ...
 
 

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mm_adapter.inference.scoring import score
+from mm_adapter.inference.protocols import Answerer
 from mm_adapter.model.processor import IGNORE
 from mm_adapter.samples.dataset import with_features
 from mm_data.conversation import Conversation
 from mm_data.records import Clip, CoachingTuple
 from mm_data.tasks.expertaf import commentary_prompt, demonstration_prompt
+from mm_data.tasks.questions import ClipChoice
 
 if TYPE_CHECKING:
     from mm_adapter.inference.coach import Coach
@@ -104,7 +105,7 @@ Ranker = Callable[[str, str, list[str]], Tensor]
 """A function of (learner's clip, remark, candidates) that returns the candidates' mean log-likelihoods ``[N]``."""
 
 
-def rank_by_demonstration(coach: "Coach", learner: str, remark: str, pool: list[str]) -> Tensor:
+def rank_by_demonstration(coach: Answerer, learner: str, remark: str, pool: list[str]) -> Tensor:
     """Scores how likely each candidate's poses are as the answer (Eq. 2).
 
     Args:
@@ -116,8 +117,8 @@ def rank_by_demonstration(coach: "Coach", learner: str, remark: str, pool: list[
     Returns:
         Mean log-likelihoods ``[N]``.
     """
-    prompt = coach.prompt(demonstration_prompt(learner, remark), learner)
-    return score(coach, prompt, [coach.processor.answer_ids(coach.poses[clip]) for clip in pool]).mean
+    (likely,) = coach.answer_choices([(learner, ClipChoice(demonstration_prompt(learner, remark), pool))])
+    return torch.from_numpy(likely.mean)
 
 
 @torch.inference_mode()

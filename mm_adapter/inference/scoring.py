@@ -34,6 +34,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Continuations:
+    """What could follow a prefix.
+
+    Attributes:
+        begun: Tokens that every answer begins with.
+        candidates: Tokens of each candidate behind them.
+    """
+
+    begun: Sequence[int]
+    candidates: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
 class CandidateScores:
     """Log-likelihoods of candidates.
 
@@ -51,7 +64,6 @@ class CandidateScores:
         return torch.stack([tokens.mean() for tokens in self.per_token])
 
 
-@torch.inference_mode()
 def score(
     coach: "Coach", prefix: Sample, candidates: Sequence[Sequence[int] | str], memory_gib: float = 1.0
 ) -> CandidateScores:
@@ -72,24 +84,70 @@ def score(
     """
     tokenizer = coach.processor.tokenizer
     ids = [tokenizer.encode(c, add_special_tokens=False) if isinstance(c, str) else list(c) for c in candidates]
-    if not ids:
-        raise ValueError("There are no candidates to score.")
-    if empty := [index for index, candidate in enumerate(ids) if not candidate]:
-        raise ValueError(f"Candidates {empty} of {len(ids)} have no tokens.")
+    return score_choices(coach, prefix, [Continuations([], ids)], memory_gib)[0]
+
+
+@torch.inference_mode()
+def score_choices(
+    coach: "Coach", prefix: Sample, choices: Sequence[Continuations], memory_gib: float = 1.0
+) -> list[CandidateScores]:
+    """Computes the likelihoods of several choices behind one prefix, which runs once for all of them.
+
+    Args:
+        coach: The coach.
+        prefix: Prompt that `Coach.prompt` made.
+        choices: What could follow the prefix.
+        memory_gib: GiB that candidates at once may take, as `score` has it.
+
+    Returns:
+        The log-likelihoods of each choice's candidates.
+
+    Raises:
+        ValueError: There is no candidate, one is empty, or the language model was loaded with another attention.
+    """
+    for choice in choices:
+        if not choice.candidates:
+            raise ValueError("There are no candidates to score.")
+        if empty := [index for index, candidate in enumerate(choice.candidates) if not candidate]:
+            raise ValueError(f"Candidates {empty} of {len(choice.candidates)} have no tokens.")
     model, inputs = coach.model, coach.inputs([prefix])
     if model.language_model.config._attn_implementation != PACKED_SDPA:
         raise ValueError(f"Scoring needs a language model that was loaded with attn_implementation={PACKED_SDPA!r}.")
     embeddings = model.embed(inputs["input_ids"], inputs.get("ego_features"), inputs.get("exo_features"))
     cached = model.language_model.get_decoder()(inputs_embeds=embeddings, use_cache=True)
-    length = embeddings.shape[1]
-    first = model.logits(cached.last_hidden_state[0, -1:]).float().log_softmax(-1)[0].cpu()
-    per_token: list[Tensor] = [torch.empty(0)] * len(ids)
-    positions = _positions(model.config, length, embeddings.dtype, memory_gib)
-    for members in _chunks([len(candidate) for candidate in ids], positions):
-        rows = _score_row(coach, cached.past_key_values, length, [ids[index] for index in members])
-        for index, later in zip(members, rows, strict=True):
-            per_token[index] = torch.cat([first[ids[index][:1]], later])
-    return CandidateScores(torch.stack([tokens.sum() for tokens in per_token]), per_token)
+    cache, length = cached.past_key_values, embeddings.shape[1]
+    scores = []
+    for choice in choices:
+        hidden = cached.last_hidden_state
+        if choice.begun:
+            hidden = _run_behind(coach, cache, length, [choice.begun])
+        first = model.logits(hidden[0, -1:]).float().log_softmax(-1)[0].cpu()
+        behind = length + len(choice.begun)
+        per_token: list[Tensor] = [torch.empty(0)] * len(choice.candidates)
+        positions = _positions(model.config, behind, embeddings.dtype, memory_gib)
+        for members in _chunks([len(candidate) for candidate in choice.candidates], positions):
+            candidates = [list(choice.candidates[index]) for index in members]
+            rows = _score_row(coach, cache, behind, candidates)
+            for index, candidate, later in zip(members, candidates, rows, strict=True):
+                per_token[index] = torch.cat([first[candidate[:1]], later])
+        scores.append(CandidateScores(torch.stack([tokens.sum() for tokens in per_token]), per_token))
+        cache.crop(length)
+    return scores
+
+
+def _run_behind(coach: "Coach", cache: DynamicCache, length: int, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """Runs sequences behind a cache of this length, to which they are appended; none sees another. Returns states ``[1, S, H]``."""
+    model = coach.model
+    row = torch.tensor([[token for tokens in sequences for token in tokens]], device=model.device)
+    positions = torch.cat([torch.arange(length, length + len(tokens)) for tokens in sequences])[None].to(model.device)
+    return model.language_model.get_decoder()(
+        inputs_embeds=model.embed(row, None, None),
+        attention_mask=row.new_zeros(1, 1, 1, 1),  # transformers would build one over the whole row
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        sample_lengths=[len(tokens) for tokens in sequences],
+    ).last_hidden_state
 
 
 def _score_row(coach: "Coach", cache: DynamicCache, length: int, candidates: list[list[int]]) -> list[Tensor]:
@@ -98,18 +156,9 @@ def _score_row(coach: "Coach", cache: DynamicCache, length: int, candidates: lis
     if not read:
         return [torch.empty(0)] * len(candidates)
     model = coach.model
-    row = torch.tensor([[token for tokens in read for token in tokens]], device=model.device)
     targets = torch.tensor([token for candidate in candidates for token in candidate[1:]], device=model.device)
-    positions = torch.cat([torch.arange(length, length + len(tokens)) for tokens in read])[None].to(model.device)
-    hidden = model.language_model.get_decoder()(
-        inputs_embeds=model.embed(row, None, None),
-        attention_mask=row.new_zeros(1, 1, 1, 1),  # transformers would build one over the whole row
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        sample_lengths=[len(tokens) for tokens in read],
-    ).last_hidden_state[0]
-    cache.crop(-row.shape[1])
+    hidden = _run_behind(coach, cache, length, read)[0]
+    cache.crop(length)
     likely = [
         model.logits(states).float().log_softmax(-1).gather(-1, labels[:, None])[:, 0]
         for states, labels in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)

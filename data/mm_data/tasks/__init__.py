@@ -4,6 +4,7 @@ This package's own imports stay light; `mm_data.tasks.known` has the tasks and `
 """
 
 from mm_data.tasks.answer import Answer
-from mm_data.tasks.task import Choice, ScoreSlot, Task, TaskData, TaskFormat, TaskItem
+from mm_data.tasks.questions import ScoreSlot
+from mm_data.tasks.task import Task, TaskData, TaskFormat, TaskItem
 
-__all__ = ["Answer", "Choice", "ScoreSlot", "Task", "TaskData", "TaskFormat", "TaskItem"]
+__all__ = ["Answer", "ScoreSlot", "Task", "TaskData", "TaskFormat", "TaskItem"]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mm_data.conversation import Conversation, Message, said
@@ -10,7 +10,8 @@ from mm_data.ground.digests import uniform
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.cot_afa_files import NON_STANDARD, STANDARD, read_cot_afa, stated_verdict
 from mm_data.tasks.numbers import named_actions
-from mm_data.tasks.task import Choice, Task, TaskItem
+from mm_data.tasks.questions import Choice, Dialogue, ask_for_words, read_words
+from mm_data.tasks.task import Task, TaskItem
 
 SYSTEM = "You are a fitness coach who judges how well an exercise is done."
 ASK_CLASS = "Which action is this?"
@@ -139,19 +140,26 @@ class CotAfaFormat:
         messages = [said("system", SYSTEM), said("user", item.part, ASK_SHORT), said("assistant", facts)]
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
-    def choice(self, item: TaskItem) -> Choice:
-        """Returns the choice of the class, out of all."""
-        return Choice([said("system", SYSTEM), said("user", item.part, ASK_CLASS)], list(self.steps))
+    def questions(self, item: TaskItem) -> Dialogue:
+        """Asks which class it is, out of all, then for the explanation, with the steps of the class that is held likeliest."""
+        (likely,) = yield [Choice([said("system", SYSTEM), said("user", item.part, ASK_CLASS)], list(self.steps))]
+        ranking = dict(zip(self.steps, likely.total.tolist(), strict=True))
+        record = yield from ask_for_words(self.explain(item, ranking), self.max_new_tokens)
+        return {**record, "ranking": ranking}
 
-    def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
-        """Returns the second pass: the class that the coach itself chose, and steps."""
-        if ranking is None:
-            raise ValueError(f"{item.item_id}: the explanation comes after a first pass that ranks the classes.")
+    def explain(self, item: TaskItem, ranking: Mapping[str, float]) -> list[Message]:
+        """Returns the second question: the class that is held likeliest, and steps."""
         likeliest = sorted(ranking, key=lambda name: -ranking[name])
         if self.options.steps == "ground-truth":
             assert item.truth.label is not None
             likeliest = [item.truth.label]
         return self._messages(item, likeliest[0], likeliest[: RETRIEVED if self.options.steps == "retrieved" else 1])
+
+    def read(self, record: Mapping[str, Any]) -> Answer:
+        """Reads the explanation; the class is the one that was held likeliest, whatever the text calls the action."""
+        answer, ranking = read_words(self.parse, record), record["ranking"]
+        unread = [part for part in answer.unread or () if part != NO_ACTION]
+        return replace(answer, ranking=ranking, label=max(ranking, key=ranking.__getitem__), unread=unread or None)
 
     def parse(self, text: str) -> Answer:
         """Reads class, verdict, faulty steps and counts."""
@@ -173,10 +181,6 @@ class CotAfaFormat:
             },
             unread=unread or None,
         )
-
-    def score_slot(self, text: str) -> None:
-        """Returns None: there are no scores."""
-        return
 
     def _messages(self, item: TaskItem, label: str, labels: Sequence[str]) -> list[Message]:
         steps = [] if self.options.steps == "none" else [self._listed(name) for name in labels]

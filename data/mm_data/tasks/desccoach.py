@@ -11,7 +11,8 @@ from mm_data.tasks.answer import Answer
 from mm_data.tasks.desccoach_files import DIMENSIONS, known_dimension, read_desccoach
 from mm_data.tasks.nae import MAX_CANDIDATES, quantiles
 from mm_data.tasks.numbers import NO_SCORE, SEVERAL, Reading, read_score
-from mm_data.tasks.task import ScoreSlot, Task, TaskItem
+from mm_data.tasks.questions import Dialogue, ScoreSlot, ask_for_words, read_words
+from mm_data.tasks.task import Task, TaskItem
 
 OUTPUTS = ("full", "commentary")
 WELL, IMPROVE, OVERALL, SCORE = "Done well", "To improve", "Overall", "Score"
@@ -69,7 +70,7 @@ class DescCoachFormat:
         answer = commentary
         if self.options.output == "full":
             answer = structured(item.facts["commentary"], commentary, item.truth.score)
-        return Conversation(f"{item.item_id}#{reference}", [*self.prompt(item, None), said("assistant", answer)], (2,))
+        return Conversation(f"{item.item_id}#{reference}", [*self._asked(item), said("assistant", answer)], (2,))
 
     def short(self, item: TaskItem) -> Conversation:
         """Asks what to improve, and for the score; without TechPoints and hint, which would make it long."""
@@ -80,12 +81,15 @@ class DescCoachFormat:
         messages = [_system(item), said("user", item.part, ASK_SHORT), said("assistant", "\n".join(facts))]
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
-    def choice(self, item: TaskItem) -> None:
-        """Returns None: nothing is ranked first."""
-        return
+    def questions(self, item: TaskItem) -> Dialogue:
+        """Asks for the structured answer or the commentary alone, and for the scores that could stand in it."""
+        return ask_for_words(self._asked(item), self.max_new_tokens, self.score_slot)
 
-    def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
-        """Returns the question."""
+    def read(self, record: Mapping[str, Any]) -> Answer:
+        """Reads commentary, dimensions to improve and score."""
+        return read_words(self.parse, record)
+
+    def _asked(self, item: TaskItem) -> list[Message]:
         lines = []
         if self.options.techpoints and item.facts["techpoints"]:
             points = (f"{name}: {instruction}" for name, instruction in item.facts["techpoints"].items())

@@ -15,12 +15,15 @@ from collections.abc import Collection
 from mm_data.conversation import Conversation, Message, clip_part, said
 from mm_data.ground.digests import uniform
 from mm_data.records import CoachingTuple
+from mm_data.tasks.questions import Poses, Words
 
 SYSTEM = "You are an expert sports coach."
 ASK_COMMENTARY = "What should I improve?"
 OFFER_EXPERT = "An expert does it like this:"
 ASK_DEMONSTRATION = "Show me how it should look."
 FORMATS = ("commentary", "demonstration", "dialogue")
+REMARK_TOKENS = 64
+"""Longest remark."""
 
 
 def shows_poses(formats: Collection[str] | None) -> bool:
@@ -46,6 +49,16 @@ def demonstration_prompt(learner: str, remark: str) -> list[Message]:
         said("assistant", remark),
         said("user", ASK_DEMONSTRATION),
     ]
+
+
+def ask_commentary(learner: str, expert: str | None = None) -> tuple[str, Words]:
+    """Returns the question for a remark on a learner's clip, with its id; ``expert`` as in `commentary_prompt`."""
+    return learner, Words(commentary_prompt(learner, expert), REMARK_TOKENS)
+
+
+def ask_demonstration(learner: str, remark: str) -> tuple[str, Poses]:
+    """Returns the question for corrected poses after a remark, with its id."""
+    return f"{learner} after {remark!r}", Poses(demonstration_prompt(learner, remark))
 
 
 def offers_expert(item: CoachingTuple, expert_drop: float, seed: int, epoch: int) -> bool:

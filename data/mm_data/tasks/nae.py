@@ -10,7 +10,8 @@ from mm_data.conversation import Conversation, Message, said
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.nae_files import read_nae
 from mm_data.tasks.numbers import in_digits, in_words, named_actions, read_score
-from mm_data.tasks.task import ScoreSlot, Task, TaskItem
+from mm_data.tasks.questions import Dialogue, ScoreSlot, ask_for_words, read_words
+from mm_data.tasks.task import Task, TaskItem
 
 SYSTEM = "You are a judge who comments on a performance."
 ASK = "Describe the performance: which actions it shows, how well they are done, and the score."
@@ -66,7 +67,7 @@ class NaeFormat:
 
     def conversation(self, item: TaskItem, reference: int) -> Conversation:
         """Asks for a narrative and gives one of the item's."""
-        messages = [*self.prompt(item, None), said("assistant", item.references[reference])]
+        messages = [*self._asked(item, ASK), said("assistant", item.references[reference])]
         return Conversation(f"{item.item_id}#{reference}", messages, (2,))
 
     def short(self, item: TaskItem) -> Conversation:
@@ -76,13 +77,13 @@ class NaeFormat:
         messages = [*self._asked(item, ASK_SHORT), said("assistant", facts)]
         return Conversation(f"{item.item_id}#short", messages, (2,))
 
-    def choice(self, item: TaskItem) -> None:
-        """Returns None: nothing is ranked first."""
-        return
+    def questions(self, item: TaskItem) -> Dialogue:
+        """Asks for the narrative, and for the scores that could stand in it."""
+        return ask_for_words(self._asked(item, ASK), self.max_new_tokens, self.score_slot)
 
-    def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
-        """Returns the question."""
-        return self._asked(item, ASK)
+    def read(self, record: Mapping[str, Any]) -> Answer:
+        """Reads the narrative."""
+        return read_words(self.parse, record)
 
     def _asked(self, item: TaskItem, question: str) -> list[Message]:
         lines = []

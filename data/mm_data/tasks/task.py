@@ -3,15 +3,16 @@
 `docs/adding-a-task.md` shows how to add one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from mm_data.conversation import Conversation, Message, clip_part
+from mm_data.conversation import Conversation, clip_part
 from mm_data.ground.funnel import Funnel
 from mm_data.records import Source, VideoClip
 from mm_data.tasks.answer import Answer
+from mm_data.tasks.questions import Dialogue
 
 
 @dataclass(frozen=True)
@@ -69,30 +70,6 @@ class TaskData:
     source: Source | None = None
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A first pass: which of these the coach holds likely, before it is asked for words."""
-
-    messages: list[Message]
-    candidates: Sequence[str]
-
-
-@dataclass(frozen=True)
-class ScoreSlot:
-    """Where the score of an answer stands, and what could stand there.
-
-    Attributes:
-        before: The answer up to it, without a space at its end.
-        values: Continuation to the score that it states, each with what ends the number: none may be the beginning of another,
-            as "7." is of "7.5 points".
-        last: Whether the answer ends there, which then ends the number too.
-    """
-
-    before: str
-    values: dict[str, float]
-    last: bool = False
-
-
 class TaskFormat(Protocol):
     """How a task is taught, asked and read; made of the data set's knowledge and the task's switches.
 
@@ -112,20 +89,16 @@ class TaskFormat(Protocol):
         """A training sample that asks for the facts without prose: training may begin with these (`TaskSource`)."""
         ...
 
-    def choice(self, item: TaskItem) -> Choice | None:
-        """What is to be ranked first, or None."""
+    def questions(self, item: TaskItem) -> Dialogue:
+        """Asks about an item, question by question (`mm_data.tasks.questions`)."""
         ...
 
-    def prompt(self, item: TaskItem, ranking: Mapping[str, float] | None) -> list[Message]:
-        """The question, after the first pass where there is one."""
+    def read(self, record: Mapping[str, Any]) -> Answer:
+        """Reads what `questions` returned."""
         ...
 
     def parse(self, text: str) -> Answer:
         """What an answer says; never raises. What cannot be read is None and listed as unread."""
-        ...
-
-    def score_slot(self, text: str) -> ScoreSlot | None:
-        """Where an answer states its score, or None without scores."""
         ...
 
 

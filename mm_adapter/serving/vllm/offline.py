@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,21 @@ import numpy as np
 import torch
 
 from mm_adapter.export.read import RECORD, check_export, open_mappers
+from mm_adapter.inference.continuations import continuations
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.model.config import CoachConfig, read_config
 from mm_adapter.model.language_model import word_embeddings
 from mm_adapter.model.processor import CoachProcessor, Encoded
-from mm_adapter.samples.clip_stores import check_inputs
+from mm_adapter.samples.clip_stores import ClipPoses, NoPoses, check_inputs
 from mm_adapter.serving.memory import cache_flags
 from mm_adapter.serving.vllm.plugin import GRAMMAR, check_vllm_version, use_first_model_runner
 from mm_data.conversation import Message
 from mm_data.features import FeatureStore
 from mm_data.ground.digests import uniform
-from mm_data.tasks.expertaf import commentary_prompt, demonstration_prompt, shows_poses
-from mm_tokenizers.codes import PoseCodeStore
+from mm_data.tasks.expertaf import shows_poses
+from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Words
 
 MAX_MODEL_LEN = 8192
-_AT_ONCE = 256  # requests handed to the engine together; it batches them as it sees fit
 
 
 class VllmCoach:
@@ -40,7 +40,7 @@ class VllmCoach:
 
     Args:
         folder: Folder of the export.
-        poses: Pose codes of all clips.
+        poses: Pose codes of the clips, or None where no clip has poses.
         features: Video features of all clips, or None for a pose-only coach.
         flags: Flags of vLLM's command line, such as ``--tensor-parallel-size 2``. ``--max-model-len`` is by default what the
             model was made for, up to `MAX_MODEL_LEN`.
@@ -50,10 +50,13 @@ class VllmCoach:
         ValueError: The export was changed, or poses or features are not those of its tokenizer and encoder.
     """
 
+    at_once = 256
+    """Requests handed to the engine together; it batches them as it sees fit."""
+
     def __init__(
         self,
         folder: Path,
-        poses: PoseCodeStore,
+        poses: ClipPoses | None,
         features: FeatureStore | None,
         flags: Sequence[str] = (),
     ) -> None:
@@ -71,7 +74,7 @@ class VllmCoach:
         features = features if self.config.video_tokens else None
         check_inputs(self.config, poses, features, "export")
         self.processor = CoachProcessor.load(folder, self.config.clip_format)
-        self.poses, self.features = poses, features
+        self.poses, self.features = NoPoses() if poses is None else poses, features
         self.embeds = None
         if layout == "llama" and features is not None:
             self.embeds = PromptEmbeddings(folder, self.config)
@@ -86,9 +89,9 @@ class VllmCoach:
         self.engine = LLM.from_engine_args(settings)
 
     @property
-    def can_rank(self) -> bool:
-        """Whether it can rank: prompts of embeddings have no log-probabilities, so layout llama ranks without video alone."""
-        return self.can_demonstrate and self.embeds is None
+    def can_choose(self) -> bool:
+        """Whether it can say how likely candidates are: prompts of embeddings have no log-probabilities, so layout llama can without video alone."""
+        return self.embeds is None
 
     def __enter__(self) -> "VllmCoach":
         return self
@@ -96,92 +99,94 @@ class VllmCoach:
     def __exit__(self, *_: object) -> None:
         self.engine.llm_engine.engine_core.shutdown()  # left to the interpreter's exit, it may wait forever
 
-    def comments(
-        self,
-        learners: Sequence[str],
-        experts: Sequence[str] | None = None,
-        sampling: Sampling = GREEDY,
-        max_new_tokens: int = 64,
-    ) -> Iterator[str]:
-        """Comments on clips, as `Coach.comments` does.
+    def answer_words(self, questions: Sequence[tuple[str, Words]], sampling: Sampling = GREEDY) -> list[str]:
+        """Answers questions in words, as `Coach.answer_words` does.
 
         Args:
-            learners: Ids of the learners' clips.
-            experts: Ids of the experts' clips, shown too for "full-sup" of ExpertAF's Table 1.
+            questions: An id and the question.
             sampling: How tokens are drawn.
-            max_new_tokens: Longest remark.
-
-        Yields:
-            A remark on each clip.
-        """
-        pairs = zip(learners, experts or [None] * len(learners), strict=True)
-        encoded = [self._encode(commentary_prompt(learner, expert), learner) for learner, expert in pairs]
-        for ids in self._answers(encoded, "words", max_new_tokens, sampling):
-            yield self.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()  # type: ignore[union-attr]
-
-    def demonstrations(
-        self, learners: Sequence[str], remarks: Sequence[str], sampling: Sampling = GREEDY
-    ) -> Iterator[np.ndarray | None]:
-        """Corrects clips, as `Coach.demonstrations` does.
-
-        Args:
-            learners: Ids of the learners' clips.
-            remarks: Remark on each clip, which the correction follows.
-            sampling: How tokens are drawn.
-
-        Yields:
-            Codes ``[T, M]``.
-        """
-        encoded = [
-            self._encode(demonstration_prompt(learner, remark), f"{learner} after {remark!r}")
-            for learner, remark in zip(learners, remarks, strict=True)
-        ]
-        vocabulary = self.processor.vocabulary
-        for ids in self._answers(encoded, "poses", vocabulary.clip_length, sampling):
-            yield vocabulary.parse(ids)
-
-    def rank(self, learner: str, remark: str, pool: list[str]) -> torch.Tensor:
-        """Scores candidates' poses: a check on `ranking.rank_by_demonstration`, not a replacement.
-
-        The engine runs every pair in full: prompt log-probabilities do not use its prefix cache.
-
-        Args:
-            learner: Id of the learner's clip.
-            remark: What the learner was told.
-            pool: Ids of the candidates.
 
         Returns:
-            Mean log-likelihoods ``[N]``.
+            The answers.
+        """
+        encoded = [self._encode(question.messages, sample_id) for sample_id, question in questions]
+        limits = [question.limit for _, question in questions]
+        tokenizer = self.processor.tokenizer
+        answers = self._answers(encoded, "words", limits, sampling)
+        return [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in answers]  # type: ignore[union-attr]
+
+    def answer_choices(self, questions: Sequence[tuple[str, Choice | ClipChoice]]) -> list[Likelihoods]:
+        """Computes how likely the candidates of choices are, as `Coach.answer_choices` does.
+
+        The engine runs every pair of prompt and candidate in full: prompt log-probabilities do not use its prefix cache.
+
+        Args:
+            questions: An id and the question.
+
+        Returns:
+            Log-likelihoods of each choice's candidates.
 
         Raises:
-            ValueError: The export cannot rank.
+            ValueError: The export's prompts are embeddings, or a candidate is the beginning of another one.
         """
-        from vllm import SamplingParams
-
-        if not self.can_rank:
+        if not self.can_choose:
             raise ValueError(
-                "This export cannot rank: it comments alone, or its prompts are embeddings (use layout coach)."
+                "This export's prompts are embeddings, which have no likelihoods; export it in layout coach."
             )
-        prefix = self._encode(demonstration_prompt(learner, remark), learner)
-        answers = [self.processor.answer_ids(self.poses[clip]) for clip in pool]
-        prompts = [self._prompt(replace(prefix, input_ids=prefix.input_ids + answer)) for answer in answers]
-        done = self.engine.generate(prompts, SamplingParams(max_tokens=1, prompt_logprobs=0), use_tqdm=False)
-        means = []
-        for answer, result in zip(answers, done, strict=True):
-            entries = (result.prompt_logprobs or [])[-len(answer) :]
-            likely = [entry[token].logprob for entry, token in zip(entries, answer, strict=True) if entry]
-            means.append(np.mean(likely))
-        return torch.tensor(means)
+        pairs: list[tuple[Encoded, Sequence[int]]] = []
+        counts: list[int] = []
+        for sample_id, question in questions:
+            prefix = self._encode(question.messages, sample_id)
+            choice = continuations(self.processor, self.poses, question, sample_id)
+            begun = replace(prefix, input_ids=[*prefix.input_ids, *choice.begun])
+            pairs += [(begun, candidate) for candidate in choice.candidates]
+            counts.append(len(choice.candidates))
+        likely = self._likelihoods(pairs)
+        groups = [list(islice(likely, count)) for count in counts]
+        return [
+            Likelihoods(np.array([tokens.sum() for tokens in group]), np.array([tokens.mean() for tokens in group]))
+            for group in groups
+        ]
+
+    def answer_poses(
+        self, questions: Sequence[tuple[str, Poses]], sampling: Sampling = GREEDY
+    ) -> list[np.ndarray | None]:
+        """Answers questions in poses, as `Coach.answer_poses` does.
+
+        Args:
+            questions: An id and the question.
+            sampling: How tokens are drawn.
+
+        Returns:
+            Codes ``[T, M]``.
+        """
+        encoded = [self._encode(question.messages, sample_id) for sample_id, question in questions]
+        vocabulary = self.processor.vocabulary
+        limits = [vocabulary.clip_length] * len(encoded)
+        return [vocabulary.parse(ids) for ids in self._answers(encoded, "poses", limits, sampling)]
 
     def _encode(self, messages: list[Message], sample_id: str) -> Encoded:
         return self.processor.encode_prompt(messages, self.poses.__getitem__, sample_id)
 
-    def _answers(self, encoded: Sequence[Encoded], answer: str, limit: int, sampling: Sampling) -> Iterator[list[int]]:
+    def _likelihoods(self, pairs: Sequence[tuple[Encoded, Sequence[int]]]) -> Iterator[np.ndarray]:
+        """Yields the log-likelihoods ``[C]`` of a candidate's tokens behind its prefix, for every pair of prefix and candidate."""
+        from vllm import SamplingParams
+
+        params = SamplingParams(max_tokens=1, prompt_logprobs=0)
+        for batch in (pairs[start : start + self.at_once] for start in range(0, len(pairs), self.at_once)):
+            prompts = [self._prompt(replace(p, input_ids=[*p.input_ids, *candidate])) for p, candidate in batch]
+            for (_, candidate), done in zip(batch, self.engine.generate(prompts, params, use_tqdm=False), strict=True):
+                entries = (done.prompt_logprobs or [])[-len(candidate) :]
+                yield np.array([entry[t].logprob for entry, t in zip(entries, candidate, strict=True) if entry])
+
+    def _answers(
+        self, encoded: Sequence[Encoded], answer: str, limits: Sequence[int], sampling: Sampling
+    ) -> Iterator[list[int]]:
         from vllm import SamplingParams
 
         end = self.processor.end_of_turn_id
-        for start in range(0, len(encoded), _AT_ONCE):
-            batch = encoded[start : start + _AT_ONCE]
+        for start in range(0, len(encoded), self.at_once):
+            part = slice(start, start + self.at_once)
             params = [
                 SamplingParams(
                     max_tokens=limit,
@@ -193,9 +198,10 @@ class VllmCoach:
                     detokenize=False,
                     extra_args={"coach_answer": answer},
                 )
-                for one in batch
+                for one, limit in zip(encoded[part], limits[part], strict=True)
             ]
-            for done in self.engine.generate([self._prompt(one) for one in batch], params, use_tqdm=False):
+            prompts = [self._prompt(one) for one in encoded[part]]
+            for done in self.engine.generate(prompts, params, use_tqdm=False):
                 ids = list(done.outputs[0].token_ids)
                 yield ids[:-1] if ids and ids[-1] == end else ids
 
