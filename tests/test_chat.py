@@ -192,7 +192,7 @@ def test_remarks_of_training_are_printed_as_they_are(
     coach: TinyCoach, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that writes brackets must not end its own training."""
-    monkeypatch.setattr(Coach, "answer", lambda *_, **__: iter(["keep [/b] low"]))
+    monkeypatch.setattr(Coach, "answer_words", lambda *_, **__: ["keep [/b] low"])
     data = dataset(coach, ["commentary"])
     answers = SampleAnswers(trainer(coach, tmp_path, data), data, 1)
     state: Any = SimpleNamespace(global_step=3, is_world_process_zero=True)

@@ -7,11 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mm_adapter.inference.coach import Coach
+from mm_adapter.inference.coach import ANSWER_TOKENS, Coach
 from mm_adapter.samples.dataset import CoachDataset
 from mm_adapter.training.trainer import CoachTrainer
 from mm_data.conversation import Conversation
 from mm_data.ground.jsonl import append_record
+from mm_data.tasks.questions import Words
 
 FILE = "commentaries.jsonl"
 
@@ -44,7 +45,8 @@ class SampleAnswers(TrainerCallback):
         for coach, conversation, turn in self.questions:
             coach.model = self.trainer.model  # sharding replaces it
             with self.trainer.compute_loss_context_manager():
-                answers += coach.answer([(conversation.sample_id, conversation.messages[:turn])], max_new_tokens=128)
+                question = Words(conversation.messages[:turn], ANSWER_TOKENS)
+                answers += coach.answer_words([(conversation.sample_id, question)])
         if not state.is_world_process_zero:
             return
         table = Table(title=f"Step {state.global_step}: held out", title_justify="left")
