@@ -1,15 +1,17 @@
 """Dialogues about items, and the expected score of an answer, with an answerer that is certain of what it would write."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mm_adapter.evaluation.asking import hold
+from mm_adapter.evaluation.asking import answer_items, hold
 from mm_adapter.inference.continuations import continuations
 from mm_adapter.inference.sampling import GREEDY
 from mm_adapter.samples.clip_stores import NoPoses
+from mm_data.ground.shared_records import SharedRecords
 from mm_data.tasks import ScoreSlot
 from mm_data.tasks.desccoach import DescCoachFormat, DescCoachOptions
 from mm_data.tasks.nae import NaeFormat, NaeOptions
@@ -153,3 +155,27 @@ def test_dialogues_side_by_side_get_their_own_replies() -> None:
         "c": {"text": "c said 8"},
     }
     assert calls == [["a", "c"], ["b", "b"]]
+
+
+def test_finished_items_are_not_asked_again(tmp_path: Path) -> None:
+    """A run that ends in its second batch leaves the first one's records, and the next run goes on behind them."""
+    asked: list[str] = []
+
+    class Mortal(Writer):
+        def answer_words(self, questions: Any, sampling: Any = GREEDY) -> list[str]:
+            asked.extend(name for name, _ in questions)
+            if len(asked) == 4:
+                raise KeyboardInterrupt
+            return [f"Answer to {name}" for name, _ in questions]
+
+    form: Any = SimpleNamespace(questions=lambda item: ask_for_words([], 9))
+    items: list[Any] = [SimpleNamespace(item_id=name) for name in "abcde"]
+    with pytest.raises(KeyboardInterrupt):
+        answer_items(Mortal(""), form, items, SharedRecords(tmp_path, "answers"))
+    assert asked == ["a", "b", "c", "d"]
+    asked.append("a run that lives")
+    answer_items(Mortal(""), form, items, SharedRecords(tmp_path, "answers"))
+    assert asked[5:] == ["c", "d", "e"]
+    assert {name: record["text"] for name, record in SharedRecords(tmp_path, "answers").read().items()} == {
+        name: f"Answer to {name}" for name in "abcde"
+    }

@@ -30,7 +30,7 @@ from mm_data.tasks.folder import read_items
 from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.nae import NAE, NaeFormat, NaeOptions
 from mm_data.tasks.questions import Choice, Words
-from mm_eval.answers.test_sets import EXPECTED, OURS, TRAINING, read_about, read_answers
+from mm_eval.answers.test_sets import EXPECTED, OURS, TRAINING, evenly_spaced, read_about, read_answers
 from mm_tokenizers.codes import PoseCodeStore
 
 SETTINGS = [
@@ -172,6 +172,81 @@ def test_the_first_pass_ranks_by_the_whole_name(tasks: Path, tiny: Path) -> None
     likely = [alone(question.messages, slot.before, f" {text}", slot.last) for text in slot.values]
     shares = np.exp(np.array(likely) - max(likely)) / np.exp(np.array(likely) - max(likely)).sum()
     assert record["expected"] == pytest.approx(shares @ [10.0, 20.0], abs=1e-3) and 10 < record["expected"] < 20
+
+
+# --- answers made elsewhere ------------------------------------------------------------------------------------------
+
+
+def answer_file(tasks: Path, path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Status and message of `answer` with a file for a system."""
+    path.write_text(content)
+    status = main(["answer", str(path), str(tasks / "nae"), str(path.with_suffix(".out")), "--max-items", "2"])
+    return status, capsys.readouterr().err
+
+
+def test_answers_made_elsewhere_stand_in_the_same_table(
+    tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a row states counts; what it does not is read from its text as every answer is."""
+    test = read_items(tasks / "nae", "test")
+    first, second = (item.item_id for item in evenly_spaced(test, 2))
+    rows = [f"{item.item_id};A pike dive. It scores 61.5 points.;;" for item in test if item.item_id != first]
+    content = "\n".join(["item_id;text;score;actions", f"{first};Nice.;55.5;pike; ", *rows]).replace("pike; ", "pike")
+    assert answer_file(tasks, tmp_path / "theirs.csv", content, capsys)[0] == 0
+    by_id = {item.item_id: item for item in read_answers(tmp_path / "theirs.out")}
+    assert by_id.keys() == {first, second}
+    stated, read = by_id[first].answers[OURS], by_id[second].answers[OURS]
+    assert (stated.text, stated.score, stated.actions, stated.unread) == ("Nice.", 55.5, ["pike"], None)
+    assert (read.score, read.actions) == (61.5, ["pike"]) and by_id[first].nearest.keys() == {"pose"}
+    notes = read_about(tmp_path / "theirs.out")[1]
+    assert "theirs.csv, made elsewhere: what their system was trained on and shown is not known here." in notes[0]
+    lines = [{"item_id": item.item_id, "text": "A dive.", "ranking": {"a": -1, "b": -2.5}} for item in test]
+    content = "\n".join(map(json.dumps, lines))
+    assert answer_file(tasks, tmp_path / "lines.jsonl", content, capsys)[0] == 0
+    assert read_answers(tmp_path / "lines.out")[0].answers[OURS].ranking == {"a": -1.0, "b": -2.5}
+    runs = [f"theirs={tmp_path / 'theirs.out'}", f"lines={tmp_path / 'lines.out'}"]
+    assert main(["eval", *runs, "--suite", "nae", "--out", str(tmp_path / "table")]) == 0
+    assert "| lines |" in (tmp_path / "table" / "table.md").read_text()
+    assert answer_file(tasks, tmp_path / "lines.jsonl", content + "\n", capsys)[0] == 2, "another file, another folder"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("item_id,text\nnobody,Fine.", r"theirs.csv:2: .* has no test item 'nobody'; ids look like"),
+        ("item_id,text\nFIRST,Fine.\nFIRST,Bad.", r"theirs.csv:3: item 'FIRST' has a row above already"),
+        ("item_id,text\nFIRST,Fine.", r"no answer to 'SECOND' \(1 of 2 test items\)"),
+        ('item_id,text,score\nFIRST,Fine.,"61,5"', r"theirs.csv:2: score '61,5' is not a number"),
+        ("item_id,text,grade\nFIRST,Fine.,1", r"theirs.csv:2: unknown column 'grade'; known are actions, confidence"),
+        ("item_id,actions\nFIRST,pike;;tuck", r"theirs.csv:2: actions 'pike;;tuck' has to be a list of texts"),
+        ("item_id,ranking\nFIRST,a", r"theirs.csv:2: ranking 'a' has to map every class to its score"),
+        ("text\nFine.", r"lacks the columns item_id"),
+    ],
+)
+def test_a_wrong_file_of_answers_is_refused_by_line(
+    content: str, message: str, tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (item.item_id for item in evenly_spaced(read_items(tasks / "nae", "test"), 2))
+    content, message = (text.replace("FIRST", first).replace("SECOND", second) for text in (content, message))
+    status, error = answer_file(tasks, tmp_path / "theirs.csv", content, capsys)
+    assert status == 2 and re.search(message, error), error
+
+
+def test_flags_that_a_system_cannot_follow_are_refused(
+    tasks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, items, out = tmp_path / "a.csv", str(tasks / "nae"), str(tmp_path / "out")
+    file.write_text("item_id,text\n")
+    for system, flags, message in (
+        (file, ["--vllm=--enforce-eager"], "--vllm runs exports"),
+        (file, ["--temperature", "1"], "nothing is drawn"),
+        (tmp_path / "export", ["--base-model", "x"], "holds its language model"),
+    ):
+        if system.name == "export":
+            system.mkdir()
+            (system / "export.json").write_text("{}")
+        assert main(["answer", str(system), items, out, *flags]) == 2
+        assert message in capsys.readouterr().err
 
 
 # --- recipes ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import os
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,7 +18,11 @@ from engine_fixtures import LIMIT, Served, Server, embeds, in_transformers, text
 from tiny_coach import TinyCoach, launch, perturb, poses_after, remarks_of
 
 from mm_adapter.checkpoint.coach import SavedCoach
+from mm_adapter.cli import main as mm_coach
+from mm_adapter.evaluation.asking import hold
+from mm_adapter.evaluation.item_set import ItemSet
 from mm_adapter.evaluation.predictions import read_predictions
+from mm_adapter.evaluation.task_systems import RECORDS, CoachSystem
 from mm_adapter.evaluation.test_set import TestSet
 from mm_adapter.export.read import ARCHITECTURE
 from mm_adapter.export.write import export_coach
@@ -29,7 +34,8 @@ from mm_adapter.serving.vllm import plugin
 from mm_adapter.serving.vllm.offline import PromptEmbeddings
 from mm_data.ground.shared_records import SharedRecords
 from mm_data.tasks.expertaf import ASK_COMMENTARY, commentary_prompt
-from mm_tokenizers import PoseVocabulary
+from mm_eval.answers.test_sets import read_answers
+from mm_tokenizers import PoseCodeStore, PoseVocabulary
 
 pytest.importorskip("vllm")
 
@@ -53,31 +59,49 @@ def test_generate_answers_as_transformers_does(served: Served, tiny: Path, tmp_p
         torch.testing.assert_close(theirs, ours, atol=1e-3, rtol=0)
 
 
-def test_a_coach_that_sees_poses_alone_runs_in_its_own_layout(served: Served, tiny: Path, tmp_path: Path) -> None:
-    """Its configuration names views all the same; its export has no file of mappers."""
+@pytest.fixture(scope="module")
+def blind(served: Served, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Coach, Path]:
+    """A coach that sees poses alone, and its export in its own layout, whose configuration names views all the same."""
     coach = TinyCoach(served.coach.folder, video=False)
     perturb(coach)
-    opened = SavedCoach(coach.model.eval(), coach.processor, coach.pose_tokenizer, {})
-    export_coach(opened, tmp_path / "export", "coach")
-    asked = Coach(coach.model, coach.processor, coach.codes, None)
-    inputs = [str(tmp_path / "export"), str(tiny / "tuples"), str(tiny / "pose_codes"), str(tmp_path / "out")]
-    flags = ["--functions", "commentary", "demonstration", "--max-tuples", "3", "--backend", "vllm"]
-    launch(
-        "mm-coach",
-        "generate",
-        *inputs,
-        *flags,
-        f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}",
-        fresh=True,
+    opened = SavedCoach(
+        coach.model.eval(), coach.processor, coach.pose_tokenizer, {"tasks": {"nae": {"score_intervals": 2}}}
     )
-    test = TestSet.open(tiny / "tuples", tiny / "pose_codes", None, within_activity=True, limit=3)
-    said = {r["tuple_id"]: r["text"] for r in SharedRecords(tmp_path / "out", "commentary").read().values()}
-    shown = {r["tuple_id"]: r["pose_codes"] for r in SharedRecords(tmp_path / "out", "demonstration").read().values()}
-    learners = [t.learner.clip_id for t in test.tuples]
-    remarks = remarks_of(asked, learners)
-    assert [said[t.tuple_id] for t in test.tuples] == remarks
-    poses = poses_after(asked, learners, remarks)
-    np.testing.assert_array_equal([shown[t.tuple_id] for t in test.tuples], poses)  # type: ignore[arg-type]
+    folder = tmp_path_factory.mktemp("blind") / "export"
+    export_coach(opened, folder, "coach")
+    return Coach(coach.model, coach.processor, coach.codes, None), folder
+
+
+@pytest.mark.parametrize("task", ["nae", "cot-afa", "desccoach"])
+def test_every_task_is_answered_as_transformers_does(
+    task: str, blind: tuple[Coach, Path], tiny: Path, tmp_path: Path
+) -> None:
+    """Words, the class that is chosen first, confidence and expected score, through the commands; killed and run again, nothing is asked twice."""
+    asked, export = blind
+    items = tmp_path / "items"
+    for command in (
+        ["miniature", tmp_path / "release", "--task", task, "--takes", "32", "--workers", "1", "--no-videos"],
+        ["task", "read", task, tmp_path / "release", items, *(["--poses", tmp_path / "release" / "poses"] if task != "desccoach" else [])],
+        ["tokenizer", "encode", items, tiny / "pose_tokenizer" / "tokenizer", items / "pose_codes", "--frames", "3"],
+    ):  # fmt: skip
+        assert mm_coach([str(part) for part in command]) == 0
+    flags = ["--max-items", "3", f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}"]
+    launch("mm-coach", "answer", str(export), str(items), str(tmp_path / "out"), *flags, fresh=True)
+    test = ItemSet.open(items, None, 3)
+    codes = PoseCodeStore.load(items / "pose_codes")
+    here = Coach(asked.model, asked.processor, codes, None)
+    form, _ = CoachSystem(here, "", "transformers", codes, None, {"nae": {"score_intervals": 2}}, {}).form(test)
+    ours = hold({item.item_id: form.questions(item) for item in test.test}, here)
+    theirs = SharedRecords(tmp_path / "out", RECORDS).read()
+    for name, record in ours.items():
+        other = theirs[name]
+        assert other["text"] == record["text"]
+        assert other["confidence"] == pytest.approx(record["confidence"], abs=1e-3)
+        assert other["expected"] == pytest.approx(record["expected"], abs=1e-2)
+        assert other.get("ranking") == pytest.approx(record.get("ranking"), abs=1e-2)
+    assert (task == "cot-afa") == ("ranking" in next(iter(theirs.values())))
+    (answered,) = {len(read_answers(tmp_path / "out")), len(ours)}
+    assert answered == 3 and "backend" in json.loads((tmp_path / "out" / "run_config.json").read_text())["system"]
 
 
 @torch.no_grad()
