@@ -1,16 +1,21 @@
 """One performance in front of one standing camera: what the miniatures of diving and of the gym consist of."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mm_data.ground.files import write_atomically
+from mm_data.ground.synthetic import mark_synthetic
 from mm_data.miniature.body import POSTURE_INDEX, Physique, mirrored, pose_joints
 from mm_data.miniature.render import Camera, Scene, draw_frames, write_video
 from mm_data.miniature.simulate import sway
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.manifest import PoseManifest, PoseSequence
+from mm_data.records import SPLITS
 
 SIZE = (256, 192)
 JITTER = 0.004
@@ -72,11 +77,8 @@ def record(
         video: Whether to render the video.
     """
     if video:
-        write_video(
-            root / "videos" / f"{name}.mp4",
-            SIZE,
-            draw_frames(joints, shirt, scene, camera, lambda points: points, SIZE),
-        )
+        frames = draw_frames(joints, shirt, scene, camera, lambda points: points, SIZE)
+        write_video(root / "videos" / f"{name}.mp4", SIZE, frames)
     noisy = joints + np.random.default_rng(seed).normal(0, JITTER, joints.shape)
     poses = np.concatenate([noisy, np.ones((*noisy.shape[:2], 1))], axis=-1).astype(np.float32)
     archive = PoseArchive(root / "poses")
@@ -84,7 +86,19 @@ def record(
     np.save(archive.path(name), poses)
 
 
-def finish_poses(root: Path, splits: dict[str, str]) -> None:
-    """Makes ``ROOT/poses`` a pose folder; ``splits`` says which clip is in which split."""
+def finish(root: Path, splits: dict[str, str], truth: dict[str, Any]) -> dict[str, int]:
+    """Makes ``ROOT/poses`` a pose folder and writes the sidecar.
+
+    Args:
+        root: The data set.
+        splits: Clip to its split.
+        truth: Clip to what was made up about it.
+
+    Returns:
+        Split to its number of clips.
+    """
     sequences = [PoseSequence(name, split) for name, split in splits.items()]
     PoseManifest(synthetic=True, sequences=sequences).write(root / "poses", indent=None)
+    write_atomically(root / "truth.json", json.dumps(truth))
+    mark_synthetic(root)
+    return {split: list(splits.values()).count(split) for split in SPLITS}

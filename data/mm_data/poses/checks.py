@@ -7,7 +7,7 @@ something else is an error.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -203,35 +203,29 @@ def _is_root(places: np.ndarray, at_origin: np.ndarray, visible: np.ndarray, sid
     if not frames.any() or not at_origin[frames, hip].all() or at_origin[frames].sum() != frames.sum():
         return False
     for part in ("knee", "shoulder"):
-        mine, theirs = (
-            _median_length(places, visible, JOINT_INDEX[f"{s}-hip"], JOINT_INDEX[f"{s}-{part}"]) for s in (side, other)
-        )
+        mine, theirs = (_median_from_hip(places, visible, part, [which]) for which in (side, other))
         if not 2 / 3 <= mine / theirs <= 3 / 2:
             return False
     return True
 
 
-def _median_length(places: np.ndarray, visible: np.ndarray, a: int, b: int) -> float:
-    lengths = _lengths(places, visible, a, b)
+def _median_from_hip(places: np.ndarray, visible: np.ndarray, part: str, sides: Sequence[str] = _SIDES) -> float:
+    """Median distance of a part from the hip of its side, over the frames that have both; NaN where none has."""
+    distances = []
+    for side in sides:
+        a, b = JOINT_INDEX[f"{side}-hip"], JOINT_INDEX[f"{side}-{part}"]
+        both = visible[:, a] & visible[:, b]
+        distances.append(np.linalg.norm(places[both, a] - places[both, b], axis=-1))
+    lengths = np.concatenate(distances)
     return float(np.median(lengths)) if len(lengths) else float("nan")
-
-
-def _lengths(places: np.ndarray, visible: np.ndarray, a: int, b: int) -> np.ndarray:
-    """Distances between two joints in the frames that have both."""
-    both = visible[:, a] & visible[:, b]
-    return np.linalg.norm(places[both, a] - places[both, b], axis=-1)
 
 
 def _check_size(poses: np.ndarray, where: str, unit: str | float, remedy: str) -> None:
     metres_per_unit = UNITS[unit] if isinstance(unit, str) else unit
-    visible = poses[..., 3] > 0
-    leg = float("nan")
-    for part, times in (("knee", 2.0), ("shoulder", _TRUNK_AS_LEG)):
-        pairs = [(JOINT_INDEX[f"{side}-hip"], JOINT_INDEX[f"{side}-{part}"]) for side in _SIDES]
-        lengths = np.concatenate([_lengths(poses[..., :3], visible, a, b) for a, b in pairs])
-        if len(lengths):
-            leg = times * float(np.median(lengths))
-            break
+    places, visible = poses[..., :3], poses[..., 3] > 0
+    leg = 2.0 * _median_from_hip(places, visible, "knee")
+    if np.isnan(leg):
+        leg = _TRUNK_AS_LEG * _median_from_hip(places, visible, "shoulder")
     if not np.isfinite(leg) or _LEG[0] <= leg <= _LEG[1]:
         return
     fitting = [name for name, metres in UNITS.items() if _LEG[0] <= leg / metres_per_unit * metres <= _LEG[1]]

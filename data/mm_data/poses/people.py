@@ -22,12 +22,7 @@ BY_FILE = "file"
 
 
 def person_of(
-    path: str,
-    key: str,
-    form: str,
-    pattern: str | None,
-    table: Mapping[str, str] | None,
-    where: str,
+    path: str, key: str, form: str, pattern: str | None, table: Mapping[str, str] | None, where: str
 ) -> tuple[str, str]:
     """Finds the performer of a sequence, and how they are known.
 
