@@ -57,8 +57,8 @@ class Settings:
             return {"messages": messages, **body}
         if form == "json_object":
             body["response_format"] = {"type": form}
-        told = f"Answer with one JSON object of this JSON schema and nothing else: {json.dumps(schema)}"
-        return {"messages": [*messages[:-1], _with_text(messages[-1], told)], **body}
+        instruction = f"Answer with one JSON object of this JSON schema and nothing else: {json.dumps(schema)}"
+        return {"messages": [*messages[:-1], _with_text(messages[-1], instruction)], **body}
 
     def adapt(self, refusal: str, body: Mapping[str, Any]) -> bool:
         """Learns from a refused request.

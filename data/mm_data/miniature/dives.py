@@ -102,7 +102,8 @@ def write_dives(
     annotations = {
         # Python's integers and NumPy's, as in the release.
         (np.int64(dive.key[0]), dive.key[1]): {
-            "primary_view": 0, "start_frame": 100, "end_frame": 100 + length, **dive.codes, "difficulty": dive.difficulty, "final_score": dive.score,
+            "primary_view": 0, "start_frame": 100, "end_frame": 100 + length, **dive.codes,
+            "difficulty": dive.difficulty, "final_score": dive.score,
         }
         for dive, length in zip(dives, lengths, strict=True)
     }  # fmt: skip

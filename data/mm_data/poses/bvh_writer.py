@@ -39,7 +39,8 @@ def write_bvh(path: Path, joints: np.ndarray, fps: float) -> None:
     if len(absent):
         frame, joint = absent[0]
         raise ValueError(
-            f"Frame {frame}: {JOINTS[joint]} is absent, and a BVH file has to place every joint ({len(absent)} are absent in all). Leave those frames out, or write .npy or a drawing."
+            f"Frame {frame}: {JOINTS[joint]} is absent, and a BVH file has to place every joint ({len(absent)} are "
+            "absent in all). Leave those frames out, or write .npy or a drawing."
         )
     turned = _CENTIMETRES * np.stack([joints[..., 0], joints[..., 2], -joints[..., 1]], axis=-1)
     places = {name: turned[:, index] for name, index in JOINT_INDEX.items()}

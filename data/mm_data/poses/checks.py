@@ -172,8 +172,8 @@ def check_upright(
             height = float(np.median([vector @ _UP_VECTORS[up] for vector in along]))
             far = float(np.median([np.abs(vector).max() for vector in along]))
             raise ValueError(
-                f"{where}: in half of the sequences or more ({count} of {len(known)}) the shoulders are {height:.2f} m above the hips "
-                f"if {up} points up, and {far:.2f} m from them along {axis}, so {up} is not up. {remedy}"
+                f"{where}: in half of the sequences or more ({count} of {len(known)}) the shoulders are {height:.2f} m "
+                f"above the hips if {up} points up, and {far:.2f} m from them along {axis}, so {up} is not up. {remedy}"
             )
 
 
@@ -231,7 +231,8 @@ def _check_size(poses: np.ndarray, where: str, unit: str | float, remedy: str) -
     fitting = [name for name, metres in UNITS.items() if _LEG[0] <= leg / metres_per_unit * metres <= _LEG[1]]
     advice = f"They would fit if it were {' or '.join(fitting)}." if fitting else "They fit no unit that is known."
     raise ValueError(
-        f"{where}: legs are {leg:.3g} m long if the unit is {unit if isinstance(unit, str) else f'{unit:g} m'}; people's are {_LEG[0]} to {_LEG[1]} m. {advice} {remedy}"
+        f"{where}: legs are {leg:.3g} m long if the unit is {unit if isinstance(unit, str) else f'{unit:g} m'}; "
+        f"people's are {_LEG[0]} to {_LEG[1]} m. {advice} {remedy}"
     )
 
 
@@ -240,7 +241,8 @@ def _check_places(poses: np.ndarray, where: str) -> None:
     if far.max(initial=0.0) > _FAR:
         frame, joint, _ = np.unravel_index(far.argmax(), far.shape)
         raise ValueError(
-            f"{where}: frame {frame}, joint {joint} is {far.max():.3g} m from the origin, more than {_FAR:.0f}; move the poses nearer, or take the joint as absent (NaN)."
+            f"{where}: frame {frame}, joint {joint} is {far.max():.3g} m from the origin, more than {_FAR:.0f}; "
+            "move the poses nearer, or take the joint as absent (NaN)."
         )
 
 
@@ -309,7 +311,8 @@ def _check_losses(poses: np.ndarray, where: str, notes: Mapping[str, int]) -> No
     what = "; ".join(describe(notes))
     if lost > _MAX_LOST * (lost + left) or frames > _MAX_LOST * len(poses):
         raise ValueError(
-            f"{where}: of {len(poses)} frames, {left} joints can be used; taken as absent were {what}. At most half may be. Write joints that were not found as NaN, or find them better."
+            f"{where}: of {len(poses)} frames, {left} joints can be used; taken as absent were {what}. "
+            "At most half may be. Write joints that were not found as NaN, or find them better."
         )
     if not (poses[:, HIPS, 3] > 0).all(1).any():
         counts = f" ({what})" if what else ""

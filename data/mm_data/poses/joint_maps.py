@@ -150,7 +150,8 @@ def match_bvh_joints(names: list[str], by_hand: Mapping[str, str], where: str) -
     ]
     if unknown:
         raise ValueError(
-            f"{where}: the joint map names what is not there: {', '.join(unknown)}. Joints of the file: {', '.join(names)}."
+            f"{where}: the joint map names what is not there: {', '.join(unknown)}. Joints of the file: "
+            f"{', '.join(names)}."
         )
     plain = {_plain(name): name for name in reversed(names)}
     matches: dict[str, str] = {}
@@ -167,8 +168,8 @@ def match_bvh_joints(names: list[str], by_hand: Mapping[str, str], where: str) -
     needed = [name for name in JOINTS if name.endswith(("shoulder", "hip", "knee"))]
     if lacking := [name for name in needed if name not in matches]:
         raise ValueError(
-            f"{where}: no joint for {', '.join(lacking)} among {', '.join(names)}. Give a YAML file with --joint-map, lines like "
-            "'left-hip: LeftUpLeg'."
+            f"{where}: no joint for {', '.join(lacking)} among {', '.join(names)}. "
+            "Give a YAML file with --joint-map, lines like 'left-hip: LeftUpLeg'."
         )
     return matches
 

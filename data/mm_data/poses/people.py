@@ -125,8 +125,8 @@ def describe_people(manifest: PoseManifest) -> list[str]:
     ]
     if count := people["known_by"].get(BY_FILE):
         lines.append(
-            f"{count} files do not say whose they are, and each counts as a person of its own: if one person moves in several, both "
-            "sides may show them. Say who moves with --person or --people."
+            f"{count} files do not say whose they are, and each counts as a person of its own: "
+            "if one person moves in several, both sides may show them. Say who moves with --person or --people."
         )
     if total == 1 and people["split_by"] == "person":
         lines.append(
