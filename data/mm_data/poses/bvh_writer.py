@@ -12,10 +12,11 @@ from mm_data.ground.files import write_atomically
 from mm_data.poses.skeleton import JOINT_INDEX, JOINTS, NUM_JOINTS
 
 PARENTS = {
-    "left-hip": "hips", "right-hip": "hips", "left-knee": "left-hip", "left-ankle": "left-knee", "right-knee": "right-hip",
-    "right-ankle": "right-knee", "left-shoulder": "hips", "left-elbow": "left-shoulder", "left-wrist": "left-elbow",
-    "right-shoulder": "hips", "right-elbow": "right-shoulder", "right-wrist": "right-elbow", "nose": "hips",
-    "left-eye": "nose", "left-ear": "left-eye", "right-eye": "nose", "right-ear": "right-eye",
+    "left-hip": "hips", "right-hip": "hips", "left-knee": "left-hip", "left-ankle": "left-knee",
+    "right-knee": "right-hip", "right-ankle": "right-knee", "left-shoulder": "hips", "left-elbow": "left-shoulder",
+    "left-wrist": "left-elbow", "right-shoulder": "hips", "right-elbow": "right-shoulder",
+    "right-wrist": "right-elbow", "nose": "hips", "left-eye": "nose", "left-ear": "left-eye", "right-eye": "nose",
+    "right-ear": "right-eye",
 }  # fmt: skip
 """Joints and what they hang from; the root stands midway between the hips."""
 

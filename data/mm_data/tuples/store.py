@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from mm_data.ground.digests import hash_of, sha256_of
 from mm_data.ground.files import claim_folder, replacing
@@ -59,7 +59,7 @@ TUPLE_SCHEMA = pa.schema(
 """Spelled out, so that both splits have the same types whatever their rows hold."""
 
 _GALLERY_SCHEMA = pa.schema([*_CLIP, ("activity", pa.string())])
-_TUPLES = TypeAdapter(list[CoachingTuple])
+_TUPLES = TypeAdapter(list[CoachingTuple], config=ConfigDict(extra="forbid"))
 
 
 def finish_folder(
