@@ -17,7 +17,7 @@ from mm_eval.answers.test_sets import ClipFile, TestItem, write_answers
 from mm_eval.human.packs import balanced_blocks, check_positions
 from mm_eval.human.ratings import import_answers
 from mm_eval.human.statistics import agreement_of, analyse, bradley_terry, pair_outcomes
-from mm_eval.statistics.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
+from mm_eval.statistics.agreement import fleiss_kappa, intraclass_correlations, kendall_w, krippendorff_alpha
 
 LIKERT = np.array(
     [[3, 4, 3, 3, 4], [2, 2, 1, 2, 2], [4, 4, 4, 3, 4], [1, 2, 1, 1, 1], [3, 3, 2, 3, 3], [2, 3, 3, 2, 4], [4, 3, 4, 4, 4], [1, 1, 2, 1, 2]],
@@ -63,7 +63,7 @@ def test_concordance_and_edges() -> None:
     assert kendall_w(np.ones((3, 3))) is None
     gaps = LIKERT.copy()
     gaps[0, 0] = np.nan
-    assert intraclass_correlation(gaps) is None and fleiss_kappa(gaps) is None
+    assert set(intraclass_correlations(gaps).values()) == {None} and fleiss_kappa(gaps) is None
     assert krippendorff_alpha(gaps, "ordinal") is not None
     assert krippendorff_alpha(np.full((2, 3), 4.0), "ordinal") is None
 

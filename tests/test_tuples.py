@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from tiny_coach import ROOT, Silent, launch
 
 from mm_data.ground.funnel import Funnel
@@ -22,7 +23,7 @@ from mm_data.tuples.explain import explain_tuple
 from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.pairing import PairingOptions
 from mm_data.tuples.review.decisions import Decision, apply_decisions, content_key, read_decisions, record_decision
-from mm_data.tuples.store import MANIFEST, find_tuple, read_gallery, read_mined_test, read_tuples
+from mm_data.tuples.store import MANIFEST, MINED_TEST, find_tuple, read_gallery, read_tuples
 
 TINY = BuildOptions(PairingOptions(experts_train=2, stride=6))
 
@@ -89,7 +90,7 @@ def test_datasets_reads_the_folder(big_tuples: Path, tmp_path: Path) -> None:
     loaded = load_dataset(str(big_tuples), cache_dir=str(tmp_path))
     assert set(loaded) == set(SPLITS)
     row = loaded["test"][0]
-    assert CoachingTuple.from_row(row) == read_tuples(big_tuples, "test")[0]
+    assert TypeAdapter(CoachingTuple).validate_python(row) == read_tuples(big_tuples, "test")[0]
     gallery = load_dataset(str(big_tuples), "gallery", cache_dir=str(tmp_path))["train"]
     assert len(gallery) == len(read_gallery(big_tuples))
     card = (big_tuples / "README.md").read_text()
@@ -340,14 +341,14 @@ def test_malformed_decisions_are_refused(tmp_path: Path, change: dict[str, Any],
 def test_a_fixed_tuple_can_be_decided_about_again(tiny: Path, tmp_path: Path) -> None:
     out, review = tmp_path / "out", tmp_path / "review.jsonl"
     build_tuples(tiny / "miniature", out, TINY, Silent())
-    mined = read_mined_test(out)
+    mined = read_tuples(out, MINED_TEST)
     record_decision(review, decision(mined[0], "fix", summary="Better words."))
     record_decision(review, decision(mined[1], "reject"))
     build_tuples(tiny / "miniature", out, TINY, Silent(), review=review)
     assert find_tuple(out, mined[0].tuple_id).summary == "Better words."
-    assert read_mined_test(out) == mined, "reviewers go on looking at what was mined, the rejected included"
-    record_decision(review, decision(read_mined_test(out)[0], "fix", "bob", at=2.0, summary="Best words."))
-    record_decision(review, decision(read_mined_test(out)[1], "accept", at=2.0))
+    assert read_tuples(out, MINED_TEST) == mined, "reviewers go on looking at what was mined, the rejected included"
+    record_decision(review, decision(read_tuples(out, MINED_TEST)[0], "fix", "bob", at=2.0, summary="Best words."))
+    record_decision(review, decision(read_tuples(out, MINED_TEST)[1], "accept", at=2.0))
     build_tuples(tiny / "miniature", out, TINY, Silent(), review=review)
     assert find_tuple(out, mined[0].tuple_id).summary == "Best words."
     assert find_tuple(out, mined[1].tuple_id).provenance.review == "accept"

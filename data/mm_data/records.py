@@ -1,8 +1,7 @@
 """The records that every data source is read into (one shape, whatever the source)."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mm_data.ground.funnel import Funnel
 
@@ -241,21 +240,3 @@ class CoachingTuple:
     expert: Clip
     alignment_mm: float | None
     provenance: Provenance
-
-    def to_row(self) -> dict[str, Any]:
-        """Returns a plain nested dictionary, one Parquet row."""
-        return asdict(self)
-
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> "CoachingTuple":
-        """Makes a tuple of a row: the inverse of `to_row`."""
-        provenance = row["provenance"]
-        runners_up = [ExpertWindow(**entry) for entry in provenance["runners_up"]]
-        return cls(
-            **{
-                **row,
-                "learner": Clip(**row["learner"]),
-                "expert": Clip(**row["expert"]),
-                "provenance": Provenance(**{**provenance, "runners_up": runners_up}),
-            }
-        )

@@ -55,7 +55,8 @@ class PoseTokenizerConfig:
         """Raises ``ValueError`` where sizes contradict each other."""
         if self.fsq_levels and (math.prod(self.fsq_levels) != self.num_codes or min(self.fsq_levels) < 2):
             raise ValueError(
-                f"fsq_levels {self.fsq_levels} make {math.prod(self.fsq_levels)} codes, but num_codes is {self.num_codes}; "
+                f"fsq_levels {self.fsq_levels} make {math.prod(self.fsq_levels)} codes, "
+                f"but num_codes is {self.num_codes}; "
                 "give levels of at least 2 whose product is num_codes, such as [8, 8, 8, 4] for 2048."
             )
 
@@ -194,7 +195,8 @@ class PoseTokenizer(nn.Module):
             )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < self.architecture.num_codes:
             raise ValueError(
-                f"Token indices span {int(indices.min())}..{int(indices.max())}, but the codebook has {self.architecture.num_codes} codes."
+                f"Token indices span {int(indices.min())}..{int(indices.max())}, "
+                f"but the codebook has {self.architecture.num_codes} codes."
             )
         with torch.autocast(indices.device.type, enabled=False):
             return self._recover(F.embedding(indices.flatten(), self.quantizer.codebook))

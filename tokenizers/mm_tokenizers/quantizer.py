@@ -139,28 +139,22 @@ class FsqQuantizer(nn.Module):
 
     def forward(self, encodings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantises ``[N, D]``: codes ``[N, D]``, indices ``[N]``, and a commitment loss of zero."""
-        bounded = self._bound(encodings)
-        half = self._half(bounded)
-        digits = (bounded * half + half).round()
-        rounded = (digits - half) / half
-        codes = self.project_out(bounded + (rounded - bounded).detach())
+        bounded, half, digits = self._rounded(encodings)
+        codes = self.project_out(bounded + ((digits - half) / half - bounded).detach())
         return codes, self._index(digits), encodings.new_zeros(())
 
     def nearest(self, encodings: Tensor) -> Tensor:
         """Returns the index of the code that each encoding is rounded to, ``[N]``."""
-        bounded = self._bound(encodings)
-        half = self._half(bounded)
-        return self._index((bounded * half + half).round())
+        return self._index(self._rounded(encodings)[2])
 
-    def _bound(self, encodings: Tensor) -> Tensor:
-        """Into (-1, 1), stretched a little so that the outermost levels are as wide as the others."""
-        half = self._half(encodings)
-        limit = (half + 0.5 - 1e-3) / half
-        return torch.tanh(self.project_in(encodings)) * limit
+    def _rounded(self, encodings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Channels in (-1, 1), half the distance between the outermost levels of each in steps, and the levels they are rounded to.
 
-    def _half(self, like: Tensor) -> Tensor:
-        """Half the distance between the outermost levels of each channel, in steps."""
-        return like.new_tensor(self.levels).sub(1) / 2
+        Channels are stretched a little so that the outermost levels are as wide as the others.
+        """
+        half = encodings.new_tensor(self.levels).sub(1) / 2
+        bounded = torch.tanh(self.project_in(encodings)) * ((half + 0.5 - 1e-3) / half)
+        return bounded, half, (bounded * half + half).round()
 
     def _index(self, digits: Tensor) -> Tensor:
         radix = [math.prod(self.levels[:channel]) for channel in range(len(self.levels))]

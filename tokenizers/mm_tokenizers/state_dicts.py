@@ -39,8 +39,8 @@ def read_torch_file(path: Path, remedy: str) -> object:
                 f"{path}: refused, because reading it would run foreign code ({foreign}). {remedy}"
             ) from error
         raise ValueError(
-            f"{path}: {path.stat().st_size:,} bytes that are not a readable checkpoint (truncated, or a web page or Git LFS "
-            "pointer saved in its place); download it again."
+            f"{path}: {path.stat().st_size:,} bytes that are not a readable checkpoint (truncated, "
+            "or a web page or Git LFS pointer saved in its place); download it again."
         ) from error
 
 
@@ -86,7 +86,8 @@ def prefix_of(tensors: Mapping[str, Tensor], anchor: str, path: Path) -> str:
     keys = [key for key in tensors if key == anchor or key.endswith(f".{anchor}")]
     if len(keys) != 1:
         raise ValueError(
-            f"{path}: {len(keys)} keys end in {anchor}, where one is expected. Its keys begin with {', '.join(sorted(tensors)[:_SHOWN])}."
+            f"{path}: {len(keys)} keys end in {anchor}, where one is expected. "
+            f"Its keys begin with {', '.join(sorted(tensors)[:_SHOWN])}."
         )
     return keys[0].removesuffix(anchor)
 

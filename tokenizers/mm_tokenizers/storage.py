@@ -39,7 +39,8 @@ def load_tokenizer(folder: Path) -> PoseTokenizer:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(
-                f"{folder / name} is missing; train a pose tokenizer with recipes/pose_tokenizer.py or give another folder."
+                f"{folder / name} is missing; train a pose tokenizer with recipes/pose_tokenizer.py or give another "
+                "folder."
             )
     tokenizer = PoseTokenizer(PoseTokenizerConfig(**json.loads((folder / CONFIG_FILE).read_text())))
     state = load_file(folder / WEIGHTS_FILE)

@@ -69,7 +69,8 @@ class PoseVocabulary:
         """
         if codes.shape != (self.frames, self.tokens_per_frame):
             raise ValueError(
-                f"Pose codes have shape {codes.shape}; this vocabulary's clips are {(self.frames, self.tokens_per_frame)}."
+                f"Pose codes have shape {codes.shape}; "
+                f"this vocabulary's clips are {(self.frames, self.tokens_per_frame)}."
             )
         if codes.min() < 0 or codes.max() >= self.num_codes:
             raise ValueError(f"Pose codes span {codes.min()}..{codes.max()}; the codebook has {self.num_codes} codes.")
@@ -101,13 +102,15 @@ class PoseVocabulary:
         """
         if len(ids) != self.clip_length:
             raise ValueError(
-                f"A pose clip has {self.clip_length} tokens ({self.frames} frames × ({self.tokens_per_frame} + 1) + 1), got {len(ids)}."
+                f"A pose clip has {self.clip_length} tokens ({self.frames} frames × ({self.tokens_per_frame} + 1) + "
+                f"1), got {len(ids)}."
             )
         for position, token in enumerate(ids):
             allowed = self.allowed(position)
             if token not in allowed:
                 raise ValueError(
-                    f"Pose token {position} is id {token}; the grammar allows {allowed.start}..{allowed.stop - 1} there."
+                    f"Pose token {position} is id {token}; "
+                    f"the grammar allows {allowed.start}..{allowed.stop - 1} there."
                 )
         grid = np.asarray(ids[:-1]).reshape(self.frames, self.tokens_per_frame + 1)
         return grid[:, :-1] - self.first_id

@@ -1,7 +1,5 @@
 """Drafts for people to look at, and what they decided: one CSV there and back."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_data.ground.files import write_atomically
-from mm_data.ground.hand_tables import read_csv
+from mm_data.ground.hand_tables import csv_text, read_csv
 
 ACCEPT, FIX, REJECT = "accept", "fix", "reject"
 _COLUMNS = ("item", "about", "answer", "problem", "decision", "fixed")
@@ -47,6 +45,9 @@ class Decision:
     where: str
 
 
+_UNDECIDED = Decision("", "", "")
+
+
 def write_review(
     path: Path, drafts: Sequence[Draft], about: Mapping[str, str], decisions: Mapping[str, Decision]
 ) -> None:
@@ -58,23 +59,14 @@ def write_review(
         about: Item to what a reviewer has to know.
         decisions: Item to its earlier decision.
     """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, _COLUMNS)
-    writer.writeheader()
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for draft in sorted(drafts, key=lambda draft: draft.problem is None):
-        earlier = decisions.get(draft.item_id)
-        writer.writerow(
-            {
-                "item": draft.item_id,
-                "about": about.get(draft.item_id, ""),
-                "answer": draft.raw if draft.content is None else json.dumps(draft.content, ensure_ascii=False),
-                "problem": draft.problem or "",
-                "decision": earlier.decision if earlier else "",
-                "fixed": earlier.text if earlier else "",
-            }
-        )
+        answer = draft.raw if draft.content is None else json.dumps(draft.content, ensure_ascii=False)
+        earlier = decisions.get(draft.item_id, _UNDECIDED)
+        fields = (draft.item_id, about.get(draft.item_id, ""), answer, draft.problem or "")
+        rows.append((*fields, earlier.decision, earlier.text))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, csv_text(rows))
 
 
 def read_review(path: Path) -> dict[str, Decision]:

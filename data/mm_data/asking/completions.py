@@ -4,8 +4,6 @@ An append-only log of all answers is cache, resume file and audit at once.
 """
 
 import asyncio
-import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,11 +19,13 @@ from mm_data.asking.replies import (
     SERVER_ERROR,
     TRUNCATED,
     WRONG_CONTENT,
+    Completion,
     is_web_page,
     read_reply,
     refusal,
 )
 from mm_data.asking.settings import Settings
+from mm_data.ground.digests import hash_of
 from mm_data.ground.jsonl import append_record, read_records
 
 REJECTED = "request rejected"
@@ -34,6 +34,7 @@ UNANSWERED = frozenset({RATE_LIMITED, SERVER_ERROR, TIMED_OUT, UNREACHABLE, REJE
 """Failures of the endpoint, its limits or its settings rather than of the answer: the next run asks again."""
 
 _CHARACTERS_PER_TOKEN = 4
+_TOKENS_PER_ANSWER = 90  # where the log has none to learn from
 _TOKENS_PER_IMAGE = 300  # between one tile of the large hosted models and a small open one
 _PATIENCE = 20
 """Requests in a row that may fail at the endpoint before the run stops."""
@@ -98,39 +99,6 @@ class Request:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Completion:
-    """The last answer for one item: ``content`` or the ``failure`` class, never both.
-
-    Attributes:
-        item_id: Of the request.
-        content: The parsed answer.
-        failure: Its class.
-        detail: What failed.
-        raw: The answer's text as it came.
-        prompt_tokens: Of all attempts.
-        completion_tokens: Of all attempts.
-        served_model: What the endpoint says it is.
-        fingerprint: Of the endpoint's system, where it tells.
-        finish_reason: Why the answer ended.
-        adapted: What the endpoint does not take and the request therefore lacked or named otherwise, such as ``temperature``.
-        seconds: From the question to the answer.
-    """
-
-    item_id: str
-    content: dict[str, Any] | None
-    failure: str | None
-    detail: str
-    raw: str
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    served_model: str | None = None
-    fingerprint: str | None = None
-    finish_reason: str | None = None
-    adapted: Sequence[str] = ()
-    seconds: float = 0.0
-
-
 @dataclass
 class Budget:
     """What a whole command may spend, over all its calls of `complete`.
@@ -161,8 +129,8 @@ class Budget:
         ) / 1e6
         if self.spent > self.most:
             raise EndpointError(
-                f"Stopped at {self.spent:.4f}, above the limit of {self.most:g}. Finished answers are kept: run the same command with a "
-                "higher limit to go on."
+                f"Stopped at {self.spent:.4f}, above the limit of {self.most:g}. Finished answers are kept: "
+                "run the same command with a higher limit to go on."
             )
 
 
@@ -187,8 +155,7 @@ class EndpointError(ValueError):
 def request_key(endpoint: Endpoint, request: Request) -> str:
     """Hash of everything that decides an answer; the address of the server does not."""
     schema = [request.schema.name, request.schema.json_schema]
-    decisive = [endpoint.model, _sampling(endpoint, request), request.messages, schema]
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    return hash_of([endpoint.model, _sampling(endpoint, request), request.messages, schema])
 
 
 def _sampling(endpoint: Endpoint, request: Request) -> dict[str, Any]:
@@ -199,21 +166,20 @@ def _sampling(endpoint: Endpoint, request: Request) -> dict[str, Any]:
     return parameters
 
 
-def estimate(endpoint: Endpoint, requests: Iterable[Request], log: Path, answer_tokens: int = 90) -> Estimate:
+def estimate(endpoint: Endpoint, requests: Iterable[Request], log: Path) -> Estimate:
     """Counts what is left to ask before the first call.
 
     Args:
         endpoint: Endpoint that would be asked.
         requests: All requests of the run.
         log: The run's log; answers in it cost nothing.
-        answer_tokens: Assumed length of an answer where the log has none to learn from.
 
     Returns:
         Numbers of requests and tokens.
     """
     finished = read_completions(log)
     lengths = [c.completion_tokens for c in finished.values() if c.completion_tokens]
-    average = sum(lengths) / len(lengths) if lengths else answer_tokens
+    average = sum(lengths) / len(lengths) if lengths else _TOKENS_PER_ANSWER
     seen: set[str] = set()
     left, tokens = 0, 0.0
     for request in requests:  # one at a time: some hold pictures
@@ -303,7 +269,7 @@ async def _run(endpoint: Endpoint, waiting: Iterator[Request], record: Callable[
         import openai
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("Asking a language model needs the extra: pip install 'mm-coach[llm]'.") from error
-    asked = rejected = troubles = 0
+    answers = rejections = troubles = 0
     last: Completion | None = None
     settings = Settings()
 
@@ -312,11 +278,11 @@ async def _run(endpoint: Endpoint, waiting: Iterator[Request], record: Callable[
     ) as client:
 
         async def work() -> None:
-            nonlocal asked, rejected, troubles, last
+            nonlocal answers, rejections, troubles, last
             for request in waiting:
                 completion = await _ask(client, endpoint, settings, request)
                 record(request, completion)
-                asked, rejected, last = asked + 1, rejected + (completion.failure == REJECTED), completion
+                answers, rejections, last = answers + 1, rejections + (completion.failure == REJECTED), completion
                 troubles = troubles + 1 if completion.failure in UNANSWERED else 0
                 if troubles >= _PATIENCE:
                     raise EndpointError(_unusable(endpoint, f"{troubles} requests in a row", completion))
@@ -327,8 +293,8 @@ async def _run(endpoint: Endpoint, waiting: Iterator[Request], record: Callable[
                     group.create_task(work())
         except ExceptionGroup as group:
             raise group.exceptions[0] from None  # the first failure ends the others; one message is enough
-    if last is not None and rejected == asked:  # asking again changes nothing
-        raise EndpointError(_unusable(endpoint, f"all {asked} requests" if asked > 1 else "the only request", last))
+    if last is not None and rejections == answers:  # asking again changes nothing
+        raise EndpointError(_unusable(endpoint, f"all {answers} requests" if answers > 1 else "the only request", last))
 
 
 def _unusable(endpoint: Endpoint, what: str, last: Completion) -> str:
@@ -377,7 +343,8 @@ async def _ask_once(client: Any, endpoint: Endpoint, settings: Settings, request
             return failed(RATE_LIMITED, error)
         except (openai.AuthenticationError, openai.NotFoundError) as error:
             raise EndpointError(
-                f"{endpoint.base_url} refuses model {endpoint.model!r}: {refusal(error)}. Check the address (it usually ends in /v1), the model's name and the key."
+                f"{endpoint.base_url} refuses model {endpoint.model!r}: {refusal(error)}. "
+                "Check the address (it usually ends in /v1), the model's name and the key."
             ) from error
         except openai.InternalServerError as error:
             return failed(SERVER_ERROR, error)
@@ -394,8 +361,7 @@ def _checked(endpoint: Endpoint, request: Request, body: bytes, adapted: Sequenc
     """Content that has the right form, or a class of failure; ``EndpointError`` where the address gives web pages."""
     if is_web_page(body):
         raise EndpointError(f"{endpoint.base_url} answers with a web page. The address of an API usually ends in /v1.")
-    reply = read_reply(body)
-    completion = Completion(request.item_id, adapted=adapted, **vars(reply))
-    if reply.content is not None and (problem := request.schema.problem(reply.content)):
+    completion = replace(read_reply(body, request.item_id), adapted=adapted)
+    if completion.content is not None and (problem := request.schema.problem(completion.content)):
         return replace(completion, content=None, failure=WRONG_CONTENT, detail=problem)
     return completion

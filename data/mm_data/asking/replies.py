@@ -6,6 +6,7 @@ wherever the server put it; what is left of the reply is kept as it came.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,21 +19,25 @@ _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Reply:
-    """A server's reply.
+class Completion:
+    """An answer for one item, or the last of several: ``content`` or the ``failure`` class, never both.
 
     Attributes:
-        content: The answer's object, or None.
-        failure: Class of the failure, or None.
+        item_id: Of the request.
+        content: The parsed answer.
+        failure: Its class.
         detail: What failed.
         raw: The answer's text as it came.
-        prompt_tokens: Tokens of the question, 0 where the server does not say.
-        completion_tokens: Tokens of the answer, 0 where the server does not say.
-        served_model: What the server says it is.
-        fingerprint: Fingerprint of the server's system, where it tells.
+        prompt_tokens: Of all attempts.
+        completion_tokens: Of all attempts.
+        served_model: What the endpoint says it is.
+        fingerprint: Of the endpoint's system, where it tells.
         finish_reason: Why the answer ended.
+        adapted: What the endpoint does not take and the request therefore lacked or named otherwise, such as ``temperature``.
+        seconds: From the question to the answer.
     """
 
+    item_id: str
     content: dict[str, Any] | None = None
     failure: str | None = None
     detail: str = ""
@@ -42,6 +47,8 @@ class Reply:
     served_model: str | None = None
     fingerprint: str | None = None
     finish_reason: str | None = None
+    adapted: Sequence[str] = ()
+    seconds: float = 0.0
 
 
 def is_web_page(body: bytes) -> bool:
@@ -57,37 +64,44 @@ def refusal(error: Exception) -> str:
     """
     sentence, body = str(error), getattr(error, "body", None)
     if isinstance(body, dict) and isinstance(body.get("message"), str):
-        named = body.get("param")
-        return f"{sentence} ({named})" if isinstance(named, str) and named not in sentence else sentence
+        parameter = body.get("param")
+        missing = isinstance(parameter, str) and parameter not in sentence
+        return f"{sentence} ({parameter})" if missing else sentence
     if not body or (isinstance(body, str) and body.lstrip().startswith("<")):
         return sentence
     return f"{sentence} - {body if isinstance(body, str) else json.dumps(body)}"
 
 
-def read_reply(body: bytes) -> Reply:
+def read_reply(body: bytes, item_id: str = "") -> Completion:
     """Reads the body of a chat completion.
 
     Args:
         body: Bytes that came with status 200.
+        item_id: Id of the request.
 
     Returns:
         The content, or what is wrong with it.
     """
+
+    def broken(detail: str) -> Completion:
+        return Completion(item_id, failure=SERVER_ERROR, detail=detail)
+
     reply = _parsed(body)
     if not isinstance(reply, dict):
-        return _broken(f"the response is {_kind(reply)}, not an object: {body[:200].decode(errors='replace')!r}")
+        return broken(f"the response is {_kind(reply)}, not an object: {body[:200].decode(errors='replace')!r}")
     if reply.get("error"):
-        return _broken(f"the server passed on an error: {json.dumps(reply['error'])[:200]}")
+        return broken(f"the server passed on an error: {json.dumps(reply['error'])[:200]}")
     choices = reply.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        return _broken("the response has no choices with a message")
+        return broken("the response has no choices with a message")
     usage = reply.get("usage") if isinstance(reply.get("usage"), dict) else {}
     raw = _text(message)
     finish_reason = choice.get("finish_reason")
     content, failure, detail = _outcome(choice, message, raw, _count(usage, "completion_tokens"))
-    return Reply(
+    return Completion(
+        item_id,
         content,
         failure,
         detail,
@@ -100,7 +114,9 @@ def read_reply(body: bytes) -> Reply:
     )
 
 
-def _outcome(choice: dict[str, Any], message: dict[str, Any], raw: str, length: int) -> tuple[dict[str, Any] | None, str | None, str]:  # fmt: skip
+def _outcome(
+    choice: dict[str, Any], message: dict[str, Any], raw: str, length: int
+) -> tuple[dict[str, Any] | None, str | None, str]:
     """Content, class of failure and detail."""
     if message.get("refusal"):
         return None, REFUSED, str(message["refusal"])
@@ -184,7 +200,8 @@ def _text(message: dict[str, Any]) -> str:
         ]
         return "".join(part for part in parts if isinstance(part, str))
     calls = message.get("tool_calls") or [{"function": message.get("function_call")}]
-    function = calls[0].get("function") if isinstance(calls, list) and len(calls) == 1 and isinstance(calls[0], dict) else None  # fmt: skip
+    call = calls[0] if isinstance(calls, list) and len(calls) == 1 else None
+    function = call.get("function") if isinstance(call, dict) else None
     if isinstance(function, dict):
         arguments = function.get("arguments")
         return arguments if isinstance(arguments, str) else json.dumps(arguments) if isinstance(arguments, dict) else ""
@@ -211,7 +228,3 @@ def _kind(value: Any) -> str:
     return (
         "not JSON" if value is None else {list: "a list", str: "a string"}.get(type(value), f"a {type(value).__name__}")
     )
-
-
-def _broken(detail: str) -> Reply:
-    return Reply(failure=SERVER_ERROR, detail=detail)

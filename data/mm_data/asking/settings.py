@@ -12,7 +12,8 @@ _DROPPABLE = ("seed", "temperature", "top_p")
 _FORMATS = ("json_schema", "json_object", "text")
 """From the most to the least that an endpoint can do for an answer's form."""
 _NOT_TAKEN = re.compile(
-    r"unsupported|not (?:be )?supported|n[o']t support|not permitted|not allowed|unrecogni[sz]ed|unknown|unexpected|unavailable|invalid",
+    r"unsupported|not (?:be )?supported|n[o']t support|not permitted|not allowed|unrecogni[sz]ed|unknown|unexpected|"
+    r"unavailable|invalid",
     re.I,
 )
 _TOO_LONG = re.compile(r"context length|context window|too (?:large|long|many)|exceed", re.I)
@@ -57,8 +58,8 @@ class Settings:
             return {"messages": messages, **body}
         if form == "json_object":
             body["response_format"] = {"type": form}
-        told = f"Answer with one JSON object of this JSON schema and nothing else: {json.dumps(schema)}"
-        return {"messages": [*messages[:-1], _with_text(messages[-1], told)], **body}
+        instruction = f"Answer with one JSON object of this JSON schema and nothing else: {json.dumps(schema)}"
+        return {"messages": [*messages[:-1], _with_text(messages[-1], instruction)], **body}
 
     def adapt(self, refusal: str, body: Mapping[str, Any]) -> bool:
         """Learns from a refused request.

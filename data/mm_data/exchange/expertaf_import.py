@@ -5,15 +5,13 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from mm_data.exchange.llava_format import ExpertAfSample, read_expertaf
 from mm_data.ground.files import check_apart
 from mm_data.ground.funnel import Funnel, open_stage
 from mm_data.ground.progress import Report
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.skeleton import REGIONS
-from mm_data.poses.window_search import error_curve, prepare_track
+from mm_data.poses.window_search import clip_error
 from mm_data.records import FPS, SPLITS, CoachingTuple, Provenance, Source
 from mm_data.release.pose_cache import cache_poses
 from mm_data.release.read import read_source
@@ -95,12 +93,7 @@ def _tuple(
         funnel.note("body part is not among our regions", f"{sample.sample_id}: {sample.region!r}")
     regions = [_REGIONS[sample.region]] if sample.region in _REGIONS else []
     learner, expert = source.takes[learner_uid], source.takes[expert_uid]
-    curve = error_curve(
-        prepare_track(poses[learner_uid][slice(*sample.learner)]),
-        prepare_track(poses[expert_uid][slice(*sample.expert)]),
-        np.zeros(1, np.int64),
-        stride=1,
-    )
+    clips = poses[learner_uid][slice(*sample.learner)], poses[expert_uid][slice(*sample.expert)]
     funnel.keep()
     return CoachingTuple(
         tuple_id=sample.sample_id,
@@ -112,7 +105,7 @@ def _tuple(
         summary=sample.remark,
         learner=clip_of(learner, *sample.learner),
         expert=clip_of(expert, *sample.expert),
-        alignment_mm=round(float(curve[0]), 3) if np.isfinite(curve[0]) else None,
+        alignment_mm=clip_error(*clips, stride=1),
         provenance=Provenance(
             learner_remark=sample.sample_id,
             expert_remark=sample.sample_id,

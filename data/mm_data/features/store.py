@@ -155,7 +155,8 @@ class FeatureStore:
                 self._arrays[shard, view] = np.load(path, mmap_mode="r")
             except (ValueError, OSError) as error:
                 raise ValueError(
-                    f"{path} cannot be read ({error}); `mm-coach features verify {self.folder}` shows what else is damaged. "
+                    f"{path} cannot be read ({error}); "
+                    f"`mm-coach features verify {self.folder}` shows what else is damaged. "
                     "Delete the store and extract it again."
                 ) from error
         return self._arrays[shard, view][row]

@@ -58,7 +58,8 @@ class FeatureStoreWriter:
             shard_size = begun.pop("shard_size")
             if begun != plan or list(begun["clips"]) != list(plan["clips"]):  # the order decides the rows
                 raise ValueError(
-                    f"{folder} was begun with something else: {_difference(begun, plan)}. Delete it or give another folder."
+                    f"{folder} was begun with something else: {_difference(begun, plan)}. "
+                    "Delete it or give another folder."
                 )
         else:
             write_atomically(path, json.dumps({**plan, "shard_size": shard_size}))
@@ -127,8 +128,9 @@ class FeatureStoreWriter:
         if len(rejected) > self.max_bad_share * len(self.clip_ids):
             reasons = "; ".join(list(rejected.values())[:5])
             raise ValueError(
-                f"{len(rejected)} of {len(self.clip_ids)} clips could not be encoded (at most {self.max_bad_share:.0%} may fail): {reasons}. "
-                "Mend them and run again with --retry-bad, or raise --max-bad; what was encoded is kept."
+                f"{len(rejected)} of {len(self.clip_ids)} clips could not be encoded (at most {self.max_bad_share:.0%} "
+                f"may fail): {reasons}. Mend them and run again with --retry-bad, or raise --max-bad; "
+                "what was encoded is kept."
             )
 
     def finish(self) -> dict[str, str] | None:
@@ -228,8 +230,8 @@ class ShardWriter:
             for clip, values in zip(clips, features[view], strict=True):
                 if clip not in rejected and not np.isfinite(values).all():
                     raise ValueError(
-                        f"Clip {clip}, view {view}: the encoder gave features that are not finite in {array.dtype}; try bfloat16 or "
-                        "float32 weights."
+                        f"Clip {clip}, view {view}: the encoder gave features that are not finite in {array.dtype}; "
+                        "try bfloat16 or float32 weights."
                     )
             array[start : start + len(clips)] = features[view]
             array.flush()  # type: ignore[attr-defined]

@@ -40,7 +40,8 @@ def check_apart(out: Path, *inputs: Path | None, inside: bool = False) -> None:
         else:
             continue
         raise ValueError(
-            f"{problem}. What is read and what is written must not lie inside each other; nothing was changed, give another place."
+            f"{problem}. What is read and what is written must not lie inside each other; "
+            "nothing was changed, give another place."
         )
 
 
@@ -65,7 +66,8 @@ def check_ours(folder: Path, marks: Collection[str], may_hold: Collection[str] =
     if foreign and not any((folder / mark).exists() for mark in marks):
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise ValueError(
-            f"{folder} holds {foreign[0]}{more}, which this command did not write. Nothing was changed; give a new or empty folder."
+            f"{folder} holds {foreign[0]}{more}, which this command did not write. Nothing was changed; "
+            "give a new or empty folder."
         )
 
 

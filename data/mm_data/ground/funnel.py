@@ -63,7 +63,8 @@ class Funnel:
         )
         raise ValueError(
             f"Stage '{self.stage}' kept {self.kept} of {total} rows; at most {self.max_drop_rate:.0%} may be dropped. "
-            f"Reasons: {reasons or 'there was no input'}. Mend the data, or raise the stage's threshold if this is expected."
+            f"Reasons: {reasons or 'there was no input'}. "
+            "Mend the data, or raise the stage's threshold if this is expected."
         )
 
     def summary(self) -> dict[str, Any]:

@@ -5,8 +5,9 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -64,7 +65,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, st
     for line in lines[1:]:
         _check_width(path, line, headings, width)
     _check_swallowed(path, lines[1:], headings, max(2, width))
-    return [(line.number, {name: cell for name, cell in _fill(headings, line.cells) if name}) for line in lines[1:]]
+    return [(line.number, _by_heading(headings, line)) for line in lines[1:]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def _decode(path: Path) -> str:
             ) from error
         number = 1 + len(re.findall(rb"\r\n|\r|\n", content[: error.start]))
         raise ValueError(
-            f"{path}:{number}: byte 0x{content[error.start]:02x} is not UTF-8 text; a plain 'CSV' of Excel is in another encoding. {_SAVE}"
+            f"{path}:{number}: byte 0x{content[error.start]:02x} is not UTF-8 text; "
+            f"a plain 'CSV' of Excel is in another encoding. {_SAVE}"
         ) from error
     if "\0" in text:
         number = 1 + len(re.findall(r"\r\n|\r|\n", text[: text.index("\0")]))
@@ -130,7 +132,8 @@ def _parse(path: Path, text: str, separator: str) -> list[_Line]:
             before = reader.line_num
     except csv.Error as error:
         raise ValueError(
-            f"{path}:{before + 1}: a quotation mark is not closed, or text stands behind a closed one ({error}). Put the whole text in "
+            f"{path}:{before + 1}: a quotation mark is not closed, or text stands behind a closed one ({error}). "
+            "Put the whole text in "
             'quotes, and write a quotation mark inside as "".'
         ) from error
     return lines
@@ -139,8 +142,9 @@ def _parse(path: Path, text: str, separator: str) -> list[_Line]:
 def _headings(path: Path, cells: list[str], columns: Sequence[str]) -> list[str]:
     if missing := [column for column in columns if column not in cells]:
         raise ValueError(
-            f"{path} lacks the columns {', '.join(missing)}; its first line names {', '.join(map(repr, cells))}, and has to name "
-            f"{', '.join(columns)}, separated by commas, semicolons or tabs."
+            f"{path} lacks the columns {', '.join(missing)}; "
+            f"its first line names {', '.join(map(repr, cells))}, and has to name {', '.join(columns)}, "
+            "separated by commas, semicolons or tabs."
         )
     if twice := sorted({cell for cell in cells if cell and cells.count(cell) > 1}):
         raise ValueError(
@@ -149,23 +153,32 @@ def _headings(path: Path, cells: list[str], columns: Sequence[str]) -> list[str]
     return cells
 
 
-def _fill(headings: list[str], cells: list[str]) -> list[tuple[str, str]]:
-    return [(name, cells[index] if index < len(cells) else "") for index, name in enumerate(headings)]
+def _by_heading(headings: list[str], line: _Line) -> dict[str, str]:
+    return {name: cell for name, cell in zip_longest(headings, line.cells, fillvalue="") if name}
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Returns rows as a table in CSV, the headings first."""
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
 
 
 def _check_width(path: Path, line: _Line, headings: list[str], width: int) -> None:
     """Refuses cells without a heading, which are the rest of a text that was cut, and rows that do not reach a column."""
     extra = [cell for index, cell in enumerate(line.cells) if cell and (index >= len(headings) or not headings[index])]
     if extra:
-        named = [name for name in headings if name]
+        names = [name for name in headings if name]
         raise ValueError(
-            f"{path}:{line.number}: {extra[0]!r} stands in no column; the {len(named)} columns are {', '.join(named)}. Put a text that "
+            f"{path}:{line.number}: {extra[0]!r} stands in no column; the {len(names)} columns are {', '.join(names)}. "
+            "Put a text that "
             f'holds a {_SEPARATORS[line.separator]} in quotes: "...".'
         )
     if len(line.cells) < width:
         missing = [name for name in headings[len(line.cells) : width] if name]
         raise ValueError(
-            f"{path}:{line.number}: the row has {len(line.cells)} cells and ends before {', '.join(missing)}. If a text goes on in the next "
+            f"{path}:{line.number}: the row has {len(line.cells)} cells and ends before {', '.join(missing)}. "
+            "If a text goes on in the next "
             'line, put it in quotes: "...".'
         )
 
@@ -187,8 +200,8 @@ def _check_swallowed(path: Path, lines: list[_Line], headings: list[str], width:
             cells = next(csv.reader([text], delimiter=line.separator, skipinitialspace=True), [])
             if len(cells) >= width and _looks_like_a_row([cell.strip() for cell in cells], kinds):
                 raise ValueError(
-                    f"{path}:{line.number}: a text goes on over what looks like another row, {text[:60]!r}. Close its quotation mark, or "
-                    "take the line break out of the text."
+                    f"{path}:{line.number}: a text goes on over what looks like another row, {text[:60]!r}. "
+                    "Close its quotation mark, or take the line break out of the text."
                 )
 
 

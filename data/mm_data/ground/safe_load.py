@@ -47,8 +47,8 @@ def read_json(path: Path, hint: str) -> Any:
     size = path.stat().st_size
     if size > MAX_JSON_BYTES:
         raise ValueError(
-            f"{path}: {size:,} bytes; JSON files above {MAX_JSON_BYTES:,} bytes are refused. No file of this kind is that large: "
-            "download it again."
+            f"{path}: {size:,} bytes; JSON files above {MAX_JSON_BYTES:,} bytes are refused. "
+            "No file of this kind is that large: download it again."
         )
     try:
         return json.loads(path.read_bytes())
@@ -91,8 +91,8 @@ def load_array(path: Path, mmap: bool = False) -> np.ndarray:
     claimed = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if claimed > there or claimed > MAX_ARRAY_BYTES:
         raise ValueError(
-            f"{path}: claims {claimed:,} bytes (shape {shape}, {dtype}), has {there:,} and may have {MAX_ARRAY_BYTES:,}. "
-            "The file is truncated or forged: make it again."
+            f"{path}: claims {claimed:,} bytes (shape {shape}, {dtype}), "
+            f"has {there:,} and may have {MAX_ARRAY_BYTES:,}. The file is truncated or forged: make it again."
         )
     return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
 

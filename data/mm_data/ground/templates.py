@@ -1,9 +1,9 @@
-"""Pages from Jinja templates that lie beside the code; what is filled in is text, never markup."""
+"""Pages and cards from Jinja templates that lie beside the code; what is filled into HTML is text, never markup."""
 
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 
 def fill_template(package: str, name: str, **values: Any) -> str:
@@ -15,7 +15,7 @@ def fill_template(package: str, name: str, **values: Any) -> str:
         **values: Values by the names that the template uses; a name without a value is an error.
 
     Returns:
-        The page, with every value escaped.
+        The page; in HTML every value is escaped.
     """
     return _environment(package).get_template(name).render(values)
 
@@ -24,7 +24,7 @@ def fill_template(package: str, name: str, **values: Any) -> str:
 def _environment(package: str) -> Environment:
     environment = Environment(
         loader=PackageLoader(package, ""),
-        autoescape=True,
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

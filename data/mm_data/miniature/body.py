@@ -3,7 +3,7 @@
 Body axes: x to the performer's right, y forward, z up; the origin is the floor below the performer's start.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
@@ -71,14 +71,19 @@ class Posture:
 
     def vector(self) -> np.ndarray:
         """Returns the fields in order, shape ``[25]``."""
-        return np.array([getattr(self, f.name) for f in fields(self)])
-
-    def but(self, **changes: float) -> "Posture":
-        """Returns a copy with absolute changes."""
-        return replace(self, **changes)
+        return np.array(astuple(self))
 
 
 POSTURE_INDEX = {f.name: i for i, f in enumerate(fields(Posture))}
+
+Change = dict[str, float]
+"""Posture field to the amount added at severity 1."""
+
+
+def add_change(vector: np.ndarray, change: Change, severity: float = 1.0) -> None:
+    """Adds a change, scaled by its severity, to a posture vector ``[25]`` in place."""
+    for name, amount in change.items():
+        vector[POSTURE_INDEX[name]] += severity * amount
 
 
 def _rotation(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
@@ -125,9 +130,8 @@ def pose_joints(postures: np.ndarray, physique: Physique) -> np.ndarray:
     zeros = np.zeros(len(postures))
     joints = np.zeros((len(postures), NUM_JOINTS, 3))
 
-    def put(name: str, value: np.ndarray) -> np.ndarray:
+    def put(name: str, value: np.ndarray) -> None:
         joints[:, JOINT_INDEX[name]] = value
-        return value
 
     pelvis = np.stack([column["pelvis_x"], column["pelvis_y"], column["pelvis_z"]], -1) * physique.leg
     hips_frame = _rotation(column["pelvis_yaw"], zeros, zeros)
@@ -137,39 +141,28 @@ def pose_joints(postures: np.ndarray, physique: Physique) -> np.ndarray:
         column["pelvis_yaw"] + column["twist"] + column["head_turn"], column["lean"] * 0.4 + column["head_down"], zeros
     )
     head = neck + trunk_frame @ np.array([0, 0, 0.05]) + head_frame @ np.array([0, 0.02, 0.11 * physique.height / 1.75])
-    for name, offset in (("nose", (0, 0.11, -0.01)), ("eye", (0.032, 0.095, 0.03)), ("ear", (0.075, 0.0, 0.01))):
-        if name == "nose":
-            put("nose", head + head_frame @ np.array(offset))
-        else:
-            put(f"right-{name}", head + head_frame @ np.array(offset))
-            put(f"left-{name}", head + head_frame @ (np.array(offset) * (-1, 1, 1)))
+    put("nose", head + head_frame @ np.array([0, 0.11, -0.01]))
 
     for side, sign in (("right", 1.0), ("left", -1.0)):
-        shoulder = put(
-            f"{side}-shoulder", neck + trunk_frame @ np.array([sign * physique.shoulder_width / 2, 0, -0.03])
-        )
+        put(f"{side}-eye", head + head_frame @ np.array([sign * 0.032, 0.095, 0.03]))
+        put(f"{side}-ear", head + head_frame @ np.array([sign * 0.075, 0.0, 0.01]))
+        shoulder = neck + trunk_frame @ np.array([sign * physique.shoulder_width / 2, 0, -0.03])
+        put(f"{side}-shoulder", shoulder)
         offset = np.stack([column[f"{side}_hand_{axis}"] for axis in "xyz"], -1) * physique.arm
         hand = shoulder + np.einsum("tij,tj->ti", trunk_frame, offset)
         down_back = trunk_frame @ np.array([0, -0.6, -0.8])
         outward = trunk_frame @ np.array([sign, 0, 0])
-        elbow, wrist = _two_bone(
-            shoulder, hand, physique.arm, _swivelled(down_back, outward, column[f"{side}_elbow_swivel"])
-        )
+        bend = _swivelled(down_back, outward, column[f"{side}_elbow_swivel"])
+        elbow, wrist = _two_bone(shoulder, hand, physique.arm, bend)
         put(f"{side}-elbow", elbow)
         put(f"{side}-wrist", wrist)
 
-        hip = put(f"{side}-hip", pelvis + hips_frame @ np.array([sign * physique.hip_width / 2, 0, 0]))
+        hip = pelvis + hips_frame @ np.array([sign * physique.hip_width / 2, 0, 0])
+        put(f"{side}-hip", hip)
         foot = np.stack([column[f"{side}_foot_{axis}"] for axis in "xyz"], -1) * physique.leg
-        knee, ankle = _two_bone(
-            hip,
-            foot,
-            physique.leg,
-            _swivelled(
-                hips_frame @ np.array([0, 1.0, 0.1]),
-                hips_frame @ np.array([sign, 0, 0]),
-                column[f"{side}_knee_swivel"],
-            ),
-        )
+        forward, outward = hips_frame @ np.array([0, 1.0, 0.1]), hips_frame @ np.array([sign, 0, 0])
+        bend = _swivelled(forward, outward, column[f"{side}_knee_swivel"])
+        knee, ankle = _two_bone(hip, foot, physique.leg, bend)
         put(f"{side}-knee", knee)
         put(f"{side}-ankle", ankle)
     return joints

@@ -36,7 +36,7 @@ def write_desccoach(
     takes: int,
     seed: int,
     workers: int = 2,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
     videos: bool = True,
 ) -> dict[str, int]:
     """Writes a miniature Ego-Exo4D and the commentary beside it; the same ``(takes, seed)`` gives the same content.
@@ -46,7 +46,7 @@ def write_desccoach(
         takes: Number of takes, each with an instance per repetition.
         seed: Seed of everything drawn.
         workers: Processes that simulate and render.
-        progress: Called with the number of finished takes, or None.
+        progress: Called with the number of finished takes.
         videos: Whether to render mp4s.
 
     Returns:

@@ -8,18 +8,18 @@ Texts, codes and scores of every number are made up; nothing is copied from the 
 import json
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from mm_data.ground.files import write_atomically
 from mm_data.ground.parallel import parallel_map
-from mm_data.ground.synthetic import mark_synthetic
-from mm_data.miniature.activities import Change, smooth_interpolation
-from mm_data.miniature.body import POSTURE_INDEX, Posture
-from mm_data.miniature.performance import SIZE, Performer, finish_poses, record
+from mm_data.miniature.activities import smooth_interpolation
+from mm_data.miniature.body import Change, Posture, add_change
+from mm_data.miniature.performance import SIZE, Performer, finish, record
 from mm_data.miniature.render import Camera, Scene
 from mm_data.tasks.nae_files import ANNOTATIONS, POSITIONS, ROTATIONS, dive_actions
 from mm_data.tasks.numbers import in_words
@@ -28,23 +28,9 @@ FRAMES = 78
 TAKE_OFF, ENTRY = 0.28, 0.92
 """Shares of the dive at which the feet leave the board and the hands reach the water."""
 
+_TIMES = np.array([0.0, 0.16, TAKE_OFF, 0.45, 0.72, 0.86, 1.0])
 _BOARD = 1.6  # metres above the floor of the scene
 _STAND = Posture(left_hand_z=-0.9, right_hand_z=-0.9)
-_REACH = _STAND.but(
-    right_hand_x=0.1, left_hand_x=-0.1, right_hand_y=0.1, left_hand_y=0.1, right_hand_z=0.95, left_hand_z=0.95
-)
-_CROUCH = _STAND.but(pelvis_z=0.78, lean=0.35, right_hand_y=-0.4, left_hand_y=-0.4, right_hand_z=-0.7, left_hand_z=-0.7)
-_SHAPES = {
-    "tuck": _STAND.but(
-        lean=1.1, head_down=0.5, right_hand_x=0.1, left_hand_x=-0.1, right_hand_y=0.55, left_hand_y=0.55, right_hand_z=-0.45,
-        left_hand_z=-0.45, right_foot_x=0.08, left_foot_x=-0.08, right_foot_y=0.15, left_foot_y=0.15, right_foot_z=0.55, left_foot_z=0.55,
-    ),
-    "pike": _STAND.but(
-        lean=1.55, head_down=0.3, right_hand_x=0.1, left_hand_x=-0.1, right_hand_y=0.3, left_hand_y=0.3, right_hand_z=-0.85,
-        left_hand_z=-0.85, right_foot_x=0.08, left_foot_x=-0.08, right_foot_y=0.35, left_foot_y=0.35, right_foot_z=0.12, left_foot_z=0.12,
-    ),
-    "free position": _STAND.but(lean=0.15, right_hand_x=0.4, left_hand_x=-0.4, right_hand_z=0.2, left_hand_z=0.2),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,26 +45,13 @@ class Fault:
 
     changes: dict[str, Change]
     turn: float
-    bad: tuple[str, ...]
-    good: tuple[str, ...]
+    bad: list[str]
+    good: list[str]
 
 
-FAULTS = {
-    "over_rotation": Fault(
-        {}, 0.9, ("carries too much rotation into the water", "goes well past vertical at the entry"),
-        ("enters close to vertical", "lines up the entry well"),
-    ),
-    "loose_shape": Fault(
-        {"shape": {"lean": -0.6, "right_foot_z": -0.30, "left_foot_z": -0.30, "right_hand_x": 0.35, "left_hand_x": -0.35}}, 0.0,
-        ("opens the shape too early", "stays loose through the middle of the dive"),
-        ("holds a tight shape", "keeps the shape compact"),
-    ),
-    "legs_apart": Fault(
-        {"shape": {"right_foot_x": 0.38, "left_foot_x": -0.38}, "entry": {"right_foot_x": 0.35, "left_foot_x": -0.35}}, 0.0,
-        ("lets the legs come apart", "shows daylight between the legs"),
-        ("keeps the legs together", "shows clean legs"),
-    ),
-}  # fmt: skip
+_TABLES = yaml.safe_load(Path(__file__).with_name("dives.yaml").read_text(encoding="utf-8"))
+_POSTURES = {name: replace(_STAND, **fields) for name, fields in _TABLES["postures"].items()}
+FAULTS = {name: Fault(**entry) for name, entry in _TABLES["faults"].items()}
 
 
 @dataclass(frozen=True)
@@ -129,23 +102,19 @@ def write_dives(
     annotations = {
         # Python's integers and NumPy's, as in the release.
         (np.int64(dive.key[0]), dive.key[1]): {
-            "primary_view": 0, "start_frame": 100, "end_frame": 100 + length, **dive.codes, "difficulty": dive.difficulty, "final_score": dive.score,
+            "primary_view": 0, "start_frame": 100, "end_frame": 100 + length, **dive.codes,
+            "difficulty": dive.difficulty, "final_score": dive.score,
         }
         for dive, length in zip(dives, lengths, strict=True)
     }  # fmt: skip
     (root / ANNOTATIONS).write_bytes(pickle.dumps(annotations, protocol=2))
-    counts = {}
     for split in ("train", "test"):
         of_split = [dive for dive in dives if dive.split == split]
         (root / f"{split}_split_0.pkl").write_bytes(pickle.dumps([dive.key for dive in of_split], protocol=2))
         lines = [f"{d.name}\t{json.dumps([{'caption': text} for text in d.captions])}\n" for d in of_split]
         write_atomically(root / f"{split}.caption.tsv", "".join(lines))
-        counts[split] = len(of_split)
-    finish_poses(root, {dive.name: dive.split for dive in dives})
     truth = {d.name: {"severities": d.severities, "score": d.score} for d in dives}
-    write_atomically(root / "truth.json", json.dumps(truth))
-    mark_synthetic(root)
-    return counts
+    return finish(root, {dive.name: dive.split for dive in dives}, truth)
 
 
 def draw_dive(index: int, seed: int) -> Dive:
@@ -167,35 +136,14 @@ def draw_dive(index: int, seed: int) -> Dive:
     marks = sorted(float(np.clip(np.round(2 * (9.0 - lost + rng.normal(0, 0.25))) / 2, 0, 10)) for _ in range(7))
     score = round(difficulty * sum(marks[2:5]), 2)
     split = "test" if broadcast % 4 == 0 else "train"
-    actions = dive_actions(codes)
-    return Dive(
-        (broadcast, index % 8 + 1),
-        split,
-        codes,
-        difficulty,
-        severities,
-        score,
-        _captions(rng, actions, severities, score),
-    )
-
-
-_OPENINGS = (
-    "A {0} dive with {1} in the {2} position.", "The diver performs a {0} dive, {1}, in {2}.", "Here is a {0} dive with {1} in {2}.",
-    "We see {1} in {2} from a {0} take-off.", "This is a {0} dive, {1} in the {2} position.",
-)  # fmt: skip
-_SCORES = (
-    "It scores {0} points.",
-    "The judges give {0} points.",
-    "The score is {0}.",
-    "That earns {0} points.",
-    "A total of {0} points.",
-)
+    captions = _captions(rng, dive_actions(codes), severities, score)
+    return Dive((broadcast, index % 8 + 1), split, codes, difficulty, severities, score, captions)
 
 
 def _captions(rng: np.random.Generator, actions: list[str], severities: dict[str, float], score: float) -> list[str]:
     """Five texts about one dive, with the same actions and score."""
     texts = []
-    for version in range(5):
+    for version, (opening, ending) in enumerate(zip(_TABLES["openings"], _TABLES["scores"], strict=True)):
         plain = [name for name, severity in severities.items() if severity > 0.3]
         comments = [FAULTS[n].bad[rng.integers(2)] for n in plain] or [
             FAULTS[n].good[rng.integers(2)] for n in rng.permutation(list(FAULTS))[:1]
@@ -203,7 +151,7 @@ def _captions(rng: np.random.Generator, actions: list[str], severities: dict[str
         middle = f"The diver {' and '.join(comments)}."
         # One version in five spells the score out.
         number = in_words(score) if version == 4 else f"{score:g}"
-        texts.append(f"{_OPENINGS[version].format(*actions)} {middle} {_SCORES[version].format(number)}")
+        texts.append(f"{opening.format(*actions)} {middle} {ending.format(number)}")
     return texts
 
 
@@ -213,18 +161,14 @@ def dive_joints(rng: np.random.Generator, performer: Performer, dive: Dive) -> n
     def faulty(posture: Posture, phase: str) -> np.ndarray:
         vector = posture.vector()
         for name, severity in dive.severities.items():
-            for field, amount in FAULTS[name].changes.get(phase, {}).items():
-                vector[POSTURE_INDEX[field]] += severity * amount
+            add_change(vector, FAULTS[name].changes.get(phase, {}), severity)
         return vector + rng.normal(0, 0.015, vector.shape)
 
-    shape = _SHAPES[POSITIONS[dive.codes["position"]]]
-    keys = [
-        (0.0, _STAND.vector()), (0.16, _CROUCH.vector()), (TAKE_OFF, _REACH.vector()), (0.45, faulty(shape, "shape")),
-        (0.72, faulty(shape, "shape")), (0.86, faulty(_REACH, "entry")), (1.0, faulty(_REACH, "entry")),
-    ]  # fmt: skip
-    times, values = zip(*keys, strict=True)
+    shape, reach = _POSTURES[POSITIONS[dive.codes["position"]]], _POSTURES["reach"]
+    before = [_STAND.vector(), _POSTURES["crouch"].vector(), reach.vector()]
+    flight = [faulty(shape, "shape"), faulty(shape, "shape"), faulty(reach, "entry"), faulty(reach, "entry")]
     frames = round(FRAMES * performer.tempo)
-    motion = smooth_interpolation(np.array(times), np.array(values), frames)
+    motion = smooth_interpolation(_TIMES, np.array(before + flight), frames)
     waiting = int(rng.integers(0, 24))  # recordings begin at any moment before a dive
     joints = performer.move(rng, np.concatenate([np.repeat(motion[:1], waiting, axis=0), motion]))
     at = np.concatenate([np.zeros(waiting), np.linspace(0, 1, frames)])

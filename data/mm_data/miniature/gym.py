@@ -15,11 +15,10 @@ import openpyxl
 
 from mm_data.ground.files import write_atomically
 from mm_data.ground.parallel import parallel_map
-from mm_data.ground.synthetic import mark_synthetic
 from mm_data.miniature.activities import smooth_interpolation
-from mm_data.miniature.body import POSTURE_INDEX
+from mm_data.miniature.body import add_change
 from mm_data.miniature.exercises import EXERCISES, STANDING, Exercise, FormFault
-from mm_data.miniature.performance import SIZE, Performer, finish_poses, record
+from mm_data.miniature.performance import SIZE, Performer, finish, record
 from mm_data.miniature.render import Camera, Scene
 from mm_data.tasks.cot_afa import ChainStep, explanation
 from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, NON_STANDARD, SHEET, STANDARD, STEPS
@@ -77,11 +76,8 @@ def write_gym(
         "annotations": [{"image_id": clip.name, "caption": clip.text, "id": n} for n, clip in enumerate(test)],
     }  # fmt: skip
     write_atomically(root / CAPTIONS, json.dumps(captions))
-    finish_poses(root, {clip.name: clip.split for clip in clips})
     truth = {c.name: {"fault": c.fault.outcome[0] if c.fault else None, "severity": c.severity} for c in clips}
-    write_atomically(root / "truth.json", json.dumps(truth))
-    mark_synthetic(root)
-    return {split: sum(clip.split == split for clip in clips) for split in ("train", "test")}
+    return finish(root, {clip.name: clip.split for clip in clips}, truth)
 
 
 def _instructions(exercise: Exercise) -> list[str]:
@@ -97,16 +93,14 @@ def draw_clip(index: int, seed: int) -> Repetitions:
     exercise = EXERCISES[number]
     fault = exercise.faults[int(rng.integers(2))] if rng.random() < 0.5 else None
     severity = float(rng.uniform(0.4, 1.0)) if fault else 0.0
-    chain = []
     if fault is None:
-        for step in sorted(rng.choice(5, size=2, replace=False)):
-            chain.append(ChainStep(int(step) + 1, exercise.well[step], ""))
+        chain = [ChainStep(int(step) + 1, exercise.well[step], "") for step in rng.choice(5, size=2, replace=False)]
     else:
         right = int(rng.choice([s for s in range(5) if s + 1 != fault.step]))
-        chain.append(ChainStep(right + 1, exercise.well[right], ""))
         wording = int(rng.integers(3))
-        chain.append(ChainStep(fault.step, fault.outcome[wording], fault.solution[wording]))
-        chain.sort(key=lambda link: link.step)
+        broken = ChainStep(fault.step, fault.outcome[wording], fault.solution[wording])
+        chain = [ChainStep(right + 1, exercise.well[right], ""), broken]
+    chain.sort(key=lambda link: link.step)
     text = explanation(exercise.name, NON_STANDARD if fault else STANDARD, chain)
     split = "test" if repetition % 4 == 3 else "train"
     return Repetitions(f"{number + 1:02d}_{repetition + 1:02d}", exercise, fault, severity, split, text)
@@ -115,8 +109,7 @@ def draw_clip(index: int, seed: int) -> Repetitions:
 def clip_joints(rng: np.random.Generator, performer: Performer, clip: Repetitions) -> np.ndarray:
     """Computes joints ``[T, 17, 3]`` of two repetitions."""
     middle = clip.exercise.middle.vector()
-    for field, amount in (clip.fault.changes if clip.fault else {}).items():
-        middle[POSTURE_INDEX[field]] += clip.severity * amount
+    add_change(middle, clip.fault.changes if clip.fault else {}, clip.severity)
     parts = [np.repeat(STANDING.vector()[None], int(rng.integers(1, 12)), axis=0)]
     for _ in range(2):
         low = middle + rng.normal(0, 0.02, middle.shape)

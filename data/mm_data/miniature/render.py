@@ -3,14 +3,16 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 
 from mm_data.miniature.simulate import FPS, SimulatedTake
-from mm_data.poses.skeleton import BONES, JOINT_INDEX
+from mm_data.poses.skeleton import JOINT_INDEX
 
 EXO_SIZE = (320, 240)
 EGO_SIZE = (192, 192)
@@ -199,42 +201,36 @@ def _disc(image: np.ndarray, camera: Camera, centre: np.ndarray, colour, radius:
 
 
 def _draw_person(image: np.ndarray, camera: Camera, joints: np.ndarray, shirt: tuple[int, int, int], ego: bool) -> None:
-    """Painter's algorithm over limbs: the far side first and darker."""
+    """Painter's algorithm over the parts of the body: the far ones first."""
     _, depth = camera.project(joints)
-    dark = tuple(int(c * 0.75) for c in shirt)
-    parts: list[tuple[float, tuple]] = []
-    for a, b in BONES:
-        if a < 5 and b < 5:
-            continue
-        arm, leg = {a, b} & {7, 8, 9, 10}, {a, b} & {13, 14, 15, 16}
-        if arm:
-            colour, width = (shirt, 0.085) if {a, b} & {5, 6} else (_SKIN, 0.07)
-        elif leg:
-            colour, width = (_SHORTS, 0.14) if {a, b} & {11, 12} else (_SKIN, 0.10)
-        else:
-            continue
-        parts.append((float(depth[[a, b]].mean()), ("line", a, b, colour, width)))
-    for wrist in (9, 10):
-        parts.append((float(depth[wrist]) - 0.01, ("disc", wrist, _SKIN, 0.055)))
-    for ankle in (15, 16):
-        parts.append((float(depth[ankle]) - 0.01, ("disc", ankle, _SHOE, 0.075)))
+    parts: list[tuple[float, Callable[[], None]]] = []
+
+    def add(distance: float, draw: Callable[..., None], *arguments: Any) -> None:
+        parts.append((distance, partial(draw, image, camera, *arguments)))
+
+    for shoulder, elbow, wrist, hip, knee, ankle in ((5, 7, 9, 11, 13, 15), (6, 8, 10, 12, 14, 16)):
+        arm = ((shoulder, elbow, shirt, 0.085), (elbow, wrist, _SKIN, 0.07))
+        leg = ((hip, knee, _SHORTS, 0.14), (knee, ankle, _SKIN, 0.10))
+        for a, b, colour, width in arm + leg:
+            add(depth[[a, b]].mean(), _line, joints[a], joints[b], colour, width)
+        add(depth[wrist] - 0.01, _disc, joints[wrist], _SKIN, 0.055)
+        add(depth[ankle] - 0.01, _disc, joints[ankle], _SHOE, 0.075)
     if not ego:
-        parts.append((float(depth[[5, 6, 11, 12]].mean()), ("torso",)))
-        parts.append((float(depth[:5].mean()), ("head",)))
-    for _, part in sorted(parts, key=lambda p: -p[0]):
-        if part[0] == "line":
-            _line(image, camera, joints[part[1]], joints[part[2]], part[3], part[4])
-        elif part[0] == "disc":
-            _disc(image, camera, joints[part[1]], part[2], part[3])
-        elif part[0] == "torso":
-            corners, d = camera.project(joints[[5, 6, 12, 11]])
-            if (d > 0.1).all():
-                cv2.fillPoly(image, [corners.round().astype(np.int32)], shirt, cv2.LINE_AA)
-            for a, b in ((5, 6), (6, 12), (12, 11), (11, 5)):
-                _line(image, camera, joints[a], joints[b], dark if (a, b) == (12, 11) else shirt, 0.12)
-            _line(image, camera, joints[[5, 6]].mean(0), joints[[3, 4]].mean(0), _SKIN, 0.09)
-        else:
-            _draw_head(image, camera, joints[[3, 4]].mean(0), joints[0])
+        add(depth[[5, 6, 11, 12]].mean(), _draw_torso, joints, shirt)
+        add(depth[:5].mean(), _draw_head, joints[[3, 4]].mean(0), joints[0])
+    for _, draw in sorted(parts, key=lambda part: -part[0]):
+        draw()
+
+
+def _draw_torso(image: np.ndarray, camera: Camera, joints: np.ndarray, shirt: tuple[int, int, int]) -> None:
+    """Shirt and neck; the edge between the hips is darker."""
+    corners, depth = camera.project(joints[[5, 6, 12, 11]])
+    if (depth > 0.1).all():
+        cv2.fillPoly(image, [corners.round().astype(np.int32)], shirt, cv2.LINE_AA)
+    dark = tuple(int(c * 0.75) for c in shirt)
+    for a, b, colour in ((5, 6, shirt), (6, 12, shirt), (12, 11, dark), (11, 5, shirt)):
+        _line(image, camera, joints[a], joints[b], colour, 0.12)
+    _line(image, camera, joints[[5, 6]].mean(0), joints[[3, 4]].mean(0), _SKIN, 0.09)
 
 
 def _draw_head(image: np.ndarray, camera: Camera, ears: np.ndarray, nose: np.ndarray) -> None:
@@ -281,10 +277,8 @@ def write_video(path: Path, size: tuple[int, int], images: Iterable[np.ndarray])
     with av.open(str(path), "w", container_options={"fflags": "+bitexact"}) as container:
         container.flags |= 0x400  # AVFMT_FLAG_BITEXACT
         stream = container.add_stream("libx264", rate=int(FPS), options=options)
-        stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.flags |= 0x800000  # AV_CODEC_FLAG_BITEXACT
         for image in images:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode())

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mm_data.miniature.activities import ACTIVITIES, Activity, Change, smooth_interpolation
-from mm_data.miniature.body import Physique, mirrored, pose_joints
+from mm_data.miniature.activities import ACTIVITIES, Activity, smooth_interpolation
+from mm_data.miniature.body import Change, Physique, mirrored, pose_joints
 from mm_data.miniature.remarks import Spoken, correction, empty_remark, praise
 from mm_data.poses.skeleton import REGIONS
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS
@@ -87,32 +87,22 @@ def simulate_take(index: int, participant: Participant, split: str, seed: int) -
     errors = _draw_errors(rng, participant)
     segments: list[np.ndarray] = []
     repetitions = []
-    length = 0
-
-    def append(segment: np.ndarray) -> None:
-        nonlocal length
-        segments.append(segment)
-        length += len(segment)
-
     takes_style = {name: value + rng.normal(0, 0.02) for name, value in participant.style.items()}
-    previous = None
     for _ in range(REPETITIONS):
         severities = {name: float(np.clip(s + rng.normal(0, 0.05), 0, 1)) for name, s in errors.items()}
         duration = activity.duration * participant.tempo * rng.uniform(0.95, 1.05)
         motion = activity.postures(rng, takes_style, severities, duration, FPS)
         pause = int(rng.integers(14, 24))
-        start = motion[0] if previous is None else previous
-        append(smooth_interpolation(np.array([0.0, 1.0]), np.stack([start, motion[0]]), pause))
-        repetitions.append({"frames": [length, length + len(motion)], "errors": severities})
-        append(motion)
-        previous = motion[-1]
-    append(np.repeat(previous[None], int(rng.integers(16, 26)), axis=0))  # type: ignore[index]
+        start = segments[-1][-1] if segments else motion[0]
+        segments.append(smooth_interpolation(np.array([0.0, 1.0]), np.stack([start, motion[0]]), pause))
+        first = sum(map(len, segments))
+        repetitions.append({"frames": [first, first + len(motion)], "errors": severities})
+        segments.append(motion)
+    segments.append(np.repeat(segments[-1][-1:], int(rng.integers(16, 26)), axis=0))
 
     postures = np.concatenate(segments)
-    postures = postures + sway(rng, postures.shape)
-    joints = pose_joints(postures, participant.physique)
-    if participant.left_handed:
-        joints = mirrored(joints)
+    joints = pose_joints(postures + sway(rng, postures.shape), participant.physique)
+    joints = mirrored(joints) if participant.left_handed else joints
     take = SimulatedTake(
         index=index,
         take_uid=str(uuid.UUID(bytes=rng.bytes(16), version=4)),

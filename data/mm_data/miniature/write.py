@@ -1,16 +1,17 @@
 """Writes a miniature Ego-Exo4D: the release's tree, file formats and irregularities, filled with simulated takes."""
 
 import json
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mm_data.ground.files import check_ours, check_same_inputs, write_atomically
+from mm_data.ground.parallel import parallel_map
 from mm_data.miniature.annotations import ego_name, write_annotations, write_json
 from mm_data.miniature.claim import UNFINISHED
+from mm_data.miniature.performance import JITTER
 from mm_data.miniature.render import Camera, build_scene, ego_cameras, exo_cameras, render_view
 from mm_data.miniature.simulate import (
     TAKES_PER_PARTICIPANT,
@@ -22,11 +23,14 @@ from mm_data.miniature.simulate import (
 from mm_data.miniature.truth import SIDECAR
 from mm_data.poses.skeleton import JOINTS
 
-_POSE_JITTER = 0.004  # metres, per coordinate: triangulated poses are never clean
-
 
 def write_miniature(
-    out: Path, takes: int, seed: int, workers: int = 2, progress: Any = None, videos: bool = True
+    out: Path,
+    takes: int,
+    seed: int,
+    workers: int = 2,
+    progress: Callable[[int], None] = lambda done: None,
+    videos: bool = True,
 ) -> dict[str, int]:
     """Writes a data set; the same ``(takes, seed)`` gives the same bytes.
 
@@ -35,7 +39,7 @@ def write_miniature(
         takes: Number of takes; two per participant.
         seed: Seed of everything drawn.
         workers: Processes that simulate and render.
-        progress: Called with the number of finished takes, or None.
+        progress: Called with the number of finished takes.
         videos: Whether to render mp4s; tuples are built without them.
 
     Returns:
@@ -58,14 +62,10 @@ def write_miniature(
     out.mkdir(parents=True, exist_ok=True)
     (out / UNFINISHED).touch()
 
-    plan = _plan(takes, seed)
-    simulated = []
-    write_one = partial(_write_take, out, seed, videos)
-    with ProcessPoolExecutor(workers) as pool:
-        for done, take in enumerate(pool.map(write_one, plan), start=1):
-            simulated.append(take)
-            if progress is not None:
-                progress(done)
+    simulated: list[SimulatedTake] = []
+    for take in parallel_map(partial(_write_take, out, seed, videos), _plan(takes, seed), workers):
+        simulated.append(take)
+        progress(len(simulated))
     counts = write_annotations(out, simulated)
     truth = {
         "note": "Ground truth of a synthetic data set, for evaluation only. Training never reads this file.",
@@ -147,7 +147,7 @@ def _pose_frames(take: SimulatedTake) -> tuple[str, list[int]]:
 
 def _pose_json(take: SimulatedTake, frames: list[int], cameras: dict[str, Camera], seed: int) -> dict[str, list]:
     rng = np.random.default_rng([seed, 3, take.index])
-    noisy = take.joints + rng.normal(0, _POSE_JITTER, take.joints.shape)
+    noisy = take.joints + rng.normal(0, JITTER, take.joints.shape)
     pixels = cameras["cam01"].project(noisy)[0]
     hidden = {"left-ear"} if take.index % 5 == 1 else set()
     dropout = rng.random(noisy.shape[:2]) < 0.004

@@ -12,10 +12,11 @@ from mm_data.ground.files import write_atomically
 from mm_data.poses.skeleton import JOINT_INDEX, JOINTS, NUM_JOINTS
 
 PARENTS = {
-    "left-hip": "hips", "right-hip": "hips", "left-knee": "left-hip", "left-ankle": "left-knee", "right-knee": "right-hip",
-    "right-ankle": "right-knee", "left-shoulder": "hips", "left-elbow": "left-shoulder", "left-wrist": "left-elbow",
-    "right-shoulder": "hips", "right-elbow": "right-shoulder", "right-wrist": "right-elbow", "nose": "hips",
-    "left-eye": "nose", "left-ear": "left-eye", "right-eye": "nose", "right-ear": "right-eye",
+    "left-hip": "hips", "right-hip": "hips", "left-knee": "left-hip", "left-ankle": "left-knee",
+    "right-knee": "right-hip", "right-ankle": "right-knee", "left-shoulder": "hips", "left-elbow": "left-shoulder",
+    "left-wrist": "left-elbow", "right-shoulder": "hips", "right-elbow": "right-shoulder",
+    "right-wrist": "right-elbow", "nose": "hips", "left-eye": "nose", "left-ear": "left-eye", "right-eye": "nose",
+    "right-ear": "right-eye",
 }  # fmt: skip
 """Joints and what they hang from; the root stands midway between the hips."""
 
@@ -39,7 +40,8 @@ def write_bvh(path: Path, joints: np.ndarray, fps: float) -> None:
     if len(absent):
         frame, joint = absent[0]
         raise ValueError(
-            f"Frame {frame}: {JOINTS[joint]} is absent, and a BVH file has to place every joint ({len(absent)} are absent in all). Leave those frames out, or write .npy or a drawing."
+            f"Frame {frame}: {JOINTS[joint]} is absent, and a BVH file has to place every joint ({len(absent)} are "
+            "absent in all). Leave those frames out, or write .npy or a drawing."
         )
     turned = _CENTIMETRES * np.stack([joints[..., 0], joints[..., 2], -joints[..., 1]], axis=-1)
     places = {name: turned[:, index] for name, index in JOINT_INDEX.items()}

@@ -7,7 +7,7 @@ something else is an error.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -172,8 +172,8 @@ def check_upright(
             height = float(np.median([vector @ _UP_VECTORS[up] for vector in along]))
             far = float(np.median([np.abs(vector).max() for vector in along]))
             raise ValueError(
-                f"{where}: in half of the sequences or more ({count} of {len(known)}) the shoulders are {height:.2f} m above the hips "
-                f"if {up} points up, and {far:.2f} m from them along {axis}, so {up} is not up. {remedy}"
+                f"{where}: in half of the sequences or more ({count} of {len(known)}) the shoulders are {height:.2f} m "
+                f"above the hips if {up} points up, and {far:.2f} m from them along {axis}, so {up} is not up. {remedy}"
             )
 
 
@@ -203,41 +203,36 @@ def _is_root(places: np.ndarray, at_origin: np.ndarray, visible: np.ndarray, sid
     if not frames.any() or not at_origin[frames, hip].all() or at_origin[frames].sum() != frames.sum():
         return False
     for part in ("knee", "shoulder"):
-        mine, theirs = (
-            _median_length(places, visible, JOINT_INDEX[f"{s}-hip"], JOINT_INDEX[f"{s}-{part}"]) for s in (side, other)
-        )
+        mine, theirs = (_median_from_hip(places, visible, part, [which]) for which in (side, other))
         if not 2 / 3 <= mine / theirs <= 3 / 2:
             return False
     return True
 
 
-def _median_length(places: np.ndarray, visible: np.ndarray, a: int, b: int) -> float:
-    lengths = _lengths(places, visible, a, b)
+def _median_from_hip(places: np.ndarray, visible: np.ndarray, part: str, sides: Sequence[str] = _SIDES) -> float:
+    """Median distance of a part from the hip of its side, over the frames that have both; NaN where none has."""
+    distances = []
+    for side in sides:
+        a, b = JOINT_INDEX[f"{side}-hip"], JOINT_INDEX[f"{side}-{part}"]
+        both = visible[:, a] & visible[:, b]
+        distances.append(np.linalg.norm(places[both, a] - places[both, b], axis=-1))
+    lengths = np.concatenate(distances)
     return float(np.median(lengths)) if len(lengths) else float("nan")
-
-
-def _lengths(places: np.ndarray, visible: np.ndarray, a: int, b: int) -> np.ndarray:
-    """Distances between two joints in the frames that have both."""
-    both = visible[:, a] & visible[:, b]
-    return np.linalg.norm(places[both, a] - places[both, b], axis=-1)
 
 
 def _check_size(poses: np.ndarray, where: str, unit: str | float, remedy: str) -> None:
     metres_per_unit = UNITS[unit] if isinstance(unit, str) else unit
-    visible = poses[..., 3] > 0
-    leg = float("nan")
-    for part, times in (("knee", 2.0), ("shoulder", _TRUNK_AS_LEG)):
-        pairs = [(JOINT_INDEX[f"{side}-hip"], JOINT_INDEX[f"{side}-{part}"]) for side in _SIDES]
-        lengths = np.concatenate([_lengths(poses[..., :3], visible, a, b) for a, b in pairs])
-        if len(lengths):
-            leg = times * float(np.median(lengths))
-            break
+    places, visible = poses[..., :3], poses[..., 3] > 0
+    leg = 2.0 * _median_from_hip(places, visible, "knee")
+    if np.isnan(leg):
+        leg = _TRUNK_AS_LEG * _median_from_hip(places, visible, "shoulder")
     if not np.isfinite(leg) or _LEG[0] <= leg <= _LEG[1]:
         return
     fitting = [name for name, metres in UNITS.items() if _LEG[0] <= leg / metres_per_unit * metres <= _LEG[1]]
     advice = f"They would fit if it were {' or '.join(fitting)}." if fitting else "They fit no unit that is known."
     raise ValueError(
-        f"{where}: legs are {leg:.3g} m long if the unit is {unit if isinstance(unit, str) else f'{unit:g} m'}; people's are {_LEG[0]} to {_LEG[1]} m. {advice} {remedy}"
+        f"{where}: legs are {leg:.3g} m long if the unit is {unit if isinstance(unit, str) else f'{unit:g} m'}; "
+        f"people's are {_LEG[0]} to {_LEG[1]} m. {advice} {remedy}"
     )
 
 
@@ -246,7 +241,8 @@ def _check_places(poses: np.ndarray, where: str) -> None:
     if far.max(initial=0.0) > _FAR:
         frame, joint, _ = np.unravel_index(far.argmax(), far.shape)
         raise ValueError(
-            f"{where}: frame {frame}, joint {joint} is {far.max():.3g} m from the origin, more than {_FAR:.0f}; move the poses nearer, or take the joint as absent (NaN)."
+            f"{where}: frame {frame}, joint {joint} is {far.max():.3g} m from the origin, more than {_FAR:.0f}; "
+            "move the poses nearer, or take the joint as absent (NaN)."
         )
 
 
@@ -315,7 +311,8 @@ def _check_losses(poses: np.ndarray, where: str, notes: Mapping[str, int]) -> No
     what = "; ".join(describe(notes))
     if lost > _MAX_LOST * (lost + left) or frames > _MAX_LOST * len(poses):
         raise ValueError(
-            f"{where}: of {len(poses)} frames, {left} joints can be used; taken as absent were {what}. At most half may be. Write joints that were not found as NaN, or find them better."
+            f"{where}: of {len(poses)} frames, {left} joints can be used; taken as absent were {what}. "
+            "At most half may be. Write joints that were not found as NaN, or find them better."
         )
     if not (poses[:, HIPS, 3] > 0).all(1).any():
         counts = f" ({what})" if what else ""

@@ -4,6 +4,7 @@ A joint that the source lacks stays absent (flag 0); nothing is invented. SMPL's
 does not stand for the nose.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,39 +12,15 @@ import numpy as np
 
 from mm_data.poses.skeleton import JOINT_INDEX, JOINTS, absent_poses
 
-_SMPL = {
-    "left-hip": 1,
-    "right-hip": 2,
-    "left-knee": 4,
-    "right-knee": 5,
-    "left-ankle": 7,
-    "right-ankle": 8,
-    "left-shoulder": 16,
-    "right-shoulder": 17,
-    "left-elbow": 18,
-    "right-elbow": 19,
-    "left-wrist": 20,
-    "right-wrist": 21,
-}
-_MEDIAPIPE = {
-    "nose": 0,
-    "left-eye": 2,
-    "right-eye": 5,
-    "left-ear": 7,
-    "right-ear": 8,
-    "left-shoulder": 11,
-    "right-shoulder": 12,
-    "left-elbow": 13,
-    "right-elbow": 14,
-    "left-wrist": 15,
-    "right-wrist": 16,
-    "left-hip": 23,
-    "right-hip": 24,
-    "left-knee": 25,
-    "right-knee": 26,
-    "left-ankle": 27,
-    "right-ankle": 28,
-}
+
+def _both_sides(**left: int) -> dict[str, int]:
+    """Joints of both sides to their indices, where the index of the right one follows upon that of the left one."""
+    return {f"{side}-{part}": index + (side == "right") for part, index in left.items() for side in ("left", "right")}
+
+
+_SMPL = _both_sides(hip=1, knee=4, ankle=7, shoulder=16, elbow=18, wrist=20)
+_MEDIAPIPE = {"nose": 0, "left-eye": 2, "right-eye": 5}
+_MEDIAPIPE |= _both_sides(ear=7, shoulder=11, elbow=13, wrist=15, hip=23, knee=25, ankle=27)
 
 
 @dataclass(frozen=True)
@@ -115,9 +92,8 @@ def array_to_coco(array: np.ndarray, form: JointFormat, where: str) -> np.ndarra
         ValueError: Another shape, no frame, or a visible joint that is not finite.
     """
     if array.ndim != 3 or array.shape[1] != form.joints or array.shape[2] not in (3, 4):
-        hint = ""
-        if array.shape[-1:] == (263,):
-            hint = " This looks like HumanML3D's feature vectors; give its joint positions (new_joints)."
+        features = " This looks like HumanML3D's feature vectors; give its joint positions (new_joints)."
+        hint = features if array.shape[-1:] == (263,) else ""
         raise ValueError(
             f"{where}: shape {array.shape}; expected [T, {form.joints}, 3] or [T, {form.joints}, 4].{hint}"
         )
@@ -174,7 +150,8 @@ def match_bvh_joints(names: list[str], by_hand: Mapping[str, str], where: str) -
     ]
     if unknown:
         raise ValueError(
-            f"{where}: the joint map names what is not there: {', '.join(unknown)}. Joints of the file: {', '.join(names)}."
+            f"{where}: the joint map names what is not there: {', '.join(unknown)}. Joints of the file: "
+            f"{', '.join(names)}."
         )
     plain = {_plain(name): name for name in reversed(names)}
     matches: dict[str, str] = {}
@@ -189,15 +166,14 @@ def match_bvh_joints(names: list[str], by_hand: Mapping[str, str], where: str) -
                 matches[ours] = plain[name.format(side=side)]
     matches |= by_hand
     needed = [name for name in JOINTS if name.endswith(("shoulder", "hip", "knee"))]
-    lacking = [name for name in needed if name not in matches]
-    if lacking:
+    if lacking := [name for name in needed if name not in matches]:
         raise ValueError(
-            f"{where}: no joint for {', '.join(lacking)} among {', '.join(names)}. Give a YAML file with --joint-map, lines like "
-            "'left-hip: LeftUpLeg'."
+            f"{where}: no joint for {', '.join(lacking)} among {', '.join(names)}. "
+            "Give a YAML file with --joint-map, lines like 'left-hip: LeftUpLeg'."
         )
     return matches
 
 
 def _plain(name: str) -> str:
     """Lower case, without a rig's prefix (``mixamorig:``) and separators."""
-    return name.rsplit(":", 1)[-1].lower().replace("_", "").replace("-", "").replace(" ", "")
+    return re.sub("[-_ ]", "", name.rsplit(":", 1)[-1].lower())

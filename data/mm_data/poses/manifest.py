@@ -51,10 +51,7 @@ class PoseManifest:
 
     def write(self, folder: Path, indent: int | None = 1) -> None:
         """Writes the manifest, which is what makes the folder complete."""
-        sequences = [asdict(sequence) for sequence in self.sequences]
-        for entry in sequences:
-            if entry["frames"] is None:
-                del entry["frames"]
+        sequences = [{k: v for k, v in asdict(sequence).items() if v is not None} for sequence in self.sequences]
         content: dict[str, Any] = {"synthetic": self.synthetic, "sequences": sequences}
         if self.request:
             content = {"request": self.request, **content, "funnel": self.funnel}

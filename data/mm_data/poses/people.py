@@ -22,12 +22,7 @@ BY_FILE = "file"
 
 
 def person_of(
-    path: str,
-    key: str,
-    form: str,
-    pattern: str | None,
-    table: Mapping[str, str] | None,
-    where: str,
+    path: str, key: str, form: str, pattern: str | None, table: Mapping[str, str] | None, where: str
 ) -> tuple[str, str]:
     """Finds the performer of a sequence, and how they are known.
 
@@ -130,8 +125,8 @@ def describe_people(manifest: PoseManifest) -> list[str]:
     ]
     if count := people["known_by"].get(BY_FILE):
         lines.append(
-            f"{count} files do not say whose they are, and each counts as a person of its own: if one person moves in several, both "
-            "sides may show them. Say who moves with --person or --people."
+            f"{count} files do not say whose they are, and each counts as a person of its own: "
+            "if one person moves in several, both sides may show them. Say who moves with --person or --people."
         )
     if total == 1 and people["split_by"] == "person":
         lines.append(

@@ -149,7 +149,8 @@ def check_poses_apart(root: Path, out: Path) -> None:
     source, target = root.resolve(), out.resolve()
     if target == source or source in target.parents or target / POSES in (source, *source.parents):
         raise ValueError(
-            f"Poses of {root} cannot be written to {out}: the next import would read them as motion. Give a folder outside."
+            f"Poses of {root} cannot be written to {out}: the next import would read them as motion. "
+            "Give a folder outside."
         )
 
 

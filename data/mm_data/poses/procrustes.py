@@ -160,17 +160,13 @@ def fit_pose(
 
 
 @njit(cache=True, nogil=True)
-def _fit_all(source, target, mask, free_scale, errors, rotations, translations):
+def _aligned_errors(source, target, mask, free_scale, errors):
     for n in range(len(source)):
-        fitted = fit_pose(source, mask, n, target, mask, n, MIN_JOINTS, free_scale)
-        for i in range(9):
-            rotations[n, i // 3, i % 3] = fitted[1 + i] if fitted[0] >= 0 else np.nan
-        for i in range(3):
-            translations[n, i] = fitted[10 + i] if fitted[0] >= 0 else np.nan
-        errors[n] = fitted[0] if fitted[0] >= 0 else np.nan
+        error = fit_pose(source, mask, n, target, mask, n, MIN_JOINTS, free_scale)[0]
+        errors[n] = error if error >= 0 else np.nan
 
 
-def axis_major(xyz: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def axis_major(xyz: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Prepares poses for the kernels.
 
     Args:
@@ -178,59 +174,33 @@ def axis_major(xyz: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, np.nda
         visible: Joints that are there ``[N, J]``, boolean.
 
     Returns:
-        Coordinates ``[N, 3, P]`` in float64, each pose about the mean of its visible joints and invisible ones zero; the
-        mask ``[N, P]`` as 0.0 and 1.0; the means ``[N, 3]``. P is J rounded up to whole vector registers.
+        Coordinates ``[N, 3, P]`` in float64, each pose about the mean of its visible joints and invisible ones zero;
+        and the mask ``[N, P]`` as 0.0 and 1.0. P is J rounded up to whole vector registers.
     """
     count, joints = visible.shape
     padded = -(-joints // 8) * 8
-    coordinates, mask, means = np.zeros((count, 3, padded)), np.zeros((count, padded)), np.zeros((count, 3))
-    _fill(xyz, visible, coordinates, mask, means)
-    return coordinates, mask, means
+    coordinates, mask = np.zeros((count, 3, padded)), np.zeros((count, padded))
+    _fill(xyz, visible, coordinates, mask)
+    return coordinates, mask
 
 
 @njit(cache=True, nogil=True)
-def _fill(xyz, visible, coordinates, mask, means):
+def _fill(xyz, visible, coordinates, mask):
+    mean = np.zeros(3)
     for n in range(len(xyz)):
         count = 0
+        mean[:] = 0.0
         for j in range(visible.shape[1]):
             if visible[n, j]:
                 count += 1
                 mask[n, j] = 1.0
                 for axis in range(3):
-                    means[n, axis] += xyz[n, j, axis]
+                    mean[axis] += xyz[n, j, axis]
         for axis in range(3):
-            means[n, axis] /= max(count, 1)
+            mean[axis] /= max(count, 1)
             for j in range(visible.shape[1]):
                 if visible[n, j]:
-                    coordinates[n, axis, j] = xyz[n, j, axis] - means[n, axis]
-
-
-def _fit(
-    source: np.ndarray, target: np.ndarray, visible: np.ndarray, scale: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Errors ``[N]``, scaled rotations ``[N, 3, 3]``, and the points ``[N, 3]`` that are moved onto each other."""
-    x, mask, from_point = axis_major(source, visible)
-    y, _, to_point = axis_major(target, visible)
-    errors, rotations, translations = np.empty(len(source)), np.empty((len(source), 3, 3)), np.empty((len(source), 3))
-    _fit_all(x, y, mask, scale, errors, rotations, translations)
-    return errors, rotations, from_point, to_point + translations
-
-
-def align(source: np.ndarray, target: np.ndarray, visible: np.ndarray, scale: bool = True) -> np.ndarray:
-    """Moves each source pose onto its target: ``s·R·x + t`` that minimises the squared distance over visible joints.
-
-    Args:
-        source: Joints that are moved ``[N, J, 3]``.
-        target: Joints that they are moved onto ``[N, J, 3]``.
-        visible: ``[N, J]`` boolean; coordinates of other joints may be NaN.
-        scale: Whether the scale s is free or 1.
-
-    Returns:
-        ``[N, J, 3]`` in float64. Rows with fewer than three visible joints, or whose visible source joints coincide,
-        are NaN: they have no alignment.
-    """
-    _, rotations, from_point, to_point = _fit(source, target, visible, scale)
-    return np.einsum("nab,njb->nja", rotations, source - from_point[:, None]) + to_point[:, None]
+                    coordinates[n, axis, j] = xyz[n, j, axis] - mean[axis]
 
 
 def pa_mpjpe(
@@ -245,7 +215,7 @@ def pa_mpjpe(
         scale: Whether to align by similarity (the usual PA-MPJPE) or rigidly.
 
     Returns:
-        Errors ``[N]``; NaN where there is no alignment (see `align`).
+        Errors ``[N]``; NaN where there is no alignment: fewer than three joints are visible, or those of the source coincide.
 
     Raises:
         ValueError: The shapes differ.
@@ -256,4 +226,6 @@ def pa_mpjpe(
         )
     if visible is None:
         visible = np.ones(source.shape[:2], bool)
-    return _fit(source, target, visible, scale)[0]
+    (x, mask), (y, _), errors = axis_major(source, visible), axis_major(target, visible), np.empty(len(source))
+    _aligned_errors(x, y, mask, scale, errors)
+    return errors

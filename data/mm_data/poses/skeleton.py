@@ -2,25 +2,8 @@
 
 import numpy as np
 
-JOINTS = (
-    "nose",
-    "left-eye",
-    "right-eye",
-    "left-ear",
-    "right-ear",
-    "left-shoulder",
-    "right-shoulder",
-    "left-elbow",
-    "right-elbow",
-    "left-wrist",
-    "right-wrist",
-    "left-hip",
-    "right-hip",
-    "left-knee",
-    "right-knee",
-    "left-ankle",
-    "right-ankle",
-)
+_PARTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+JOINTS = ("nose", *(f"{side}-{part}" for part in _PARTS for side in ("left", "right")))
 """Joint names in COCO order, spelled as Ego-Exo4D's body files spell them."""
 
 JOINT_INDEX = {name: index for index, name in enumerate(JOINTS)}
@@ -33,23 +16,9 @@ MIRRORED_JOINTS = [
 """For each joint the one on the other side of the body (itself for the nose)."""
 
 BONES = (
-    (0, 1),
-    (0, 2),
-    (1, 3),
-    (2, 4),
-    (5, 6),
-    (5, 7),
-    (7, 9),
-    (6, 8),
-    (8, 10),
-    (5, 11),
-    (6, 12),
-    (11, 12),
-    (11, 13),
-    (13, 15),
-    (12, 14),
-    (14, 16),
-)
+    (0, 1), (0, 2), (1, 3), (2, 4), (5, 6), (5, 7), (7, 9), (6, 8), (8, 10),
+    (5, 11), (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16),
+)  # fmt: skip
 
 REGIONS: dict[str, tuple[int, ...]] = {
     "head": (0, 1, 2, 3, 4),

@@ -42,8 +42,7 @@ class Match:
 
 def prepare_track(poses: np.ndarray) -> PoseTrack:
     """Prepares poses ``[T, 17, 4]`` (x, y, z in metres and a flag; above 0 is visible)."""
-    coordinates, mask, _ = axis_major(poses[..., :3], poses[..., 3] > 0)
-    return PoseTrack(coordinates, mask)
+    return PoseTrack(*axis_major(poses[..., :3], poses[..., 3] > 0))
 
 
 def error_curve(learner: PoseTrack, expert: PoseTrack, starts: np.ndarray, stride: int) -> np.ndarray:
@@ -62,6 +61,21 @@ def error_curve(learner: PoseTrack, expert: PoseTrack, starts: np.ndarray, strid
     curve = np.empty(len(starts))
     _curve(*_compared(learner, stride), expert.coordinates, expert.mask, starts, stride, curve)
     return curve * 1000.0
+
+
+def clip_error(learner: np.ndarray, expert: np.ndarray, stride: int) -> float | None:
+    """Computes the mean PA-MPJPE of two clips of one length.
+
+    Args:
+        learner: The learner's poses ``[T, 17, 4]``.
+        expert: The expert's poses ``[T, 17, 4]``.
+        stride: Every how many frames the two are compared.
+
+    Returns:
+        Millimetres with three decimals; None where the clips cannot be compared.
+    """
+    (error,) = error_curve(prepare_track(learner), prepare_track(expert), np.zeros(1, np.int64), stride)
+    return round(float(error), 3) if np.isfinite(error) else None
 
 
 def best_window(

@@ -113,7 +113,8 @@ def _only_array(path: Path) -> np.ndarray:
     arrays = load_archive(path)
     if len(arrays) != 1:
         raise ValueError(
-            f"{path}: holds {len(arrays)} arrays ({', '.join(arrays) or 'none'}); an .npz of poses holds one array [T, 17, 3 or 4]."
+            f"{path}: holds {len(arrays)} arrays ({', '.join(arrays) or 'none'}); "
+            "an .npz of poses holds one array [T, 17, 3 or 4]."
         )
     return next(iter(arrays.values()))
 
@@ -136,7 +137,8 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
     ego = _video(root, row["ego_video"], where) if row.get("ego_video") else None
     if row["skill"] not in LEARNER_SKILLS + EXPERT_SKILLS:
         raise ValueError(
-            f"{where}: skill {row['skill']!r}; choose from {', '.join(LEARNER_SKILLS)} (learners), {', '.join(EXPERT_SKILLS)} (experts)."
+            f"{where}: skill {row['skill']!r}; "
+            f"choose from {', '.join(LEARNER_SKILLS)} (learners), {', '.join(EXPERT_SKILLS)} (experts)."
         )
     if row.get("split") and row["split"] not in _SPLITS:
         raise ValueError(f"{where}: split {row['split']!r}; choose from train and test, or leave it empty.")

@@ -29,12 +29,11 @@ def read_source(root: Path, max_drop_rate: float = 0.5) -> Source:
     return read_own_data(root, max_drop_rate) if is_own_data(root) else read_release(root, max_drop_rate)
 
 
-_ACCEPTED = "poses are an .npy or .npz file with one array [T, 17, 3 or 4] in metres, z up, 30 fps, or an Ego-Exo4D body pose file (.json)."
-
-
+_ACCEPTED = (
+    "poses are an .npy or .npz file with one array [T, 17, 3 or 4] in metres, z up, 30 fps, "
+    "or an Ego-Exo4D body pose file (.json)."
+)
 ENDS_EARLY = "takes whose poses end before their video: another frame rate?"
-
-
 _EARLY, _EARLY_SECONDS = 0.05, 0.2  # share and seconds of a video that poses may lack at its end
 
 
@@ -98,9 +97,11 @@ def load_clip_poses(path: Path, notes: Counter[str] | None = None) -> np.ndarray
 
 def ends_early(frames: int, duration: float) -> str | None:
     """Says of poses that end well before their video how long both are, and which frame rate would fit."""
-    if frames >= (1 - _EARLY) * duration * FPS or duration - frames / FPS < _EARLY_SECONDS:
+    seconds, fitting = frames / FPS, frames / duration
+    if frames >= (1 - _EARLY) * duration * FPS or duration - seconds < _EARLY_SECONDS:
         return None
-    return f"{frames} frames, {frames / FPS:.1f} s at {FPS} fps; the video is {duration:.1f} s long, as it would be at {frames / duration:.1f} fps"
+    poses = f"{frames} frames, {seconds:.1f} s at {FPS} fps"
+    return f"{poses}; the video is {duration:.1f} s long, as it would be at {fitting:.1f} fps"
 
 
 def split_by_participant(takes: dict[str, Take], funnel: Funnel) -> dict[str, str]:

@@ -22,7 +22,8 @@ _POSE_SAMPLE = 20
 _READY = "takes for tuples"
 _NO_POSES = {
     False: "fetch the body poses: annotations/ego_pose",
-    True: "put them into poses/, or build with --allow-unaligned, whose tuples can be reviewed and exported, not trained on",
+    True: "put them into poses/, or build with --allow-unaligned, "
+    "whose tuples can be reviewed and exported, not trained on",
 }
 
 
@@ -129,7 +130,7 @@ def validate(
     progress("pose files")
     _check_poses(source, all_poses, result)
     progress("coverage")
-    _cover(source, result)
+    result.coverage += _cover(source)
     result.checks.append(_readiness(source, is_own))
     if not is_own:
         _plan_fetching(root, source, only, uids_file, result)
@@ -168,7 +169,8 @@ def _comments(content: Any) -> int:
 
 
 _TAKE = (
-    "take_uid", "take_name", "root_dir", "participant_uid", "university_name", "duration_sec", "capture", "frame_aligned_videos",
+    "take_uid", "take_name", "root_dir", "participant_uid", "university_name", "duration_sec", "capture",
+    "frame_aligned_videos",
 )  # fmt: skip
 _SKILLS = "annotations/proficiency_demonstrator_{}.json"
 _COMMENTARY = "annotations/expert_commentary_{}.json"
@@ -234,14 +236,10 @@ def _check_references(root: Path, source: Source, result: Validation) -> None:
     result.checks.append(_reference("captures of takes", unknown, len(names)))
     files = {path.stem for path in (root / "annotations/ego_pose").glob("*/body/*/*.json")}
     result.checks.append(_reference("pose files of known takes", sorted(files - source.takes.keys()), len(files)))
-    what, sessions = (
-        "commentators' folders",
-        sum(1 for _ in (root / "annotations/expert_commentary").glob("*/*/data.json")),
-    )
-    if sessions:
-        result.checks.append(Check(what, OK, f"{sessions} with ratings"))
-    else:
-        result.checks.append(Check(what, WARNING, "none: no ratings", fetch_command(root, ("expert_commentary",))))
+    sessions = len(list((root / "annotations/expert_commentary").glob("*/*/data.json")))
+    command = fetch_command(root, ("expert_commentary",))
+    ratings = (OK, f"{sessions} with ratings") if sessions else (WARNING, "none: no ratings", command)
+    result.checks.append(Check("commentators' folders", *ratings))
 
 
 def _reference(what: str, unknown: list[str], total: int) -> Check:
@@ -289,41 +287,41 @@ def _check_poses(source: Source, all_poses: bool, result: Validation) -> None:
         result.checks.append(Check("axes of poses", WARNING, detail, fix))
 
 
-def _cover(source: Source, result: Validation) -> None:
-    spoken = {remark.take_uid for remark in source.remarks}
+def _tests(source: Source) -> dict[str, Callable[[Take], bool]]:
+    """What a take has to have, in the order in which the stages of a build ask for it."""
+    with_remarks = {remark.take_uid for remark in source.remarks}
+    return {
+        "skill": lambda take: take.skill is not None,
+        "remarks": lambda take: take.take_uid in with_remarks,
+        "poses": lambda take: take.take_uid in source.pose_files,
+        "videos": lambda take: all((source.root / path).is_file() for path in (take.ego_video, take.exo_video)),
+    }
+
+
+def _cover(source: Source) -> Iterator[dict[str, Any]]:
+    """One row per activity, and ``all``: how many takes reach every stage."""
+    tests = _tests(source)
     by_activity: dict[str, list[Take]] = {}
     for take in source.takes.values():
         by_activity.setdefault(take.activity, []).append(take)
     for activity, takes in [*sorted(by_activity.items()), ("all", list(source.takes.values()))]:
-        stages = [
-            ("takes", lambda t: True),
-            ("skill", lambda t: t.skill is not None),
-            ("remarks", lambda t: t.take_uid in spoken),
-            ("poses", lambda t: t.take_uid in source.pose_files),
-            ("videos", lambda t: _has_videos(source.root, t)),
-        ]
-        row: dict[str, Any] = {"activity": activity}
-        left = takes
-        for name, test in stages:
-            left = [take for take in left if test(take)]
-            row[name] = len(left)
-        row["learners"] = sum(take.skill in LEARNER_SKILLS for take in left)
-        row["experts"] = sum(take.skill in EXPERT_SKILLS for take in left)
-        result.coverage.append(row)
+        row: dict[str, Any] = {"activity": activity, "takes": len(takes)}
+        for name, test in tests.items():
+            takes = [take for take in takes if test(take)]
+            row[name] = len(takes)
+        row["learners"] = sum(take.skill in LEARNER_SKILLS for take in takes)
+        row["experts"] = sum(take.skill in EXPERT_SKILLS for take in takes)
+        yield row
 
 
 def _readiness(source: Source, is_own: bool) -> Check:
     """Whether tuples can come of it: in both splits, a learner and an expert of one task, with remarks and poses."""
-    spoken = {remark.take_uid for remark in source.remarks}
-    stages: tuple[tuple[str, str, Callable[[Take], bool]], ...] = (
-        ("no take has a skill level", "give takes a skill", lambda t: t.skill is not None),
-        ("no take with a skill level has a task", "name the tasks", lambda t: t.task is not None),
-        ("no take with a skill level has a remark", "add remarks about these takes", lambda t: t.take_uid in spoken),
-        (
-            "no take with a skill level and a remark has poses",
-            _NO_POSES[is_own],
-            lambda t: t.take_uid in source.pose_files,
-        ),
+    tests = _tests(source)
+    stages = (
+        ("no take has a skill level", "give takes a skill", tests["skill"]),
+        ("no take with a skill level has a task", "name the tasks", lambda take: take.task is not None),
+        ("no take with a skill level has a remark", "add remarks about these takes", tests["remarks"]),
+        ("no take with a skill level and a remark has poses", _NO_POSES[is_own], tests["poses"]),
     )
     left = dict(source.takes)
     for problem, fix, test in stages:
@@ -335,17 +333,11 @@ def _readiness(source: Source, is_own: bool) -> Check:
         takes = [left[uid] for uid in splits if splits[uid] == split]
         tasks = [{t.task for t in takes if t.skill in skills} for skills in (LEARNER_SKILLS, EXPERT_SKILLS)]
         if not tasks[0] & tasks[1]:
-            return Check(
-                _READY,
-                MISSING,
-                f"the {split} split has no task with both a learner and an expert, among {len(takes)} takes with skill, remarks and poses",
-                "add takes of such people; nobody is on both sides",
-            )
+            problem = f"the {split} split has no task with both a learner and an expert"
+            among = f"among {len(takes)} takes with skill, remarks and poses"
+            fix = "add takes of such people; nobody is on both sides"
+            return Check(_READY, MISSING, f"{problem}, {among}", fix)
     return Check(_READY, OK, f"{len(splits)} takes with skill, remarks and poses")
-
-
-def _has_videos(root: Path, take: Take) -> bool:
-    return all((root / path).is_file() for path in (take.ego_video, take.exo_video))
 
 
 def _annotations(root: Path, why: str) -> Fetch:
@@ -356,28 +348,19 @@ def _annotations(root: Path, why: str) -> Fetch:
 def _plan_fetching(
     root: Path, source: Source, only: Collection[str] | None, uids_file: Path, result: Validation
 ) -> None:
-    spoken = {remark.take_uid for remark in source.remarks}
-    candidates = [t for t in source.takes.values() if t.skill and t.take_uid in spoken]
-    without_poses = [t for t in candidates if t.take_uid not in source.pose_files]
-    if without_poses and not any((root / "annotations/ego_pose").glob("*/body/automatic/*.json")):
-        result.fetch.append(
-            Fetch(
-                f"{len(without_poses)} takes with skill and remarks lack poses",
-                fetch_command(root, ("ego_pose_pseudo_gt",)),
-                PART_GB["ego_pose_pseudo_gt"],
-            )
-        )
-    result.uids = [
-        t.take_uid
-        for t in candidates
-        if t.take_uid in source.pose_files and (only is None or t.take_uid in only) and not _has_videos(root, t)
-    ]
+    tests = _tests(source)
+    candidates = [take for take in source.takes.values() if tests["skill"](take) and tests["remarks"](take)]
+    with_poses = [take for take in candidates if tests["poses"](take)]
+    lacking = len(candidates) - len(with_poses)
+    if lacking and not any((root / "annotations/ego_pose").glob("*/body/automatic/*.json")):
+        command = fetch_command(root, ("ego_pose_pseudo_gt",))
+        why = f"{lacking} takes with skill and remarks lack poses"
+        result.fetch.append(Fetch(why, command, PART_GB["ego_pose_pseudo_gt"]))
+    wanted = [take for take in with_poses if only is None or take.take_uid in only]
+    result.uids = [take.take_uid for take in wanted if not tests["videos"](take)]
     if result.uids:
         size = PART_GB["downscaled_takes/448"] * len(result.uids) / _RELEASE_TAKES
-        result.fetch.append(
-            Fetch(
-                f"{len(result.uids)} takes can take part but lack videos (needed for features, not for tuples; --uids {uids_file} writes their list)",
-                fetch_command(root, ("downscaled_takes/448",), uids=[f"$(cat {uids_file})"]),
-                round(size, 1),
-            )
-        )
+        need = f"needed for features, not for tuples; --uids {uids_file} writes their list"
+        why = f"{len(result.uids)} takes can take part but lack videos ({need})"
+        command = fetch_command(root, ("downscaled_takes/448",), uids=[f"$(cat {uids_file})"])
+        result.fetch.append(Fetch(why, command, round(size, 1)))

@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mm_data.ground.digests import sha256_of
 from mm_data.ground.files import check_apart
 from mm_data.ground.funnel import Funnel, open_stage
 from mm_data.ground.progress import Report
 from mm_data.labelling import Labeller, RulesLabeller, label_remarks
 from mm_data.poses.archive import PoseArchive
-from mm_data.poses.window_search import error_curve, prepare_track
+from mm_data.poses.window_search import clip_error
 from mm_data.records import (
     EXPERT_SKILLS,
     LEARNER_SKILLS,
@@ -149,8 +147,9 @@ def build_tuples(
     for split, rows in by_split.items():
         if not rows:
             raise ValueError(
-                f"No tuple in the {split} split: no {split} learner has a fault that a {split} expert of the same task is "
-                "praised for, or every tuple was rejected in review."
+                f"No tuple in the {split} split: "
+                f"no {split} learner has a fault that a {split} expert of the same task is praised for, "
+                "or every tuple was rejected in review."
             )
     manifest = finish_folder(out, request, by_split, gallery, funnels, source.synthetic, mined_test, reviewed)
     report.line(
@@ -193,8 +192,9 @@ def _check_roles(takes: dict[str, Take], splits: dict[str, str]) -> None:
         for role, skills in (("learner", LEARNER_SKILLS), ("expert", EXPERT_SKILLS)):
             if not any(splits[uid] == split and takes[uid].skill in skills for uid in splits):
                 raise ValueError(
-                    f"The {split} split has no {role} ({', '.join(skills)}) among {len(splits)} chosen takes; nobody is on both "
-                    "sides, so each split needs learners and experts of its own. Add takes, or assign splits in the table."
+                    f"The {split} split has no {role} ({', '.join(skills)}) among {len(splits)} chosen takes; "
+                    "nobody is on both sides, so each split needs learners and experts of its own. "
+                    "Add takes, or assign splits in the table."
                 )
 
 
@@ -276,13 +276,8 @@ def _realigned(item: CoachingTuple, poses: PoseArchive, stride: int) -> float | 
     learner, expert = poses[item.learner.take_uid], poses[item.expert.take_uid]
     if item.expert.stop > len(expert):
         raise ValueError(
-            f"Tuple {item.tuple_id}: the review moved the expert's clip to frames {item.expert.start}-{item.expert.stop}, "
-            f"but the take has {len(expert)}. Decide again."
+            f"Tuple {item.tuple_id}: the review moved the expert's clip to frames "
+            f"{item.expert.start}-{item.expert.stop}, but the take has {len(expert)}. Decide again."
         )
-    curve = error_curve(
-        prepare_track(learner[item.learner.start : item.learner.stop]),
-        prepare_track(expert[item.expert.start : item.expert.stop]),
-        np.zeros(1, np.int64),
-        stride,
-    )
-    return round(float(curve[0]), 3) if np.isfinite(curve[0]) else None
+    clips = learner[item.learner.start : item.learner.stop], expert[item.expert.start : item.expert.stop]
+    return clip_error(*clips, stride)

@@ -165,7 +165,7 @@ def align_faults(
     parts = [grouped[i : i + _SHARD] for i in range(0, len(grouped), _SHARD)]
     groups = {fault.group: _group_name(praise, fault.group, signatures, options) for fault in faults}
     decisive = [[[asdict(f), signatures[f.take_uid], groups[f.group]] for f in part] for part in parts]
-    paths = [shards / f"{_name(content)}.json" for content in decisive]
+    paths = [shards / f"{hash_of(content)[:32]}.json" for content in decisive]
     missing = [i for i, path in enumerate(paths) if not path.is_file()]
     done = len(faults) - sum(len(parts[i]) for i in missing)
     progress(done)
@@ -186,11 +186,7 @@ def _group_name(
     """Hash of all that decides which experts the faults of a group find."""
     by_region = praise.comments.get(group, {})
     experts = sorted(set().union(*by_region.values()))
-    return _name([ALGORITHM, asdict(options), by_region, [signatures[uid] for uid in experts]])
-
-
-def _name(decisive: Any) -> str:
-    return hash_of(decisive)[:32]
+    return hash_of([ALGORITHM, asdict(options), by_region, [signatures[uid] for uid in experts]])[:32]
 
 
 _aligner: _Aligner | None = None

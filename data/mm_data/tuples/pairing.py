@@ -43,8 +43,8 @@ class PairingOptions:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least {least}.")
         if not 0 < self.min_window <= self.window or self.horizon <= 0:
             raise ValueError(
-                f"min_window {self.min_window} s, window {self.window} s, horizon {self.horizon} s: they have to be above 0, and "
-                "min_window at most window."
+                f"min_window {self.min_window} s, window {self.window} s, horizon {self.horizon} s: "
+                "they have to be above 0, and min_window at most window."
             )
 
 

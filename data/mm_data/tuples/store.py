@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ConfigDict, TypeAdapter
 
 from mm_data.ground.digests import hash_of, sha256_of
 from mm_data.ground.files import claim_folder, replacing
@@ -23,7 +24,7 @@ from mm_data.tuples.page import write_build_report
 
 LABELS = "labels.jsonl"
 """What the labeller said about every remark."""
-MINED_TEST = "mined_test.parquet"
+MINED_TEST = "mined_test"
 """The test split before review: what reviewers look at."""
 MAY_HOLD = ("review.jsonl", "llm_answers.jsonl")
 """Decisions and answers that people may put into a folder before its tuples are built."""
@@ -58,6 +59,7 @@ TUPLE_SCHEMA = pa.schema(
 """Spelled out, so that both splits have the same types whatever their rows hold."""
 
 _GALLERY_SCHEMA = pa.schema([*_CLIP, ("activity", pa.string())])
+_TUPLES = TypeAdapter(list[CoachingTuple], config=ConfigDict(extra="forbid"))
 
 
 def finish_folder(
@@ -96,10 +98,9 @@ def finish_folder(
         shared_participants=len(people["train"] & people["test"]),
         funnel=[funnel.summary() for funnel in funnels],
     )
-    for split, rows in tuples.items():
-        _write(folder / f"{split}.parquet", rows, CoachingTuple.to_row, TUPLE_SCHEMA)
     mined = tuples["test"] if mined_test is None else mined_test
-    _write(folder / MINED_TEST, mined, CoachingTuple.to_row, TUPLE_SCHEMA)
+    for split, rows in {**tuples, MINED_TEST: mined}.items():
+        _write(folder / f"{split}.parquet", rows, asdict, TUPLE_SCHEMA)
     _write(folder / GALLERY, gallery, lambda row: {**asdict(row[0]), "activity": row[1]}, _GALLERY_SCHEMA)
     write_build_report(folder, asdict(manifest), tuples)
     write_card(folder, manifest)
@@ -132,7 +133,7 @@ def read_tuples(folder: Path, split: str) -> list[CoachingTuple]:
 
     Args:
         folder: The folder.
-        split: ``train`` or ``test``.
+        split: ``train``, ``test`` or `MINED_TEST`.
 
     Returns:
         The tuples.
@@ -140,29 +141,11 @@ def read_tuples(folder: Path, split: str) -> list[CoachingTuple]:
     Raises:
         FileNotFoundError: The folder was not built, or not completely.
     """
-    return _read(folder, f"{split}.parquet")
-
-
-def read_mined_test(folder: Path) -> list[CoachingTuple]:
-    """Reads the test split before review.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        The tuples.
-
-    Raises:
-        FileNotFoundError: The folder was not built, or not completely.
-    """
-    return _read(folder, MINED_TEST)
-
-
-def _read(folder: Path, name: str) -> list[CoachingTuple]:
     TupleManifest.read(folder)
-    if not (folder / name).is_file():
-        raise FileNotFoundError(f"{folder / name} is missing; build the folder again with `mm-coach data build`.")
-    return [CoachingTuple.from_row(row) for row in pq.read_table(folder / name).to_pylist()]
+    path = folder / f"{split}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; build the folder again with `mm-coach data build`.")
+    return _TUPLES.validate_python(pq.read_table(path).to_pylist())
 
 
 def clips_of(tuples: list[CoachingTuple]) -> dict[str, Clip]:

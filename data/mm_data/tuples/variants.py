@@ -8,7 +8,7 @@ from pathlib import Path
 from mm_data.ground.files import check_apart
 from mm_data.records import FPS, POSES, CoachingTuple
 from mm_data.tuples.manifest import TupleManifest
-from mm_data.tuples.store import claim_tuple_folder, finish_folder, read_gallery, read_mined_test, read_tuples
+from mm_data.tuples.store import MINED_TEST, claim_tuple_folder, finish_folder, read_gallery, read_tuples
 
 EXPERTS = ("activity", "unaligned")
 
@@ -41,7 +41,7 @@ def write_variant(source: Path, out: Path, experts: str) -> int:
         read_gallery(source),
         [],
         manifest.synthetic,
-        read_mined_test(source),
+        read_tuples(source, MINED_TEST),
         manifest.review,
     )
     return sum(old.expert != new.expert for old, new in zip(train, varied, strict=True))

@@ -133,7 +133,8 @@ def check_pixels(path: Path) -> None:
     width, height = read_size(path)
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise VideoError(
-            f"{path}: is {width} × {height} pixels; at most {MAX_PIXELS:,} pixels and {MAX_SIDE} along a side are taken. Export it smaller."
+            f"{path}: is {width} × {height} pixels; "
+            f"at most {MAX_PIXELS:,} pixels and {MAX_SIDE} along a side are taken. Export it smaller."
         )
 
 
@@ -248,7 +249,8 @@ def iterate_frames(path: Path, times: np.ndarray) -> Iterator[np.ndarray]:
             image = _upright(frame)
             if image.shape != (size := size or image.shape):
                 raise VideoError(
-                    f"{path}: cannot be read (its frames change from {size[1]} × {size[0]} to {image.shape[1]} × {image.shape[0]} pixels); export it again as an mp4."
+                    f"{path}: cannot be read (its frames change from {size[1]} × {size[0]} to {image.shape[1]} × "
+                    f"{image.shape[0]} pixels); export it again as an mp4."
                 )
             yield image
 

@@ -1,7 +1,6 @@
 """Blinded packs: a page per rater with clips inside, the questions as JSONL, and a key that raters never see."""
 
 import base64
-import hashlib
 import json
 import tempfile
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mm_data.ground.digests import hash_of
 from mm_data.ground.files import write_atomically
 from mm_data.ground.templates import fill_template
 from mm_data.videos.cut import cut_video
@@ -233,8 +233,9 @@ def _clips(
 
 def _page(questions: Sequence[Question], rater: int, kind: str) -> str:
     records = [{"id": q.question_id, "category": q.category, "texts": q.texts, "clips": q.clips} for q in questions]
+    scale = f"1 (useless to the learner) to {POINTS} (what a good coach would say)"
     instructions = {
-        LIKERT: f"Watch the clip, then rate each commentary from 1 (useless to the learner) to {POINTS} (what a good coach would say).",
+        LIKERT: f"Watch the clip, then rate each commentary from {scale}.",
         RANK: "Watch the clip, then rank the commentaries: 1 is the best for the learner. Equal ranks are allowed.",
     }
     pack = {"pack": _digest(questions), "rater": rater, "kind": kind, "points": POINTS, "questions": records}
@@ -244,7 +245,7 @@ def _page(questions: Sequence[Question], rater: int, kind: str) -> str:
 def _digest(questions: Sequence[Question]) -> str:
     """Returns what tells a browser this pack from every other one, so that it offers none's answers to another."""
     texts = [[q.question_id, q.texts] for q in questions]
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
+    return hash_of(texts, sort_keys=False)[:16]
 
 
 def _task(question: Question) -> dict[str, object]:

@@ -1,7 +1,5 @@
 """Raters' answers, read back and matched with the key."""
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mm_data.ground.files import write_atomically
-from mm_data.ground.hand_tables import read_csv
+from mm_data.ground.hand_tables import csv_text, read_csv
 from mm_eval.human.packs import KEY, LIKERT, POINTS
 
 RATINGS = "ratings.csv"
@@ -121,11 +119,8 @@ def _matched(key: dict[str, Any], values: Values) -> Imported:
 
 def write_ratings(folder: Path, ratings: Sequence[Rating]) -> None:
     """Writes ``ratings.csv`` into a folder."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow([field.name for field in fields(Rating)])
-    writer.writerows(astuple(rating) for rating in ratings)
-    write_atomically(folder / RATINGS, out.getvalue())
+    headings = [field.name for field in fields(Rating)]
+    write_atomically(folder / RATINGS, csv_text([headings, *(astuple(rating) for rating in ratings)]))
 
 
 def _csv(path: Path) -> Iterable[RawRating]:

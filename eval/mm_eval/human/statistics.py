@@ -12,7 +12,7 @@ from scipy.stats import binomtest, friedmanchisquare, wilcoxon
 
 from mm_eval.human.packs import LIKERT
 from mm_eval.human.ratings import Imported, Rating
-from mm_eval.statistics.agreement import fleiss_kappa, intraclass_correlation, kendall_w, krippendorff_alpha
+from mm_eval.statistics.agreement import fleiss_kappa, intraclass_correlations, kendall_w, krippendorff_alpha
 from mm_eval.statistics.comparison import compare, holm
 from mm_eval.statistics.metric import Metric, item_metric
 from mm_eval.statistics.storage import write_metrics
@@ -87,14 +87,11 @@ def agreement_of(table: np.ndarray) -> dict[str, float | None]:
     Returns:
         Measure to its value, None where it is not defined.
     """
-    icc = intraclass_correlation(table)
     return {
         "alpha_ordinal": krippendorff_alpha(table, "ordinal"),
         "alpha_interval": krippendorff_alpha(table, "interval"),
         "alpha_nominal": krippendorff_alpha(table, "nominal"),
-        "icc_1_1": icc.single if icc else None,
-        "icc_a_1": icc.agreement if icc else None,
-        "icc_a_k": icc.average if icc else None,
+        **intraclass_correlations(table),
         "fleiss_kappa": fleiss_kappa(table) if np.isfinite(table).all() and len(table) > 1 else None,
     }
 

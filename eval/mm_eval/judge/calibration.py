@@ -1,19 +1,18 @@
 """How far a judge agrees with people, verdict by verdict."""
 
-import csv
 import hashlib
-import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from mm_data.ground.files import write_atomically
-from mm_data.ground.hand_tables import read_csv
+from mm_data.ground.hand_tables import csv_text, read_csv
 from mm_data.labelling.agreement import cohen_kappa
 from mm_eval.answers.test_sets import TRUTH, TestItem
 from mm_eval.judge.judging import OK, Judgement
@@ -85,14 +84,18 @@ def labelling_sheet(judgements: Sequence[Judgement], texts: Mapping[tuple[str, s
     Returns:
         CSV.
     """
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(_COLUMNS)
+    rows = [
+        (_text_id(j), number, "", "", verdict["text"], texts[j.item_id, j.system])
+        for j, number, verdict in _first_verdicts(judgements)
+    ]
+    return csv_text([_COLUMNS, *rows])
+
+
+def _first_verdicts(judgements: Sequence[Judgement]) -> Iterator[tuple[Judgement, int, dict[str, Any]]]:
+    """Yields the verdicts of every judgement's first answer, with the numbers of their details."""
     for j in judgements:
         if j.repeat == 0 and j.status == OK:
-            for number, verdict in enumerate(j.verdicts, start=1):
-                writer.writerow([_text_id(j), number, "", "", verdict["text"], texts[j.item_id, j.system]])
-    return out.getvalue()
+            yield from ((j, number, verdict) for number, verdict in enumerate(j.verdicts, start=1))
 
 
 def _text_id(j: Judgement) -> str:
@@ -124,12 +127,7 @@ def calibrate(judgements: Sequence[Judgement], sheet: Path) -> Calibration:
         ValueError: The sheet lacks columns, holds an unknown verdict, or nothing that the judge answered.
         ModuleNotFoundError: The ``metrics`` extra is not installed.
     """
-    judged = {
-        (_text_id(j), number): verdict["verdict"]
-        for j in judgements
-        if j.repeat == 0 and j.status == OK
-        for number, verdict in enumerate(j.verdicts, start=1)
-    }
+    judged = {(_text_id(j), number): verdict["verdict"] for j, number, verdict in _first_verdicts(judgements)}
     people, skipped = _read_sheet(sheet, judged)
     pairs = [(verdict, judged[detail]) for detail, verdicts in people.items() for verdict in verdicts.values()]
     raters = sorted({rater for verdicts in people.values() for rater in verdicts})

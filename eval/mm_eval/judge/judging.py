@@ -1,6 +1,5 @@
 """Asks a judge about every item of a test set, and keeps what it said."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from mm_data.asking.completions import (
     read_completions,
     request_key,
 )
+from mm_data.ground.digests import hash_of
 from mm_data.ground.files import write_atomically
 from mm_data.ground.jsonl import read_records
 from mm_eval.answers.test_sets import TRUTH, TestItem, texts_of
@@ -201,7 +201,7 @@ def estimate_judging(plan: Plan, endpoint: Endpoint, out: Path) -> Estimate:
 def digest_of(items: Sequence[TestItem], systems: Sequence[str]) -> str:
     """Hashes what was judged, so that judgements of other texts are not taken for those of these."""
     texts = [[item.item_id, item.truth.text, *(_text(item, system) for system in systems)] for item in items]
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    return hash_of(texts)
 
 
 def read_judgements(out: Path) -> tuple[list[Judgement], dict[str, Any]]:

@@ -34,7 +34,8 @@ HIGHEST_RATING = 5
 
 _SPEAKS_TO_THE_JUDGE = re.compile(
     r"\b(?:ignore|disregard|forget)\b[^.]{0,40}\b(?:instructions?|prompts?)\b"
-    r"|\b(?:give|award|assign)\b(?: (?:it|me|this|yourself))? (?:full|maximum|top|the (?:highest|best|maximum)) (?:marks?|scores?|ratings?|grades?)\b"
+    r"|\b(?:give|award|assign)\b(?: (?:it|me|this|yourself))? (?:full|maximum|top|the (?:highest|best|maximum)) "
+    r"(?:marks?|scores?|ratings?|grades?)\b"
     r"|\b(?:rate|grade|score|mark|judge) (?:this|my|the) (?:text|answer|commentary|comment|response)\b"
     r"|\b(?:you are|as) (?:a|an|the) (?:grader|evaluator|ai|language model)\b"
     r"|\bdear (?:judge|grader|evaluator)\b|\bsystem prompt\b|\"verdicts?\"\s*:",

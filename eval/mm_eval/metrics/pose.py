@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mm_data.poses.procrustes import MIN_JOINTS, pa_mpjpe
-from mm_data.poses.skeleton import JOINT_INDEX
+from mm_data.poses.skeleton import HIPS
 
 _MILLIMETRES = 1000.0
-_HIPS = [JOINT_INDEX["left-hip"], JOINT_INDEX["right-hip"]]
 
 OfFrames = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
@@ -61,10 +60,10 @@ def _root_centred(yaw: bool) -> OfFrames:
     """Puts the middle of the hips at the origin and, if asked, finds the best turn about the vertical axis, frame by frame."""
 
     def error(predicted: np.ndarray, truth: np.ndarray, visible: np.ndarray) -> np.ndarray:
-        x, y = (joints - joints[:, _HIPS].mean(1, keepdims=True) for joints in (predicted, truth))
+        x, y = (joints - joints[:, HIPS].mean(1, keepdims=True) for joints in (predicted, truth))
         if yaw:
             x = _turned(x, y, visible)
-        count = np.where(visible[:, _HIPS].all(1), visible.sum(1), 0)
+        count = np.where(visible[:, HIPS].all(1), visible.sum(1), 0)
         distance = np.where(visible, np.linalg.norm(x - y, axis=-1), 0).sum(1)
         return np.where(count > 0, distance / np.maximum(count, 1), np.nan)
 

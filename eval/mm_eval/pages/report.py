@@ -59,8 +59,8 @@ def _warnings(evaluation: dict[str, Any]) -> list[str]:
     warnings = []
     if evaluation["synthetic_data"]:
         warnings.append(
-            "Synthetic data: the clips, remarks and errors are simulated. These numbers say that the path works, not how well "
-            "real coaching works."
+            "Synthetic data: the clips, remarks and errors are simulated. "
+            "These numbers say that the path works, not how well real coaching works."
         )
     if evaluation["video_encoder"] and "random" in evaluation["video_encoder"]:
         warnings.append(f"Video encoder: {evaluation['video_encoder']}. What is learned here is learned from pose.")

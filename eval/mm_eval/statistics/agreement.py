@@ -1,7 +1,5 @@
 """How far raters agree, for labels, ordered ratings and rankings."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 
@@ -28,26 +26,19 @@ def krippendorff_alpha(ratings: np.ndarray, level: str) -> float | None:
     return float(krippendorff.alpha(reliability_data=pairable, level_of_measurement=level))  # pyright: ignore[reportArgumentType]
 
 
-@dataclass(frozen=True)
-class IntraclassCorrelation:
-    """Intraclass correlations after McGraw and Wong (1996).
+def intraclass_correlations(ratings: np.ndarray) -> dict[str, float | None]:
+    """Computes intraclass correlations after McGraw and Wong (1996).
 
-    Attributes:
-        single: ICC(1,1): one rating, raters drawn anew for each unit.
-        agreement: ICC(A,1): one rating, absolute agreement, the same raters throughout.
-        average: ICC(A,k): their mean.
+    Args:
+        ratings: ``[raters, units]``.
+
+    Returns:
+        ``icc_1_1``, one rating with raters drawn anew for each unit; ``icc_a_1``, one rating with absolute agreement of the same
+        raters throughout; ``icc_a_k``, their mean. All are None where there is one rater or unit, a gap, or nothing varies.
     """
-
-    single: float
-    agreement: float
-    average: float
-
-
-def intraclass_correlation(ratings: np.ndarray) -> IntraclassCorrelation | None:
-    """Computes them from ``[raters, units]`` without gaps; None where there is one of either, or nothing varies."""
     raters, units = ratings.shape
     if raters < 2 or units < 2 or not np.isfinite(ratings).all() or np.ptp(ratings) == 0:
-        return None
+        return {"icc_1_1": None, "icc_a_1": None, "icc_a_k": None}
     mean = ratings.mean()
     between_units = raters * ((ratings.mean(0) - mean) ** 2).sum() / (units - 1)
     between_raters = units * ((ratings.mean(1) - mean) ** 2).sum() / (raters - 1)
@@ -55,13 +46,12 @@ def intraclass_correlation(ratings: np.ndarray) -> IntraclassCorrelation | None:
     total = ((ratings - mean) ** 2).sum()
     left = total - between_units * (units - 1) - between_raters * (raters - 1)
     error = left / ((units - 1) * (raters - 1))
-    return IntraclassCorrelation(
-        single=float((between_units - within) / (between_units + (raters - 1) * within)),
-        agreement=float(
-            (between_units - error) / (between_units + (raters - 1) * error + raters * (between_raters - error) / units)
-        ),
-        average=float((between_units - error) / (between_units + (between_raters - error) / units)),
-    )
+    between = between_units - error
+    return {
+        "icc_1_1": float((between_units - within) / (between_units + (raters - 1) * within)),
+        "icc_a_1": float(between / (between_units + (raters - 1) * error + raters * (between_raters - error) / units)),
+        "icc_a_k": float(between / (between_units + (between_raters - error) / units)),
+    }
 
 
 def fleiss_kappa(ratings: np.ndarray) -> float | None:

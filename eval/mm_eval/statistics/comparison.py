@@ -63,8 +63,8 @@ def compare(first: Metric, second: Metric, clusters: Sequence[str], seed: int = 
     a, b = first.statistics, second.statistics
     if first.aggregate != second.aggregate or a.shape != b.shape or len(a) != len(clusters):
         raise ValueError(
-            f"Cannot pair {first.aggregate} of {a.shape} with {second.aggregate} of {b.shape} over {len(clusters)} items; "
-            "both systems need the same metric on the same items."
+            f"Cannot pair {first.aggregate} of {a.shape} with {second.aggregate} of {b.shape} over {len(clusters)} "
+            "items; both systems need the same metric on the same items."
         )
     fine: np.ndarray = np.isfinite(np.hstack([a, b])).all(axis=1)  # pyright: ignore[reportAssignmentType]
     if not fine.any():

@@ -133,7 +133,8 @@ def item_metric(
 
 def records_of(result: dict[str, Any]) -> dict[str, dict[str, dict[str, Metric]]]:
     """Returns the metrics of a result: table to row to name to metric."""
-    return {
-        table: {row: {name: Metric.from_json(metric) for name, metric in metrics.items()} for row, metrics in rows.items()}
-        for table, rows in result["tables"].items()
-    }  # fmt: skip
+
+    def read(metrics: dict[str, Any]) -> dict[str, Metric]:
+        return {name: Metric.from_json(metric) for name, metric in metrics.items()}
+
+    return {table: {row: read(metrics) for row, metrics in rows.items()} for table, rows in result["tables"].items()}

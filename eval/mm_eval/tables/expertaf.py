@@ -45,50 +45,35 @@ _BASELINES: dict[str, dict[str, str]] = {
     },
 }
 
+
+def _columns(table: str, headings: dict[str, str], factor: float = 100.0, higher: bool = True) -> tuple[Column, ...]:
+    return tuple(Column(table, metric, heading, factor, higher=higher) for metric, heading in headings.items())
+
+
+_TEXTS = {"bleu4": "B@4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider": "CIDEr"}
+_WORDS = {"bleu1": "BLEU-1", **_TEXTS, "bleu4": "BLEU-4", "rouge_l_f1": "ROUGE-L F1", "bertscore": "BERTScore"}
+_RECALLS = {f"recall@{k}": f"R@{k}, %" for k in (1, 5, 10, 50)}
+_RANKS = {"median_rank": "median rank", "mean_rank": "mean rank"}
+_ERRORS = {
+    "pa_mpjpe": "PA-MPJPE",
+    "pa_mpjpe_rigid": "rigid",
+    "pa_mpjpe_sequence": "per sequence",
+    "mpjpe_root_yaw": "MPJPE root, yaw",
+    "pa_mpjpe_decoded_truth": "PA-MPJPE to decoded truth",
+}
 _DETAILS: dict[str, tuple[str, tuple[Column, ...]]] = {
-    "commentary": (
-        "Commentary",
-        (
-            *COLUMNS[:1],
-            Column("commentary", "bleu1", "BLEU-1"),
-            Column("commentary", "bleu4", "BLEU-4"),
-            Column("commentary", "meteor", "METEOR"),
-            Column("commentary", "rouge_l", "ROUGE-L"),
-            Column("commentary", "cider", "CIDEr"),
-            Column("commentary", "rouge_l_f1", "ROUGE-L F1"),
-            Column("commentary", "bertscore", "BERTScore"),
-        ),
-    ),
+    "commentary": ("Commentary", (*COLUMNS[:1], *_columns("commentary", _WORDS))),
     "retrieval": (
         "Expert retrieval",
-        (
-            Column("retrieval", "recall@1", "R@1, %"),
-            Column("retrieval", "recall@5", "R@5, %"),
-            Column("retrieval", "recall@10", "R@10, %"),
-            Column("retrieval", "recall@50", "R@50, %"),
-            Column("retrieval", "median_rank", "median rank", 1.0, higher=False),
-            Column("retrieval", "mean_rank", "mean rank", 1.0, higher=False),
-        ),
+        _columns("retrieval", _RECALLS) + _columns("retrieval", _RANKS, 1.0, higher=False),
     ),
     "pose": (
         "Corrected pose, mm",
-        (
-            Column("pose", "pa_mpjpe", "PA-MPJPE", 1.0, higher=False),
-            Column("pose", "pa_mpjpe_rigid", "rigid", 1.0, higher=False),
-            Column("pose", "pa_mpjpe_sequence", "per sequence", 1.0, higher=False),
-            Column("pose", "mpjpe_root_yaw", "MPJPE root, yaw", 1.0, higher=False),
-            Column("pose", "pa_mpjpe_decoded_truth", "PA-MPJPE to decoded truth", 1.0, higher=False),
-            Column("pose", "malformed", "malformed, %", higher=False),
-        ),
+        (*_columns("pose", _ERRORS, 1.0, higher=False), Column("pose", "malformed", "malformed, %", higher=False)),
     ),
     "commentary_release": (
         "Commentary by ExpertAF's released scorer (for comparison with its Table 1 alone)",
-        (
-            Column("commentary_release", "bleu4", "B@4"),
-            Column("commentary_release", "meteor", "METEOR"),
-            Column("commentary_release", "rouge_l", "ROUGE-L"),
-            Column("commentary_release", "cider", "CIDEr"),
-        ),
+        _columns("commentary_release", _TEXTS),
     ),
 }
 

@@ -1,11 +1,10 @@
 """Tables of scores as Markdown, LaTeX, CSV and HTML."""
 
-import csv
-import io
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from mm_data.ground.hand_tables import csv_text
 from mm_data.ground.templates import fill_template
 from mm_eval.statistics.metric import Metric
 from mm_eval.tables.model import Column, ScoreTable
@@ -144,20 +143,16 @@ def to_latex(table: ScoreTable) -> str:
 
 def to_csv(table: ScoreTable) -> str:
     """Writes a table for programs: a line per row and metric, nothing rounded."""
-    out = io.StringIO()
-    writer = csv.writer(out)
     numbers = ("value", "low", "high", "n", "n_failed", "clusters", "scale", "signature")
-    writer.writerow(["row", "kind", "table", "metric", *numbers])
+    lines: list[tuple[Any, ...]] = [("row", "kind", "table", "metric", *numbers)]
     for row in table.rows:
         kind = "baseline" if row.baseline else "system"
         for column in table.filled:
-            metric = row.cells.get((column.table, column.metric))
-            if metric is None:
-                continue
-            counts = (metric.n, metric.n_failed, metric.clusters, metric.scale, metric.signature)
-            bounds = metric.interval or ("", "")
-            writer.writerow([row.name, kind, column.table, column.metric, metric.value, *bounds, *counts])
-    return out.getvalue()
+            if metric := row.cells.get((column.table, column.metric)):
+                counts = (metric.n, metric.n_failed, metric.clusters, metric.scale, metric.signature)
+                bounds = metric.interval or ("", "")
+                lines.append((row.name, kind, column.table, column.metric, metric.value, *bounds, *counts))
+    return csv_text(lines)
 
 
 def to_page(tables: list[ScoreTable]) -> str:

@@ -48,7 +48,8 @@ def load_poses(path: Path, max_gap: int = MAX_GAP, notes: Counter[str] | None = 
     step = int(np.median(np.diff(numbers))) if len(numbers) > 1 else 1
     if step > max_gap + 1:
         raise ValueError(
-            f"{path}: poses are {step} frames apart; gaps of up to {max_gap} frames are interpolated. Allow longer gaps, or use denser poses."
+            f"{path}: poses are {step} frames apart; gaps of up to {max_gap} frames are interpolated. "
+            "Allow longer gaps, or use denser poses."
         )
     poses = absent_poses(numbers[-1] + 1)
     for number in numbers:

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,11 @@ SPLITS = ("train", "val", "test")
 ANNOTATED_SPLITS = ("train", "val")
 """The test split's commentary and proficiency are redacted."""
 
+Entry = dict[str, Any]
+"""A row of an annotation file."""
 
-def rows_of(content: Any, path: Path) -> list[dict[str, Any]]:
+
+def rows_of(content: Any, path: Path) -> list[Entry]:
     """Returns the rows of an annotation file: the documentation shows a bare list, the shipped file wraps it.
 
     Args:
@@ -44,20 +46,20 @@ def read_splits(root: Path) -> dict[str, str]:
     return content["take_uid_to_split"]
 
 
-def read_take_entries(root: Path) -> list[dict[str, Any]]:
+def read_take_entries(root: Path) -> list[Entry]:
     """Reads the raw entries of ``takes.json``."""
     path = root / "takes.json"
     return rows_of(read_json(path, metadata_hint(root, "it lists the takes")), path)
 
 
-def read_captures(root: Path) -> dict[str, dict[str, Any]]:
+def read_captures(root: Path) -> dict[str, Entry]:
     """Reads capture uid to its entry (cameras, recording site)."""
     path = root / "captures.json"
     entries = rows_of(read_json(path, metadata_hint(root, "it lists the captures")), path)
     return {entry["capture_uid"]: entry for entry in entries}
 
 
-def read_participants(root: Path) -> dict[str, dict[str, Any]]:
+def read_participants(root: Path) -> dict[str, Entry]:
     """Reads ``<university>/<participant uid>`` to metadata, which the release stores as JSON inside a string."""
     path = root / "participants.json"
     participants = {}
@@ -72,15 +74,15 @@ def read_participants(root: Path) -> dict[str, dict[str, Any]]:
     return participants
 
 
-def participant_of(entry: dict[str, Any]) -> str:
+def participant_of(entry: Entry) -> str:
     """Returns an identifier of a performer that is unique over universities."""
     return f"{entry['university_name']}/{entry['participant_uid']}"
 
 
-def read_best_exo(root: Path, splits: Iterable[str] = ANNOTATED_SPLITS) -> dict[str, str]:
+def read_best_exo(root: Path) -> dict[str, str]:
     """Reads take uid to the exo camera that annotators of the atomic descriptions chose most often; empty without the files."""
     best: dict[str, str] = {}
-    for split in splits:
+    for split in ANNOTATED_SPLITS:
         path = root / f"annotations/atomic_descriptions_{split}.json"
         if not path.is_file():
             continue
@@ -104,7 +106,7 @@ def is_true(value: Any) -> bool:
 
 def read_takes(
     root: Path,
-    entries: list[dict[str, Any]],
+    entries: list[Entry],
     splits: dict[str, str],
     skills: dict[str, str],
     best_exo: dict[str, str],
@@ -140,17 +142,13 @@ def read_takes(
 
 
 def _read_take(
-    root: Path,
-    entry: dict[str, Any],
-    splits: dict[str, str],
-    skills: dict[str, str],
-    best_exo: dict[str, str],
-    funnel: Funnel,
+    root: Path, entry: Entry, splits: dict[str, str], skills: dict[str, str], best_exo: dict[str, str], funnel: Funnel
 ) -> Take | None:
     uid = str(entry["take_uid"])
     if not is_path_component(uid) or not is_path_component(entry["take_name"]):
         raise ValueError(
-            f"takes.json: take {uid!r} ({entry['take_name']!r}) leaves the data set's folder; the file has been tampered with."
+            f"takes.json: take {uid!r} ({entry['take_name']!r}) leaves the data set's folder; "
+            "the file has been tampered with."
         )
     if uid not in splits:
         return funnel.drop("not in splits.json", uid)
@@ -182,13 +180,11 @@ def _read_take(
     )
 
 
-def _is_ego(camera: dict[str, Any]) -> bool:
+def _is_ego(camera: Entry) -> bool:
     return is_true(camera.get("is_ego")) and camera["cam_id"].startswith("aria")
 
 
-def _exo_path(
-    uid: str, entry: dict[str, Any], videos: dict[str, Any], best_exo: dict[str, str], funnel: Funnel
-) -> str | None:
+def _exo_path(uid: str, entry: Entry, videos: dict[str, Any], best_exo: dict[str, str], funnel: Funnel) -> str | None:
     """The labelled best exo view; else the file named as best, the annotators' choice, the first exo camera."""
 
     def of_camera(camera: str | None) -> str | None:
@@ -208,7 +204,7 @@ def _exo_path(
     return path
 
 
-def _video(root: Path, entry: dict[str, Any], relative: str) -> str:
+def _video(root: Path, entry: Entry, relative: str) -> str:
     """The 448-pixel copy where it was downloaded, else the full-size file, relative to the data set's folder."""
     where = f"takes.json, take {entry['take_uid']}"
     full = join_inside(entry["root_dir"], relative, where)

@@ -44,11 +44,10 @@ class Decision:
 
     def __post_init__(self) -> None:
         """Raises ``ValueError`` for what the page could not have sent."""
-        for name, kind in (("tuple_id", str), ("content", str), ("reviewer", str), ("at", int | float)):
+        needed = {"tuple_id": str, "content": str, "reviewer": str, "at": int | float}
+        optional = {"summary": str | None, "regions": list | None, "expert_start": int | None}
+        for name, kind in (needed | optional).items():
             if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"{name} is {getattr(self, name)!r}.")
-        for name, kind in (("summary", str), ("regions", list), ("expert_start", int)):
-            if not isinstance(getattr(self, name), kind | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}.")
         if not self.reviewer.strip():
             raise ValueError("A decision needs the reviewer's name.")

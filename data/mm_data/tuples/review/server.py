@@ -20,7 +20,7 @@ from mm_data.poses.skeleton import BONES, REGIONS
 from mm_data.records import FPS, Clip, CoachingTuple
 from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.review.decisions import Decision, content_key, read_decisions, record_decision
-from mm_data.tuples.store import read_mined_test
+from mm_data.tuples.store import MINED_TEST, read_tuples
 
 LOOPBACK = ("127.0.0.1", "localhost")
 _MAX_BODY = 20_000
@@ -44,7 +44,7 @@ def review_app(folder: Path, decisions: Path) -> Starlette:
         FileNotFoundError: The folder was not built.
     """
     manifest = TupleManifest.read(folder)
-    tuples = read_mined_test(folder)
+    tuples = read_tuples(folder, MINED_TEST)
     by_id = {item.tuple_id: item for item in tuples}
     videos = manifest.source.resolve()
 
@@ -66,7 +66,7 @@ def review_app(folder: Path, decisions: Path) -> Starlette:
         if start := request.query_params.get("expert_start"):
             clips["expert"] = _moved(folder, clips["expert"], start)
         poses = {side: _joints(folder, clip) for side, clip in clips.items()}
-        return JSONResponse({**item.to_row(), "content": content_key(item), "poses": poses})
+        return JSONResponse({**asdict(item), "content": content_key(item), "poses": poses})
 
     async def video(request: Request) -> Response:
         clip = _clips(_item(request))[request.path_params["side"]]

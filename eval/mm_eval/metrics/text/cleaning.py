@@ -12,20 +12,19 @@ _RULE = re.compile(r"^[ \t]*(?:`{3}\w*|[-*_]{3,})[ \t]*$", re.MULTILINE)
 _EMPHASIS = re.compile(r"(\*{1,3}|(?<!\w)_{1,3})(?=\S)([^*_\n]+?)(?<=\S)(?:\1)(?!\w)")
 
 
-def clean(text: str, prefix: str = PREFIX) -> str:
-    """Takes special tokens, a constant prefix and Markdown off a text and puts it on one line.
+def clean(text: str) -> str:
+    """Takes special tokens, `PREFIX` and Markdown off a text and puts it on one line.
 
     Brackets, hyphens and case stay: the tokenizers behind the metrics treat them as published. Any white space, line separators
     such as U+2028 included, becomes one space; inside a text they would shift every later one in PTBTokenizer's output.
 
     Args:
         text: Generated or true text.
-        prefix: Constant words at the beginning that are no part of the text.
 
     Returns:
         The text in one line.
     """
-    text = _SPECIAL_TOKEN.sub(" ", text).strip().removeprefix(prefix.strip())
+    text = _SPECIAL_TOKEN.sub(" ", text).strip().removeprefix(PREFIX.strip())
     text = _LINE_START.sub("", _RULE.sub("", _LINK.sub(r"\1", text)))
     return one_line(_EMPHASIS.sub(r"\2", text).replace("`", ""))
 

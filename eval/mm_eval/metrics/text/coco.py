@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mm_eval.metrics.text.corpus import EMPTY, Corpus, References, Rows, TextScores, lacking, prepare
+from mm_eval.metrics.text.corpus import EMPTY, Corpus, References, Rows, TextScores, needing, prepare
 from mm_eval.metrics.text.java import meteor_statistics, ptb_tokens
 from mm_eval.statistics.aggregates import AGGREGATES, BLEU_ORDERS
 from mm_eval.statistics.metric import Metric, corpus_metric, item_metric
@@ -97,10 +97,8 @@ def _bleu(truth: Tokens, candidates: Tokens, clusters: list[str], sign: str) -> 
 def _tokenized(corpus: Corpus) -> tuple[Tokens, dict[str, Tokens]]:
     """Tokenizes references and every system's candidates in one run of the Java program."""
     true = [text for texts in corpus.references for text in texts]
-    try:
+    with needing("pycocoevalcap"):
         tokens = ptb_tokens([*true, *(text for texts in corpus.systems.values() for text in texts)])
-    except ModuleNotFoundError as error:
-        raise lacking("pycocoevalcap") from error
     lines = iter(line or EMPTY for line in tokens)
     truth = {index: [next(lines) for _ in texts] for index, texts in enumerate(corpus.references)}
     return truth, {

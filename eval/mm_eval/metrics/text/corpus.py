@@ -1,6 +1,7 @@
 """What text metrics score, a corpus of cleaned texts, and what they give, the scores of several systems."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mm_eval.metrics.text.cleaning import clean, has_words
@@ -85,7 +86,8 @@ def prepare(
     for name, texts in systems.items():
         if not len(texts) == len(references) == len(clusters):
             raise ValueError(
-                f"{name}: {len(texts)} candidates, {len(references)} references, {len(clusters)} clusters; they must match."
+                f"{name}: {len(texts)} candidates, {len(references)} references, {len(clusters)} clusters; "
+                "they must match."
             )
     true = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
     true = [[line for line in map(cleaned, texts) if has_words(line)] for texts in true]
@@ -100,6 +102,21 @@ def prepare(
     return Corpus(candidates, true, list(clusters)), scores
 
 
-def lacking(package: str, extra: str = "metrics") -> NotComputed:
-    """Returns the error that says which package is missing, and which extra installs it."""
-    return NotComputed(f"{package} is not installed (pip install 'mm-coach[{extra}]')")
+@contextmanager
+def needing(package: str, extra: str = "metrics") -> Iterator[None]:
+    """Turns an import that fails in the block into the error that says which package is missing, and which extra installs it.
+
+    Args:
+        package: The package.
+        extra: The extra of this project that installs it.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        NotComputed: The package is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise NotComputed(f"{package} is not installed (pip install 'mm-coach[{extra}]')") from error

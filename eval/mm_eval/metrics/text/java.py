@@ -7,10 +7,9 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
-from mm_eval.metrics.text.corpus import NotComputed, lacking
+from mm_eval.metrics.text.corpus import NotComputed, needing
 
 METEOR_STATISTICS = 23
 # Under another locale METEOR prints decimal commas. The options are arguments, not JAVA_TOOL_OPTIONS, which every Java
@@ -140,10 +139,9 @@ def _java() -> str:
 
 
 def _folder(part: str) -> Path:
-    spec = find_spec("pycocoevalcap")
-    if spec is None or not spec.submodule_search_locations:
-        raise lacking("pycocoevalcap")
-    return Path(spec.submodule_search_locations[0]) / part
+    with needing("pycocoevalcap"):
+        import pycocoevalcap
+    return Path(pycocoevalcap.__path__[0]) / part
 
 
 def _last_line(text: str) -> str:

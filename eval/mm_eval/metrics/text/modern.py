@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mm_eval.metrics.text.corpus import EMPTY, Corpus, References, Rows, TextScores, lacking, prepare
+from mm_eval.metrics.text.corpus import EMPTY, Corpus, References, Rows, TextScores, needing, prepare
 from mm_eval.statistics.aggregates import BLEU_ORDERS
 from mm_eval.statistics.metric import corpus_metric, item_metric
 
@@ -60,10 +60,8 @@ def modern_scores(
 
 
 def _rouge(corpus: Corpus) -> Rows:
-    try:
+    with needing("rouge-score"):
         from rouge_score.rouge_scorer import RougeScorer
-    except ModuleNotFoundError as error:
-        raise lacking("rouge-score") from error
     kinds = {"rouge1": "rouge1_f1", "rouge2": "rouge2_f1", "rougeL": "rouge_l_f1"}
     scorer = RougeScorer(list(kinds), use_stemmer=True)
     sign = f"impl:rouge-score-{version('rouge-score')}|stem:porter|{corpus.signature}"
@@ -78,10 +76,8 @@ def _rouge(corpus: Corpus) -> Rows:
 
 
 def _sacrebleu(corpus: Corpus) -> Rows:
-    try:
+    with needing("sacrebleu"):
         from sacrebleu.metrics.bleu import BLEU
-    except ModuleNotFoundError as error:
-        raise lacking("sacrebleu") from error
     scorer = BLEU(effective_order=True)
     options = "case:mixed|eff:no|tok:13a|smooth:exp"
     sign = f"sacrebleu|{corpus.signature}|{options}|version:{version('sacrebleu')}"
@@ -96,10 +92,8 @@ def _sacrebleu(corpus: Corpus) -> Rows:
 
 
 def _bert_score(corpus: Corpus, bert: BertModel) -> Rows:
-    try:
+    with needing("bert-score", "bertscore"):
         from bert_score import BERTScorer
-    except ModuleNotFoundError as error:
-        raise lacking("bert-score", "bertscore") from error
     scorer = BERTScorer(
         model_type=str(bert.folder),
         num_layers=bert.layer,

@@ -7,12 +7,13 @@ numbers compares with those of `coco_scores`.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 
 from mm_eval.metrics.text.cleaning import PREFIX, one_line
-from mm_eval.metrics.text.corpus import NotComputed, Rows, TextScores, lacking, prepare
+from mm_eval.metrics.text.corpus import NotComputed, Rows, TextScores, needing, prepare
 from mm_eval.statistics.aggregates import BLEU_ORDERS
 from mm_eval.statistics.metric import corpus_metric, item_metric
 
@@ -37,18 +38,14 @@ def release_scores(
     corpus, scores = prepare(systems, references, clusters, lambda text: one_line(prefix + text))
     truth = [texts[0] for texts in corpus.references]
     sign = f"tok:whitespace|nrefs:1|prefix:{'kept' if prefix else 'none'}"
-    scores.compute("BLEU-4", lambda: _bleu(corpus.systems, truth, corpus.clusters, sign))
-    scores.compute("METEOR", lambda: _meteor(corpus.systems, truth, corpus.clusters, sign))
-    scores.compute("ROUGE-L", lambda: _rouge(corpus.systems, truth, corpus.clusters, sign))
-    scores.compute("CIDEr", lambda: _cider(corpus.systems, truth, corpus.clusters, sign))
+    for title, work in (("BLEU-4", _bleu), ("METEOR", _meteor), ("ROUGE-L", _rouge), ("CIDEr", _cider)):
+        scores.compute(title, partial(work, corpus.systems, truth, corpus.clusters, sign))
     return scores
 
 
 def _bleu(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
-    try:
+    with needing("nltk"):
         from nltk.translate.bleu_score import modified_precision
-    except ModuleNotFoundError as error:
-        raise lacking("nltk") from error
     signature = f"bleu4|corpus|impl:nltk-{version('nltk')}|smooth:method4|{sign}"
     rows: Rows = {}
     for name, texts in systems.items():
@@ -63,11 +60,9 @@ def _bleu(systems: dict[str, list[str]], truth: list[str], clusters: list[str], 
 
 
 def _meteor(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
-    try:
+    with needing("nltk"):
         from nltk.corpus import wordnet
         from nltk.translate.meteor_score import meteor_score
-    except ModuleNotFoundError as error:
-        raise lacking("nltk") from error
     try:
         wordnet.ensure_loaded()
     except LookupError as error:
@@ -81,10 +76,8 @@ def _meteor(systems: dict[str, list[str]], truth: list[str], clusters: list[str]
 
 
 def _rouge(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
-    try:
+    with needing("rouge"):
         from rouge import Rouge
-    except ModuleNotFoundError as error:
-        raise lacking("rouge") from error
     scorer = Rouge(metrics=["rouge-l"])
 
     def score(text: str, true: str) -> float:
@@ -103,10 +96,8 @@ def _rouge(systems: dict[str, list[str]], truth: list[str], clusters: list[str],
 
 
 def _cider(systems: dict[str, list[str]], truth: list[str], clusters: list[str], sign: str) -> Rows:
-    try:
+    with needing("pycocoevalcap"):
         from pycocoevalcap.cider.cider import Cider
-    except ModuleNotFoundError as error:
-        raise lacking("pycocoevalcap") from error
     references = {index: [text] for index, text in enumerate(truth)}
     signature = f"cider-d|idf:this set|impl:pycocoevalcap-{version('pycocoevalcap')}|{sign}"
     rows: Rows = {}
