@@ -9,7 +9,7 @@ Refuses: unknown keys; pairs about unknown tuples or of equal remarks; samples l
         --pairs pairs.jsonl --tuples TUPLES --pose_codes CODES --features FEATURES --output_dir OUT
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +36,32 @@ from mm_tokenizers.codes import PoseCodeStore
 
 @dataclass
 class PreferenceArguments:
-    """Which coach is tuned, on which pairs, and the inputs of their clips."""
+    """Which coach is tuned, on which pairs, and the inputs of their clips.
 
-    coach: str = field(metadata={"help": "Coach to begin with: a run's coach/ folder or a name on the Hub."})
-    pairs: str = field(metadata={"help": ".jsonl of tuple_id, chosen and rejected."})
-    tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
-    pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
-    features: str | None = field(default=None, metadata={"help": "Feature store, unless the coach is pose-only."})
-    base_model: str | None = field(
-        default=None,
-        metadata={"help": "Folder or Hub name of the coach's language model, where it is not where training had it."},
-    )
+    Attributes:
+        coach: Coach to begin with: a run's coach/ folder or a name on the Hub.
+        pairs: .jsonl of tuple_id, chosen and rejected.
+        tuples: Folder written by `mm-coach data build`.
+        pose_codes: Folder written by `mm-coach tokenizer encode`.
+        features: Feature store, unless the coach is pose-only.
+        base_model: Folder or Hub name of the coach's language model, where it is not where training had it.
+    """
+
+    coach: str
+    pairs: str
+    tuples: str
+    pose_codes: str
+    features: str | None = None
+    base_model: str | None = None
 
 
 @dataclass
 class PreferenceConfig(DPOConfig):
-    """TRL's arguments; mixed precision follows the frozen weights, so it is not assumed before they are seen."""
+    """TRL's arguments; mixed precision follows the frozen weights, so it is not assumed before they are seen.
+
+    Attributes:
+        bf16: Mixed precision; it follows the type of the coach's frozen weights.
+    """
 
     bf16: bool | None = False
 

@@ -19,7 +19,7 @@ from tiny_coach import ROOT, launch
 from mm_adapter.cli import main
 from mm_adapter.features.extract import ExtractionOptions, extract_features, load_clip
 from mm_adapter.features.internvideo2 import build_encoder, normalise
-from mm_adapter.features.omnivore import feature_file, import_omnivore
+from mm_adapter.features.published import feature_file, import_omnivore
 from mm_data.features import (
     FeatureManifest,
     FeatureStore,

@@ -48,10 +48,7 @@ LAYOUTS = ("coach", "llama")
 
 
 def export_coach(
-    coach: SavedCoach,
-    out: Path,
-    layout: str,
-    encoder: tuple[InternVideo2, str] | None = None,
+    coach: SavedCoach, out: Path, layout: str, encoder: tuple[InternVideo2, str] | None = None
 ) -> dict[str, Any]:
     """Writes an export and proves it against the coach.
 
@@ -93,10 +90,7 @@ def export_coach(
         shutil.rmtree(out)
         raise
     source = {name: getattr(config, name) for name in ("base_model_fingerprint", "mode", "quantization")}
-    source |= {
-        "base_model": public_name(config.base_model),
-        "formats": coach.formats,
-    }
+    source |= {"base_model": public_name(config.base_model), "formats": coach.formats}
     record = run_record(layout=layout, source=source, proof=proof)
     write_atomically(out / RECORD, json.dumps(record, indent=1))
     write_atomically(out / "README.md", model_card(coach, layout, proof))
@@ -167,11 +161,7 @@ def _write_video(coach: SavedCoach, out: Path, encoder: tuple[InternVideo2, str]
 
 
 def _write_configs(
-    coach: SavedCoach,
-    out: Path,
-    layout: str,
-    dtype: torch.dtype,
-    encoder: tuple[InternVideo2, str] | None,
+    coach: SavedCoach, out: Path, layout: str, dtype: torch.dtype, encoder: tuple[InternVideo2, str] | None
 ) -> None:
     config = coach.model.config
     text = copy.deepcopy(config.text_config)
@@ -181,12 +171,7 @@ def _write_configs(
         del text.quantization_config  # the merged weights are dense
     text.architectures, text.dtype, text.use_cache = [LLAMA], dtype, True
     # Engines that know nothing of coaches keep unknown entries; the grammar reads this one.
-    text.pose_vocabulary = {
-        "first_id": config.first_pose_id,
-        "num_codes": config.num_pose_codes,
-        "tokens_per_frame": config.pose_tokens_per_frame,
-        "frames": config.pose_frames,
-    }
+    text.pose_vocabulary = asdict(config.pose_vocabulary)
     text.bos_token_id = coach.processor.tokenizer.bos_token_id
     text.eos_token_id, text.pad_token_id = [coach.processor.end_of_turn_id], coach.processor.end_of_turn_id
     plain = text.to_dict() | {"_name_or_path": public_name(config.base_model)}

@@ -128,8 +128,6 @@ def write_pose_features(
     )
     listed = {name: {"start": s.start, "stop": s.stop} for name, s in stretches.items()}
     store = FeatureStoreWriter(out, manifest, listed, max_bad_share)
-    if store.finished:
-        return FeatureManifest.read(out).rejected
     return store.fill(lambda clip: _features(stretches[clip].read(), frames, basis), _BATCH, progress)
 
 

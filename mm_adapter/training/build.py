@@ -111,7 +111,7 @@ def coach_config(
         pose_tokenizer=fingerprint(tokenizer),
         video_tokens=video.num_tokens if video else 0,
         video_width=video.width if video else 0,
-        views=views,
+        views=[*views],
         video_encoder=video.made_by if video else "",
     )
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +34,29 @@ SETTINGS = ("data", "architecture", "schedule")
 
 @dataclass
 class PoseArguments:
-    """Where poses are, and how they are varied in training."""
+    """Where poses are, and how they are varied in training.
 
-    poses: list[str] = field(
-        metadata={"help": "Folders written by `mm-coach data build`, `mm-coach task read` or `mm-coach poses import`."}
-    )
-    mirror: float = field(default=0.5, metadata={"help": "Share of poses that are mirrored, left and right swapped."})
-    size_jitter: float = field(default=0.1, metadata={"help": "Bodies are scaled by up to this share."})
-    yaw_jitter: float = field(default=10.0, metadata={"help": "Bodies are turned about the vertical, up to degrees."})
-    tilt_jitter: float = field(default=5.0, metadata={"help": "Bodies are tilted, up to degrees."})
-    joint_drop: float = field(default=0.2, metadata={"help": "Probability that a joint is hidden from the encoder."})
-    intact: float = field(default=0.0, metadata={"help": "Share of poses of which no joint is hidden."})
-    test_frames: int = field(default=300, metadata={"help": "Frames per test sequence in the final figures."})
-    dry_run: bool = field(default=False, metadata={"help": "Build everything, print the plan, train nothing."})
+    Attributes:
+        poses: Folders written by `mm-coach data build`, `mm-coach task read` or `mm-coach poses import`.
+        mirror: Share of poses that are mirrored, left and right swapped.
+        size_jitter: Bodies are scaled by up to this share.
+        yaw_jitter: Bodies are turned about the vertical, up to degrees.
+        tilt_jitter: Bodies are tilted, up to degrees.
+        joint_drop: Probability that a joint is hidden from the encoder.
+        intact: Share of poses of which no joint is hidden.
+        test_frames: Frames per test sequence in the final figures.
+        dry_run: Build everything, print the plan, train nothing.
+    """
+
+    poses: list[str]
+    mirror: float = 0.5
+    size_jitter: float = 0.1
+    yaw_jitter: float = 10.0
+    tilt_jitter: float = 5.0
+    joint_drop: float = 0.2
+    intact: float = 0.0
+    test_frames: int = 300
+    dry_run: bool = False
 
 
 class PoseDataset(Dataset[dict[str, torch.Tensor]]):
