@@ -18,7 +18,7 @@ from datasets import Dataset
 from trl.trainer.dpo_config import DPOConfig
 
 from mm_adapter.checkpoint.coach import SavedCoach, last_complete_checkpoint
-from mm_adapter.checkpoint.folders import check_output_folder, identity_of
+from mm_adapter.checkpoint.folders import check_output_folder
 from mm_adapter.checkpoint.run_record import run_record, write_run_record
 from mm_adapter.cli.recipe_parser import RecipeParser, begin_recipe
 from mm_adapter.distributed import agreed, native_dtype
@@ -85,10 +85,8 @@ def record_of(args: PreferenceArguments, training: PreferenceConfig, coach: dict
         The record with its ``identity``.
     """
     lasting = {name: coach[name] for name in ("coach", "tasks", "formats") if name in coach}
-    record = run_record(
-        **lasting, preferences=args, schedule=schedule(training, LOSS), training=training.to_dict(), seed=training.seed
-    )
-    return {**record, "identity": identity_of(record, SETTINGS)}
+    parts = {"preferences": args, "schedule": schedule(training, LOSS), "training": training.to_dict()}
+    return run_record(*SETTINGS, **lasting, **parts, seed=training.seed)
 
 
 def last_checkpoint(run: Path, record: dict[str, Any]) -> Path | None:

@@ -110,9 +110,12 @@ def test_two_processes_equal_one(tiny: Path, clips: list[VideoClip], whole: Path
         ("one", ["mm-coach", "features", "extract"]),
         (
             "two",
-            ["accelerate", "launch", "--config_file", "recipes/accelerate/ddp.yaml", "scripts/extract_features.py"],
+            [
+                "accelerate", "launch", "--config_file", "recipes/accelerate/ddp.yaml", "-m", "mm_adapter.cli",
+                "features", "extract",
+            ],
         ),
-    ):
+    ):  # fmt: skip
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "plan.json").write_text(json.dumps(plan))
         flags = [

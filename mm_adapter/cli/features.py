@@ -29,7 +29,7 @@ def extract(
     max_bad: float = 0.02,
     retry_bad: bool = False,
 ) -> None:
-    """Encode clips, with the tiny encoder if none is named; resumes. Several processes: accelerate launch scripts/extract_features.py.
+    """Encode clips, with the tiny encoder if none is named; resumes. Several processes: accelerate launch -m mm_adapter.cli features extract.
 
     Args:
         source: Tuple or task folder, or a .csv/.jsonl of clip, start, stop and a column per view.

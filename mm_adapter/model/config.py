@@ -1,7 +1,7 @@
 """What fixes a coach: its architecture, what a clip looks like to it, and what it was built on."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +13,6 @@ from mm_tokenizers import PoseVocabulary
 MODES = ("mappers", "lora", "full")
 VIEWS = ("ego", "exo")
 POSE_FORMS = ("tokens", "text", "none")
-
-
-@dataclass(frozen=True)
-class ClipFormat:
-    """What a clip looks like to the language model: its poses, then the video tokens of its views.
-
-    Attributes:
-        num_codes: Size of the pose codebook (K).
-        tokens_per_frame: Number of pose codes per frame (M).
-        frames: Number of frames per clip (T).
-        video_tokens: Number of video tokens per view (V); 0 leaves video out.
-        views: Views that are shown, among `VIEWS`.
-        pose_form: How poses are shown: ``tokens``, ``text`` (coordinates in centimetres, written out) or ``none``.
-
-    Raises:
-        ValueError: Unknown view or form, or nothing of a clip would be shown.
-    """
-
-    num_codes: int
-    tokens_per_frame: int
-    frames: int
-    video_tokens: int
-    views: tuple[str, ...] = VIEWS
-    pose_form: str = "tokens"
-
-    def __post_init__(self) -> None:
-        if self.pose_form not in POSE_FORMS:
-            raise ValueError(f"Unknown pose form {self.pose_form!r}; choose from {', '.join(POSE_FORMS)}.")
-        if unknown := [view for view in self.views if view not in VIEWS]:
-            raise ValueError(f"Unknown views {unknown}; choose from {', '.join(VIEWS)}.")
-        if self.pose_form == "none" and not (self.video_tokens and self.views):
-            raise ValueError("Neither poses nor video would be shown; give a feature store, or another pose form.")
 
 
 class CoachConfig(PretrainedConfig):
@@ -63,7 +31,7 @@ class CoachConfig(PretrainedConfig):
         pose_frames: Number of frames per clip (T).
         pose_code_dim: Width of a code vector (D).
         pose_input: How pose tokens are embedded, ``mapper`` or ``rows`` (`PoseEmbedding`).
-        pose_form: How poses are shown (`ClipFormat`).
+        pose_form: How poses are shown, one of `POSE_FORMS`: ``tokens``, ``text`` (coordinates in centimetres, written out) or ``none``.
         pose_tokenizer: Fingerprint of the frozen pose tokenizer.
         video_tokens: Number of video tokens per view (V), 0 for a pose-only coach.
         views: Views that are shown, among `VIEWS`.
@@ -100,12 +68,6 @@ class CoachConfig(PretrainedConfig):
         # that shared the object would silently run without a causal mask.
         self.text_config = copy.deepcopy(self.text_config)
         super().__post_init__(**kwargs)
-
-    @property
-    def clip_format(self) -> ClipFormat:
-        """What a clip looks like to the language model."""
-        poses = self.num_pose_codes, self.pose_tokens_per_frame, self.pose_frames
-        return ClipFormat(*poses, self.video_tokens, tuple(self.views), self.pose_form)
 
     @property
     def pose_vocabulary(self) -> PoseVocabulary:

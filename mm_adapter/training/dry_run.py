@@ -174,15 +174,10 @@ def longest_batch(
     args: CoachArguments, training: TrainingArguments, config: CoachConfig, data: TrainingData, facts: dict[str, Any]
 ) -> tuple[Batch, int]:
     """Returns the micro-batch that the first step begins with, from the real samples, and the samples of an epoch."""
-    processor = CoachProcessor(AutoTokenizer.from_pretrained(args.language_model), config.clip_format)
+    processor = CoachProcessor(AutoTokenizer.from_pretrained(args.language_model), config)
     dataset = CoachDataset(data.train, processor, args.max_length, training.seed)
-    sampler = WindowSampler(
-        dataset,
-        training.per_device_train_batch_size,
-        training.gradient_accumulation_steps,
-        args.plan_world_size,
-        training.seed,
-    )
+    sizes = training.per_device_train_batch_size, training.gradient_accumulation_steps, args.plan_world_size
+    sampler = WindowSampler(dataset, *sizes, training.seed)
     members = max(sampler.windows()[0], key=lambda batch: tokens(batch, dataset.lengths(0)))
     supervised = sum(label != IGNORE for i in members for label in dataset.encode(i).labels)
     facts["longest sample"] = f"{dataset.longest} tokens"

@@ -51,11 +51,7 @@ class VllmCoach:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        poses: PoseCodeStore,
-        features: FeatureStore | None,
-        flags: Sequence[str] = (),
+        self, folder: Path, poses: PoseCodeStore, features: FeatureStore | None, flags: Sequence[str] = ()
     ) -> None:
         check_vllm_version()
         layout = json.loads((folder / "config.json").read_text())["model_type"]
@@ -70,7 +66,7 @@ class VllmCoach:
         self.config = read_config(folder)
         features = features if self.config.video_tokens else None
         check_inputs(self.config, poses, features, "export")
-        self.processor = CoachProcessor.load(folder, self.config.clip_format)
+        self.processor = CoachProcessor.load(folder, self.config)
         self.poses, self.features = poses, features
         self.embeds = None
         if layout == "llama" and features is not None:
