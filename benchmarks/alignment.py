@@ -8,10 +8,11 @@ which happens once per machine. `ratio` is loop time over our time.
 """
 
 import os
-import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from record import finish, parser
+from record import finish, parse, timed
 
 from mm_data.miniature.simulate import draw_participant, simulate_take
 from mm_data.poses.window_search import MIN_COMMON_JOINTS, MIN_FRAME_SHARE, best_window, error_curve, prepare_track
@@ -49,6 +50,11 @@ def loop_search(learner: np.ndarray, expert: np.ndarray, starts: np.ndarray) -> 
     return best, best_error * 1000.0
 
 
+def ours(search: Callable[..., Any], learner: np.ndarray, expert: np.ndarray, starts: np.ndarray) -> Any:
+    """One of our searches, with the preparation of both tracks."""
+    return search(prepare_track(learner), prepare_track(expert), starts, STRIDE)
+
+
 def movement(person: int, seconds: float) -> tuple[np.ndarray, int]:
     """Poses ``[T, 17, 4]`` of one person who repeats an activity, and the frame at which the first repetition ends."""
     rng = np.random.default_rng(person)
@@ -65,39 +71,30 @@ def movement(person: int, seconds: float) -> tuple[np.ndarray, int]:
 
 def main() -> None:
     """Times both and compares what they chose."""
-    arguments = parser(__doc__)
-    arguments.add_argument("--pairs", type=int, default=20)
-    args = arguments.parse_args()
+    args = parse(__doc__, pairs=20)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     takes = [movement(person, 20.0) for person in range(args.pairs + 1)]
     pairs = [(poses[stop - WINDOW : stop], takes[i + 1][0]) for i, (poses, stop) in enumerate(takes[:-1])]
-    warm = prepare_track(pairs[0][0]), prepare_track(pairs[0][1])
-    best_window(*warm, np.arange(3), STRIDE)
-    error_curve(*warm, np.arange(3), STRIDE)
+    for search in (best_window, error_curve):  # compiles
+        ours(search, *pairs[0], np.arange(3))
 
-    same, compared, seconds = 0, 0, {"loop": 0.0, "curve": 0.0, "search": 0.0}
+    same, compared, seconds = 0, 0, np.zeros(3)
     for learner, expert in pairs:
         starts = np.arange(0, len(expert) - WINDOW + 1, STRIDE)
         compared += len(starts) * len(range(0, WINDOW, STRIDE))
-        begun = time.perf_counter()
-        plain = loop_search(learner, expert, starts)
-        seconds["loop"] += time.perf_counter() - begun
-        begun = time.perf_counter()
-        found = best_window(prepare_track(learner), prepare_track(expert), starts, STRIDE)
-        seconds["search"] += time.perf_counter() - begun
-        begun = time.perf_counter()
-        error_curve(prepare_track(learner), prepare_track(expert), starts, STRIDE)
-        seconds["curve"] += time.perf_counter() - begun
-        same += found is not None and found.start == plain[0] and abs(found.error_mm - plain[1]) < 1e-6
+        loop_seconds, plain = timed(loop_search, learner, expert, starts)
+        search_seconds, window = timed(ours, best_window, learner, expert, starts)
+        curve_seconds, _ = timed(ours, error_curve, learner, expert, starts)
+        seconds += [loop_seconds, curve_seconds, search_seconds]
+        same += window is not None and window.start == plain[0] and abs(window.error_mm - plain[1]) < 1e-6
+    loop, curve, search = seconds.tolist()
 
     print(f"{args.pairs} pairs, {compared:,} pose pairs, one core\n")
     print(f"{'':36}{'seconds':>10}{'µs / pose pair':>16}{'ratio':>8}")
-    for name, label in (("loop", "loop with an SVD per frame"), ("curve", "ours, every error"), ("search", "ours, best window")):  # fmt: skip
-        micro = seconds[name] / compared * 1e6
-        print(f"{label:36}{seconds[name]:>10.3f}{micro:>16.3f}{seconds['loop'] / seconds[name]:>8.0f}")
+    for label, total in (("loop with an SVD per frame", loop), ("ours, every error", curve), ("ours, best window", search)):  # fmt: skip
+        print(f"{label:36}{total:>10.3f}{total / compared * 1e6:>16.3f}{loop / total:>8.0f}")
     print(f"\nsame window and error (1e-6 mm) in {same} of {args.pairs} pairs")
-    ratio = seconds["loop"] / seconds["search"]
-    finish("alignment", {"ratio": round(ratio, 1), "ratio_full_curve": round(seconds["loop"] / seconds["curve"], 1), "same_windows": same, "pairs": args.pairs}, args.save)  # fmt: skip
+    finish("alignment", {"ratio": round(loop / search, 1), "ratio_full_curve": round(loop / curve, 1), "same_windows": same, "pairs": args.pairs}, args.save)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/data_scale.py WORK [--workers 2] [--align-faults 1280] [--pose-files 24] [--save]
 
-Everything is read, labelled, paired and written at full size, in a folder that `datasets` could open. Two stages are measured on a part and extrapolated,
+WORK is an empty folder; about 6 GB are written. Everything is read, labelled, paired and written at full size, in a folder that `datasets` could open. Two stages are measured on a part and extrapolated,
 and say so: pose JSON (its files would take 130 GB; `--pose-files` of true length and with four cameras' 2-D annotations are
 written) and alignment (`--align-faults` faults spread over all tasks, each with all of its candidates). Peak memory is
 sampled over this process and all workers. `ratio` is the limit of 8 GiB over it.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from record import finish, parser
+from record import finish, parse
 
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.parallel import parallel_map
@@ -163,12 +163,7 @@ class PeakMemory(threading.Thread):
 
 def main() -> None:
     """Builds and measures."""
-    arguments = parser(__doc__)
-    arguments.add_argument("work", type=Path, help="empty folder; about 6 GB are written")
-    arguments.add_argument("--workers", type=int, default=2)
-    arguments.add_argument("--align-faults", type=int, default=1280)
-    arguments.add_argument("--pose-files", type=int, default=24)
-    args = arguments.parse_args()
+    args = parse(__doc__, "work", workers=2, align_faults=1280, pose_files=24)
     root, archive = args.work / "source", PoseArchive(args.work)
     archive.folder.mkdir(parents=True, exist_ok=True)
 
@@ -211,14 +206,14 @@ def main() -> None:
     ) as scale:
         signatures = dict.fromkeys(splits, "synthetic")
         shards = args.work / "alignments"
-        found = list(align_faults(chosen, praise, archive, signatures, options, shards, args.workers))
+        alignments = list(align_faults(chosen, praise, archive, signatures, options, shards, args.workers))
         scale(len(located) / len(chosen))
     # Every fault gets the experts of a fault that was aligned, so that as many tuples are written as there would be.
     with stages.time("write", f"tuples of {len(located):,} faults, gallery, report"):
         by_id = {item.remark.remark_id: item for item in labelled}
         tuples: list[CoachingTuple] = []
         for index, fault in enumerate(located):
-            _, matches, considered = found[index % len(found)]
+            _, matches, considered = alignments[index % len(alignments)]
             tuples += make_tuples(fault, matches, considered, by_id, source, options)
         gallery = gallery_clips(labelled, source.takes, splits, archive, options, "test", Funnel("gallery", 1.0))
         by_split = {split: [t for t in tuples if t.split == split] for split in SPLITS}

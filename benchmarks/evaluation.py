@@ -8,10 +8,9 @@ again, scores, ranks and poses included. NLTK's METEOR takes part where WordNet 
 """
 
 import os
-import time
 
 import numpy as np
-from record import finish, parser
+from record import finish, parse, timed
 
 from mm_eval.metrics.retrieval import retrieval_metrics
 from mm_eval.metrics.scores import relative_l2, spearman_correlation
@@ -47,9 +46,7 @@ def resample(metric: Metric, takes: list[str]) -> tuple[float, float] | None:
 
 def main() -> None:
     """Times both and prints them."""
-    arguments = parser(__doc__)
-    arguments.add_argument("--items", type=int, default=1272)
-    args = arguments.parse_args()
+    args = parse(__doc__, items=1272)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rng = np.random.default_rng(0)
     references, candidates = sentences(args.items, rng), sentences(args.items, rng)
@@ -57,17 +54,13 @@ def main() -> None:
     metrics: dict[str, Metric] = {}
     total = 0.0
     for name, suite in (("coco", coco_scores), ("modern", modern_scores), ("release", release_scores)):
-        begun = time.perf_counter()
-        found = suite({"ours": candidates}, references, takes)
-        seconds = time.perf_counter() - begun
+        seconds, scores = timed(suite, {"ours": candidates}, references, takes)
         total += seconds
-        metrics |= {f"{name}/{metric}": value for metric, value in found.rows["ours"].items()}
-        print(f"{name:10} {seconds:6.1f} s  {', '.join(found.rows['ours'])}", *found.notes, sep="\n             ")
+        metrics |= {f"{name}/{metric}": value for metric, value in scores.rows["ours"].items()}
+        print(f"{name:10} {seconds:6.1f} s  {', '.join(scores.rows['ours'])}", *scores.notes, sep="\n             ")
     metrics |= further_metrics(args.items, takes, rng)
-    begun = time.perf_counter()
-    intervals = {name: resample(metric, takes) for name, metric in metrics.items()}
-    bootstrap = time.perf_counter() - begun
-    print(f"{'bootstrap':10} {bootstrap:6.1f} s  2,000 resamples of {len(intervals)} metrics, {len(set(takes))} takes")
+    bootstrap, _ = timed(lambda: [resample(metric, takes) for metric in metrics.values()])
+    print(f"{'bootstrap':10} {bootstrap:6.1f} s  2,000 resamples of {len(metrics)} metrics, {len(set(takes))} takes")
     result = {"items": args.items, "seconds": round(total, 2), "bootstrap_seconds": round(bootstrap, 2), "metrics": len(metrics)}  # fmt: skip
     finish("evaluation", result, args.save)
 

@@ -8,17 +8,16 @@ SmolLM2-135M on samples of the paper's size.
 """
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from paper_sized import VIDEO_TOKENS, VIDEO_WIDTH, make_tiny, paper_sized, random_store
-from record import finish, parser
+from record import finish, parse, timed
 from torch.utils.data import DataLoader
 
-from mm_adapter.distributed import native_dtype
+from mm_adapter.distributed import device_and_dtype
 from mm_adapter.features.extract import ExtractionOptions, extract_features, load_clip
 from mm_adapter.features.internvideo2 import build_encoder
 from mm_adapter.samples.batching import WindowSampler
@@ -30,13 +29,6 @@ from mm_data.records import VideoClip
 STORE_CLIPS = 2000  # 344 MiB
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Wall-clock time of a call."""
-    begun = time.perf_counter()
-    function()
-    return time.perf_counter() - begun
-
-
 def extraction(work: Path, clips: list[VideoClip], videos: Path) -> dict[str, float]:
     """Clips/s of decoding alone and of the whole extraction, in turns."""
     encoder, name = build_encoder("tiny", None)
@@ -44,15 +36,15 @@ def extraction(work: Path, clips: list[VideoClip], videos: Path) -> dict[str, fl
     options = ExtractionOptions()
     frames, size = encoder.config.frames, encoder.config.image_size
     spent = {"decode": 0.0, "extract": 0.0}
-    for turn in range(2):
-        begun = time.perf_counter()
+
+    def decode() -> None:
         with ThreadPoolExecutor(options.workers) as pool:
             list(pool.map(lambda clip: load_clip(clip, [*clip.videos], videos, frames, size, options.decoder), clips))
-        spent["decode"] += time.perf_counter() - begun
+
+    for turn in range(2):
+        spent["decode"] += timed(decode)[0]
         store = work / "extraction" / f"{time.time():.0f}-{turn}"
-        begun = time.perf_counter()
-        extract_features(encoder, name, clips, videos, store, options)
-        spent["extract"] += time.perf_counter() - begun
+        spent["extract"] += timed(extract_features, encoder, name, clips, videos, store, options)[0]
     return {what: 2 * len(clips) / value for what, value in spent.items()}
 
 
@@ -74,15 +66,14 @@ def store_reads(work: Path) -> dict[str, float]:
             np.copyto(target, raw[row])
 
     through_store()
-    times = np.array([[seconds(through_store), seconds(through_map)] for _ in range(7)])
+    times = np.array([[timed(through_store)[0], timed(through_map)[0]] for _ in range(7)])
     stored, mapped = raw.nbytes / 1e9 / np.median(times, axis=0)
     return {"store": stored, "raw": mapped}
 
 
 def data_wait(work: Path, steps: int) -> dict[str, float]:
     """Seconds per training step, and of those spent waiting for the batch, whose features are as wide as the 1B's."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = native_dtype(device)
+    device, dtype = device_and_dtype()
     coach = paper_sized(work, device, dtype)
     shape = (coach.model.config.video_tokens, coach.model.config.video_width)
     collator = CoachCollator(coach.processor, coach.processor.end_of_turn_id, shape, layout="packed")
@@ -93,9 +84,9 @@ def data_wait(work: Path, steps: int) -> dict[str, float]:
     for step in range(steps + 2):
         if step == 2:  # the first steps start the worker and warm up
             began = time.perf_counter()
-        asked = time.perf_counter()
+        before = time.perf_counter()
         batch = next(batches)
-        waits.append(time.perf_counter() - asked)
+        waits.append(time.perf_counter() - before)
         del batch["samples"]
         batch = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -109,11 +100,7 @@ def data_wait(work: Path, steps: int) -> dict[str, float]:
 
 def main() -> None:
     """Measures all three."""
-    arguments = parser(__doc__)
-    arguments.add_argument("work", type=Path)
-    arguments.add_argument("--clips", type=int, default=400)
-    arguments.add_argument("--steps", type=int, default=20)
-    args = arguments.parse_args()
+    args = parse(__doc__, "work", clips=400, steps=20)
     tiny = make_tiny(args.work.resolve())
     clips, videos = read_clips(tiny / "tuples")
     clips = clips[: args.clips]
@@ -128,18 +115,15 @@ def main() -> None:
     waiting = data_wait(args.work.resolve(), args.steps)
     share = waiting["wait"] / waiting["step"]
     print(f"training step {waiting['step'] * 1000:.0f} ms, of which {waiting['wait'] * 1000:.2f} ms wait for the batch ({share:.2%})")  # fmt: skip
-    finish(
-        "features",
-        {
-            "ratio": round(speed["extract"] / speed["decode"], 3),
-            "clips_per_s": round(speed["extract"], 1),
-            "decode_clips_per_s": round(speed["decode"], 1),
-            "store_read_ratio": round(reads["store"] / reads["raw"], 3),
-            "store_gb_per_s": round(reads["store"], 2),
-            "data_wait_share": round(share, 4),
-        },
-        args.save,
-    )
+    result = {
+        "ratio": round(speed["extract"] / speed["decode"], 3),
+        "clips_per_s": round(speed["extract"], 1),
+        "decode_clips_per_s": round(speed["decode"], 1),
+        "store_read_ratio": round(reads["store"] / reads["raw"], 3),
+        "store_gb_per_s": round(reads["store"], 2),
+        "data_wait_share": round(share, 4),
+    }
+    finish("features", result, args.save)
 
 
 if __name__ == "__main__":

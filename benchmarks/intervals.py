@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from record import finish, parser
+from record import finish, parse
 from scipy.stats import expon, norm
 
 from mm_eval.statistics.aggregates import AGGREGATES, BLEU_ORDERS
@@ -112,7 +112,7 @@ def coverage(kind: Kind, count: int, sets: int, seed: int) -> tuple[float, float
 def paired(count: int, sets: int, seed: int) -> tuple[float, float, float]:
     """Two equally good systems: how often percentiles leave out 0, the interval does, and p is below 0.05."""
     rng = np.random.default_rng(seed)
-    found = np.zeros(3)
+    outcomes = np.zeros(3)
     for _ in range(sets):
         person = people(count, rng)
         names = [str(number) for number in person]
@@ -121,12 +121,12 @@ def paired(count: int, sets: int, seed: int) -> tuple[float, float, float]:
         comparison = compare(ours, theirs, names)
         drawn = AGGREGATES["mean"](resampling_weights(names), ours.statistics - theirs.statistics)
         low, high = np.percentile(drawn, [2.5, 97.5])
-        found += [
+        outcomes += [
             not low <= 0 <= high,
             not comparison.interval[0] <= 0 <= comparison.interval[1],
             comparison.p_value < 0.05,
         ]
-    return tuple(found / sets)
+    return tuple(outcomes / sets)
 
 
 def by_take_and_by_person(count: int, sets: int, seed: int) -> tuple[float, float]:
@@ -146,16 +146,10 @@ def by_take_and_by_person(count: int, sets: int, seed: int) -> tuple[float, floa
 
 def main() -> None:
     """Simulates and prints the tables."""
-    arguments = parser(__doc__)
-    arguments.add_argument("--sets", type=int, default=1000)
-    arguments.add_argument("--seed", type=int, default=0)
-    args = arguments.parse_args()
+    args = parse(__doc__, sets=1000, seed=0)
     result: dict[str, dict[str, list[float]]] = {"coverage": {}, "paired": {}, "people": {}}
-    print(
-        "Coverage of 95 % intervals, percentiles → mm_eval.statistics.intervals\n| |"
-        + "|".join(map(str, CLUSTERS))
-        + "|"
-    )
+    print("Coverage of 95 % intervals, percentiles → mm_eval.statistics.intervals")
+    print(f"| |{'|'.join(map(str, CLUSTERS))}|")
     for name, kind in KINDS.items():
         rows = [coverage(kind, count, args.sets, args.seed) for count in CLUSTERS]
         result["coverage"][name] = [round(now, 3) for _, now in rows]

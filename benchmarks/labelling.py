@@ -123,10 +123,8 @@ def print_performers(readings: dict[str, str], truth: dict[str, str], performers
 def main() -> None:
     """Measures and prints."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument(
-        "data_folder", nargs="?", default=os.environ.get("MM_COACH_REAL_DATA"), help="Folder of the public data sets."
-    )
-    path = arguments.parse_args().data_folder
+    arguments.add_argument("data_folder", nargs="?", help="Folder of the public data sets.")
+    path = arguments.parse_args().data_folder or os.environ.get("MM_COACH_REAL_DATA")
     if not path:
         print(
             "Skipped: the remarks are other people's and no part of this project; give DATA_FOLDER or set MM_COACH_REAL_DATA."

@@ -15,7 +15,8 @@ from transformers import AutoTokenizer
 
 from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
-from mm_adapter.model.language_model import load_language_model, write_embedded_language_model
+from mm_adapter.model.embedded import ensure_embedded_language_model
+from mm_adapter.model.language_model import load_language_model
 from mm_adapter.model.lora import LORA_TARGETS, add_lora, set_trainable
 from mm_adapter.model.processor import CoachProcessor
 from mm_adapter.samples.dataset import CoachDataset
@@ -66,8 +67,7 @@ def paper_sized(work: Path, device: torch.device, dtype: torch.dtype) -> PaperSi
     store = FeatureStore(random_store(work / "paper_sized_features", clips, ("ego", "exo")))
     draws = np.random.default_rng(0)
     codes = PoseCodeStore(draws.integers(CODES, size=(len(clips), FRAMES, TOKENS_PER_FRAME)), clips, "random")
-    if not (work / "smollm2").is_dir():
-        write_embedded_language_model(work / "smollm2")
+    ensure_embedded_language_model(work / "smollm2")
     torch.manual_seed(0)
     language_model = load_language_model(str(work / "smollm2"), dtype)
     add_lora(language_model, LoraConfig(r=64, lora_alpha=128, target_modules=LORA_TARGETS))
@@ -77,7 +77,7 @@ def paper_sized(work: Path, device: torch.device, dtype: torch.dtype) -> PaperSi
         pose_tokens_per_frame=TOKENS_PER_FRAME, pose_frames=FRAMES, pose_code_dim=CODE_DIM, video_tokens=VIDEO_TOKENS,
         video_width=VIDEO_WIDTH,
     )  # fmt: skip
-    processor = CoachProcessor(tokenizer, config.clip_format)
+    processor = CoachProcessor(tokenizer, config)
     model = CoachModel(config, language_model, torch.randn(CODES, CODE_DIM))
     model.initialise_new_parts()
     set_trainable(model, "lora")

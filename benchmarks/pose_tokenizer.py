@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from record import finish, parser
+from record import finish, parse
 
 from mm_eval.statistics.intervals import interval_text
 
@@ -28,13 +28,10 @@ def run(*command: str | Path) -> None:
 
 def main() -> None:
     """Trains and prints the curve and the figures."""
-    arguments = parser(__doc__)
-    arguments.add_argument("work", type=Path)
-    arguments.add_argument("--preset", default="compact")
-    own, recipe_flags = sys.argv[1:], []
-    if "--" in own:
-        own, recipe_flags = own[: own.index("--")], own[own.index("--") + 1 :]
-    args = arguments.parse_args(own)
+    words, recipe_flags = sys.argv[1:], []
+    if "--" in words:
+        words, recipe_flags = words[: words.index("--")], words[words.index("--") + 1 :]
+    args = parse(__doc__, "work", words=words, preset="compact")
     work = args.work.resolve()
     run("mm-coach", "miniature", work / "miniature", "--takes", "200", "--no-videos")
     run("mm-coach", "data", "build", work / "miniature", work / "tuples", "--experts-train", "2")
@@ -59,22 +56,20 @@ def main() -> None:
     print(
         f"PA-MPJPE {result['pa_mpjpe_mm']['value']:.2f} mm ({interval_text(result['pa_mpjpe_mm']['interval'], 2)}), mean pose {result['mean_pose']['pa_mpjpe_mm']:.0f}"
     )
-    finish(
-        "pose_tokenizer",
-        {
-            "preset": args.preset,
-            "ratio": round(result["pa_mpjpe_mm"]["value"] / result["mean_pose"]["pa_mpjpe_mm"], 4),
-            "pa_mpjpe_mm": round(result["pa_mpjpe_mm"]["value"], 2),
-            "mpjpe_mm": round(result["mpjpe_mm"]["value"], 2),
-            "codes_used": round(result["codes_used"], 4),
-            "codes_unchanged": round(result["codes_unchanged"], 4),
-            "mirrored_mpjpe_mm": round(result["mirrored_mpjpe_mm"], 2),
-            "mirror_gap_mm": round(result["mirror_gap_mm"], 1),
-            "one_hidden_joint_mm": {key: round(value, 1) for key, value in result["hidden_joints"][0].items()},
-            "minutes": round(minutes, 1),
-        },
-        args.save,
-    )
+    aligned, mean = result["pa_mpjpe_mm"]["value"], result["mean_pose"]["pa_mpjpe_mm"]
+    summary = {
+        "preset": args.preset,
+        "ratio": round(aligned / mean, 4),
+        "pa_mpjpe_mm": round(aligned, 2),
+        "mpjpe_mm": round(result["mpjpe_mm"]["value"], 2),
+        "codes_used": round(result["codes_used"], 4),
+        "codes_unchanged": round(result["codes_unchanged"], 4),
+        "mirrored_mpjpe_mm": round(result["mirrored_mpjpe_mm"], 2),
+        "mirror_gap_mm": round(result["mirror_gap_mm"], 1),
+        "one_hidden_joint_mm": {key: round(value, 1) for key, value in result["hidden_joints"][0].items()},
+        "minutes": round(minutes, 1),
+    }
+    finish("pose_tokenizer", summary, args.save)
 
 
 if __name__ == "__main__":

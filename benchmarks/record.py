@@ -6,18 +6,47 @@ import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 RESULTS = Path(__file__).parent / "results"
 
+Result = TypeVar("Result")
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the flag that all benchmarks share."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--save", action="store_true", help="append a record to benchmarks/results/")
-    return made
+
+def parse(
+    description: str | None, *folders: str, words: list[str] | None = None, **options: float | str | tuple
+) -> argparse.Namespace:
+    """Reads the command line of a benchmark, with the flag that all of them share.
+
+    Args:
+        description: Text of the help.
+        *folders: Names of the folders, in order.
+        words: Words of the command line; by default those of the process.
+        **options: Defaults of further flags by name; a tuple is a choice whose first is the default.
+
+    Returns:
+        The values by name.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--save", action="store_true", help="append a record to benchmarks/results/")
+    for name in folders:
+        parser.add_argument(name, type=Path)
+    for name, value in options.items():
+        choices = value if isinstance(value, tuple) else None
+        default = choices[0] if choices else value
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, choices=choices)
+    return parser.parse_args(words)
+
+
+def timed(function: Callable[..., Result], *arguments: Any) -> tuple[float, Result]:
+    """Calls a function; returns seconds by the wall clock, and the result."""
+    begun = time.perf_counter()
+    result = function(*arguments)
+    return time.perf_counter() - begun, result
 
 
 def processor() -> str:

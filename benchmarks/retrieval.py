@@ -10,14 +10,12 @@ test set) is extrapolated from ``--large`` candidates; memory is the resident pe
 
 import resource
 import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from paper_sized import CODE_DIM, CODES, make_tiny
-from record import finish, parser
+from record import finish, parse, timed
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -42,7 +40,7 @@ def random_coach(work: Path, dtype: torch.dtype, device: torch.device) -> Coach:
     )  # fmt: skip
     llama._attn_implementation = PACKED_SDPA
     config = CoachConfig(text_config=llama, first_pose_id=len(tokenizer), num_pose_codes=CODES, pose_code_dim=CODE_DIM)
-    processor = CoachProcessor(tokenizer, config.clip_format)
+    processor = CoachProcessor(tokenizer, config)
     model = CoachModel(config, LlamaForCausalLM(llama), torch.randn(CODES, CODE_DIM))
     model.initialise_new_parts()
     model = model.to(device=device, dtype=dtype).eval()  # pyright: ignore[reportCallIssue]
@@ -66,20 +64,9 @@ def packed(coach: Coach, prefix: list[int], candidates: list[list[int]]) -> Tens
     return score(coach, sample | {"ego": None, "exo": None}, candidates).total
 
 
-def timed(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
-    """Seconds and result."""
-    begun = time.perf_counter()
-    result = work()
-    return time.perf_counter() - begun, result
-
-
 def main() -> None:
     """Measures and prints."""
-    arguments = parser(__doc__)
-    arguments.add_argument("work", type=Path)
-    for name, value in (("prefix", 600), ("candidate", 40), ("gallery", 50), ("large", 200), ("rounds", 3)):
-        arguments.add_argument(f"--{name}", type=int, default=value)
-    args = arguments.parse_args()
+    args = parse(__doc__, "work", prefix=600, candidate=40, gallery=50, large=200, rounds=3)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     coach = random_coach(args.work, torch.float32, device)
     draw, first = torch.Generator().manual_seed(0), coach.processor.vocabulary.first_id
@@ -88,15 +75,12 @@ def main() -> None:
     small = gallery[: args.gallery]
     packed(coach, prefix, small)  # starts the libraries
     pairs(coach, prefix, small[:2])
-    rounds = [
-        (timed(lambda: pairs(coach, prefix, small)), timed(lambda: packed(coach, prefix, small)))
-        for _ in range(args.rounds)
-    ]
+    rounds = [(timed(pairs, coach, prefix, small), timed(packed, coach, prefix, small)) for _ in range(args.rounds)]
     ours_seconds = statistics.median(ours[0] for _, ours in rounds)
     pair_seconds = statistics.median(pair[0] for pair, _ in rounds)
     by_pair, ours = rounds[0][0][1], rounds[0][1][1]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    large_seconds, _ = timed(lambda: packed(coach, prefix, gallery))
+    large_seconds, _ = timed(packed, coach, prefix, gallery)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
     half = random_coach(args.work, torch.bfloat16, device)
     half_pairs, half_ours = pairs(half, prefix, small), packed(half, prefix, small)
@@ -120,9 +104,8 @@ def main() -> None:
             f"seconds_for_{PAPER_GALLERY}_extrapolated": round(large_seconds * PAPER_GALLERY / args.large, 1),
         },
     }  # fmt: skip
-    finish(
-        "retrieval", {**{name: getattr(args, name) for name in ("prefix", "candidate", "gallery")}, **result}, args.save
-    )
+    sizes = {name: getattr(args, name) for name in ("prefix", "candidate", "gallery")}
+    finish("retrieval", sizes | result, args.save)
 
 
 if __name__ == "__main__":

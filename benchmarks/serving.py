@@ -8,7 +8,6 @@ about these clips before; asked again, vLLM has the prompts in its cache. `--min
 fourth uploads its clip anew, in another cut) and watches the resident memory of the front and of vLLM, tenth by tenth of the time.
 """
 
-import io
 import os
 import signal
 import socket
@@ -25,10 +24,11 @@ import httpx
 import numpy as np
 import psutil
 import torch
-from record import finish, parser
+from record import finish, parse
 
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.inference.coach import Coach
+from mm_adapter.serving.client import CoachClient
 from mm_data.features import FeatureStore
 from mm_data.records import FPS, CoachingTuple
 from mm_data.tasks.expertaf import ASK_COMMENTARY, SYSTEM, commentary_prompt
@@ -65,44 +65,26 @@ class Served:
             str(folder / "log"),
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        self.client = httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", timeout=600, limits=httpx.Limits(max_connections=None)
-        )
-        while not self._ready():
+        url = f"http://127.0.0.1:{port}"
+        while not is_ready(url):
             if self.process.poll() is not None:
                 raise SystemExit(f"mm-coach serve ended; see {folder / 'log'}")
             time.sleep(1)
-
-    def _ready(self) -> bool:
-        try:
-            return self.client.get("/health").status_code == 200
-        except httpx.TransportError:
-            return False
+        self.coach = CoachClient(url)
 
     def upload(self, t: CoachingTuple, tuples: Path, videos: Path, shift: float = 0.0) -> str:
         """A test clip; ``shift`` moves its end by some seconds, which makes it another clip."""
         clip = t.learner
-        poses = np.load(tuples / "poses" / f"{clip.take_uid}.npy", mmap_mode="r")
-        array = io.BytesIO()
-        np.save(array, poses)
-        files = {
-            view: path.read_bytes()
-            for view, path in (("exo", videos / clip.exo_video), ("ego", videos / clip.ego_video))
-        }
-        reply = self.client.post(
-            "/v1/clips",
-            files={name: (name, data) for name, data in (files | {"pose": array.getvalue()}).items()},
-            data={"start": str(clip.start / FPS), "stop": str(clip.stop / FPS - shift)},
-        )
-        reply.raise_for_status()
-        return reply.json()["id"]
+        files = {"exo": videos / clip.exo_video, "ego": videos / clip.ego_video}
+        poses = tuples / "poses" / f"{clip.take_uid}.npy"
+        return self.coach.upload(files, poses, clip.start / FPS, clip.stop / FPS - shift)["id"]
 
     def ask(self, clip: str) -> str:
         """An answer in words."""
         content = [{"type": "clip", "clip_id": clip}, {"type": "text", "text": ASK_COMMENTARY}]
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
         answer = {"vllm_xargs": {"coach_answer": "words"}, "temperature": 0, "max_tokens": _LIMIT}
-        reply = self.client.post("/v1/chat/completions", json={"model": "coach", "messages": messages, **answer})
+        reply = self.coach.client.post("/v1/chat/completions", json={"model": "coach", "messages": messages, **answer})
         reply.raise_for_status()
         return reply.json()["choices"][0]["message"]["content"].strip()
 
@@ -119,6 +101,14 @@ class Served:
         """Ends it."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=60)
+
+
+def is_ready(url: str) -> bool:
+    """Tells whether the server answers questions."""
+    try:
+        return httpx.get(f"{url}/health").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def under_load(
@@ -139,9 +129,9 @@ def under_load(
                 served.ask(clip)
                 with lock:
                     done += 1
-            except httpx.HTTPStatusError as error:
+            except (httpx.HTTPStatusError, ValueError) as error:
                 with lock:
-                    failed[f"{error.response.status_code} {error.response.text[:200]}"] += 1
+                    failed[str(error)[:200]] += 1
                 time.sleep(0.5)
             turn += at_once + 1
 
@@ -160,14 +150,10 @@ def under_load(
 
 def main() -> None:
     """Measures and prints."""
-    arguments = parser(__doc__)
-    for name in ("coach", "export", "tuples", "codes", "features"):
-        arguments.add_argument(name, type=Path)
-    arguments.add_argument("--questions", type=int, default=32)
-    arguments.add_argument("--rounds", type=int, default=3, help="at least 2")
-    arguments.add_argument("--minutes", type=float, default=0.0)
-    arguments.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    args = arguments.parse_args()
+    args = parse(
+        __doc__, "coach", "export", "tuples", "codes", "features", questions=32, rounds=3, minutes=0.0,
+        dtype=("float32", "bfloat16"),
+    )  # fmt: skip
     tests = read_tuples(args.tuples, "test")
     tests = [tests[k % len(tests)] for k in range(args.questions)]
     videos = TupleManifest.read(args.tuples).source

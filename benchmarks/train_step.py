@@ -19,11 +19,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from paper_sized import ROOT, PaperSized, paper_sized
-from record import finish, parser
+from record import finish, parse
 from torch import Tensor
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from mm_adapter.distributed import native_dtype
+from mm_adapter.distributed import device_and_dtype
 from mm_adapter.samples.batching import WindowSampler
 from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.samples.dataset import CoachDataset
@@ -71,8 +71,7 @@ def llava_loss(coach: PaperSized, batch: dict[str, Any], total: int) -> Tensor:
 
 def measure(args: Any) -> dict[str, float]:
     """Trains one epoch of the chosen samples and reports time, memory and loss."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = native_dtype(device)
+    device, dtype = device_and_dtype()
     coach = paper_sized(args.work, device, dtype)
     coach.model.gradient_checkpointing_enable({"use_reentrant": False})
     coach.model.train()
@@ -107,11 +106,8 @@ def measure(args: Any) -> dict[str, float]:
         losses += loss.item()  # waits for the device
         seconds += time.perf_counter() - begun
         print(f"{args.variant}: {len(members)} samples in {time.perf_counter() - begun:.1f} s", file=sys.stderr)
-    peak = (
-        torch.cuda.max_memory_allocated()
-        if device.type == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else resident
     tokens = sum(chosen.lengths(0))
     return {
         "tokens_per_second": tokens / seconds,
@@ -129,40 +125,28 @@ def _resident() -> int:
 
 def main() -> None:
     """Runs both variants and prints the table."""
-    arguments = parser(__doc__)
-    arguments.add_argument("work", type=Path)
-    arguments.add_argument("--samples", type=int, default=24)
-    arguments.add_argument("--batch-size", type=int, default=4)
-    arguments.add_argument("--variant", choices=("ours", "llava"), help="measure one and print its figures")
-    args = arguments.parse_args()
-    if args.variant:
+    args = parse(__doc__, "work", samples=24, batch_size=4, variant=("both", "ours", "llava"))
+    if args.variant != "both":
         print(json.dumps(measure(args)))
         return
-    found = {}
+    rows = {}
     for variant in ("llava", "ours"):
         command = [sys.executable, __file__, str(args.work.resolve()), "--variant", variant]
         sizes = ["--samples", str(args.samples), "--batch-size", str(args.batch_size)]
         done = subprocess.run([*command, *sizes], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-        found[variant] = json.loads(done.stdout.splitlines()[-1])
+        rows[variant] = json.loads(done.stdout.splitlines()[-1])
     print(f"{'':>8}{'tokens/s':>10}{'peak above weights':>20}{'positions':>11}{'loss':>12}")
-    for variant, row in found.items():
+    for variant, row in rows.items():
         print(
             f"{variant:>8}{row['tokens_per_second']:>10.0f}{row['peak_above_weights_gib']:>16.2f} GiB{row['positions']:>11}{row['loss']:>12.6f}"
         )
-    ours, llava = found["ours"], found["llava"]
-    finish(
-        "train_step",
-        {
-            "ratio": round(ours["tokens_per_second"] / llava["tokens_per_second"], 3),
-            "memory_ratio": round(ours["peak_above_weights_gib"] / llava["peak_above_weights_gib"], 3),
-            "loss_difference": abs(ours["loss"] - llava["loss"]) / llava["loss"],
-            "samples": args.samples,
-            "batch_size": args.batch_size,
-            "ours": ours,
-            "llava": llava,
-        },
-        args.save,
-    )
+    ours, llava = rows["ours"], rows["llava"]
+    result = {
+        "ratio": round(ours["tokens_per_second"] / llava["tokens_per_second"], 3),
+        "memory_ratio": round(ours["peak_above_weights_gib"] / llava["peak_above_weights_gib"], 3),
+        "loss_difference": abs(ours["loss"] - llava["loss"]) / llava["loss"],
+    }
+    finish("train_step", {**result, "samples": args.samples, "batch_size": args.batch_size, **rows}, args.save)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,8 @@
 `ratio` is flash-attn's clips/s over PyTorch SDPA's, or null where flash-attn does not run (it needs CUDA).
 """
 
-import time
-
 import torch
-from record import finish, parser
+from record import finish, parse, timed
 
 from mm_adapter.features.internvideo2 import build_encoder
 from mm_adapter.features.internvideo2.modeling import ATTENTION
@@ -16,17 +14,20 @@ from mm_adapter.features.internvideo2.modeling import ATTENTION
 
 def main() -> None:
     """Times the forward pass."""
-    arguments = parser(__doc__)
-    arguments.add_argument("--preset", default="1B")
-    arguments.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
-    arguments.add_argument("--batch-size", type=int, default=8)
-    arguments.add_argument("--batches", type=int, default=10)
-    args = arguments.parse_args()
+    args = parse(__doc__, preset="1B", dtype=("bfloat16", "float16", "float32"), batch_size=8, batches=10)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     encoder, name = build_encoder(args.preset, None, dtype=getattr(torch, args.dtype), random_weights=True)
     encoder.to(device)
     config = encoder.config
     video = torch.randn(args.batch_size, 3, config.frames, config.image_size, config.image_size, device=device)
+
+    @torch.inference_mode()
+    def encode(batches: int) -> None:
+        for _ in range(batches):
+            encoder(video, grid=2)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
     speed: dict[str, float | None] = dict.fromkeys(ATTENTION)
     memory = 0.0
     print(f"{name}, {args.dtype}, {config.frames} frames, batches of {args.batch_size} on {device}")
@@ -36,14 +37,8 @@ def main() -> None:
         except (ValueError, ModuleNotFoundError) as error:
             print(f"{kind:8} not measured: {error}")
             continue
-        with torch.inference_mode():
-            encoder(video, grid=2)  # warms up
-            _wait(device)
-            begun = time.perf_counter()
-            for _ in range(args.batches):
-                encoder(video, grid=2)
-            _wait(device)
-        speed[kind] = args.batches * args.batch_size / (time.perf_counter() - begun)
+        encode(1)  # warms up
+        speed[kind] = args.batches * args.batch_size / timed(encode, args.batches)[0]
         memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
         print(f"{kind:8} {speed[kind]:8.2f} clips/s" + (f", {memory:.1f} GiB" if memory else ""))
     sdpa, flash = speed["sdpa"], speed["flash"]
@@ -56,11 +51,6 @@ def main() -> None:
         "peak_gib": round(memory, 2),
     }
     finish("video_encoder", result, args.save)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

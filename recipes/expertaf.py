@@ -24,22 +24,9 @@ from transformers import TrainingArguments
 
 from mm_adapter.cli.recipe_parser import RecipeParser, begin_recipe
 from mm_adapter.training.arguments import ExpertafArguments
-from mm_adapter.training.build import open_pose_tokenizer
 from mm_adapter.training.data import expertaf_data
 from mm_adapter.training.dry_run import plan_expertaf
-from mm_adapter.training.stage import build, build_trainer, chain, finish, is_trained, prepare, resume
-
-
-def train(args: ExpertafArguments, training: TrainingArguments) -> None:
-    """Trains one stage and saves its coach; run again, it goes on from the last checkpoint."""
-    settled = prepare(args, training)
-    pose_tokenizer = open_pose_tokenizer(args)
-    data = expertaf_data(args, settled.seed, pose_tokenizer)
-    coach = build(args, settled, pose_tokenizer, data)
-    trainer = build_trainer(args, settled, coach, data)
-    trainer.train(resume_from_checkpoint=resume(trainer, data.notes))
-    finish(trainer, push=training.push_to_hub)
-
+from mm_adapter.training.stage import chain, is_trained, train
 
 if __name__ == "__main__":
     begin_recipe()
@@ -49,5 +36,5 @@ if __name__ == "__main__":
     else:
         trained = [is_trained(*stage) for stage in stages]  # the settings of all are checked before the first begins
         for stage in [stage for stage, is_done in zip(stages, trained, strict=True) if not is_done]:
-            train(*stage)
+            train(*stage, expertaf_data)
             gc.collect()

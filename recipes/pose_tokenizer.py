@@ -25,7 +25,6 @@ from mm_adapter.training.pose_tokenizer import (
     PoseArguments,
     PoseDataset,
     TokenizerTrainer,
-    evenly_spaced,
     last_checkpoint,
     record_of,
     sequences_of,
@@ -67,8 +66,10 @@ def train(args: PoseArguments, architecture: PoseTokenizerConfig, training: Trai
     if main_process:
         print(f"Resuming from {checkpoint}" if checkpoint else f"Training into {run}")
         write_run_record(run, record)
+    held_out = all_poses(unseen)
+    evenly_spaced = torch.linspace(0, len(held_out) - 1, min(HELD_OUT_FRAMES, len(held_out))).long()
     trainer = TokenizerTrainer(
-        held_out=evenly_spaced(all_poses(unseen), HELD_OUT_FRAMES),
+        held_out=held_out[evenly_spaced],
         record=record,
         model=tokenizer,
         args=settle(

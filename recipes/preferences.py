@@ -9,7 +9,7 @@ Refuses: unknown keys; pairs about unknown tuples or of equal remarks; samples l
         --pairs pairs.jsonl --tuples TUPLES --pose_codes CODES --features FEATURES --output_dir OUT
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from datasets import Dataset
 from trl.trainer.dpo_config import DPOConfig
 
 from mm_adapter.checkpoint.coach import SavedCoach, last_complete_checkpoint
-from mm_adapter.checkpoint.folders import check_output_folder, identity_of
+from mm_adapter.checkpoint.folders import check_output_folder
 from mm_adapter.checkpoint.run_record import run_record, write_run_record
 from mm_adapter.cli.recipe_parser import RecipeParser, begin_recipe
 from mm_adapter.distributed import agreed, native_dtype
@@ -36,22 +36,32 @@ from mm_tokenizers.codes import PoseCodeStore
 
 @dataclass
 class PreferenceArguments:
-    """Which coach is tuned, on which pairs, and the inputs of their clips."""
+    """Which coach is tuned, on which pairs, and the inputs of their clips.
 
-    coach: str = field(metadata={"help": "Coach to begin with: a run's coach/ folder or a name on the Hub."})
-    pairs: str = field(metadata={"help": ".jsonl of tuple_id, chosen and rejected."})
-    tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
-    pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
-    features: str | None = field(default=None, metadata={"help": "Feature store, unless the coach is pose-only."})
-    base_model: str | None = field(
-        default=None,
-        metadata={"help": "Folder or Hub name of the coach's language model, where it is not where training had it."},
-    )
+    Attributes:
+        coach: Coach to begin with: a run's coach/ folder or a name on the Hub.
+        pairs: .jsonl of tuple_id, chosen and rejected.
+        tuples: Folder written by `mm-coach data build`.
+        pose_codes: Folder written by `mm-coach tokenizer encode`.
+        features: Feature store, unless the coach is pose-only.
+        base_model: Folder or Hub name of the coach's language model, where it is not where training had it.
+    """
+
+    coach: str
+    pairs: str
+    tuples: str
+    pose_codes: str
+    features: str | None = None
+    base_model: str | None = None
 
 
 @dataclass
 class PreferenceConfig(DPOConfig):
-    """TRL's arguments; mixed precision follows the frozen weights, so it is not assumed before they are seen."""
+    """TRL's arguments; mixed precision follows the frozen weights, so it is not assumed before they are seen.
+
+    Attributes:
+        bf16: Mixed precision; it follows the type of the coach's frozen weights.
+    """
 
     bf16: bool | None = False
 
@@ -75,10 +85,8 @@ def record_of(args: PreferenceArguments, training: PreferenceConfig, coach: dict
         The record with its ``identity``.
     """
     lasting = {name: coach[name] for name in ("coach", "tasks", "formats") if name in coach}
-    record = run_record(
-        **lasting, preferences=args, schedule=schedule(training, LOSS), training=training.to_dict(), seed=training.seed
-    )
-    return {**record, "identity": identity_of(record, SETTINGS)}
+    parts = {"preferences": args, "schedule": schedule(training, LOSS), "training": training.to_dict()}
+    return run_record(*SETTINGS, **lasting, **parts, seed=training.seed)
 
 
 def last_checkpoint(run: Path, record: dict[str, Any]) -> Path | None:

@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -74,7 +74,9 @@ _LIBRARIES = ("pytest", "numpy", "scipy.stats", "numba")
 _BEYOND_SCORING = ("pyarrow.parquet", "torch", "transformers")
 """Imported once, before processes are forked; modules under ``eval`` and their tests do without the latter, which take seconds."""
 
-_DESELECTED = ("-k", "not java and not big_ and not tiny")
+_OPTIONS = (
+    "-x", "--noconftest", "-p", "no:cacheprovider", "-W", "error::RuntimeWarning", "-k", "not java and not big_ and not tiny",
+)  # fmt: skip
 _BY_IDENTITY = tuple(f"{a}_{b}" for a in ("Eq", "NotEq", "Lt", "LtE", "Gt", "GtE") for b in ("Is", "IsNot"))
 KILLED, SURVIVED, TIMED_OUT, BROKEN = "killed", "survived", "timed out", "broken"
 _OUTCOMES = {0: SURVIVED, 1: KILLED}
@@ -187,17 +189,8 @@ def _run_tests(path: str, source: str, tests: Sequence[str]) -> None:
     code = 4
     try:
         with tempfile.TemporaryDirectory() as folder:
-            options = [
-                "-x",
-                "--noconftest",
-                "-p",
-                "no:cacheprovider",
-                "-W",
-                "error::RuntimeWarning",
-                f"--basetemp={folder}/tests",
-                *_DESELECTED,
-            ]
-            code = int(pytest.main([*options, *(f"tests/{name}.py" for name in tests)]))
+            files = [f"tests/{name}.py" for name in tests]
+            code = int(pytest.main([*_OPTIONS, f"--basetemp={folder}/tests", *files]))
     finally:
         os._exit(code)
 
@@ -235,28 +228,25 @@ def examine(path: str, tests: Sequence[str], sample: int, seed: int, log: Path) 
         record = known.get(change.key)
         if record is None or (record["outcome"] == SURVIVED and record["tests"] != state):
             outcome, seconds = attempt(path, change.source, tests, limit)
-            told = {name: value for name, value in asdict(change).items() if name != "source"}
-            record = {"key": change.key, **told, "outcome": outcome, "seconds": round(seconds, 2), "tests": state}
+            place = {"line": change.line, "was": change.was, "now": change.now}
+            record = {"key": change.key, **place, "outcome": outcome, "seconds": round(seconds, 2), "tests": state}
             with log.open("a") as file:
                 file.write(json.dumps(record) + "\n")
         records.append(record)
     counts = Counter(record["outcome"] for record in records)
-    print(f"{path}: {len(records)} of {len(every)} changes; {_told(counts)}", flush=True)
+    print(f"{path}: {len(records)} of {len(every)} changes; {summary(counts)}", flush=True)
     for record in records:
         if record["outcome"] == SURVIVED:
             print(f"    line {record['line']}: {record['was']}\n           ->  {record['now']}", flush=True)
     return counts
 
 
-def score_of(counts: Counter[str]) -> float:
-    """Share of the changes that could be imported and were noticed."""
-    usable = counts[KILLED] + counts[TIMED_OUT] + counts[SURVIVED]
-    return (counts[KILLED] + counts[TIMED_OUT]) / usable if usable else float("nan")
-
-
-def _told(counts: Counter[str]) -> str:
+def summary(counts: Counter[str]) -> str:
+    """Writes the outcomes, and the share of the changes that could be imported and were noticed."""
     parts = ", ".join(f"{counts[outcome]} {outcome}" for outcome in (KILLED, TIMED_OUT, SURVIVED, BROKEN))
-    return f"{parts}: {score_of(counts):.1%}"
+    noticed = counts[KILLED] + counts[TIMED_OUT]
+    usable = noticed + counts[SURVIVED]
+    return f"{parts}: {noticed / usable if usable else float('nan'):.1%}"
 
 
 def main() -> None:
@@ -284,7 +274,7 @@ def main() -> None:
     for path in paths:
         log = args.out / f"{module_name(path)}.jsonl"
         total += examine(path, MODULES[path], args.sample, args.seed, log)
-    print(f"all: {_told(total)}")
+    print(f"all: {summary(total)}")
 
 
 if __name__ == "__main__":

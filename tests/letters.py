@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from mm_adapter.model.config import ClipFormat
+from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.processor import CoachProcessor
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -30,7 +30,7 @@ def letters(template: str = CHATML) -> PreTrainedTokenizerFast:
     return fast
 
 
-CLIP = ClipFormat(num_codes=5, tokens_per_frame=2, frames=3, video_tokens=4)
+CLIP = CoachConfig(num_pose_codes=5, pose_tokens_per_frame=2, pose_frames=3, video_tokens=4)
 CODES = {"one": np.array([[0, 1], [2, 3], [4, 0]]), "two": np.array([[4, 4], [3, 3], [2, 2]])}
 JOINTS = {name: np.full((3, 17, 3), metres) for name, metres in (("one", 0.25), ("two", -1.5))}
 

@@ -50,7 +50,7 @@ def session_of(coach: TinyCoach, own: str) -> tuple[ChatSession, JoinedPoses]:
         def missing(self, clips: Iterable[str]) -> list[str]:
             return []
 
-    return ChatSession(Coach(coach.model.eval(), coach.processor, poses, Features()), poses), poses
+    return ChatSession(Coach(coach.model.eval(), coach.processor, poses, Features()), poses), poses  # type: ignore[arg-type]
 
 
 def test_a_conversation_is_what_training_saw(coach: TinyCoach) -> None:

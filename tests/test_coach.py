@@ -20,7 +20,7 @@ from mm_adapter.inference.ranking import (
     rank_by_demonstration,
 )
 from mm_adapter.inference.scoring import score
-from mm_adapter.model.config import ClipFormat
+from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.processor import CoachProcessor
 from mm_data.tasks.expertaf import (
     Conversation,
@@ -37,7 +37,10 @@ from mm_data.tasks.expertaf import (
 def test_labels_are_exactly_the_answers_and_their_end(coach: TinyCoach, make_tiny: ModuleType, template: str) -> None:
     tokenizer = make_tiny.word_tokenizer([t.summary for t in coach.train], getattr(make_tiny, template))
     shape = coach.pose_tokenizer.architecture
-    processor = CoachProcessor(tokenizer, ClipFormat(shape.num_codes, shape.num_tokens, FRAMES, 4))
+    config = CoachConfig(
+        num_pose_codes=shape.num_codes, pose_tokens_per_frame=shape.num_tokens, pose_frames=FRAMES, video_tokens=4
+    )
+    processor = CoachProcessor(tokenizer, config)
     end = "<|im_end|>" if template == "CHATML" else "<|eot_id|>"
     item = coach.train[0]
     conversation = training_conversation(item, "dialogue")

@@ -101,7 +101,7 @@ def test_tokenizer_of_an_export(coach: TinyCoach, tmp_path: Path, layout: str) -
     assert "<|pose_end|>" in text, "pose tokens are shown"
     assert tokenizer.encode(text, add_special_tokens=False) == ids, "and read back"
     assert len(tokenizer) == open_llama(tmp_path / "export").config.vocab_size
-    loaded = CoachProcessor.load(tmp_path / "export", coach.model.config.clip_format)
+    loaded = CoachProcessor.load(tmp_path / "export", coach.model.config)
     assert loaded.vocabulary == vocabulary
 
 

@@ -19,7 +19,7 @@ from tiny_coach import ROOT, launch
 from mm_adapter.cli import main
 from mm_adapter.features.extract import ExtractionOptions, extract_features, load_clip
 from mm_adapter.features.internvideo2 import build_encoder, normalise
-from mm_adapter.features.omnivore import feature_file, import_omnivore
+from mm_adapter.features.published import feature_file, import_omnivore
 from mm_data.features import (
     FeatureManifest,
     FeatureStore,
@@ -110,9 +110,12 @@ def test_two_processes_equal_one(tiny: Path, clips: list[VideoClip], whole: Path
         ("one", ["mm-coach", "features", "extract"]),
         (
             "two",
-            ["accelerate", "launch", "--config_file", "recipes/accelerate/ddp.yaml", "scripts/extract_features.py"],
+            [
+                "accelerate", "launch", "--config_file", "recipes/accelerate/ddp.yaml", "-m", "mm_adapter.cli",
+                "features", "extract",
+            ],
         ),
-    ):
+    ):  # fmt: skip
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "plan.json").write_text(json.dumps(plan))
         flags = [

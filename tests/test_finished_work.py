@@ -13,7 +13,6 @@ from mm_adapter.checkpoint import coach as checkpoints
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.model import embedded
-from mm_adapter.model import language_model as base_models
 from mm_data.miniature.dives import write_dives
 from mm_data.tasks.nae import NaeFormat
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, load_tokenizer, save_tokenizer
@@ -211,7 +210,7 @@ def test_a_language_model_folder_is_this_commands_own(
 ) -> None:
     gguf, out = tmp_path / "model.gguf", tmp_path / "out"
     gguf.write_bytes(b"weights")
-    monkeypatch.setattr(base_models, "_embedded_source", lambda: gguf)
+    monkeypatch.setattr(embedded, "_embedded_source", lambda: gguf)
     written = []
 
     def write(folder: Path) -> None:

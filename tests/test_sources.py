@@ -55,7 +55,7 @@ TUPLES = [coaching(number) for number in range(3)]
 
 
 def tuples_of(form: str, drop: float = 0.5, poses: Any = None, features: Any = None, rows: Any = None) -> TupleSource:
-    return TupleSource(TUPLES if rows is None else rows, form, 2.0, poses or Store(), features, drop, seed=7)
+    return TupleSource(TUPLES if rows is None else rows, form, 2.0, poses or Store(), features, drop, seed=7)  # type: ignore[arg-type]
 
 
 def test_tuples_are_checked_and_named() -> None:
@@ -125,7 +125,7 @@ class Form:
 
 
 def task_source(items: list[TaskItem], poses: Any = None, short_epochs: int = 0, seed: int = 5) -> TaskSource:
-    return TaskSource("nae", items, Form(), 0.5, poses, None, seed, short_epochs)  # type: ignore[arg-type]
+    return TaskSource("nae", items, Form(), 0.5, poses or NoPoses(), None, seed, short_epochs)  # type: ignore[arg-type]
 
 
 def test_reference_texts_take_turns_from_anywhere() -> None:

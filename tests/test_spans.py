@@ -172,9 +172,9 @@ def test_answers_that_cannot_be_labelled_are_refused() -> None:
 )  # fmt: skip
 def test_lengths_are_those_of_encoding(changes: dict[str, Any]) -> None:
     made = processor(**changes)
-    poses: Callable[[str], np.ndarray] = (JOINTS if made.clip.pose_form == "text" else CODES).__getitem__
+    poses: Callable[[str], np.ndarray] = (JOINTS if made.config.pose_form == "text" else CODES).__getitem__
     user = [clip_part("one"), clip_part("two", ["ego"])]
-    if made.clip.video_tokens:
+    if made.config.video_tokens:
         user.append(clip_part("two", ["ego"], pose=False))
     conversations = [
         DIALOGUE,
@@ -188,7 +188,7 @@ def test_lengths_are_those_of_encoding(changes: dict[str, Any]) -> None:
 def test_the_end_of_a_turn_and_a_saved_processor(tmp_path: Path) -> None:
     made = processor()
     assert [made.end_of_turn_id] == [made.tokenizer.convert_tokens_to_ids("<|im_end|>")]
-    made.save(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
     again = CoachProcessor.load(tmp_path, CLIP)
     assert again.encode(DIALOGUE, CODES.__getitem__) == made.encode(DIALOGUE, CODES.__getitem__)
     assert again.vocabulary == made.vocabulary

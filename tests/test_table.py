@@ -33,7 +33,7 @@ from mm_tokenizers.coordinates import poses_to_text, text_to_poses
 
 
 def with_clip(coach: TinyCoach, **changes) -> CoachProcessor:
-    return CoachProcessor(coach.processor.tokenizer, dataclasses.replace(coach.processor.clip, **changes))
+    return CoachProcessor(coach.processor.tokenizer, dataclasses.replace(coach.processor.config, **changes))
 
 
 def test_coordinates_survive_text(coach: TinyCoach) -> None:
@@ -55,7 +55,7 @@ def test_a_clip_shows_what_it_should(coach: TinyCoach, changes: dict, shown: tup
     poses = (ids >= first) & (ids < first + processor.vocabulary.size)
     assert poses.sum() == shown[0] * processor.vocabulary.clip_length
     videos = [int((ids == first + processor.vocabulary.size + view).sum()) for view in (0, 1)]
-    assert videos == [clips * processor.clip.video_tokens for clips in shown[1:]]
+    assert videos == [clips * processor.config.video_tokens for clips in shown[1:]]
     answer = processor.encode(training_conversation(item, "demonstration"), coach.codes.__getitem__)
     assert sum(label >= first for label in answer.labels) == processor.vocabulary.clip_length, (
         "demonstrated all the same"

@@ -19,6 +19,7 @@ from tiny_coach import ROOT, TinyCoach, collated
 from mm_adapter.cli import main
 from mm_adapter.evaluation.asking import hold
 from mm_adapter.inference.coach import Coach
+from mm_adapter.samples.clip_stores import NoPoses
 from mm_adapter.samples.dataset import CoachDataset
 from mm_adapter.samples.sources import TaskSource, tuple_sources
 from mm_data.conversation import Message
@@ -125,7 +126,7 @@ def test_clips_without_poses_or_without_a_view_share_a_batch_with_whole_ones(tas
     item = replace(read_items(tasks / "nae", "train")[0], has_poses=False)
     item = replace(item, clip=replace(item.clip, clip_id=clip, videos={"exo": "x.mp4"}))
     form = NAE.format(TaskManifest.read(tasks / "nae").knowledge, NaeOptions())
-    one = TaskSource("nae", [item], form, 1.0, None, store, seed=0)
+    one = TaskSource("nae", [item], form, 1.0, NoPoses(), store, seed=0)
     tuples = tuple_sources(coach.train[:1], {"commentary": 1.0}, coach.codes, coach.features, 1.0, seed=0)
     data = CoachDataset([*tuples, one], coach.processor, 4096, seed=0)
     samples = [data[0], data[1]]
@@ -136,7 +137,7 @@ def test_clips_without_poses_or_without_a_view_share_a_batch_with_whole_ones(tas
     assert losses[0] == pytest.approx(losses[1] + losses[2], rel=1e-5)
     blind = replace(item, clip=replace(item.clip, videos={"side": "x.mp4"}))
     with pytest.raises(ValueError, match="the clip has none of them"):
-        CoachDataset([TaskSource("nae", [blind], form, 1.0, None, store, seed=0)], coach.processor, 4096, seed=0)
+        CoachDataset([TaskSource("nae", [blind], form, 1.0, NoPoses(), store, seed=0)], coach.processor, 4096, seed=0)
 
 
 def test_the_first_pass_ranks_by_the_whole_name(tasks: Path, tiny: Path) -> None:

@@ -177,7 +177,7 @@ class TinyCoach:
             video_width=width,
             video_encoder=encoder,
         )
-        self.processor = CoachProcessor(text_tokenizer, config.clip_format)
+        self.processor = CoachProcessor(text_tokenizer, config)
         self.model = CoachModel(config, language_model, self.pose_tokenizer.quantizer.codebook)
         self.model.initialise_new_parts()
         set_trainable(self.model, mode)

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mm_adapter.checkpoint.folders import own_checkpoints, unfinished
-from mm_adapter.checkpoint.public_names import without_base_places, without_places
-from mm_adapter.checkpoint.run_record import read_run_record
+from mm_adapter.checkpoint.public_names import BASES, without_places
+from mm_adapter.checkpoint.run_record import differences, read_run_record
 from mm_adapter.checkpoint.seal import COMPLETE, EXPORT_RECORD, is_for_loaders, problems, read_manifest, seal, unseal
 from mm_adapter.distributed import whole_parameter
 from mm_adapter.model.coach import CoachModel
@@ -44,11 +44,6 @@ _MUST_MATCH_TO_RESUME = (
     "pose_frames", "pose_input", "pose_form", "pose_tokenizer", "video_tokens", "video_width", "video_encoder", "views",
 )  # fmt: skip
 _TRAINING_STATE = ("optimizer*", "scheduler.pt", "rng_state*", "trainer_state.json")
-
-
-def trainable_names(model: CoachModel) -> list[str]:
-    """Names of everything that trains: the list behind the printed table and behind what a checkpoint holds."""
-    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def trainable_state(model: CoachModel, keep: bool = True) -> dict[str, Tensor]:
@@ -114,18 +109,13 @@ def write_coach(
             raise RuntimeError(
                 f"{folder / 'language_model'}: {len(lost)} tensors were not written, such as {min(lost)}."
             )
-    (folder / "coach_config.json").write_text(json.dumps(_config_dict(model.config), indent=2))
+    config = model.config.to_dict() | {"text_config": model.config.text_config.to_dict()}
+    (folder / "coach_config.json").write_text(json.dumps(config, indent=2))
     (folder / "run_config.json").write_text(json.dumps(run_config, indent=2, default=str))
-    processor.save(folder)
+    processor.tokenizer.save_pretrained(folder)
     save_tokenizer(pose_tokenizer, folder / "pose_tokenizer")
     for name, expected in written.items():
         _verify(folder / name, expected)
-
-
-def _config_dict(config: CoachConfig) -> dict[str, Any]:
-    content = config.to_dict()
-    content["text_config"] = config.text_config.to_dict()
-    return content
 
 
 def _verify(path: Path, expected: dict[str, Tensor]) -> None:
@@ -160,7 +150,7 @@ def last_complete_checkpoint(run: Path, identity: str | None = None) -> Path | N
 
     Args:
         run: The run's folder.
-        identity: Identity of the run (`folders.identity_of`); by default the one in its record.
+        identity: Identity of the run (`run_record.run_record`); by default the one in its record.
 
     Returns:
         The checkpoint's folder, or None.
@@ -188,12 +178,7 @@ def check_same_coach(checkpoint: Path, config: CoachConfig) -> None:
         ValueError: Another base model, pose tokenizer, video encoder or architecture; lists old and new values.
     """
     begun = json.loads((checkpoint / "coach_config.json").read_text())
-    changed = [
-        f"{name} was {begun.get(name)!r}, is {getattr(config, name)!r}"
-        for name in _MUST_MATCH_TO_RESUME
-        if begun.get(name) != getattr(config, name)
-    ]
-    if changed:
+    if changed := differences(begun, {name: getattr(config, name) for name in _MUST_MATCH_TO_RESUME}):
         raise ValueError(f"{checkpoint} cannot go on with other parts: {'; '.join(changed)}.")
 
 
@@ -272,7 +257,7 @@ def copy_for_everybody(folder: Path, public: Path) -> None:
     shutil.copytree(folder, public, ignore=private)
     for path in public.rglob("*.json"):
         content = read_json(path, "")
-        public_content = without_places(content) if path.name == "run_config.json" else without_base_places(content)
+        public_content = without_places(content, only=None if path.name == "run_config.json" else BASES)
         if public_content != content:
             path.write_text(json.dumps(public_content, indent=2))
     seal(public, **{key: value for key, value in read_manifest(folder).items() if key == "step"})
@@ -353,7 +338,7 @@ class SavedCoach:
         model = CoachModel(config, language_model, pose_tokenizer.quantizer.codebook)
         load_trainable(folder, model)
         model.to(torch.device(device))  # pyright: ignore[reportArgumentType]
-        processor = CoachProcessor.load(folder, config.clip_format)
+        processor = CoachProcessor.load(folder, config)
         run_config = read_json(folder / "run_config.json", "the folder is not a whole coach.")
         return cls(model.eval().requires_grad_(False), processor, pose_tokenizer, run_config)
 

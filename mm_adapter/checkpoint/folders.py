@@ -1,6 +1,5 @@
 """Which folders of an output folder this run wrote. What others wrote is neither resumed, overwritten nor removed."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -14,11 +13,6 @@ UNFINISHED = "unfinished.json"
 """Lies in a checkpoint from before its first file until its last, and says who is writing it."""
 
 _NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
-
-
-def identity_of(record: dict[str, Any], parts: Sequence[str]) -> str:
-    """Computes what tells a run from others: a hash of the parts of its record that must not change on the way."""
-    return hashlib.sha256(json.dumps({part: record[part] for part in parts}, sort_keys=True).encode()).hexdigest()
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
@@ -67,7 +61,7 @@ def remove_older(run: Path, identity: str | None, keep: int | None, best: str | 
 
     Args:
         run: The run's folder.
-        identity: Identity of the run (`identity_of`).
+        identity: Identity of the run (`run_record`).
         keep: How many checkpoints stay; None or 0 for all.
         best: Path of the best one so far.
     """

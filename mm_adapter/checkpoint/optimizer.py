@@ -88,11 +88,6 @@ def _steps(optimizer: torch.optim.Optimizer) -> float:
     return max((float(count) for count in counts), default=0.0)
 
 
-def _counts_in_integers(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether an optimizer counts its updates of each parameter in a plain integer, as bitsandbytes and Adafactor do."""
-    return any(isinstance(state.get("step"), int) for state in optimizer.state.values())
-
-
 def write_optimizer(folder: Path, model: nn.Module, optimizer: Any, keep: bool) -> None:
     """Writes ``optimizer-N.safetensors`` and ``optimizer.json``. Collective: every rank calls it.
 
@@ -121,7 +116,8 @@ def write_optimizer(folder: Path, model: nn.Module, optimizer: Any, keep: bool) 
     if keep:
         flush()
         zero = any(is_zero(parameter) for _, parameter in _trainable(model))  # wraps another optimizer than others do
-        integers = not zero and _counts_in_integers(inner)
+        # bitsandbytes and Adafactor count the updates of each parameter in a plain integer.
+        integers = not zero and any(isinstance(state.get("step"), int) for state in inner.state.values())
         names = [name for name, _ in _trainable(model)]  # of those without state too, as with plain SGD
         index = {"files": files, "parameters": names, "steps": _steps(inner), "integers": integers}
         (folder / INDEX).write_text(json.dumps(index))

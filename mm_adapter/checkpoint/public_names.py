@@ -2,39 +2,33 @@
 
 import re
 import shlex
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-_BASES = frozenset({"base_model", "_name_or_path", "name_or_path", "base_model_name_or_path"})
-_ON_THE_HUB = _BASES | {"language_model", "hub_model_id", "start_from", "coach"}
+BASES = frozenset({"base_model", "_name_or_path", "name_or_path", "base_model_name_or_path"})
+"""Settings that name a base model."""
+_ON_THE_HUB = BASES | {"language_model", "hub_model_id", "start_from", "coach"}
 """Settings whose ``owner/name`` is a repository, unless such a folder is here."""
 
 
-def without_base_places(content: Any) -> Any:
-    """Configuration with a name in the place of the base model's folder; nothing else changes."""
-    if isinstance(content, dict):
-        return {
-            name: _public_text(value, name) if name in _BASES and isinstance(value, str) else without_base_places(value)
-            for name, value in content.items()
-        }
-    return [without_base_places(value) for value in content] if isinstance(content, list) else content
-
-
-def without_places(content: Any, key: str = "") -> Any:
-    """A run's record with the last part of every local path in its place; names on the Hub stay.
+def without_places(content: Any, key: str = "", only: Collection[str] | None = None) -> Any:
+    """Puts the last part of every local path in its place; names on the Hub stay.
 
     Args:
         content: The record or a part of it.
         key: The setting whose value it is.
+        only: Settings that are looked at, such as `BASES`; None for all.
 
     Returns:
         The record without places.
     """
     if isinstance(content, dict):
-        return {name: without_places(value, str(name)) for name, value in content.items()}
+        return {name: without_places(value, str(name), only) for name, value in content.items()}
     if isinstance(content, list):
-        return [without_places(value, key) for value in content]
-    return _public_text(content, key) if isinstance(content, str) else content
+        return [without_places(value, key, only) for value in content]
+    is_text = isinstance(content, str) and (only is None or key in only)
+    return _public_text(content, key) if is_text else content
 
 
 def _public_text(text: str, key: str) -> str:
@@ -51,7 +45,6 @@ def _public_path(text: str, key: str) -> str:
     if "\\" in text:
         return PureWindowsPath(text).name
     parts = PurePosixPath(text).parts
-    repository = (
-        len(parts) == 2 and key in _ON_THE_HUB and not text.startswith(("/", ".", "~")) and not Path(text).exists()
-    )
+    relative = len(parts) == 2 and not text.startswith(("/", ".", "~"))
+    repository = relative and key in _ON_THE_HUB and not Path(text).exists()
     return text if len(parts) < 2 or repository else PurePosixPath(text).name

@@ -9,21 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mm_data.ground.digests import hash_of
 from mm_data.ground.files import write_atomically
 
 PACKAGES = (
-    "mm-coach",
-    "torch",
-    "transformers",
-    "accelerate",
-    "peft",
-    "trl",
-    "deepspeed",
-    "bitsandbytes",
-    "datasets",
-    "av",
-    "numpy",
-)
+    "mm-coach", "torch", "transformers", "accelerate", "peft", "trl", "deepspeed", "bitsandbytes", "datasets", "av", "numpy",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
@@ -45,18 +36,30 @@ def git_commit() -> str:
         # An installed package may lie inside somebody else's repository, which does not track it.
         subprocess.run([*git, "ls-files", "--error-unmatch", str(source)], capture_output=True, check=True)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout
+        status = [*git, "status", "--porcelain", "-uno"]
+        dirty = subprocess.run(status, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + ("+changes" if dirty else "")
 
 
-def run_record(**configs: Any) -> dict[str, Any]:
-    """Returns the resolved configuration with provenance, JSON-ready."""
+def run_record(*identifying: str, **configs: Any) -> dict[str, Any]:
+    """Makes the record of a run: its resolved configuration with provenance, JSON-ready.
+
+    Args:
+        *identifying: Names of the parts of the configuration that must not change on the way; a hash of them, the record's ``identity``, tells
+            the run from others.
+        **configs: Parts of the configuration by name.
+
+    Returns:
+        The record; it has an ``identity`` where parts identify it.
+    """
     resolved = {name: asdict(c) if is_dataclass(c) and not isinstance(c, type) else c for name, c in configs.items()}
-    return json.loads(json.dumps({**resolved, "versions": versions(), "git_commit": git_commit()}, default=str))
+    provenance = {"versions": versions(), "git_commit": git_commit()}
+    record = json.loads(json.dumps(resolved | provenance, default=str))
+    if identifying:
+        record["identity"] = hash_of({part: record[part] for part in identifying})
+    return record
 
 
 def check_same_run(folder: Path, record: dict[str, Any], parts: Sequence[str]) -> None:

@@ -143,12 +143,9 @@ def _problem(folder: Path, name: str, was: dict[str, Any], everything: bool) -> 
 
 def is_complete(folder: Path) -> bool:
     """Tells whether a folder holds what was written, by size."""
-    if not (folder / COMPLETE).is_file():
-        return False
     try:
-        files = {name: was for name, was in read_manifest(folder)["files"].items() if is_for_loaders(name)}
-    except ValueError:
+        files = read_manifest(folder)["files"]
+    except (FileNotFoundError, ValueError):
         return False
-    return all(
-        (folder / name).is_file() and (folder / name).stat().st_size == was["bytes"] for name, was in files.items()
-    )
+    sizes = {folder / name: was["bytes"] for name, was in files.items() if is_for_loaders(name)}
+    return all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())

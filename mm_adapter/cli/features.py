@@ -29,7 +29,7 @@ def extract(
     max_bad: float = 0.02,
     retry_bad: bool = False,
 ) -> None:
-    """Encode clips, with the tiny encoder if none is named; resumes. Several processes: accelerate launch scripts/extract_features.py.
+    """Encode clips, with the tiny encoder if none is named; resumes. Several processes: accelerate launch -m mm_adapter.cli features extract.
 
     Args:
         source: Tuple or task folder, or a .csv/.jsonl of clip, start, stop and a column per view.
@@ -108,14 +108,14 @@ def import_omnivore(
         retry_bad: Try clips again whose files were missing before.
     """
     from mm_adapter.cli.console import ConsoleReport
-    from mm_adapter.features import omnivore
+    from mm_adapter.features import published
     from mm_data.ground.files import check_apart
     from mm_data.tuples.store import clips_of_folder
 
     check_apart(out, tuples, release, inside=True)
     clips = clips_of_folder(tuples)
     with ConsoleReport().progress("cutting clips", len(clips)) as progress:
-        rejected = omnivore.import_omnivore(
+        rejected = published.import_omnivore(
             release, clips, out, tokens, max_bad, retry_bad, lambda done, total: progress(done)
         )
     _report(out, len(clips) - len(rejected), rejected)
@@ -146,7 +146,7 @@ def import_arrays(
         retry_bad: Try clips again whose arrays were missing before.
     """
     from mm_adapter.cli.console import ConsoleReport
-    from mm_adapter.features import arrays as published
+    from mm_adapter.features import published
     from mm_data.folders import read_clips
     from mm_data.ground.files import check_apart
 

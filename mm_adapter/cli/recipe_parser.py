@@ -27,7 +27,8 @@ class RecipeParser(TrlParser):
         super().__init__(dataclasses, allow_abbrev=False)
         self._values: dict[str, Any] = {}
         self._dotted: list[tuple[str, Any]] = []
-        meta = [entry for cls in dataclasses for entry in docstring_parser.parse(cls.__doc__ or "").meta]
+        documented = [base for cls in dataclasses for base in reversed(cls.__mro__)]
+        meta = [entry for cls in documented for entry in docstring_parser.parse(cls.__doc__ or "").meta]
         helps = {entry.arg_name: entry.description for entry in meta if isinstance(entry, DocstringParam)}
         for action in self._actions:
             action.help = action.help or str(helps.get(action.dest) or "").replace("%", "%%")

@@ -30,7 +30,7 @@ _CONTENT_PARTS = (
 
 def write_tokenizer(processor: CoachProcessor, out: Path, layout: str) -> None:
     """Pose tokens become ordinary ones, which decoding shows; plain Llama has no rows for video placeholders."""
-    processor.save(out)
+    processor.tokenizer.save_pretrained(out)
     content = json.loads((out / "tokenizer.json").read_text())
     first = processor.vocabulary.first_id
     last = first + processor.vocabulary.size
@@ -61,7 +61,7 @@ def prove_prompts(processor: CoachProcessor, out: Path, layout: str) -> None:
         ValueError: A prompt differs; shows where.
     """
     exported = AutoTokenizer.from_pretrained(out)
-    codes = np.zeros((processor.clip.frames, processor.clip.tokens_per_frame), int)
+    codes = np.zeros((processor.config.pose_frames, processor.config.pose_tokens_per_frame), int)
     for prompt in (commentary_prompt("clip"), demonstration_prompt("clip", "Bend the knees.")):
         messages, _ = processor.render(prompt, lambda _: codes)
         ours = processor.rendered_prompt(messages)

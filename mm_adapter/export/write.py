@@ -48,10 +48,7 @@ LAYOUTS = ("coach", "llama")
 
 
 def export_coach(
-    coach: SavedCoach,
-    out: Path,
-    layout: str,
-    encoder: tuple[InternVideo2, str] | None = None,
+    coach: SavedCoach, out: Path, layout: str, encoder: tuple[InternVideo2, str] | None = None
 ) -> dict[str, Any]:
     """Writes an export and proves it against the coach.
 
@@ -168,11 +165,7 @@ def _write_video(coach: SavedCoach, out: Path, encoder: tuple[InternVideo2, str]
 
 
 def _write_configs(
-    coach: SavedCoach,
-    out: Path,
-    layout: str,
-    dtype: torch.dtype,
-    encoder: tuple[InternVideo2, str] | None,
+    coach: SavedCoach, out: Path, layout: str, dtype: torch.dtype, encoder: tuple[InternVideo2, str] | None
 ) -> None:
     config = coach.model.config
     text = copy.deepcopy(config.text_config)
@@ -182,12 +175,7 @@ def _write_configs(
         del text.quantization_config  # the merged weights are dense
     text.architectures, text.dtype, text.use_cache = [LLAMA], dtype, True
     # Engines that know nothing of coaches keep unknown entries; the grammar reads this one.
-    text.pose_vocabulary = {
-        "first_id": config.first_pose_id,
-        "num_codes": config.num_pose_codes,
-        "tokens_per_frame": config.pose_tokens_per_frame,
-        "frames": config.pose_frames,
-    }
+    text.pose_vocabulary = asdict(config.pose_vocabulary)
     text.bos_token_id = coach.processor.tokenizer.bos_token_id
     text.eos_token_id, text.pad_token_id = [coach.processor.end_of_turn_id], coach.processor.end_of_turn_id
     plain = text.to_dict() | {"_name_or_path": public_name(config.base_model)}

@@ -7,7 +7,7 @@ coach reads it through the mapper of its view, like any video feature.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,19 +84,13 @@ def joint_basis(folders: Sequence[Path], frames: int) -> JointBasis:
     variances, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
     largest = np.argsort(variances)[::-1][:COMPONENTS]
     directions = vectors[:, largest] / np.sqrt(variances[largest] + _FLOOR)
-    directions *= np.sign(
-        directions[np.abs(directions).argmax(0), np.arange(COMPONENTS)]
-    )  # either sign is an eigenvector
+    largest_entries = directions[np.abs(directions).argmax(0), np.arange(COMPONENTS)]
+    directions *= np.sign(largest_entries)  # either sign is an eigenvector
     return JointBasis(*(part.astype(np.float32) for part in (mean, spread, directions)))
 
 
 def write_pose_features(
-    folder: Path,
-    out: Path,
-    basis: JointBasis,
-    frames: int,
-    max_bad_share: float = 0.02,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    folder: Path, out: Path, basis: JointBasis, frames: int, max_bad_share: float = 0.02
 ) -> dict[str, str]:
     """Fills a feature store with one token per frame of every clip that has poses.
 
@@ -106,7 +100,6 @@ def write_pose_features(
         basis: Components that coordinates are projected on.
         frames: Number of frames, and tokens, per clip (T).
         max_bad_share: Share of the clips whose poses may be unusable.
-        progress: Called with (done, total).
 
     Returns:
         Rejected clips with reasons.
@@ -128,9 +121,7 @@ def write_pose_features(
     )
     listed = {name: {"start": s.start, "stop": s.stop} for name, s in stretches.items()}
     store = FeatureStoreWriter(out, manifest, listed, max_bad_share)
-    if store.finished:
-        return FeatureManifest.read(out).rejected
-    return store.fill(lambda clip: _features(stretches[clip].read(), frames, basis), _BATCH, progress)
+    return store.fill(lambda clip: _features(stretches[clip].read(), frames, basis), _BATCH)
 
 
 def _training_clips(folder: Path) -> list[str]:

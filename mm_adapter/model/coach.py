@@ -80,7 +80,8 @@ class CoachModel(PreTrainedModel, GenerationMixin):
         """
         embeddings = self.language_model.get_input_embeddings().weight
         head = self.language_model.get_output_embeddings().weight
-        with gathered([embeddings, head, *self.new_parameters()]):
+        new = [p for name, p in self.named_parameters() if not name.startswith("language_model.")]
+        with gathered([embeddings, head, *new]):
             words = embeddings[: self.config.first_pose_id].float()
             mean, rms = words.mean(0), float((words - words.mean(0)).pow(2).mean().sqrt())
             embedding = self.pose_embedding
@@ -89,19 +90,14 @@ class CoachModel(PreTrainedModel, GenerationMixin):
                 match_embeddings(embedding.mapper, embedding.codebook, mean, rms)
             for mapper in (self.ego_mapper, self.exo_mapper):
                 if mapper is not None:
-                    match_embeddings(
-                        mapper.mlp, torch.randn(256, self.config.video_width, device=mean.device), mean, rms
-                    )
+                    inputs = torch.randn(256, self.config.video_width, device=mean.device)
+                    match_embeddings(mapper.mlp, inputs, mean, rms)
             if self.config.text_config.tie_word_embeddings:
                 self.pose_head.weight.copy_(embedding())
             else:
                 rows = head[: self.config.first_pose_id].float()
                 noise = (rows - rows.mean(0)).pow(2).mean().sqrt() * torch.randn_like(self.pose_head.weight)
                 self.pose_head.weight.copy_(rows.mean(0) + 0.1 * noise)
-
-    def new_parameters(self) -> list[nn.Parameter]:
-        """Parameters that the language model does not have: mappers and pose rows."""
-        return [p for name, p in self.named_parameters() if not name.startswith("language_model.")]
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's own embeddings (words only)."""

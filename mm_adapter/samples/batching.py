@@ -51,10 +51,7 @@ class WindowSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.dataset.lengths(self.epoch)), self.window)
-        return self.processes * (
-            full * (self.window // (self.per_batch * self.processes)) + -(-rest // (self.per_batch * self.processes))
-        )
+        return self.processes * math.ceil(len(self.dataset.lengths(self.epoch)) / (self.per_batch * self.processes))
 
     def windows(self) -> list[list[list[int]]]:
         """Returns the epoch's windows, each a list of micro-batches (of all processes) of sample indices."""
@@ -72,7 +69,7 @@ class WindowSampler(Sampler[list[int]]):
         return dealt
 
     def _deal(self, members: list[int], lengths: Sequence[int]) -> list[list[int]]:
-        micro_batches = -(-len(members) // (self.per_batch * self.processes))
+        micro_batches = math.ceil(len(members) / (self.per_batch * self.processes))
         batches: list[list[int]] = [[] for _ in range(micro_batches * self.processes)]
         lightest = [(0, i) for i in range(len(batches))]
         for member in sorted(members, key=lambda index: (-lengths[index], index)):

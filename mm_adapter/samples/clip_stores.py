@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from mm_adapter.model.config import CoachConfig
-from mm_data.features import FeatureManifest
+from mm_data.features import FeatureManifest, FeatureStore
 from mm_data.folders import PoseStretch, pose_stretches
 from mm_tokenizers import canonical_poses
 from mm_tokenizers.canonical import sample_frames
@@ -37,33 +36,6 @@ class JointStore:
     def __getitem__(self, clip_id: str) -> np.ndarray:
         raw = self.stretches[clip_id].read()
         return canonical_poses(np.asarray(raw[sample_frames(raw, self.frames)]))
-
-
-class ClipPoses(Protocol):
-    """Poses of clips in the form that the processor expects: `PoseCodeStore` or `JointStore`."""
-
-    def __getitem__(self, clip: str, /) -> np.ndarray: ...
-
-    def missing(self, clips: Iterable[str], /) -> list[str]:
-        """Returns the clips that the store does not hold."""
-        ...
-
-
-class ClipFeatures(Protocol):
-    """Video features of clips: `FeatureStore`, or what stands for one."""
-
-    @property
-    def manifest(self) -> FeatureManifest:
-        """The description of what made the features."""
-        ...
-
-    def get(self, clip: str, view: str) -> np.ndarray:
-        """Returns features ``[V, C]``."""
-        ...
-
-    def missing(self, clips: Iterable[str]) -> list[str]:
-        """Returns the clips that the store does not hold."""
-        ...
 
 
 class NoPoses:
@@ -110,7 +82,7 @@ class JoinedPoses:
         clips: Clip id to codes ``[T, M]``; may grow.
     """
 
-    def __init__(self, store: ClipPoses | None, clips: dict[str, np.ndarray]) -> None:
+    def __init__(self, store: "ClipPoses | None", clips: dict[str, np.ndarray]) -> None:
         self.store, self.clips = NoPoses() if store is None else store, clips
 
     def __getitem__(self, clip: str, /) -> np.ndarray:
@@ -129,7 +101,7 @@ class JoinedFeatures:
         clips: Clip id to its features ``[V, C]`` by view.
     """
 
-    def __init__(self, store: ClipFeatures, clips: dict[str, dict[str, np.ndarray]]) -> None:
+    def __init__(self, store: "ClipFeatures", clips: dict[str, dict[str, np.ndarray]]) -> None:
         self.store, self.clips = store, clips
 
     @property
@@ -144,6 +116,13 @@ class JoinedFeatures:
     def missing(self, clips: Iterable[str]) -> list[str]:
         """Returns the clips that neither holds."""
         return self.store.missing([clip for clip in clips if clip not in self.clips])
+
+
+ClipPoses = PoseCodeStore | JointStore | NoPoses | JoinedPoses
+"""Poses of clips in the form that the processor expects."""
+
+ClipFeatures = FeatureStore | NoFeatures | JoinedFeatures
+"""Video features of clips, or what stands for them."""
 
 
 def check_inputs(

@@ -25,7 +25,7 @@ class CoachCollator:
     def __init__(
         self, processor: CoachProcessor, pad_id: int, video_shape: tuple[int, int] | None, layout: str
     ) -> None:
-        self.vocabulary, self.views = processor.vocabulary, processor.clip.views
+        self.vocabulary, self.views = processor.vocabulary, processor.config.views
         self.pad_id, self.video_shape, self.layout = pad_id, video_shape, layout
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:

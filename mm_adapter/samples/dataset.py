@@ -59,7 +59,7 @@ class CoachDataset(Dataset[Sample]):
             check_clips(source)
             variants = [(index, variant) for index in range(len(source.ids)) for variant in source.variants(index)]
             conversations = [source.conversation(index, variant) for index, variant in variants]
-            _check_views(source, conversations, processor.clip.views)
+            _check_views(source, conversations, processor.config.views)
             lengths = processor.lengths(conversations, source.poses.__getitem__)
             self._measured |= {(number, *variant): length for variant, length in zip(variants, lengths, strict=True)}
         (number, index, variant), longest = max(self._measured.items(), key=lambda item: item[1])

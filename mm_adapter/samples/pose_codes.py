@@ -200,12 +200,12 @@ def _decoded(path: Path, codes: np.ndarray, tokenizer: PoseTokenizer) -> np.ndar
 
 def _record(path: Path, item: str | None) -> dict[str, Any]:
     records, _ = read_records(path)
-    chosen = [record for record in records if item in (None, record.get("tuple_id"))]
-    if not chosen:
-        raise ValueError(
-            f"{path} has {len(records)} items, and none of them is {item!r}." if records else f"{path} is empty."
-        )
-    return chosen[0]
+    if not records:
+        raise ValueError(f"{path} is empty.")
+    record = next((record for record in records if item in (None, record.get("tuple_id"))), None)
+    if record is None:
+        raise ValueError(f"{path} has {len(records)} items, and none of them is {item!r}.")
+    return record
 
 
 def _check_ending(out: Path, ending: str) -> None:

@@ -70,55 +70,67 @@ class MixPart:
 
 @dataclass(kw_only=True)
 class CoachArguments:
-    """Arguments of every recipe that trains a coach. Paths come from earlier commands."""
+    """Arguments of every recipe that trains a coach. Paths come from earlier commands.
 
-    language_model: str = field(metadata={"help": "Hub name or folder of a Llama-architecture instruct model."})
-    pose_tokenizer: str | None = field(
-        default=None,
-        metadata={"help": "Folder written by recipes/pose_tokenizer.py; not needed with --pose_form none."},
-    )
-    mode: Literal["mappers", "lora", "full"] = field(default="lora", metadata={"help": "What trains."})
-    views: list[str] | None = field(default=None, metadata={"help": "Video views; by default those of the features."})
-    start_from: str | None = field(default=None, metadata={"help": "Coach whose mappers and pose rows to begin with."})
-    pose_form: Literal["tokens", "text", "none"] = field(
-        default="tokens", metadata={"help": "How poses of a clip are shown; text writes coordinates out."}
-    )
-    pose_input: Literal["mapper", "rows"] = field(
-        default="mapper", metadata={"help": "How pose tokens enter: f_pm over the codebook, or rows of their own."}
-    )
-    pose_frames: int = field(default=10, metadata={"help": "Frames per clip (T)."})
-    attention: str = field(default=PACKED_SDPA, metadata={"help": "packed_sdpa, or flash_attention_2 where installed."})
-    liger: bool = field(default=False, metadata={"help": "Fused kernels of the liger extra (GPU)."})
-    dtype: Literal["auto", "bfloat16", "float32"] = field(
-        default="auto", metadata={"help": "Type of the frozen weights; auto asks the hardware."}
-    )
-    quantization: Literal["nf4"] | None = field(default=None, metadata={"help": "nf4 for QLoRA."})
-    lora_r: int = field(default=64, metadata={"help": "Rank of LoRA."})
-    lora_alpha: int = field(default=128, metadata={"help": "Scale of LoRA."})
-    lora_targets: list[str] = field(
-        default_factory=lambda: [*LORA_TARGETS], metadata={"help": "Linear layers that get an adapter."}
-    )
-    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout of LoRA."})
-    mapper_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the mappers."})
-    pose_row_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the pose rows."})
-    max_length: int = field(default=2048, metadata={"help": "Longest sample in tokens; longer ones are an error."})
-    validation_share: float = field(
-        default=0.0, metadata={"help": "Share of the learners held out for evaluation during training."}
-    )
-    eval_commentaries: int = field(default=4, metadata={"help": "Remarks written down at every evaluation."})
-    dry_run: bool = field(default=False, metadata={"help": "Build everything, print the plan, train nothing."})
-    plan_video_tokens: int = field(default=32, metadata={"help": "Dry run without features: V per view."})
-    plan_video_width: int = field(default=1408, metadata={"help": "Dry run without features: feature width."})
-    plan_gpu: str | None = field(default=None, metadata={"help": "Dry run: GPU that it has to fit, such as A100-80GB."})
-    plan_world_size: int = field(default=1, metadata={"help": "Dry run: number of processes."})
-    short_epochs: int = field(
-        default=0,
-        metadata={"help": "Epochs at the beginning in which tasks' items ask for facts alone, without prose."},
-    )
-    mix: list[MixPart] = field(
-        default_factory=list,
-        metadata={"help": "Further folders to train on together; --mix.0.items FOLDER names the first one's items."},
-    )
+    Attributes:
+        language_model: Hub name or folder of a Llama-architecture instruct model.
+        pose_tokenizer: Folder written by recipes/pose_tokenizer.py; not needed with --pose_form none.
+        mode: What trains.
+        views: Video views; by default those of the features.
+        start_from: Coach whose mappers and pose rows to begin with.
+        pose_form: How poses of a clip are shown; text writes coordinates out.
+        pose_input: How pose tokens enter: f_pm over the codebook, or rows of their own.
+        pose_frames: Frames per clip (T).
+        attention: packed_sdpa, or flash_attention_2 where installed.
+        liger: Fused kernels of the liger extra (GPU).
+        dtype: Type of the frozen weights; auto asks the hardware.
+        quantization: nf4 for QLoRA.
+        lora_r: Rank of LoRA.
+        lora_alpha: Scale of LoRA.
+        lora_targets: Linear layers that get an adapter.
+        lora_dropout: Dropout of LoRA.
+        mapper_learning_rate: Learning rate of the mappers.
+        pose_row_learning_rate: Learning rate of the pose rows.
+        max_length: Longest sample in tokens; longer ones are an error.
+        validation_share: Share of the learners held out for evaluation during training.
+        eval_commentaries: Remarks written down at every evaluation.
+        dry_run: Build everything, print the plan, train nothing.
+        plan_video_tokens: Dry run without features: V per view.
+        plan_video_width: Dry run without features: feature width.
+        plan_gpu: Dry run: GPU that it has to fit, such as A100-80GB.
+        plan_world_size: Dry run: number of processes.
+        short_epochs: Epochs at the beginning in which tasks' items ask for facts alone, without prose.
+        mix: Further folders to train on together; --mix.0.items FOLDER names the first one's items.
+    """
+
+    language_model: str
+    pose_tokenizer: str | None = None
+    mode: Literal["mappers", "lora", "full"] = "lora"
+    views: list[str] | None = None
+    start_from: str | None = None
+    pose_form: Literal["tokens", "text", "none"] = "tokens"
+    pose_input: Literal["mapper", "rows"] = "mapper"
+    pose_frames: int = 10
+    attention: str = PACKED_SDPA
+    liger: bool = False
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    quantization: Literal["nf4"] | None = None
+    lora_r: int = 64
+    lora_alpha: int = 128
+    lora_targets: list[str] = field(default_factory=lambda: [*LORA_TARGETS])
+    lora_dropout: float = 0.05
+    mapper_learning_rate: float = 1e-3
+    pose_row_learning_rate: float = 1e-3
+    max_length: int = 2048
+    validation_share: float = 0.0
+    eval_commentaries: int = 4
+    dry_run: bool = False
+    plan_video_tokens: int = 32
+    plan_video_width: int = 1408
+    plan_gpu: str | None = None
+    plan_world_size: int = 1
+    short_epochs: int = 0
+    mix: list[MixPart] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Checks what a run would otherwise stumble over later.
@@ -149,30 +161,28 @@ def _check_choices(settings: Any) -> None:
 
 @dataclass(kw_only=True)
 class ExpertafArguments(CoachArguments):
-    """Arguments of `recipes/expertaf.py`."""
+    """Arguments of `recipes/expertaf.py`.
 
-    tuples: str = field(metadata={"help": "Folder written by `mm-coach data build`."})
-    pose_codes: str = field(metadata={"help": "Folder written by `mm-coach tokenizer encode`."})
-    features: str | None = field(default=None, metadata={"help": "Feature store; leave out for a pose-only coach."})
-    formats: list[str] = field(
-        default_factory=lambda: ["commentary", "demonstration"],
-        metadata={"help": "Sample formats per tuple: commentary, demonstration, dialogue."},
-    )
-    format_weights: list[float] | None = field(
-        default=None,
-        metadata={"help": "How often an epoch shows each tuple in each of the formats: 1 once, 0.5 every other tuple."},
-    )
-    stages: list[dict] | None = field(
-        default=None,
-        metadata={
-            "help": "Settings that each stage changes, such as --stages.0.mode mappers --stages.0.max_steps 500 "
-            "--stages.1.mode lora; each begins where the last one ended."
-        },
-    )
-    expert_drop: float = field(
-        default=0.5, metadata={"help": "Share of commentary questions without the expert's clip."}
-    )
-    max_train_tuples: int | None = field(default=None, metadata={"help": "Use only the first tuples."})
+    Attributes:
+        tuples: Folder written by `mm-coach data build`.
+        pose_codes: Folder written by `mm-coach tokenizer encode`.
+        features: Feature store; leave out for a pose-only coach.
+        formats: Sample formats per tuple: commentary, demonstration, dialogue.
+        format_weights: How often an epoch shows each tuple in each of the formats: 1 once, 0.5 every other tuple.
+        stages: Settings that each stage changes, such as --stages.0.mode mappers --stages.0.max_steps 500
+            --stages.1.mode lora; each begins where the last one ended.
+        expert_drop: Share of commentary questions without the expert's clip.
+        max_train_tuples: Use only the first tuples.
+    """
+
+    tuples: str
+    pose_codes: str
+    features: str | None = None
+    formats: list[str] = field(default_factory=lambda: ["commentary", "demonstration"])
+    format_weights: list[float] | None = None
+    stages: list[dict] | None = None
+    expert_drop: float = 0.5
+    max_train_tuples: int | None = None
 
     def __post_init__(self) -> None:
         """Checks what a run would otherwise stumble over later.
@@ -194,17 +204,19 @@ class ExpertafArguments(CoachArguments):
 
 @dataclass(kw_only=True)
 class TaskArguments(CoachArguments):
-    """Arguments of the recipes of the other tasks, beside the task's switches."""
+    """Arguments of the recipes of the other tasks, beside the task's switches.
 
-    items: str = field(metadata={"help": "Folder written by `mm-coach task read`."})
-    pose_codes: str | None = field(
-        default=None, metadata={"help": "Folder written by `mm-coach tokenizer encode`; by default ITEMS/pose_codes."}
-    )
-    features: str | None = field(
-        default=None,
-        metadata={"help": "Feature store; by default ITEMS/features. Without one the coach sees poses alone."},
-    )
-    max_train_items: int | None = field(default=None, metadata={"help": "Use only the first items."})
+    Attributes:
+        items: Folder written by `mm-coach task read`.
+        pose_codes: Folder written by `mm-coach tokenizer encode`; by default ITEMS/pose_codes.
+        features: Feature store; by default ITEMS/features. Without one the coach sees poses alone.
+        max_train_items: Use only the first items.
+    """
+
+    items: str
+    pose_codes: str | None = None
+    features: str | None = None
+    max_train_items: int | None = None
 
     def __post_init__(self) -> None:
         """Checks what a run would otherwise stumble over later.

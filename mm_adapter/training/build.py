@@ -111,7 +111,7 @@ def coach_config(
         pose_tokenizer=fingerprint(tokenizer),
         video_tokens=video.num_tokens if video else 0,
         video_width=video.width if video else 0,
-        views=views,
+        views=[*views],
         video_encoder=video.made_by if video else "",
     )
 
@@ -149,7 +149,7 @@ def build_coach(
     text_tokenizer = AutoTokenizer.from_pretrained(args.language_model)
     config = coach_config(args, language_model.config, len(text_tokenizer), pose_tokenizer, video, views)
     config.base_model_fingerprint = weights_fingerprint(args.language_model)
-    processor = CoachProcessor(text_tokenizer, config.clip_format)
+    processor = CoachProcessor(text_tokenizer, config)
     model = CoachModel(config, language_model, pose_tokenizer.quantizer.codebook)
     model.initialise_new_parts()
     if args.start_from:

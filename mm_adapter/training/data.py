@@ -7,7 +7,7 @@ from typing import Any
 
 from mm_adapter.checkpoint.run_record import read_run_record
 from mm_adapter.model.config import VIEWS
-from mm_adapter.samples.clip_stores import ClipPoses
+from mm_adapter.samples.clip_stores import ClipPoses, NoPoses
 from mm_adapter.samples.sources import SampleSource, TaskSource, hold_out, tuple_sources, without_rejected
 from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, MixPart, TaskArguments
 from mm_adapter.training.build import open_poses
@@ -191,8 +191,7 @@ def trained_on(record: dict[str, Any]) -> tuple[Material, list[str]]:
         The material of the folders' training splits, and the folders that could not be read.
     """
     settings, preferences = record.get("coach", {}), record.get("preferences", {})
-    first = [(name, limit) for key, limit in _FOLDERS for name in [settings.get(key)] if name]
-    folders = [(Path(name), settings.get(limit)) for name, limit in first]
+    folders = [(Path(settings[key]), settings.get(limit)) for key, limit in _FOLDERS if settings.get(key)]
     folders += [(_folder_of(part), None) for part in settings.get("mix") or []]
     folders += [(Path(preferences["tuples"]), None)] if preferences.get("tuples") else []
     material, unread = Material(), [] if folders else ["a run without a record of its data"]
@@ -296,10 +295,10 @@ def _items(
     )
 
 
-def _poses_of(args: CoachArguments, pose_tokenizer: PoseTokenizer, part: MixPart, any_poses: bool) -> ClipPoses | None:
-    """Opens the poses of items' clips, or None for a coach that sees none or clips that have none."""
+def _poses_of(args: CoachArguments, pose_tokenizer: PoseTokenizer, part: MixPart, any_poses: bool) -> ClipPoses:
+    """Opens the poses of items' clips; there are none for a coach that sees none or for clips that have none."""
     if args.pose_form == "none" or not any_poses:
-        return None
+        return NoPoses()
     if part.pose_codes is None and args.pose_form == "tokens":
         raise ValueError(
             f"{part.folder} has poses but no codes of them; run `mm-coach tokenizer encode {part.folder} TOKENIZER "

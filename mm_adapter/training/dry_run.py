@@ -23,7 +23,7 @@ from mm_adapter.training.schedules import optimizer_steps, samples_per_step
 from mm_adapter.training.trainer_flags import COACH, check_flags
 from mm_data.features import FeatureManifest
 from mm_data.tasks import Task
-from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, PoseVocabulary
+from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig
 
 
 def plan_expertaf(stages: Sequence[tuple[ExpertafArguments, TrainingArguments]]) -> None:
@@ -141,7 +141,7 @@ def global_batch(training: TrainingArguments, processes: int) -> str:
 
 def guessed_samples(args: ExpertafArguments, config: CoachConfig) -> dict[str, tuple[int, int]]:
     """Guesses ExpertAF's samples by the sizes of clips and a hundred words, for a plan before the data is there."""
-    answer = vocabulary_of(config).clip_length
+    answer = config.pose_vocabulary.clip_length
     media = answer + len(config.views) * config.video_tokens
     words = 110  # template, questions and a one-sentence remark
     budget = {
@@ -154,20 +154,15 @@ def guessed_samples(args: ExpertafArguments, config: CoachConfig) -> dict[str, t
 
 def guessed_items(config: CoachConfig) -> dict[str, tuple[int, int]]:
     """Guesses a task's samples: a clip, some three hundred words of question and two hundred of answer."""
-    poses = vocabulary_of(config).clip_length if config.pose_form == "tokens" else 0
+    poses = config.pose_vocabulary.clip_length if config.pose_form == "tokens" else 0
     return {"item": (poses + len(config.views) * config.video_tokens + 700, 280)}
-
-
-def vocabulary_of(config: CoachConfig) -> PoseVocabulary:
-    """Returns the pose tokens of a coach."""
-    return PoseVocabulary(config.first_pose_id, config.num_pose_codes, config.pose_tokens_per_frame, config.pose_frames)
 
 
 def guessed_batch(
     budget: Mapping[str, tuple[int, int]], config: CoachConfig, batch_size: int, facts: dict[str, Any]
 ) -> Batch:
     """Returns the longest micro-batch by guessed sizes of samples."""
-    clip = vocabulary_of(config).clip_length
+    clip = config.pose_vocabulary.clip_length
     facts["tokens per clip"] = f"{clip} pose + {len(config.views)} × {config.video_tokens} video tokens"
     for form, (length, supervised) in budget.items():
         facts[f"tokens per sample: {form}"] = f"at most about {length}, {supervised} supervised"
@@ -176,22 +171,13 @@ def guessed_batch(
 
 
 def longest_batch(
-    args: CoachArguments,
-    training: TrainingArguments,
-    config: CoachConfig,
-    data: TrainingData,
-    facts: dict[str, Any],
+    args: CoachArguments, training: TrainingArguments, config: CoachConfig, data: TrainingData, facts: dict[str, Any]
 ) -> tuple[Batch, int]:
     """Returns the micro-batch that the first step begins with, from the real samples, and the samples of an epoch."""
-    processor = CoachProcessor(AutoTokenizer.from_pretrained(args.language_model), config.clip_format)
+    processor = CoachProcessor(AutoTokenizer.from_pretrained(args.language_model), config)
     dataset = CoachDataset(data.train, processor, args.max_length, training.seed)
-    sampler = WindowSampler(
-        dataset,
-        training.per_device_train_batch_size,
-        training.gradient_accumulation_steps,
-        args.plan_world_size,
-        training.seed,
-    )
+    sizes = training.per_device_train_batch_size, training.gradient_accumulation_steps, args.plan_world_size
+    sampler = WindowSampler(dataset, *sizes, training.seed)
     members = max(sampler.windows()[0], key=lambda batch: tokens(batch, dataset.lengths(0)))
     supervised = sum(label != IGNORE for i in members for label in dataset.encode(i).labels)
     facts["longest sample"] = f"{dataset.longest} tokens"

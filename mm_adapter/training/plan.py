@@ -153,11 +153,7 @@ def estimate_memory(
 
 
 def print_plan(
-    model: nn.Module,
-    facts: dict[str, Any],
-    memory: dict[str, MemoryEstimate],
-    gpu: str | None,
-    missing: list[str],
+    model: nn.Module, facts: dict[str, Any], memory: dict[str, MemoryEstimate], gpu: str | None, missing: list[str]
 ) -> None:
     """Prints tables for a person.
 

@@ -2,26 +2,18 @@
 
 import contextlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import TrainingArguments
 
-from mm_adapter.checkpoint.folders import (
-    begin_checkpoint,
-    check_output_folder,
-    end_checkpoint,
-    identity_of,
-    own_checkpoints,
-    remove_older,
-    unfinished,
-)
+from mm_adapter.checkpoint.folders import check_output_folder, own_checkpoints, unfinished
 from mm_adapter.checkpoint.run_record import run_record
+from mm_adapter.checkpoint.trainer import MarkedCheckpoints
 from mm_adapter.training.schedules import schedule
 from mm_data.folders import pose_files
 from mm_data.poses.skeleton import MIRRORED_JOINTS, NUM_JOINTS
@@ -34,19 +26,29 @@ SETTINGS = ("data", "architecture", "schedule")
 
 @dataclass
 class PoseArguments:
-    """Where poses are, and how they are varied in training."""
+    """Where poses are, and how they are varied in training.
 
-    poses: list[str] = field(
-        metadata={"help": "Folders written by `mm-coach data build`, `mm-coach task read` or `mm-coach poses import`."}
-    )
-    mirror: float = field(default=0.5, metadata={"help": "Share of poses that are mirrored, left and right swapped."})
-    size_jitter: float = field(default=0.1, metadata={"help": "Bodies are scaled by up to this share."})
-    yaw_jitter: float = field(default=10.0, metadata={"help": "Bodies are turned about the vertical, up to degrees."})
-    tilt_jitter: float = field(default=5.0, metadata={"help": "Bodies are tilted, up to degrees."})
-    joint_drop: float = field(default=0.2, metadata={"help": "Probability that a joint is hidden from the encoder."})
-    intact: float = field(default=0.0, metadata={"help": "Share of poses of which no joint is hidden."})
-    test_frames: int = field(default=300, metadata={"help": "Frames per test sequence in the final figures."})
-    dry_run: bool = field(default=False, metadata={"help": "Build everything, print the plan, train nothing."})
+    Attributes:
+        poses: Folders written by `mm-coach data build`, `mm-coach task read` or `mm-coach poses import`.
+        mirror: Share of poses that are mirrored, left and right swapped.
+        size_jitter: Bodies are scaled by up to this share.
+        yaw_jitter: Bodies are turned about the vertical, up to degrees.
+        tilt_jitter: Bodies are tilted, up to degrees.
+        joint_drop: Probability that a joint is hidden from the encoder.
+        intact: Share of poses of which no joint is hidden.
+        test_frames: Frames per test sequence in the final figures.
+        dry_run: Build everything, print the plan, train nothing.
+    """
+
+    poses: list[str]
+    mirror: float = 0.5
+    size_jitter: float = 0.1
+    yaw_jitter: float = 10.0
+    tilt_jitter: float = 5.0
+    joint_drop: float = 0.2
+    intact: float = 0.0
+    test_frames: int = 300
+    dry_run: bool = False
 
 
 class PoseDataset(Dataset[dict[str, torch.Tensor]]):
@@ -100,22 +102,19 @@ def vary(poses: torch.Tensor, draws: torch.Tensor, options: PoseArguments) -> to
     return torch.cat([(poses[..., :3] @ turn.transpose(1, 2)) * size, poses[..., 3:]], dim=-1)
 
 
-class TokenizerTrainer(Trainer):
+class TokenizerTrainer(MarkedCheckpoints):
     """Trains a pose tokenizer; every log line also has both losses, the use of codes, and the error on unseen performers.
 
     Args:
         held_out: Poses ``[N, 17, 4]`` of unseen performers.
-        record: The run's record, written with every checkpoint.
-        **kwargs: Passed on to `transformers.Trainer`.
+        **kwargs: Passed on to `MarkedCheckpoints` and `transformers.Trainer`.
     """
 
     model: PoseTokenizer
 
-    def __init__(self, held_out: torch.Tensor, record: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, held_out: torch.Tensor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.held_out, self.record = held_out, record
-        # Older checkpoints go only after a new one is complete, and only this run's.
-        self.keep, self.args.save_total_limit = self.args.save_total_limit, None
+        self.held_out = held_out
         self._counts = torch.zeros(self.model.architecture.num_codes, device=self.args.device)
         self._losses = torch.zeros(3, device=self.args.device)  # joint, commitment, batches
 
@@ -152,23 +151,6 @@ class TokenizerTrainer(Trainer):
         error = (joints - poses[..., :3]).norm(dim=-1)
         return float(error[poses[..., 3] > 0].mean()) * 1000
 
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if self.state.global_step < self.state.max_steps:  # else a run resumed at its end would take one step more
-            super()._run_epoch(*args, **kwargs)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Marks the folder as this run's while it is written, and then removes this run's older ones."""
-        run = Path(str(self.args.output_dir))
-        folder = run / f"checkpoint-{self.state.global_step}"
-        if self.args.should_save:
-            begin_checkpoint(folder, self.record)
-        self.accelerator.wait_for_everyone()  # the other ranks write into it too
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            end_checkpoint(folder)
-            remove_older(run, self.record["identity"], self.keep, None)
-
 
 def last_checkpoint(run: Path, record: dict[str, Any]) -> str | None:
     """Finds the latest checkpoint of this run whose state can be read; one that a crash cut short is passed over.
@@ -202,10 +184,4 @@ def sequences_of(folders: list[str], split: str) -> dict[str, Path]:
 def record_of(data: PoseArguments, architecture: PoseTokenizerConfig, training: TrainingArguments) -> dict[str, Any]:
     """Builds the run's record, of which `SETTINGS` must not change while it is trained."""
     parts = {"data": data, "architecture": architecture, "schedule": schedule(training)}
-    record = run_record(**parts, training=training.to_dict(), seed=training.seed)
-    return {**record, "identity": identity_of(record, SETTINGS)}
-
-
-def evenly_spaced(poses: torch.Tensor, count: int) -> torch.Tensor:
-    """Returns at most ``count`` of the poses."""
-    return poses[torch.linspace(0, len(poses) - 1, min(count, len(poses))).long()]
+    return run_record(*SETTINGS, **parts, training=training.to_dict(), seed=training.seed)

@@ -6,6 +6,7 @@ keys, such as who preferred it, are passed over.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,11 @@ def read_pairs(path: Path, tuples: Sequence[CoachingTuple]) -> list[dict[str, st
     return pairs
 
 
+@dataclass(frozen=True)
 class PreferenceCollator:
     """Collator that makes the batch which `trl.DPOTrainer` expects: all chosen, then all rejected, padded on the right.
 
-    Args:
+    Attributes:
         processor: The coach's processor.
         poses: Poses by clip.
         features: Video features, or None for a pose-only coach.
@@ -73,16 +75,11 @@ class PreferenceCollator:
         max_length: Longest sample in tokens.
     """
 
-    def __init__(
-        self,
-        processor: CoachProcessor,
-        poses: ClipPoses,
-        features: FeatureStore | None,
-        collate: CoachCollator,
-        max_length: int,
-    ) -> None:
-        self.processor, self.poses, self.features, self.collate = processor, poses, features, collate
-        self.max_length = max_length
+    processor: CoachProcessor
+    poses: ClipPoses
+    features: FeatureStore | None
+    collate: CoachCollator
+    max_length: int
 
     def encode(self, clip: str, remark: str) -> Encoded:
         """Encodes the question about a clip, answered with a remark.

@@ -1,10 +1,10 @@
-"""The steps of training one coach, in the order in which a recipe calls them: prepare, build, resume, train, finish."""
+"""The steps of training one coach, in the order in which `train` takes them: prepare, build, resume, train, finish."""
 
 import dataclasses
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from mm_adapter.checkpoint.coach import (
     last_complete_checkpoint,
     upload_coach,
 )
-from mm_adapter.checkpoint.folders import check_output_folder, identity_of
+from mm_adapter.checkpoint.folders import check_output_folder
 from mm_adapter.checkpoint.run_record import check_same_run, read_run_record, run_record, write_run_record
 from mm_adapter.checkpoint.seal import is_complete
 from mm_adapter.distributed import agreed
@@ -51,12 +51,8 @@ def chain(stages: list[Stage]) -> list[Stage]:
     run, start_from, linked = Path(str(training.output_dir)), args.start_from, []
     for number, (args, training) in enumerate(stages, start=1):
         folder = run if number == len(stages) else run / f"stage-{number}"
-        linked.append(
-            (
-                dataclasses.replace(args, start_from=start_from),
-                dataclasses.replace(training, output_dir=str(folder)),
-            )
-        )
+        begun = dataclasses.replace(args, start_from=start_from)
+        linked.append((begun, dataclasses.replace(training, output_dir=str(folder))))
         start_from = str(folder / "coach")
     return linked
 
@@ -74,8 +70,8 @@ def settings_of(args: Any, training: TrainingArguments, options: Any = None) -> 
     """
     settings = {**dataclasses.asdict(args), **(dataclasses.asdict(options) if options else {})}
     settings = {n: value for n, value in settings.items() if n != "dry_run" and not n.startswith("plan_")}
-    record = run_record(coach=settings, schedule=schedule(training), training=training.to_dict(), seed=training.seed)
-    return {**record, "identity": identity_of(record, SETTINGS)}
+    parts = {"coach": settings, "schedule": schedule(training), "training": training.to_dict()}
+    return run_record(*SETTINGS, **parts, seed=training.seed)
 
 
 def is_trained(args: Any, training: TrainingArguments, options: Any = None, flags: Flags = COACH) -> bool:
@@ -203,9 +199,8 @@ def build_trainer(
 
 def check_held_out(training: TrainingArguments, data: TrainingData) -> None:
     """Raises ``ValueError`` where evaluation is to run and nothing is held out for it."""
-    flags = {"--eval_on_start": training.eval_on_start, "--eval_strategy": training.eval_strategy != "no"}
-    if not data.validation and any(flags.values()):
-        flag = next(name for name, is_set in flags.items() if is_set)
+    if not data.validation and (training.eval_on_start or training.eval_strategy != "no"):
+        flag = "--eval_on_start" if training.eval_on_start else "--eval_strategy"
         raise ValueError(f"{flag} needs a --validation_share above 0.")
 
 
@@ -240,7 +235,7 @@ def resume(trainer: CoachTrainer, notes: Sequence[str] = ()) -> str | None:
     Raises:
         ValueError: The run was begun with other settings, or its checkpoint is another coach.
     """
-    run, record = Path(str(trainer.args.output_dir)), trainer.run_config
+    run, record = Path(str(trainer.args.output_dir)), trainer.record
     checkpoint = agreed(lambda: last_complete_checkpoint(run, record["identity"]))
     if checkpoint is not None:
         check_same_run(run, record, (*SETTINGS, "tasks"))
@@ -294,6 +289,29 @@ def finish(trainer: CoachTrainer, push: bool = False) -> None:
         logger.info("Pushed to %s", upload_coach(run / "coach", name, private, trainer.args.hub_token))
 
 
+def train(
+    args: CoachArguments,
+    training: TrainingArguments,
+    open_data: Callable[[Any, int, PoseTokenizer], TrainingData],
+    options: Any = None,
+) -> None:
+    """Trains one coach and saves it; run again, it goes on from the last checkpoint.
+
+    Args:
+        args: The recipe's arguments.
+        training: The trainer's arguments as parsed.
+        open_data: Opens the samples from the arguments, a seed and the pose tokenizer.
+        options: The task's switches, or None.
+    """
+    settled = prepare(args, training)
+    pose_tokenizer = open_pose_tokenizer(args)
+    data = open_data(args, settled.seed, pose_tokenizer)
+    coach = build(args, settled, pose_tokenizer, data, options)
+    trainer = build_trainer(args, settled, coach, data)
+    trainer.train(resume_from_checkpoint=resume(trainer, data.notes))
+    finish(trainer, push=training.push_to_hub)
+
+
 def train_task(args: TaskArguments, training: TrainingArguments, task: Task, options: Any) -> None:
     """Trains a coach on a task, alone or in a mixture, or plans it with ``--dry-run``; a finished run is left as it is.
 
@@ -310,10 +328,4 @@ def train_task(args: TaskArguments, training: TrainingArguments, task: Task, opt
         coach = Path(str(training.output_dir)) / "coach"
         logger.info("%s is trained; give another --output_dir or delete it to train again", coach)
         return
-    settled = prepare(args, training)
-    pose_tokenizer = open_pose_tokenizer(args)
-    data = task_data(args, settled.seed, pose_tokenizer, task, options)
-    coach = build(args, settled, pose_tokenizer, data, options)
-    trainer = build_trainer(args, settled, coach, data)
-    trainer.train(resume_from_checkpoint=resume(trainer, data.notes))
-    finish(trainer, push=training.push_to_hub)
+    train(args, training, partial(task_data, task=task, options=options), options)

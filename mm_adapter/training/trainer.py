@@ -12,12 +12,10 @@ from transformers.trainer_utils import TrainOutput
 from mm_adapter.checkpoint.trainer import CompleteCheckpoints
 from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.lora import part_of
-from mm_adapter.model.processor import CoachProcessor
 from mm_adapter.samples.batching import EpochCallback, WindowSampler
 from mm_adapter.samples.dataset import CoachDataset
 from mm_adapter.training.callbacks import OptimizerClock, StopOnSignal
 from mm_adapter.training.throughput import Throughput
-from mm_tokenizers import PoseTokenizer
 
 
 class TrainingDiverged(RuntimeError):
@@ -32,36 +30,22 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
     hold everything by parameter name, so a run may go on under another launcher and on another number of ranks.
 
     Args:
-        processor: The coach's processor, written with every checkpoint.
-        pose_tokenizer: The frozen pose tokenizer, written with every checkpoint.
-        run_config: The run's record, written with every checkpoint.
         mapper_learning_rate: Learning rate of the video and pose mappers.
         pose_row_learning_rate: Learning rate of the pose tokens' rows.
-        **kwargs: Passed on to `transformers.Trainer`.
+        **kwargs: Passed on to `CompleteCheckpoints` and `transformers.Trainer`.
     """
 
     model: CoachModel
     train_dataset: CoachDataset
 
-    def __init__(
-        self,
-        processor: CoachProcessor,
-        pose_tokenizer: PoseTokenizer,
-        run_config: dict[str, Any],
-        mapper_learning_rate: float,
-        pose_row_learning_rate: float,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(processor=processor, pose_tokenizer=pose_tokenizer, run_config=run_config, **kwargs)
+    def __init__(self, mapper_learning_rate: float, pose_row_learning_rate: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.mapper_learning_rate, self.pose_row_learning_rate = mapper_learning_rate, pose_row_learning_rate
         self.throughput = Throughput(self.model, self.args.device)
         self.sampler = self._sampler(self.train_dataset, self.args.train_batch_size, self.args.seed)
         self.stop_on_signal = StopOnSignal(self)
-        for callback in (
-            EpochCallback(self.train_dataset, self.sampler),
-            self.stop_on_signal,
-            OptimizerClock(self.throughput),
-        ):
+        epochs = EpochCallback(self.train_dataset, self.sampler)
+        for callback in (epochs, self.stop_on_signal, OptimizerClock(self.throughput)):
             self.add_callback(callback)
 
     # --- batches ---------------------------------------------------------------------------------------------------
@@ -126,13 +110,11 @@ class CoachTrainer(CompleteCheckpoints, Trainer):
                     groups.setdefault((part, decay), []).append(parameter)
             cls, options = self.get_optimizer_cls_and_kwargs(self.args)
             options.pop("lr", None)
-            self.optimizer = cls(
-                [
-                    {"params": members, "lr": rates[part], "weight_decay": decay}
-                    for (part, decay), members in groups.items()
-                ],
-                **options,
-            )
+            settings = [
+                {"params": members, "lr": rates[part], "weight_decay": decay}
+                for (part, decay), members in groups.items()
+            ]
+            self.optimizer = cls(settings, **options)
         return self.optimizer
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:

@@ -52,110 +52,90 @@ _EVALUATION = frozenset({
 _HUB = frozenset({"push_to_hub", "hub_token", "hub_private_repo", "hub_model_id"})
 _CHECKPOINTING = frozenset({"gradient_checkpointing", "gradient_checkpointing_kwargs"})
 
-_NO_COMPILATION = "samples differ in length, so a compiled model would be compiled again and again"
-_ONE_SUM = "evaluation sums losses and keeps no predictions"
-_ONE_PUSH = "the finished coach is pushed once, as a whole, to the main branch"
-_LAUNCH_FILES = "launch with one of recipes/accelerate/ instead, which checkpoints are written for"
-_EVERY_SAMPLE = "an epoch shows every sample"
-_ORDER = "the samples of a step depend on --seed and the epoch alone, dealt by length"
 
-_REFUSED = {
-    "resume_from_checkpoint": (
-        "a run goes on from the last checkpoint in its --output_dir by itself when the same command is run again. To begin "
-        "another run with the weights of a coach or checkpoint, name it as --start_from (--coach in recipes/preferences.py)"
-    ),
-    "label_smoothing_factor": (
-        "transformers would smooth labels that are not shifted by one, so that a coach learns to repeat the current token; "
-        "and a coach's likelihoods, which rank experts, are not to be smoothed"
-    ),
-    "fp16": "float16 was never tried here; --dtype bfloat16 or float32 decides (--bf16 in recipes/pose_tokenizer.py)",
-    "fp16_full_eval": "evaluation has the precision of training",
-    "bf16_full_eval": "evaluation has the precision of training",
-    "data_seed": "the order of samples depends on --seed",
-    "average_tokens_across_devices": "the loss is the mean over the supervised tokens of all processes",
-    "auto_find_batch_size": "the samples of a step are fixed before training; lower --per_device_train_batch_size and raise "
-    "--gradient_accumulation_steps by the same factor",
-    "neftune_noise_alpha": "its noise depends on the length of a batch's row, and rows hold several samples",
-    "optim_target_modules": "parameters are grouped by learning rate and decay",
-    "torch_compile": _NO_COMPILATION,
-    "torch_compile_backend": _NO_COMPILATION,
-    "torch_compile_mode": _NO_COMPILATION,
-    "use_liger_kernel": "--liger true takes liger's kernels where they exist for a coach",
-    "liger_kernel_config": "--liger true takes liger's kernels where they exist for a coach",
-    "use_cache": "training has no use for a cache of keys and values",
-    "include_num_input_tokens_seen": "tokens_per_second is in every logged line",
-    "prediction_loss_only": _ONE_SUM,
-    "eval_do_concat_batches": _ONE_SUM,
-    "eval_use_gather_object": _ONE_SUM,
-    "eval_accumulation_steps": _ONE_SUM,
-    "include_for_metrics": _ONE_SUM,
-    "batch_eval_metrics": _ONE_SUM,
-    "label_names": "the labels are those of the samples",
-    "save_only_model": "without the optimizer's state a run could not go on",
-    "save_on_each_node": "all nodes share one output folder",
-    "enable_jit_checkpoint": "SIGTERM saves and stops a coach's run as it is",
-    "hub_strategy": _ONE_PUSH,
-    "hub_always_push": _ONE_PUSH,
-    "hub_revision": _ONE_PUSH,
-    "ignore_data_skip": "a run that goes on would see samples twice and others never",
-    "restore_callback_states_from_checkpoint": "a run that SIGTERM stopped would stop again at once",
-    "accelerator_config": "batches are made by the recipe and not by accelerate",
-    "parallelism_config": "checkpoints know DDP, ZeRO and FSDP2 alone",
-    "dataloader_persistent_workers": "workers that live on would repeat the first epoch's samples",
-    "dataloader_in_order": "batches in another order make other steps",
-    "train_sampling_strategy": _ORDER,
-    "length_column_name": _ORDER,
-    "fsdp": _LAUNCH_FILES,
-    "fsdp_config": _LAUNCH_FILES,
-    "deepspeed": _LAUNCH_FILES,
-    "do_predict": "a coach is asked with `mm-coach evaluate` or `mm-coach answer`",
-}
+def _named(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Turns reasons, each with the names of flags that it is about, into names with their reason."""
+    return {name: reason for reason, names in reasons.items() for name in names.split()}
 
+
+_REFUSED = _named({
+    "a run goes on from the last checkpoint in its --output_dir by itself when the same command is run again. To begin another run "
+    "with the weights of a coach or checkpoint, name it as --start_from (--coach in recipes/preferences.py)": "resume_from_checkpoint",
+    "transformers would smooth labels that are not shifted by one, so that a coach learns to repeat the current token; "
+    "and a coach's likelihoods, which rank experts, are not to be smoothed": "label_smoothing_factor",
+    "float16 was never tried here; --dtype bfloat16 or float32 decides (--bf16 in recipes/pose_tokenizer.py)": "fp16",
+    "evaluation has the precision of training": "fp16_full_eval bf16_full_eval",
+    "the order of samples depends on --seed": "data_seed",
+    "the loss is the mean over the supervised tokens of all processes": "average_tokens_across_devices",
+    "the samples of a step are fixed before training; lower --per_device_train_batch_size and raise "
+    "--gradient_accumulation_steps by the same factor": "auto_find_batch_size",
+    "its noise depends on the length of a batch's row, and rows hold several samples": "neftune_noise_alpha",
+    "parameters are grouped by learning rate and decay": "optim_target_modules",
+    "samples differ in length, so a compiled model would be compiled again and again": (
+        "torch_compile torch_compile_backend torch_compile_mode"
+    ),
+    "--liger true takes liger's kernels where they exist for a coach": "use_liger_kernel liger_kernel_config",
+    "training has no use for a cache of keys and values": "use_cache",
+    "tokens_per_second is in every logged line": "include_num_input_tokens_seen",
+    "evaluation sums losses and keeps no predictions": (
+        "prediction_loss_only eval_do_concat_batches eval_use_gather_object eval_accumulation_steps include_for_metrics batch_eval_metrics"
+    ),
+    "the labels are those of the samples": "label_names",
+    "without the optimizer's state a run could not go on": "save_only_model",
+    "all nodes share one output folder": "save_on_each_node",
+    "SIGTERM saves and stops a coach's run as it is": "enable_jit_checkpoint",
+    "the finished coach is pushed once, as a whole, to the main branch": "hub_strategy hub_always_push hub_revision",
+    "a run that goes on would see samples twice and others never": "ignore_data_skip",
+    "a run that SIGTERM stopped would stop again at once": "restore_callback_states_from_checkpoint",
+    "batches are made by the recipe and not by accelerate": "accelerator_config",
+    "checkpoints know DDP, ZeRO and FSDP2 alone": "parallelism_config",
+    "workers that live on would repeat the first epoch's samples": "dataloader_persistent_workers",
+    "batches in another order make other steps": "dataloader_in_order",
+    "the samples of a step depend on --seed and the epoch alone, dealt by length": "train_sampling_strategy length_column_name",
+    "launch with one of recipes/accelerate/ instead, which checkpoints are written for": "fsdp fsdp_config deepspeed",
+    "a coach is asked with `mm-coach evaluate` or `mm-coach answer`": "do_predict",
+})  # fmt: skip
+
+_EVERY_SAMPLE = {"dataloader_drop_last": "an epoch shows every sample"}
 _COLUMNS = {"remove_unused_columns": "collators need everything that a sample holds"}
 _PRECISION = {"bf16": "mixed precision follows the frozen weights' type"}
-_NOTHING_HELD_OUT = dict.fromkeys(sorted(_EVALUATION), "this recipe holds nothing out for evaluation while it trains")
-_NOT_PUSHED = dict.fromkeys(sorted(_HUB), "this recipe pushes nothing; `SavedCoach.push_to_hub` does")
+_NOTHING_HELD_OUT = dict.fromkeys(_EVALUATION, "this recipe holds nothing out for evaluation while it trains")
+_NOT_PUSHED = dict.fromkeys(_HUB, "this recipe pushes nothing; `SavedCoach.push_to_hub` does")
 
 COACH = Flags(
     _HONOURED | _SAVING | _EVALUATION | _HUB | _CHECKPOINTING | {"ddp_broadcast_buffers"},
-    {
-        **_COLUMNS,
-        **_PRECISION,
+    _COLUMNS
+    | _PRECISION
+    | {
         "logging_nan_inf_filter": "a loss that is not finite stops the run",
         "ddp_find_unused_parameters": "every parameter takes part in every step",
     },
-    {**_REFUSED, "dataloader_drop_last": _EVERY_SAMPLE},
+    _REFUSED | _EVERY_SAMPLE,
 )
 """Flags of the recipes that train a coach."""
 
 MATCHER = Flags(
     _HONOURED | {"bf16", "logging_nan_inf_filter", "ddp_find_unused_parameters", "ddp_broadcast_buffers"},
-    {
-        **_COLUMNS,
-        **dict.fromkeys(sorted(_SAVING), "the matcher trains in minutes and has no checkpoints on the way"),
-        **dict.fromkeys(sorted(_CHECKPOINTING), "the matcher is a few layers"),
-    },
-    {**_REFUSED, **_NOTHING_HELD_OUT, **_NOT_PUSHED, "dataloader_drop_last": _EVERY_SAMPLE},
+    _COLUMNS
+    | dict.fromkeys(sorted(_SAVING), "the matcher trains in minutes and has no checkpoints on the way")
+    | dict.fromkeys(sorted(_CHECKPOINTING), "the matcher is a few layers"),
+    _REFUSED | _EVERY_SAMPLE | _NOTHING_HELD_OUT | _NOT_PUSHED,
 )
 """Flags of recipes/matcher.py."""
 
 TOKENIZER = Flags(
     _HONOURED | _SAVING | {"bf16", "logging_nan_inf_filter", "ddp_find_unused_parameters"},
-    {
-        **_COLUMNS,
+    _COLUMNS
+    | {
         "ddp_broadcast_buffers": "every process computes the same codebook",
         "dataloader_drop_last": "an incomplete batch would be filled up differently on several processes",
     },
-    {
-        **_REFUSED,
-        **_NOTHING_HELD_OUT,
-        **_NOT_PUSHED,
-        **dict.fromkeys(sorted(_CHECKPOINTING), "a pose tokenizer's activations are small"),
-    },
+    _REFUSED
+    | _NOTHING_HELD_OUT
+    | _NOT_PUSHED
+    | dict.fromkeys(_CHECKPOINTING, "a pose tokenizer's activations are small"),
 )
 """Flags of recipes/pose_tokenizer.py."""
-
-_OWN_BATCHES = "the coach's own collator makes the batches; longer samples than --max_length are refused"
 
 PREFERENCES = Flags(
     _HONOURED
@@ -166,37 +146,26 @@ PREFERENCES = Flags(
         "beta", "loss_type", "loss_weights", "label_smoothing", "ld_alpha", "f_divergence_type", "f_alpha_divergence_coef",
         "discopop_tau", "disable_dropout", "max_length",
     },
-    {**_COLUMNS, **_PRECISION},
-    {
-        **_REFUSED,
-        **_NOTHING_HELD_OUT,
-        **_NOT_PUSHED,
-        "model_init_kwargs": "the coach is opened by its own settings",
-        "trust_remote_code": "the coach is opened by its own settings",
-        "router_aux_loss_coef": "a coach is no mixture of experts",
-        "dataset_num_proc": _OWN_BATCHES,
-        "truncation_mode": _OWN_BATCHES,
-        "padding_free": _OWN_BATCHES,
-        "pad_to_multiple_of": _OWN_BATCHES,
-        "pad_token": _OWN_BATCHES,
-        "precompute_ref_log_probs": "the reference coach is asked as it trains",
-        "precompute_ref_batch_size": "the reference coach is asked as it trains",
-        "use_weighting": "a coach does not tell the probabilities that the weights need",
-        "activation_offloading": "it was never tried with a coach",
-        "sync_ref_model": "the reference is the coach that the run begins with",
-        "ref_model_mixup_alpha": "the reference is the coach that the run begins with",
-        "ref_model_sync_steps": "the reference is the coach that the run begins with",
-    },
+    _COLUMNS | _PRECISION,
+    _REFUSED | _NOTHING_HELD_OUT | _NOT_PUSHED | _named({
+        "the coach is opened by its own settings": "model_init_kwargs trust_remote_code",
+        "a coach is no mixture of experts": "router_aux_loss_coef",
+        "the coach's own collator makes the batches; longer samples than --max_length are refused": (
+            "dataset_num_proc truncation_mode padding_free pad_to_multiple_of pad_token"
+        ),
+        "the reference coach is asked as it trains": "precompute_ref_log_probs precompute_ref_batch_size",
+        "a coach does not tell the probabilities that the weights need": "use_weighting",
+        "it was never tried with a coach": "activation_offloading",
+        "the reference is the coach that the run begins with": "sync_ref_model ref_model_mixup_alpha ref_model_sync_steps",
+    }),
 )  # fmt: skip
 """Flags of recipes/preferences.py."""
 
-_OPTIMIZERS = {
-    "galore": "needs other parameter groups than those by learning rate",
-    "apollo": "needs other parameter groups than those by learning rate",
-    "lomo": "steps inside the backward pass",
-    "adalomo": "steps inside the backward pass",
-    "schedule_free": "keeps other weights for training than for use, which checkpoints do not know",
-}
+_OPTIMIZERS = _named({
+    "needs other parameter groups than those by learning rate": "galore apollo",
+    "steps inside the backward pass": "lomo adalomo",
+    "keeps other weights for training than for use, which checkpoints do not know": "schedule_free",
+})  # fmt: skip
 """Beginnings of names of optimizers that a run cannot honour."""
 
 

@@ -86,10 +86,10 @@ class FeatureStoreWriter:
         batch_size: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> dict[str, str]:
-        """Writes a store of one view clip by clip, for a process that is alone with it, and finishes it.
+        """Writes a store clip by clip, for a process that is alone with it, and finishes it.
 
         Args:
-            features_of: Clip to its features ``[V, C]``; one that raises `ValueError` or `FileNotFoundError` is rejected.
+            features_of: Clip to its features ``[V, C]``, or ``[views, V, C]`` in the manifest's order; one that raises `ValueError` or `FileNotFoundError` is rejected.
             batch_size: Clips that are written and recorded together.
             progress: Called with (done, total).
 
@@ -99,7 +99,8 @@ class FeatureStoreWriter:
         Raises:
             ValueError: Too many clips were rejected.
         """
-        (view,), shape = self.manifest.views, (self.manifest.num_tokens, self.manifest.width)
+        views = self.manifest.views
+        shape = (len(views), self.manifest.num_tokens, self.manifest.width)
         work = [(shard, batch) for shard in self.shards for batch in shard.pending(batch_size)]
         done = len(self.clip_ids) - sum(len(batch) for _, batch in work)
         for shard, batch in work:
@@ -109,7 +110,7 @@ class FeatureStoreWriter:
                     values[row] = features_of(clip)
                 except (ValueError, FileNotFoundError) as error:
                     failed[clip] = str(error)
-            shard.write(batch, {view: values}, failed)
+            shard.write(batch, {view: values[:, place] for place, view in enumerate(views)}, failed)
             done += len(batch)
             progress(done, len(self.clip_ids))
         rejected = self.finish()

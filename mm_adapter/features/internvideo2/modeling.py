@@ -155,11 +155,7 @@ class _CrossAttention(nn.Module):
         self.proj = nn.Linear(dim, out_dim)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        projected = (
-            self.q(query) + self.q_bias,
-            self.k(key) + self.k_bias,
-            self.v(value) + self.v_bias,
-        )
+        projected = (self.q(query) + self.q_bias, self.k(key) + self.k_bias, self.v(value) + self.v_bias)
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in projected)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 

@@ -30,7 +30,7 @@ from mm_adapter.inference.own_clip import MAX_SECONDS
 from mm_adapter.model.config import VIEWS
 from mm_adapter.serving import LOOPBACK
 from mm_adapter.serving.http.clips import ClipShelf, Upload
-from mm_adapter.serving.http.conversation import UPLOADED, Conversations, clip_parts, take_upload
+from mm_adapter.serving.http.conversation import UPLOADED, Conversations, clip_parts, frames_part, take_upload
 from mm_adapter.serving.http.engine import MODEL, Engine, EngineError
 from mm_adapter.serving.http.exported_coach import Export
 from mm_adapter.serving.http.fields import engine_fields
@@ -62,10 +62,11 @@ class Limits:
     requests: int = 64
 
 
+@dataclass
 class Front:
     """The server in front of the engine: its routes and what they share.
 
-    Args:
+    Attributes:
         coach: Export whose clips are prepared.
         engine: vLLM with the same export.
         shelf: Learners' clips.
@@ -75,19 +76,16 @@ class Front:
         limits: How much is taken.
     """
 
-    def __init__(
-        self,
-        coach: Export,
-        engine: Engine,
-        shelf: ClipShelf,
-        experts: ExpertSearch | None = None,
-        finds_poses: bool = False,
-        synthetic: bool = False,
-        limits: Limits | None = None,
-    ) -> None:
-        self.coach, self.engine, self.shelf, self.experts = coach, engine, shelf, experts
-        self.finds_poses, self.synthetic, self.limits = finds_poses, synthetic, limits or Limits()
-        self.conversations = Conversations(coach, self._clip_parts)
+    coach: Export
+    engine: Engine
+    shelf: ClipShelf
+    experts: ExpertSearch | None = None
+    finds_poses: bool = False
+    synthetic: bool = False
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        self.conversations = Conversations(self.coach, self._clip_parts)
         self._asking = 0
         self._searches = ThreadPoolExecutor(1)  # a search asks the engine many questions at a time
         self._cuts: OrderedDict[str, bytes] = OrderedDict()
@@ -108,9 +106,8 @@ class Front:
 
     async def models(self, request: Request) -> Response:
         """The coach, as OpenAI lists models."""
-        return JSONResponse(
-            {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "mm-coach"}]}
-        )
+        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "mm-coach"}
+        return JSONResponse({"object": "list", "data": [model]})
 
     async def describe(self, request: Request) -> Response:
         """What a client has to know."""
@@ -118,7 +115,7 @@ class Front:
         return JSONResponse(
             {
                 "model": MODEL,
-                "views": config.views if config.video_tokens else [],
+                "views": config.shown_views,
                 "encoder": config.video_encoder.rsplit(" ", 1)[0],
                 "sees_poses": config.pose_form != "none",
                 "finds_poses": self.finds_poses,
@@ -277,7 +274,7 @@ class Front:
         clip = self.shelf.get(clip_id)
         if clip is None:
             raise KeyError(clip_id)
-        return clip_parts(self.coach, clip)
+        return clip_parts(self.coach, clip.codes, map(frames_part, clip.frames.values()))
 
     @contextmanager
     def _slot(self) -> Iterator[None]:

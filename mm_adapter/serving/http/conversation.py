@@ -1,8 +1,10 @@
 """OpenAI's messages with a learner's clip in them, rewritten for the engine: poses as tokens, videos as frames."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from mm_adapter.model.config import VIEWS
 from mm_adapter.model.processor import EGO_TOKEN, EXO_TOKEN
@@ -10,7 +12,6 @@ from mm_adapter.serving.http.clips import Upload
 from mm_adapter.serving.http.data_urls import decode_data_url
 from mm_adapter.serving.http.exported_coach import Export
 from mm_adapter.serving.http.fields import check_message
-from mm_adapter.serving.http.preparation import PreparedClip
 
 Part = dict[str, Any]
 ROLES = ("system", "user", "assistant")
@@ -70,9 +71,8 @@ class Conversations:
         if kind == "clip" and isinstance(part.get("clip_id"), str):
             return self.clip_parts(part["clip_id"])
         if kind == "pose":
-            return [
-                {"type": "text", "text": self.coach.processor.pose_text(self.coach.pose_codes(None, part.get("codes")))}
-            ]
+            codes = self.coach.pose_codes(None, part.get("codes"))
+            return [{"type": "text", "text": self.coach.processor.pose_text(codes)}]
         raise ValueError(
             f"a part of type {kind!r} cannot be read; give text, clip (clip_id), pose (codes) or video_url."
         )
@@ -83,12 +83,11 @@ class Conversations:
         return self.coach.processor.pose_text(self.coach.pose_codes(text, None)) if _POSE in text else text
 
 
-def clip_parts(coach: Export, clip: PreparedClip) -> list[Part]:
-    """A kept clip for the engine: its pose tokens, then a video per view."""
-    videos = [frames_part(frames) for frames in clip.frames.values()]
-    if coach.config.pose_form == "none" or clip.codes is None:
-        return videos
-    return [{"type": "text", "text": coach.processor.pose_text(clip.codes)}, *videos]
+def clip_parts(coach: Export, codes: np.ndarray | None, videos: Iterable[Part]) -> list[Part]:
+    """Returns a clip for the engine: its pose tokens, where the coach sees poses, then a video per view."""
+    if coach.config.pose_form == "none" or codes is None:
+        return [*videos]
+    return [{"type": "text", "text": coach.processor.pose_text(codes)}, *videos]
 
 
 def frames_part(frames: list[bytes]) -> Part:

@@ -61,7 +61,7 @@ class Export:
                 )
             encoder = InternVideo2Config(**entry)
         formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
-        processor = CoachProcessor.load(folder, config.clip_format)
+        processor = CoachProcessor.load(folder, config)
         tokenizer = load_tokenizer(folder / "pose_tokenizer")
         return cls(folder, config, processor, tokenizer, encoder, shows_poses(formats))
 

@@ -7,31 +7,22 @@ from typing import Any
 HANDED_ON = ("temperature", "top_p", "top_k", "seed", "max_tokens", "max_completion_tokens", "stop", "stream", "stream_options", "vllm_xargs")  # fmt: skip
 """Fields that the engine gets as they are."""
 
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "repetition_penalty": (1,),
-    "min_p": (0,),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
+_NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
+    "n repetition_penalty": (1,),
+    "presence_penalty frequency_penalty min_p top_logprobs": (0,),
+    "logprobs store": (False,),
+    "logit_bias metadata": ({},),
+    "tools functions": ([],),
+    "tool_choice function_call": ("none", "auto"),
     "parallel_tool_calls": (True, False),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "verbosity": ("medium",),
     "reasoning_effort": ("none",),
-    "audio": (),
-    "prediction": (),
-    "web_search_options": (),
-    "store": (False,),
-    "metadata": ({},),
     "service_tier": ("auto", "default"),
+    "audio prediction web_search_options": (),
 }
+NEUTRAL = {name: values for names, values in _NEUTRAL_VALUES.items() for name in names.split()}
 """Values at which a field changes nothing: the protocol's defaults, and null. Clients send them with every question."""
 
 LABELS = ("user", "safety_identifier", "prompt_cache_key")

@@ -1,9 +1,9 @@
 """Who may ask, and how much they may send: checked before a request is read."""
 
 import hmac
-import json
 from urllib.parse import urlsplit
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mm_adapter.serving.http.replies import error_body
@@ -35,7 +35,7 @@ class Guard:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if problem := self._problem(scope["path"], headers):
-            await _refuse(send, *problem)
+            await _refusal(*problem)(scope, receive, send)
             return
         taken, began, status = 0, False, 413
 
@@ -61,7 +61,8 @@ class Guard:
         except _TooMuchError:
             if not began:
                 busy = "Others are sending large files; try again soon."
-                await _refuse(send, status, busy if status == 429 else self._too_large(f"more than {self.max_bytes:,}"))
+                problem = busy if status == 429 else self._too_large(f"more than {self.max_bytes:,}")
+                await _refusal(status, problem)(scope, receive, send)
         finally:
             self._held -= taken
 
@@ -90,8 +91,5 @@ class _TooMuchError(Exception):
     pass
 
 
-async def _refuse(send: Send, status: int, message: str) -> None:
-    body = json.dumps(error_body(status, message)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _refusal(status: int, message: str) -> JSONResponse:
+    return JSONResponse(error_body(status, message), status)

@@ -6,7 +6,7 @@ import torch
 
 from mm_adapter.samples.clip_stores import ClipFeatures, ClipPoses
 from mm_adapter.serving.http.clips import ClipShelf
-from mm_adapter.serving.http.conversation import Conversations, clip_parts
+from mm_adapter.serving.http.conversation import Conversations, clip_parts, frames_part
 from mm_adapter.serving.http.engine import Engine, features_part
 from mm_adapter.serving.http.exported_coach import Export
 from mm_data.tasks.expertaf import demonstration_prompt
@@ -24,12 +24,7 @@ class EngineRanker:
     """
 
     def __init__(
-        self,
-        engine: Engine,
-        coach: Export,
-        shelf: ClipShelf,
-        poses: ClipPoses,
-        features: ClipFeatures | None,
+        self, engine: Engine, coach: Export, shelf: ClipShelf, poses: ClipPoses, features: ClipFeatures | None
     ) -> None:
         self.engine, self.coach, self.shelf, self.poses, self.features = engine, coach, shelf, poses, features
         self.conversations = Conversations(coach, self._parts)
@@ -59,13 +54,10 @@ class EngineRanker:
         """Returns the parts of an uploaded clip, or of a training clip, whose prompts make the priors."""
         clip = self.shelf.get(clip_id)
         if clip is not None:
-            return clip_parts(self.coach, clip)
+            return clip_parts(self.coach, clip.codes, map(frames_part, clip.frames.values()))
         if self.poses.missing([clip_id]):
             raise KeyError(clip_id)
-        config = self.coach.config
         videos = []
         if self.features is not None:
-            videos = [features_part(self.features.get(clip_id, view)) for view in config.views]
-        if config.pose_form == "none":
-            return videos
-        return [{"type": "text", "text": self.coach.processor.pose_text(self.poses[clip_id])}, *videos]
+            videos = [features_part(self.features.get(clip_id, view)) for view in self.coach.config.views]
+        return clip_parts(self.coach, self.poses[clip_id], videos)

@@ -54,11 +54,7 @@ class VllmCoach:
     """Requests handed to the engine together; it batches them as it sees fit."""
 
     def __init__(
-        self,
-        folder: Path,
-        poses: ClipPoses | None,
-        features: FeatureStore | None,
-        flags: Sequence[str] = (),
+        self, folder: Path, poses: ClipPoses | None, features: FeatureStore | None, flags: Sequence[str] = ()
     ) -> None:
         check_vllm_version()
         layout = json.loads((folder / "config.json").read_text())["model_type"]
@@ -73,7 +69,7 @@ class VllmCoach:
         self.config = read_config(folder)
         features = features if self.config.video_tokens else None
         check_inputs(self.config, poses, features, "export")
-        self.processor = CoachProcessor.load(folder, self.config.clip_format)
+        self.processor = CoachProcessor.load(folder, self.config)
         self.poses, self.features = NoPoses() if poses is None else poses, features
         self.embeds = None
         if layout == "llama" and features is not None:
