@@ -131,7 +131,8 @@ def score_choices(
             for index, candidate, later in zip(members, candidates, rows, strict=True):
                 per_token[index] = torch.cat([first[candidate[:1]], later])
         scores.append(CandidateScores(torch.stack([tokens.sum() for tokens in per_token]), per_token))
-        cache.crop(length)
+        if choice.begun:
+            cache.crop(-len(choice.begun))
     return scores
 
 
@@ -158,7 +159,7 @@ def _score_row(coach: "Coach", cache: DynamicCache, length: int, candidates: lis
     model = coach.model
     targets = torch.tensor([token for candidate in candidates for token in candidate[1:]], device=model.device)
     hidden = _run_behind(coach, cache, length, read)[0]
-    cache.crop(length)
+    cache.crop(-len(hidden))
     likely = [
         model.logits(states).float().log_softmax(-1).gather(-1, labels[:, None])[:, 0]
         for states, labels in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
