@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from six_tuples import (
+    ANKLE,
     BASKETBALL,
     CLIMBING,
+    LEFT_SHOULDER,
     NAMED,
     NAMED_ROWS,
     NAN,
+    NOSE,
     RANKS,
+    RIGHT_SHOULDER,
     ROWS,
     SOCCER,
     TRAINING,
+    WRIST,
     alike,
+    body,
     person,
     rigid,
     rows_of_poses,
@@ -170,6 +176,31 @@ def test_pose_errors_of_every_row(inputs: Inputs) -> None:
     assert table["ours"]["malformed"].signature == "sequences that do not decode to the frames asked for|n:6|clusters:4"
     assert table["ours"]["malformed"].scale == "0 or 1"
     assert not any("malformed" in metrics for row, metrics in table.items() if row != "ours")
+
+
+def test_a_joint_that_no_training_expert_shows_does_not_count(inputs: Inputs) -> None:
+    """The only training expert of basketball is as tall as the first test expert, and lacks a joint that the latter has."""
+    missing = {"te2:0-60": body(1.1, missing=[NOSE])}
+    mean = pose_table(replace(inputs, poses=inputs.poses | missing), np.random.default_rng(0))[
+        "mean pose of the activity"
+    ]
+    for variant in POSE_ERRORS:
+        assert items_of(mean[variant])[2] == pytest.approx(0, abs=1e-6), variant
+    # The joints that are left: of climbing's two experts, one shows the wrist and none a nose.
+    missing = {"te3:0-60": body(1.1, missing=[NOSE, WRIST]), "te4:0-60": body(1.3, missing=[NOSE])}
+    mean = pose_table(replace(inputs, poses=inputs.poses | missing), np.random.default_rng(0))[
+        "mean pose of the activity"
+    ]
+    assert items_of(mean["mpjpe_root"])[4:] == pytest.approx([1000 * 0.1 / 6, 1000 * 0.4 / 6])
+
+
+def test_a_mean_pose_without_joints_has_failed(inputs: Inputs) -> None:
+    missing = {"te2:0-60": body(1.1, missing=[NOSE, ANKLE, WRIST, LEFT_SHOULDER, RIGHT_SHOULDER])}
+    mean = pose_table(replace(inputs, poses=inputs.poses | missing), np.random.default_rng(0))[
+        "mean pose of the activity"
+    ]
+    assert np.isnan(items_of(mean["pa_mpjpe"])).tolist() == [False, False, True, True, False, False]
+    assert mean["pa_mpjpe"].n_failed == 2
 
 
 def test_other_pose_errors_of_the_same_rows(inputs: Inputs) -> None:

@@ -64,7 +64,10 @@ def _mean_known(scores: np.ndarray) -> np.ndarray:
 
 
 def pose_table(inputs: Inputs, rng: np.random.Generator) -> Table:
-    """Computes errors of generated sequences in every variant of `POSE_ERRORS`, against the expert's raw joints."""
+    """Computes errors of generated sequences in every variant of `POSE_ERRORS`, against the expert's raw joints.
+
+    A joint that either pose lacks does not count; the mean pose lacks those that no training expert of the activity shows.
+    """
     assert inputs.generated is not None
     experts: dict[str, list[np.ndarray]] = {}
     for t in inputs.training:
@@ -128,5 +131,6 @@ def _well_formed(inputs: Inputs, index: int, t: CoachingTuple) -> bool:
 
 
 def _mean_pose(clips: np.ndarray) -> np.ndarray:
-    weight = clips[..., 3:].sum(0)
-    return np.where(clips[..., 3:] > 0, clips[..., :3] * clips[..., 3:], 0.0).sum(0) / np.maximum(weight, 1e-6)
+    """Averages experts' poses ``[N, T, 17, 4]`` into one ``[T, 17, 4]``, flags too: that of a joint that none of them shows is 0."""
+    flags = clips[..., 3:]
+    return np.where(flags > 0, clips * flags, 0.0).sum(0) / np.maximum(flags.sum(0), 1e-6)
