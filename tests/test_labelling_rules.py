@@ -257,6 +257,7 @@ def test_a_clause_with_both_sides_gives_each_its_own_words() -> None:
         # A clause that says nothing ends nothing.
         ("Okay, but the elbow is too low.", "arms-"),
         ("Here we go, but the elbow is too low.", "arms-"),
+        ("I will give this lovely stance a six out of ten, but the elbow is too low.", "arms-"),
     ],
 )
 def test_what_a_phrase_lends_to_its_neighbours(text: str, regions: str) -> None:

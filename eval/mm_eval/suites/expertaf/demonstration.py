@@ -29,12 +29,11 @@ def retrieval_table(inputs: Inputs, rng: np.random.Generator) -> tuple[Table, np
             candidates[row, column[clip]] = True
             likelihood[row, column[clip]], scores[row, column[clip]] = score, prediction["pmi"][clip]
     positives = np.array([column[p["positive"]] for p in inputs.predictions])
-    popularity = np.where(candidates & np.isfinite(scores), scores, np.nan)
     systems = {
         "ours": scores,
         "ours without the prior (raw likelihood)": likelihood,
         "shuffled within activity": scores[derangement(inputs.activities, rng)],
-        "constant (mean score of each clip)": np.broadcast_to(_mean_known(popularity), shape),
+        "constant (mean score of each clip)": np.broadcast_to(_mean_known(scores), shape),
         "pose nearest neighbour (ceiling)": -np.array(
             [
                 [
@@ -57,7 +56,7 @@ def retrieval_table(inputs: Inputs, rng: np.random.Generator) -> tuple[Table, np
 
 
 def _mean_known(scores: np.ndarray) -> np.ndarray:
-    """Averages each column's finite scores, NaN where it has none."""
+    """Averages each column's finite scores, NaN where it has none; outside a gallery they are minus infinity."""
     known = np.isfinite(scores)
     counts = known.sum(0)
     return np.where(counts > 0, np.where(known, scores, 0.0).sum(0) / np.maximum(counts, 1), np.nan)
