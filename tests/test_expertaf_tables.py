@@ -155,6 +155,15 @@ def test_ranks_of_every_row(inputs: Inputs) -> None:
     assert set(retrieval_table(replace(inputs, video=None), np.random.default_rng(0))[0]) == set(RANKS) - {"video nearest neighbour"}  # fmt: skip
 
 
+def test_the_constant_row_averages_what_is_known_of_a_clip(inputs: Inputs) -> None:
+    known = [{"x0": -1.0, "x1": -2.0, "x2": NAN, "x3": -1.5}, {"x0": -1.0, "x1": -2.0, "x2": NAN, "x3": NAN}]
+    for prediction, scores in zip(inputs.predictions, known, strict=False):
+        prediction["pmi"] = {f"{name}:0-60": score for name, score in scores.items()}
+    table, _ = retrieval_table(inputs, np.random.default_rng(0))
+    # x0 has -1, x3 -1.5, x1 -2, and of x2 nothing is known.
+    assert items_of(table["constant (mean score of each clip)"]["mean_rank"])[:2] == [1, 3]
+
+
 # --- poses -----------------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +201,14 @@ def test_a_joint_that_no_training_expert_shows_does_not_count(inputs: Inputs) ->
         "mean pose of the activity"
     ]
     assert items_of(mean["mpjpe_root"])[4:] == pytest.approx([1000 * 0.1 / 6, 1000 * 0.4 / 6])
+
+
+def test_the_mean_pose_weighs_by_how_visible_a_joint_is(inputs: Inputs) -> None:
+    poses = {"te3:0-60": body(1.1) * [1, 1, 1, 0.25], "te4:0-60": body(1.3) * [1, 1, 1, 0.75]}
+    mean = pose_table(replace(inputs, poses=inputs.poses | poses), np.random.default_rng(0))[
+        "mean pose of the activity"
+    ]
+    assert items_of(mean["pa_mpjpe_rigid"])[4:] == pytest.approx([rigid(1.25, 1.1), rigid(1.25, 1.6)])
 
 
 def test_a_mean_pose_without_joints_has_failed(inputs: Inputs) -> None:
