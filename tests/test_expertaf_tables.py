@@ -7,16 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from six_tuples import (
+    ANKLE,
     BASKETBALL,
     CLIMBING,
+    LEFT_SHOULDER,
     NAMED,
     NAMED_ROWS,
     NAN,
+    NOSE,
     RANKS,
+    RIGHT_SHOULDER,
     ROWS,
     SOCCER,
     TRAINING,
+    WRIST,
     alike,
+    body,
     person,
     rigid,
     rows_of_poses,
@@ -149,6 +155,15 @@ def test_ranks_of_every_row(inputs: Inputs) -> None:
     assert set(retrieval_table(replace(inputs, video=None), np.random.default_rng(0))[0]) == set(RANKS) - {"video nearest neighbour"}  # fmt: skip
 
 
+def test_the_constant_row_averages_what_is_known_of_a_clip(inputs: Inputs) -> None:
+    known = [{"x0": -1.0, "x1": -2.0, "x2": NAN, "x3": -1.5}, {"x0": -1.0, "x1": -2.0, "x2": NAN, "x3": NAN}]
+    for prediction, scores in zip(inputs.predictions, known, strict=False):
+        prediction["pmi"] = {f"{name}:0-60": score for name, score in scores.items()}
+    table, _ = retrieval_table(inputs, np.random.default_rng(0))
+    # x0 has -1, x3 -1.5, x1 -2, and of x2 nothing is known.
+    assert items_of(table["constant (mean score of each clip)"]["mean_rank"])[:2] == [1, 3]
+
+
 # --- poses -----------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +185,39 @@ def test_pose_errors_of_every_row(inputs: Inputs) -> None:
     assert table["ours"]["malformed"].signature == "sequences that do not decode to the frames asked for|n:6|clusters:4"
     assert table["ours"]["malformed"].scale == "0 or 1"
     assert not any("malformed" in metrics for row, metrics in table.items() if row != "ours")
+
+
+def test_a_joint_that_no_training_expert_shows_does_not_count(inputs: Inputs) -> None:
+    """The only training expert of basketball is as tall as the first test expert, and lacks a joint that the latter has."""
+    missing = {"te2:0-60": body(1.1, missing=[NOSE])}
+    mean = pose_table(replace(inputs, poses=inputs.poses | missing), np.random.default_rng(0))[
+        "mean pose of the activity"
+    ]
+    for variant in POSE_ERRORS:
+        assert items_of(mean[variant])[2] == pytest.approx(0, abs=1e-6), variant
+    # The joints that are left: of climbing's two experts, one shows the wrist and none a nose.
+    missing = {"te3:0-60": body(1.1, missing=[NOSE, WRIST]), "te4:0-60": body(1.3, missing=[NOSE])}
+    mean = pose_table(replace(inputs, poses=inputs.poses | missing), np.random.default_rng(0))[
+        "mean pose of the activity"
+    ]
+    assert items_of(mean["mpjpe_root"])[4:] == pytest.approx([1000 * 0.1 / 6, 1000 * 0.4 / 6])
+
+
+def test_the_mean_pose_weighs_by_how_visible_a_joint_is(inputs: Inputs) -> None:
+    poses = {"te3:0-60": body(1.1) * [1, 1, 1, 0.25], "te4:0-60": body(1.3) * [1, 1, 1, 0.75]}
+    mean = pose_table(replace(inputs, poses=inputs.poses | poses), np.random.default_rng(0))[
+        "mean pose of the activity"
+    ]
+    assert items_of(mean["pa_mpjpe_rigid"])[4:] == pytest.approx([rigid(1.25, 1.1), rigid(1.25, 1.6)])
+
+
+def test_a_mean_pose_without_joints_has_failed(inputs: Inputs) -> None:
+    missing = {"te2:0-60": body(1.1, missing=[NOSE, ANKLE, WRIST, LEFT_SHOULDER, RIGHT_SHOULDER])}
+    mean = pose_table(replace(inputs, poses=inputs.poses | missing), np.random.default_rng(0))[
+        "mean pose of the activity"
+    ]
+    assert np.isnan(items_of(mean["pa_mpjpe"])).tolist() == [False, False, True, True, False, False]
+    assert mean["pa_mpjpe"].n_failed == 2
 
 
 def test_other_pose_errors_of_the_same_rows(inputs: Inputs) -> None:

@@ -54,15 +54,13 @@ class Clause:
         text: As spoken, without fillers and final punctuation.
         phrases: Its parts, as spoken.
         question: Whether it ends with a question mark.
-        remedy: Whether it follows after ", so".
         contrast: Whether it follows after "but" and the like.
     """
 
     text: str
     phrases: tuple[str, ...]
-    question: bool = False
-    remedy: bool = False
-    contrast: bool = False
+    question: bool
+    contrast: bool
 
 
 def normalise(text: str) -> str:
@@ -91,10 +89,10 @@ def split_clauses(text: str, verbs: str) -> list[Clause]:
             if not part or _ASIDE.search(part):
                 continue
             # The advice after "so" is a clause of its own: it may name other regions than the fault.
-            for place, piece in enumerate(re.split(r",\s+(?=so \w)", part)):
+            for piece in re.split(r",\s+(?=so \w)", part):
                 phrases = tuple(_phrases(piece, verbs))
                 if phrases:
-                    clauses.append(Clause(piece, phrases, question, remedy=place > 0, contrast=number > 0))
+                    clauses.append(Clause(piece, phrases, question, contrast=number > 0))
     return clauses
 
 

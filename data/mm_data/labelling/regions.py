@@ -62,7 +62,7 @@ _JOINED = re.compile(
     rf"^,? ?(?:and|or|nor|plus|as well as|&|/|,) ?(?:(?:{_SIDE}|both|left|right|upper|lower|front|back) ?)*$"
 )
 _REASON = re.compile(
-    r" (?:because|that|where|so|so that|which|when|while|whenever|before|after|until|if|as you|as the|to keep|to get)\b"
+    r" (?:because|(?<! at )that|where|so|so that|which|when|while|whenever|before|after|until|if|as you|as the|to keep|to get)\b"
 )
 
 

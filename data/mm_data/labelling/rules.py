@@ -18,7 +18,7 @@ from mm_data.records import CORRECT, IMPROVE, LabelledRemark, Remark
 _REMEDY = re.compile(r"(?:you want to|try to|so)\b", re.I)
 _NOUN_SUBJECT = re.compile(
     r"(?:the|your|his|her|their|my|a|an|some|this|that|these|those) "
-    r"(?!(?:is|was|are|one|would|could|should|needs?|looks?)\b)"
+    r"(?!(?:is|was|are|one|would|could|should|needs?|looks?|little|bit|touch|tad|lot(?! of))\b)"
 )
 _DENIES = re.compile(r"(?:the|your|his|her|their|my|it|they|he|she|you|that|this|there|i|we) .*\b(?:not|never|no)\b")
 _PERSON = re.compile(r"(?:you|he|she|we|i|they)\b")
@@ -121,7 +121,7 @@ def _is_remedy(clause: Clause, phrases: list[_Phrase], before: list[_Phrase]) ->
     """Whether advice follows upon a fault whose region was named."""
     stated = any(p.reading and p.reading.side == IMPROVE and not p.reading.advice and p.regions for p in before)
     advises = bool(phrases[0].reading and phrases[0].reading.advice)
-    return stated and advises and (clause.remedy or bool(_REMEDY.match(clause.text)))
+    return stated and advises and bool(_REMEDY.match(clause.text))
 
 
 def _let_praise_spread(phrases: list[_Phrase]) -> None:
@@ -202,5 +202,5 @@ def _collect(clause: Clause, phrases: list[_Phrase], texts: dict[str, list[str]]
 def _sentence(clauses: list[str]) -> str:
     parts = [re.sub(r"^(?:so|you want to|try to)\s+", "", clause, flags=re.I) for clause in clauses]
     parts = list(dict.fromkeys(part for part in parts if part))
-    text = parts[0] + "".join(f"; {part[0].lower()}{part[1:]}" for part in parts[1:])
+    text = "; ".join([parts[0], *(re.sub(r"^(?!I\b).", lambda first: first[0].lower(), part) for part in parts[1:])])
     return text[0].upper() + text[1:] + "."

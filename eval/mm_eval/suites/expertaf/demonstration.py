@@ -29,12 +29,11 @@ def retrieval_table(inputs: Inputs, rng: np.random.Generator) -> tuple[Table, np
             candidates[row, column[clip]] = True
             likelihood[row, column[clip]], scores[row, column[clip]] = score, prediction["pmi"][clip]
     positives = np.array([column[p["positive"]] for p in inputs.predictions])
-    popularity = np.where(candidates & np.isfinite(scores), scores, np.nan)
     systems = {
         "ours": scores,
         "ours without the prior (raw likelihood)": likelihood,
         "shuffled within activity": scores[derangement(inputs.activities, rng)],
-        "constant (mean score of each clip)": np.broadcast_to(_mean_known(popularity), shape),
+        "constant (mean score of each clip)": np.broadcast_to(_mean_known(scores), shape),
         "pose nearest neighbour (ceiling)": -np.array(
             [
                 [
@@ -57,14 +56,17 @@ def retrieval_table(inputs: Inputs, rng: np.random.Generator) -> tuple[Table, np
 
 
 def _mean_known(scores: np.ndarray) -> np.ndarray:
-    """Averages each column's finite scores, NaN where it has none."""
+    """Averages each column's finite scores, NaN where it has none; outside a gallery they are minus infinity."""
     known = np.isfinite(scores)
     counts = known.sum(0)
     return np.where(counts > 0, np.where(known, scores, 0.0).sum(0) / np.maximum(counts, 1), np.nan)
 
 
 def pose_table(inputs: Inputs, rng: np.random.Generator) -> Table:
-    """Computes errors of generated sequences in every variant of `POSE_ERRORS`, against the expert's raw joints."""
+    """Computes errors of generated sequences in every variant of `POSE_ERRORS`, against the expert's raw joints.
+
+    A joint that either pose lacks does not count; the mean pose lacks those that no training expert of the activity shows.
+    """
     assert inputs.generated is not None
     experts: dict[str, list[np.ndarray]] = {}
     for t in inputs.training:
@@ -128,5 +130,6 @@ def _well_formed(inputs: Inputs, index: int, t: CoachingTuple) -> bool:
 
 
 def _mean_pose(clips: np.ndarray) -> np.ndarray:
-    weight = clips[..., 3:].sum(0)
-    return np.where(clips[..., 3:] > 0, clips[..., :3] * clips[..., 3:], 0.0).sum(0) / np.maximum(weight, 1e-6)
+    """Averages experts' poses ``[N, T, 17, 4]`` into one ``[T, 17, 4]``, flags too: that of a joint that none of them shows is 0."""
+    flags = clips[..., 3:]
+    return np.where(flags > 0, clips * flags, 0.0).sum(0) / np.maximum(flags.sum(0), 1e-6)
