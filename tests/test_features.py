@@ -235,7 +235,8 @@ def test_a_clip_without_a_view_of_the_others_is_left_out(
     lacking = listed[position] = replace(clips[position], videos={"exo": clips[position].videos["exo"]})
     options = ExtractionOptions(batch_size=4)
     with pytest.raises(
-        ValueError, match=r"1 of 4 clips could not be encoded .*ego view: the clip names no video of it"
+        ValueError,
+        match=r"1 of 4 clips could not be encoded .*fail\): \S+: ego view: the clip names no video of it[^.]*\. Mend",
     ):
         extract_features(encoder, name, listed, tiny / "miniature", tmp_path / "refused", options)
     rejected = extract_features(

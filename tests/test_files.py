@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from mm_adapter.cli import main as mm_coach
-from mm_data.ground.files import check_apart, check_ours, claim_folder, replacing, take_lock, write_atomically
+from mm_data.ground.files import (
+    check_apart,
+    check_ours,
+    claim_folder,
+    read_text,
+    replacing,
+    take_lock,
+    write_atomically,
+)
 from mm_data.ground.jsonl import append_record, append_records, read_records
 
 
@@ -216,6 +224,37 @@ def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
 
 def run_python(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_text_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbfa: caf\xc3\xa9\r\nb: 1\n")
+    assert read_text(tmp_path / "bom.yaml") == "a: café\nb: 1\n"
+    (tmp_path / "latin.yaml").write_bytes(b"a: 1\r\nb: caf\xe9\n")
+    with pytest.raises(ValueError, match=r"latin\.yaml:2: byte 0xe9 is not UTF-8 text; save"):
+        read_text(tmp_path / "latin.yaml")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "human report PACK FILE.json",
+        "poses import MOTION OUT --format bvh --joint-map FILE.yaml",
+        "data build --config FILE.yaml",
+        "table expertaf OUT --config FILE.yaml",
+        "poses export FILE.txt OUT.npy",
+    ],
+)
+def test_commands_name_the_file_in_another_encoding(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "PACK").mkdir()
+    (tmp_path / "PACK/key.json").write_text('{"questions": {}, "kind": "likert", "systems": []}')
+    (tmp_path / "MOTION").mkdir()
+    for ending in ("json", "yaml", "txt"):
+        (tmp_path / f"FILE.{ending}").write_bytes(b"\xff\n")
+    words = [str(tmp_path / word) if word.isupper() or "." in word else word for word in command.split()]
+    assert mm_coach(words) == 2
+    assert re.search(r"FILE\.\w+:1: byte 0xff is not UTF-8", capsys.readouterr().err)
 
 
 def test_processes_exclude_each_other_and_let_go_when_they_die(tmp_path: Path) -> None:

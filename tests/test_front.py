@@ -2,11 +2,12 @@
 
 import asyncio
 import base64
+import json
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,28 @@ def test_an_engine_that_does_not_answer(front: Front, engine: Scripted) -> None:
     engine.client = httpx.AsyncClient(base_url="http://engine", transport=httpx.MockTransport(gone))
     reply = client_of(front).post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "x"}]})
     assert reply.status_code == 503 and "engine does not answer" in reply.json()["error"]["message"]
+
+
+def test_an_engine_that_fails_or_dies_in_the_middle(front: Front, engine: Scripted) -> None:
+    class Dying(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b'data: {"choices": [{"delta": {"content": "Bend"}}]}\n\ndata: {"cho'
+            raise httpx.RemoteProtocolError("peer closed connection")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if json.loads(request.content).get("stream"):
+            return httpx.Response(200, stream=Dying())
+        return httpx.Response(500, text="Internal Server Error")
+
+    engine.client = httpx.AsyncClient(base_url="http://engine", transport=httpx.MockTransport(answer))
+    asked = {"messages": [{"role": "user", "content": "x"}]}
+    failed = client_of(front).post("/v1/chat/completions", json=asked)
+    assert (failed.status_code, failed.json()["error"]["type"]) == (502, "server_error")
+    assert failed.json()["error"]["message"] == "The engine failed (status 500); look at its log."
+    events = client_of(front).post("/v1/chat/completions", json={**asked, "stream": True}).text.split("\n\n")
+    assert "Bend" in events[0]
+    last = json.loads(events[1].strip().removeprefix("data: "))
+    assert last["error"]["message"] == "The engine does not answer; look at its log." and events[2:] == [""]
 
 
 def sleep_for(seconds: float) -> None:

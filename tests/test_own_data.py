@@ -15,6 +15,7 @@ from tiny_coach import Silent, launch
 from mm_data.folders import import_dataset
 from mm_data.release.egoexo4d import load_poses, read_release
 from mm_data.release.own_videos import load_own_poses, read_own_data
+from mm_data.release.read import read_source
 from mm_data.release.validate import validate
 from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.store import read_tuples
@@ -187,8 +188,8 @@ def test_own_poses_may_be_npz(folder: Path, tmp_path: Path) -> None:
         ("takes", "a.mp4,p,Jump,Beginner", r"takes\.csv:2: skill 'Beginner'; choose from Novice, Early Expert"),
         ("takes", "a.mp4,p,,Novice", r"takes\.csv:2: task missing"),
         ("takes", "a.mp4,p,Jump,Novice\na.mp4,p,Jump,Novice", r"takes\.csv:3: video 'a\.mp4' is listed twice"),
-        ("takes", "b.mp4,p,Jump,Novice", r"1 × video missing"),
-        ("takes", "broken.mp4,p,Jump,Novice", r"1 × video unreadable"),
+        ("takes", "b.mp4,p,Jump,Novice", r"1 × video missing .*takes\.csv:2: .*videos/b\.mp4"),
+        ("takes", "broken.mp4,p,Jump,Novice", r"1 × video unreadable .*takes\.csv:2: .*videos/broken\.mp4"),
         ("remarks", "a.mp4,soon,Bend the knees.", r"remarks\.csv:2: time 'soon' is not a number"),
         ("remarks", "a.mp4,999,Bend the knees.", r"1 × time outside the take .*999\.0 s of"),
         ("remarks", "a.mp4,1.0,", r"1 × no text"),
@@ -203,6 +204,13 @@ def test_bad_rows_name_file_and_line(folder: Path, tmp_path: Path, table: str, r
     (tmp_path / "remarks.csv").write_text(f"video,time,text\n{rows['remarks']}\n")
     with pytest.raises(ValueError, match=message):
         read_own_data(tmp_path)
+
+
+def test_a_folder_of_remarks_without_takes_lacks_them(tmp_path: Path) -> None:
+    (tmp_path / "remarks.csv").write_text("video,time,text\na.mp4,1.0,Bend the knees.\n")
+    (tmp_path / "takes.xlsx").write_bytes(b"PK")
+    with pytest.raises(FileNotFoundError, match=r"takes\.csv is missing"):
+        read_source(tmp_path)
 
 
 def test_tables_of_a_spreadsheet_and_of_another_system_give_the_same(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -355,6 +356,23 @@ def test_meteor_alone_is_not_computed_where_its_program_dies(
     java._meteor.cache_clear()
     assert [note for note in suite.notes if note.startswith(f"METEOR: not computed: {reason}")] == suite.notes
     assert set(suite.rows["ours"]) == {"bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider"}
+
+
+@needs_java
+@pytest.mark.parametrize(
+    ("asked_for", "title"), [("PTBTokenizer", "BLEU, METEOR, ROUGE-L, CIDEr"), ("Xmx2G", "METEOR")]
+)
+def test_too_little_memory_is_the_reason(
+    asked_for: str, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starved = tmp_path / "java"
+    starved.write_text(f'#!/bin/sh\ncase "$*" in *{asked_for}*) ulimit -v 800000;; esac\nexec {java._java()} "$@"\n')
+    starved.chmod(0o755)
+    monkeypatch.setattr(java, "_java", lambda: str(starved))
+    java._meteor.cache_clear()
+    (note,) = coco_scores({"ours": CANDIDATES}, REFERENCES, CLUSTERS).notes
+    java._meteor.cache_clear()
+    assert re.match(f"{title}: not computed: .*status 1.*: (Could not|Error|There is insufficient)", note)
 
 
 def test_the_reason_is_no_place_in_javas_stack() -> None:

@@ -90,8 +90,10 @@ def import_motion(source: Path, out: Path, *, format: str, motion: MotionFlags =
 def _read_joint_map(path: Path) -> Any:
     import yaml
 
+    from mm_data.ground.files import read_text
+
     try:
-        return yaml.safe_load(path.read_text())
+        return yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML ({error}).") from error
 

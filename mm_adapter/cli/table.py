@@ -49,8 +49,9 @@ def expertaf(
     from mm_adapter.cli.evaluate import print_summary
     from mm_adapter.evaluation.table import TableRun, read_variants, write_table
     from mm_adapter.training import RECIPES
+    from mm_data.ground.files import read_text
 
-    base = yaml.safe_load(config.read_text())
+    base = yaml.safe_load(read_text(config))
     for change in settings or ():
         key, _, value = change.partition("=")
         base[key] = yaml.safe_load(value)

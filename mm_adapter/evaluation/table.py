@@ -28,7 +28,7 @@ from mm_adapter.evaluation.systems import SystemUnderTest
 from mm_adapter.evaluation.test_set import TestSet
 from mm_adapter.training import RECIPES
 from mm_adapter.training.arguments import ExpertafArguments
-from mm_data.ground.files import check_apart, write_atomically
+from mm_data.ground.files import check_apart, read_text, write_atomically
 from mm_data.ground.safe_load import read_json
 from mm_eval.statistics.storage import read_metrics, without_statistics
 from mm_eval.tables import RENDERERS, to_markdown
@@ -97,7 +97,7 @@ def read_variants(path: Path) -> list[Variant]:
     """Reads a YAML list of rows; unknown keys and settings are an error that names them and the row."""
     known = {entry.name for entry in fields(Variant)}
     variants = []
-    for entry in yaml.safe_load(path.read_text()):
+    for entry in yaml.safe_load(read_text(path)):
         if unknown := sorted(set(entry) - known):
             raise ValueError(
                 f"{path}, row {entry.get('row')!r}: unknown keys {unknown}; use {', '.join(sorted(known))}."

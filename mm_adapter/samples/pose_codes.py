@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mm_data.folders import PoseStretch, pose_stretches
-from mm_data.ground.files import check_ours
+from mm_data.ground.files import check_ours, read_text
 from mm_data.ground.jsonl import read_records
 from mm_data.ground.safe_load import load_archive, load_array
 from mm_data.release.read import load_clip_poses
@@ -168,7 +168,7 @@ def read_joints(path: Path, tokenizer: PoseTokenizer | None, item: str | None) -
             _check_maker(path, str(archive["tokenizer"]), tokenizer)
         codes = archive["codes"]
     elif path.suffix == ".txt":
-        codes = parse_text(path.read_text())
+        codes = parse_text(read_text(path))
     else:
         raise ValueError(f"{path}: give .npy of joints, .npz or .jsonl of codes, or .txt of pose tokens.")
     if tokenizer is None:

@@ -22,6 +22,7 @@ from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.samples.dataset import with_features
 from mm_data.conversation import Conversation
 from mm_data.features import FeatureStore
+from mm_data.ground.files import read_text
 from mm_data.records import CoachingTuple
 from mm_data.tasks.expertaf import commentary_prompt
 
@@ -46,7 +47,7 @@ def read_pairs(path: Path, tuples: Sequence[CoachingTuple]) -> list[dict[str, st
         raise FileNotFoundError(f"{path} does not exist; give a .jsonl of tuple_id, chosen and rejected.")
     clips = {t.tuple_id: t.learner.clip_id for t in tuples}
     pairs = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         where = f"{path}, line {number}"
         try:
             pair = json.loads(line)

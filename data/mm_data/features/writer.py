@@ -127,7 +127,7 @@ class FeatureStoreWriter:
             ValueError: More than ``max_bad_share`` of all clips were rejected.
         """
         if len(rejected) > self.max_bad_share * len(self.clip_ids):
-            reasons = "; ".join(list(rejected.values())[:5])
+            reasons = "; ".join(f"{clip}: {reason.rstrip('.')}" for clip, reason in list(rejected.items())[:5])
             raise ValueError(
                 f"{len(rejected)} of {len(self.clip_ids)} clips could not be encoded (at most {self.max_bad_share:.0%} "
                 f"may fail): {reasons}. Mend them and run again with --retry-bad, or raise --max-bad; "

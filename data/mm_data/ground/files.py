@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,29 @@ def _read_mark(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def read_text(path: Path) -> str:
+    """Reads a text in UTF-8 that people wrote, without the mark that some editors put at its beginning.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The text.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It is in another encoding; names the line and the byte.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = 1 + len(re.findall(rb"\r\n|\r|\n", content[: error.start]))
+        raise ValueError(
+            f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8 text; save the file in UTF-8."
+        ) from error
 
 
 @contextmanager

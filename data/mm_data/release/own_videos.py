@@ -30,8 +30,8 @@ _SPLITS = {"train": "train", "test": "val", "val": "val"}
 
 
 def is_own_data(root: Path) -> bool:
-    """Says whether a folder holds a table of takes in this format."""
-    return (root / "takes.csv").is_file() or (root / "takes.jsonl").is_file()
+    """Says whether a folder holds a table of takes or of remarks in this format; a release has neither."""
+    return any((root / f"{name}{ending}").is_file() for name in ("takes", "remarks") for ending in (".csv", ".jsonl"))
 
 
 def read_own_data(root: Path, max_drop_rate: float = 0.5) -> Source:
@@ -145,7 +145,8 @@ def _read_take(root: Path, row: dict[str, Any], where: str, funnel: Funnel) -> T
     try:
         duration = read_duration(root / "videos" / video)
     except (FileNotFoundError, VideoError) as error:
-        return funnel.drop("video missing" if isinstance(error, FileNotFoundError) else "video unreadable", where)
+        reason = "video missing" if isinstance(error, FileNotFoundError) else "video unreadable"
+        return funnel.drop(reason, f"{where}: {root / 'videos' / video}")
     if ego is None:
         funnel.note("no ego video: the exo video stands in both views", where)
     participant = str(row["participant"])

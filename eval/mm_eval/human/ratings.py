@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from mm_data.ground.files import write_atomically
+from mm_data.ground.files import read_text, write_atomically
 from mm_data.ground.hand_tables import csv_text, read_csv
 from mm_eval.human.packs import KEY, LIKERT, POINTS
 
@@ -131,7 +131,7 @@ def _csv(path: Path) -> Iterable[RawRating]:
 def _label_studio(path: Path) -> Iterable[RawRating]:
     """Reads an export in Label Studio's full JSON form: each task with its annotations."""
     try:
-        tasks = json.loads(path.read_text())
+        tasks = json.loads(read_text(path))
         for number, task in enumerate(tasks, start=1):
             for annotation in task["annotations"]:
                 if annotation.get("was_cancelled"):

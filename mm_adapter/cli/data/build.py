@@ -141,6 +141,8 @@ def read_settings(app: App, commands: tuple[str, ...], arguments: ArgumentCollec
     """
     import yaml
 
+    from mm_data.ground.files import read_text
+
     words = [argument.tokens[0].value for argument in arguments if argument.name == "--config" and argument.tokens]
     if not words:
         return
@@ -148,7 +150,7 @@ def read_settings(app: App, commands: tuple[str, ...], arguments: ArgumentCollec
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; recipes/configs/data/ holds examples.")
     try:
-        settings: Any = yaml.safe_load(path.read_text()) or {}
+        settings: Any = yaml.safe_load(read_text(path)) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML ({error}).") from error
     if not isinstance(settings, dict):

@@ -13,8 +13,9 @@ from mm_eval.metrics.text.corpus import NotComputed, needing
 
 METEOR_STATISTICS = 23
 # Under another locale METEOR prints decimal commas. The options are arguments, not JAVA_TOOL_OPTIONS, which every Java
-# program of the process would read and announce.
+# program of the process would read and announce. A virtual machine that cannot begin says why among the answers, unless told otherwise.
 _OPTIONS = (
+    "-XX:+DisplayVMOutputToStderr",
     "-Duser.language=en",
     "-Duser.country=US",
     *(f"-D{stream}.encoding=UTF-8" for stream in ("file", "stdin", "stdout", "sun.stdout")),
