@@ -138,9 +138,10 @@ class AnswerFile:
             ValueError: A row cannot be read or is of no test item, an item has two rows or none; names file, line and item.
         """
         rows: dict[str, Answer] = {}
+        known = set(items.ids)
         for where, row in read_table(self.path, ["item_id"]):
             name = str(row.get("item_id") or "")
-            if name not in items.ids:
+            if name not in known:
                 raise ValueError(f"{where}: {items.folder} has no test item {name!r}; ids look like {items.ids[0]!r}.")
             if name in rows:
                 raise ValueError(f"{where}: item {name!r} has a row above already; leave one of them.")

@@ -51,13 +51,10 @@ from mm_data.tasks.expertaf import ASK_COMMENTARY
 from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Words
 from mm_tokenizers import PoseTokenizer
 from mm_tokenizers.codes import PoseCodeStore
-from mm_tokenizers.coordinates import text_to_poses
+from mm_tokenizers.coordinates import read_poses
 
 ANSWER_TOKENS = 128
 """Longest answer in a conversation."""
-
-AT_ONCE = 16
-"""Number of questions that are answered together."""
 
 
 class Coach:
@@ -78,7 +75,7 @@ class Coach:
         ValueError: Poses or features are not those that the coach was trained on.
     """
 
-    at_once = AT_ONCE
+    at_once = 16
 
     def __init__(
         self,
@@ -291,7 +288,7 @@ class Coach:
         return out[:, length:]  # type: ignore[index]
 
     def answer_words(
-        self, questions: Sequence[tuple[str, Words]], sampling: Sampling = GREEDY, batch_size: int = AT_ONCE
+        self, questions: Sequence[tuple[str, Words]], sampling: Sampling = GREEDY, batch_size: int = 16
     ) -> list[str]:
         """Answers questions in words.
 
@@ -330,7 +327,7 @@ class Coach:
         return likely
 
     def answer_poses(
-        self, questions: Sequence[tuple[str, Poses]], sampling: Sampling = GREEDY, batch_size: int = AT_ONCE
+        self, questions: Sequence[tuple[str, Poses]], sampling: Sampling = GREEDY, batch_size: int = 16
     ) -> list[np.ndarray | None]:
         """Answers questions in poses (Eq. 3).
 
@@ -348,7 +345,8 @@ class Coach:
             samples = [self.prompt(question.messages, sample_id) for sample_id, question in batch]
             if self.config.pose_form == "text":
                 longest = max(self._length_of_poses(question.messages) for _, question in batch)
-                poses += map(self._written_joints, self._words(samples, 2 * longest, sampling))
+                texts = self._words(samples, 2 * longest, sampling)
+                poses += [read_poses(text, self.config.pose_frames) for text in texts]
             else:
                 poses += self._codes(samples, sampling)
         return poses
@@ -383,13 +381,6 @@ class Coach:
         """Counts the tokens of the longest poses that messages show."""
         clips = [part["clip_id"] for message in messages for part in message["content"] if part["type"] == "clip"]
         return max(len(self.processor.answer_ids(self.poses[clip])) for clip in clips)
-
-    def _written_joints(self, text: str) -> np.ndarray | None:
-        """Reads poses ``[T, 17, 3]`` that were written as text, or None where it is no pose sequence."""
-        try:
-            return text_to_poses(text, self.config.pose_frames)
-        except ValueError:
-            return None
 
     def _codes(self, samples: Sequence[Sample], sampling: Sampling) -> list[np.ndarray]:
         vocabulary = self.processor.vocabulary

@@ -42,3 +42,11 @@ def text_to_poses(text: str, frames: int) -> np.ndarray:
                 raise ValueError(f"Frame {number} holds {joint!r}, expected three whole numbers.")
         poses.append([[int(value) for value in joint.split()] for joint in joints])
     return np.array(poses, np.float32) / 100
+
+
+def read_poses(text: str, frames: int) -> np.ndarray | None:
+    """Reads poses ``[frames, 17, 3]`` as `text_to_poses` does, or returns None where the text is no pose sequence."""
+    try:
+        return text_to_poses(text, frames)
+    except ValueError:
+        return None
