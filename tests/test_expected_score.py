@@ -23,10 +23,10 @@ END = 0
 
 
 class Characters:
-    """A tokenizer of characters."""
+    """A tokenizer of characters, which begins with an end unless it is told not to."""
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
-        return [ord(character) for character in text]
+        return [*([END] if add_special_tokens else []), *map(ord, text)]
 
 
 class Writer:
@@ -102,6 +102,12 @@ def test_a_doubtful_coach_expects_the_mean(nae: NaeFormat) -> None:
     assert expected(nae, "Score: 9. Good.", shares) == pytest.approx(4.5 + 2.375 + 22.625)
 
 
+def test_unlikely_answers_have_an_expected_score_too() -> None:
+    """Likelihoods of long answers lie far below what an exponential can hold."""
+    likely = np.array([-2000.0, -2000.0 + np.log(3)])
+    assert ScoreSlot("", {"1": 1.0, "5": 5.0}).expected(Likelihoods(likely, likely)) == pytest.approx(4.0)
+
+
 def test_scores_of_desccoach_end_with_the_answer() -> None:
     form = DescCoachFormat({"lowest": 0.0, "highest": 10.0, "scores": [7.0, 7.33, 7.5, 10.0]}, DescCoachOptions())
     for score in (7.0, 7.33, 7.5, 10.0):
@@ -174,8 +180,9 @@ def test_finished_items_are_not_asked_again(tmp_path: Path) -> None:
         answer_items(Mortal(""), form, items, SharedRecords(tmp_path, "answers"))
     assert asked == ["a", "b", "c", "d"]
     asked.append("a run that lives")
-    answer_items(Mortal(""), form, items, SharedRecords(tmp_path, "answers"))
-    assert asked[5:] == ["c", "d", "e"]
+    told: list[tuple[str, int, int]] = []
+    answer_items(Mortal(""), form, items, SharedRecords(tmp_path, "answers"), progress=lambda *step: told.append(step))
+    assert asked[5:] == ["c", "d", "e"] and told == [("answering", 2, 3), ("answering", 3, 3)]
     assert {name: record["text"] for name, record in SharedRecords(tmp_path, "answers").read().items()} == {
         name: f"Answer to {name}" for name in "abcde"
     }
