@@ -9,6 +9,8 @@ interleaved rounds; texts have to be equal, and the largest differences of confi
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,14 @@ import torch
 from record import finish, parse, timed
 
 from mm_adapter.checkpoint.coach import SavedCoach
-from mm_adapter.evaluation.asking import hold
+from mm_adapter.evaluation.asking import answer_items, hold
 from mm_adapter.evaluation.item_set import ItemSet, open_inputs
-from mm_adapter.evaluation.task_systems import CoachSystem
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.continuations import continuations
+from mm_adapter.inference.protocols import Answerer
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.model.processor import IGNORE
+from mm_data.ground.shared_records import SharedRecords
 from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Words
 
 
@@ -68,21 +71,16 @@ def main() -> None:
     store, poses = open_inputs(saved.model.config, args.folder, None, None)
     coach = Coach(saved.model, saved.processor, poses, store)
     items = ItemSet.open(args.folder, store, args.items)
-    form, _ = CoachSystem(coach, "", "transformers", poses, {}, saved.run_config.get("tasks", {}), {}).form(items)
+    form, _ = items.form(saved.run_config.get("tasks", {}).get(items.task.name, {}))
 
-    def together() -> dict[str, dict[str, Any]]:
-        records: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(items.test), coach.at_once):
-            batch = items.test[start : start + coach.at_once]
-            records |= hold({item.item_id: form.questions(item) for item in batch}, coach)
-        return records
-
-    def one_by_one() -> dict[str, dict[str, Any]]:
-        alone = OneByOne(coach)
-        return {item.item_id: hold({item.item_id: form.questions(item)}, alone)[item.item_id] for item in items.test}
+    def answers(answerer: Answerer) -> dict[str, dict[str, Any]]:
+        with TemporaryDirectory() as folder:
+            records = SharedRecords(Path(folder), "answers")
+            answer_items(answerer, form, items.test, records)
+            return records.read()
 
     hold({"warm up": form.questions(items.test[0])}, coach)  # starts the libraries
-    rounds = [(timed(one_by_one), timed(together)) for _ in range(args.rounds)]
+    rounds = [(timed(answers, OneByOne(coach)), timed(answers, coach)) for _ in range(args.rounds)]
     alone, ours = rounds[0][0][1], rounds[0][1][1]
     slow, fast = (statistics.median(pair[side][0] for pair in rounds) for side in (0, 1))
 

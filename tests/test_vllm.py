@@ -22,7 +22,7 @@ from mm_adapter.cli import main as mm_coach
 from mm_adapter.evaluation.asking import hold
 from mm_adapter.evaluation.item_set import ItemSet
 from mm_adapter.evaluation.predictions import read_predictions
-from mm_adapter.evaluation.task_systems import RECORDS, CoachSystem
+from mm_adapter.evaluation.task_systems import RECORDS
 from mm_adapter.evaluation.test_set import TestSet
 from mm_adapter.export.read import ARCHITECTURE
 from mm_adapter.export.write import export_coach
@@ -90,7 +90,7 @@ def test_every_task_is_answered_as_transformers_does(
     test = ItemSet.open(items, None, 3)
     codes = PoseCodeStore.load(items / "pose_codes")
     here = Coach(asked.model, asked.processor, codes, None)
-    form, _ = CoachSystem(here, "", "transformers", codes, None, {"nae": {"score_intervals": 2}}, {}).form(test)
+    form, _ = test.form({"score_intervals": 2} if task == "nae" else {})
     ours = hold({item.item_id: form.questions(item) for item in test.test}, here)
     theirs = SharedRecords(tmp_path / "out", RECORDS).read()
     for name, record in ours.items():

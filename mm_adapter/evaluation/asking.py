@@ -1,6 +1,6 @@
 """Asks what a task's format asks, of many items at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mm_adapter.evaluation.predictions import Progress
@@ -29,8 +29,8 @@ def answer_items(
         sampling: How tokens are drawn.
         progress: Is called with ("answering", done, total).
     """
-    there, mine = records.read(), set(records.mine([item.item_id for item in items]))
-    pending = [item for item in items if item.item_id in mine and item.item_id not in there]
+    by_id = {item.item_id: item for item in items}
+    pending = [by_id[name] for name in records.pending([*by_id])]
     for start in range(0, len(pending), answerer.at_once):
         batch = pending[start : start + answerer.at_once]
         answers = hold({item.item_id: form.questions(item) for item in batch}, answerer, sampling)
@@ -50,7 +50,7 @@ def hold(dialogues: dict[str, Dialogue], answerer: Answerer, sampling: Sampling 
     Returns:
         Item id to the dialogue's record.
     """
-    replies: dict[str, Sequence[Any] | None] = dict.fromkeys(dialogues)
+    replies: Mapping[str, Sequence[Any] | None] = dict.fromkeys(dialogues)
     records: dict[str, dict[str, Any]] = {}
     while replies:
         questions: dict[str, Sequence[Question]] = {}
@@ -63,9 +63,7 @@ def hold(dialogues: dict[str, Dialogue], answerer: Answerer, sampling: Sampling 
     return records
 
 
-def _replies(
-    questions: dict[str, Sequence[Question]], answerer: Answerer, sampling: Sampling
-) -> dict[str, Sequence[Any] | None]:
+def _replies(questions: dict[str, Sequence[Question]], answerer: Answerer, sampling: Sampling) -> dict[str, list[Any]]:
     """Returns a reply for every question of every item."""
     flat = [(name, place, question) for name, asked in questions.items() for place, question in enumerate(asked)]
     replies: dict[str, list[Any]] = {name: [None] * len(asked) for name, asked in questions.items()}
@@ -80,4 +78,4 @@ def _replies(
     ask(Words, lambda some: answerer.answer_words(some, sampling))
     ask((Choice, ClipChoice), answerer.answer_choices)
     ask(Poses, lambda some: answerer.answer_poses(some, sampling))
-    return {**replies}
+    return replies

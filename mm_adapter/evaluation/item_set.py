@@ -1,15 +1,17 @@
 """A task's test items with everything that answering them and their baselines take."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.samples.clip_stores import ClipPoses, JointStore
 from mm_data.features import FeatureStore
 from mm_data.ground.digests import hash_of
-from mm_data.tasks import Task, TaskItem
+from mm_data.tasks import Task, TaskFormat, TaskItem
 from mm_data.tasks.folder import read_items
-from mm_data.tasks.known import find_task
+from mm_data.tasks.known import find_task, task_options
 from mm_data.tasks.manifest import TaskManifest
 from mm_eval.answers.test_sets import evenly_spaced
 from mm_tokenizers.codes import PoseCodeStore
@@ -62,6 +64,11 @@ class ItemSet:
         task = find_task(manifest.found_by)
         ids = [item.item_id for item in everything]
         return cls(folder, manifest, task, evenly_spaced(test, limit), training, store, left_out, ids)
+
+    def form(self, switches: Mapping[str, Any]) -> tuple[TaskFormat, Any]:
+        """Returns how the items are asked and read with some of the task's switches, and all its switches."""
+        options = task_options(self.task, dict(switches))
+        return self.task.format(self.manifest.knowledge, options), options
 
     @property
     def content(self) -> dict[str, int | str]:

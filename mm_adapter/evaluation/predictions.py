@@ -10,7 +10,7 @@ A folder of predictions::
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -186,15 +186,15 @@ def predict(
     state = launched_processes()
     share = (state.process_index, state.num_processes, launch_name())
     files = {name: SharedRecords(out, name, *share) for name in FUNCTIONS}
-    ids, functions = [t.tuple_id for t in tuples], []
+    by_id = {t.tuple_id: t for t in tuples}
+    ids, functions = [*by_id], []
 
     def fill(
         function: Function, answer: Callable[[list[CoachingTuple]], Iterable[dict[str, Any]]], at_once: int = 1
     ) -> None:
         functions.append(function)
         records = files[function]
-        there, mine = records.read(), set(records.mine(ids))
-        pending = [t for t in tuples if t.tuple_id in mine and t.tuple_id not in there]
+        pending = [by_id[name] for name in records.pending(ids)]
         for start in range(0, len(pending), at_once):
             batch = pending[start : start + at_once]
             for t, record in zip(batch, answer(batch), strict=True):
@@ -211,9 +211,8 @@ def predict(
     if backends.demonstrate:
         fill("demonstration", partial(_demonstrate, backends, remarks), backends.demonstrate.at_once)
     if backends.rank:
-        pending = [name for name in mine if name not in files["retrieval"].read()]
-        prior = candidate_priors(backends.rank, training, gallery) if pending else {}
-        fill("retrieval", partial(_rank, backends.rank, remarks, gallery, prior))
+        priors = cache(partial(candidate_priors, backends.rank, training, gallery))  # only where something is ranked
+        fill("retrieval", partial(_rank, backends.rank, remarks, gallery, priors))
     return join_all([files[name] for name in functions], ids)
 
 
@@ -235,8 +234,13 @@ def _demonstrate(backends: Backends, remarks: Mapping[str, str], tuples: list[Co
 
 
 def _rank(
-    rank: Ranker, remarks: Mapping[str, str], gallery: Gallery, prior: Mapping[str, float], tuples: list[CoachingTuple]
+    rank: Ranker,
+    remarks: Mapping[str, str],
+    gallery: Gallery,
+    priors: Callable[[], dict[str, float]],
+    tuples: list[CoachingTuple],
 ) -> Iterator[dict[str, Any]]:
+    prior = priors()
     for t in tuples:
         pool, remark = gallery.pool(t), remarks[t.tuple_id]
         scores = dict(zip(pool, rank(t.learner.clip_id, remark, pool).tolist(), strict=True))

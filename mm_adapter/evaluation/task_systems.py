@@ -17,8 +17,7 @@ from mm_data.ground.digests import sha256_of
 from mm_data.ground.hand_tables import number, read_table
 from mm_data.ground.shared_records import SharedRecords, join_all
 from mm_data.tasks import Answer, TaskFormat
-from mm_data.tasks.known import task_options
-from mm_data.tasks.overlap import material_of_items, overlap
+from mm_data.tasks.overlap import Material, material_of_items, overlap
 from mm_eval.answers.test_sets import EXPECTED, OURS
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -74,8 +73,7 @@ class CoachSystem:
 
     def form(self, items: ItemSet) -> tuple[TaskFormat, Any]:
         """Returns the task's format with the switches of the training, or those that were given instead."""
-        options = task_options(items.task, {**self.tasks.get(items.task.name, {}), **self.switches})
-        return items.task.format(items.manifest.knowledge, options), options
+        return items.form({**self.tasks.get(items.task.name, {}), **self.switches})
 
     def made_of(self) -> dict[str, Any]:
         """Returns the coach's hash, what runs it and how it draws."""
@@ -94,9 +92,9 @@ class CoachSystem:
 
     def notes(self, items: ItemSet) -> list[str]:
         """Says what training shares with the test items, and whether the coach was trained on the task at all."""
-        material, unread = trained_on(self.record or {})
-        if self.record is None:
-            unread = ["what the export's coach was trained on"]
+        material, unread = Material(), ["what the export's coach was trained on"]
+        if self.record is not None:
+            material, unread = trained_on(self.record)
         notes = [overlap(material, material_of_items(items.task.name, items.test), unread).sentence()]
         if items.task.name not in self.tasks:
             notes.append(f"the coach was never trained on {items.task.name}")
@@ -124,8 +122,7 @@ class AnswerFile:
 
     def form(self, items: ItemSet) -> tuple[TaskFormat, Any]:
         """Returns the task's format."""
-        options = task_options(items.task, dict(self.switches))
-        return items.task.format(items.manifest.knowledge, options), options
+        return items.form(self.switches)
 
     def made_of(self) -> dict[str, Any]:
         """Returns the hash of the file."""
@@ -160,6 +157,9 @@ class AnswerFile:
         ]
 
 
+_COLUMNS = {"item_id", *(field.name for field in fields(Answer))} - {"unread", "counts"}
+
+
 def read_row(row: Mapping[str, Any], where: str, form: TaskFormat) -> Answer:
     """Reads an answer out of a row; what the row does not state is read from its text, as a coach's answer is.
 
@@ -174,9 +174,8 @@ def read_row(row: Mapping[str, Any], where: str, form: TaskFormat) -> Answer:
     Raises:
         ValueError: An unknown column, or a cell of the wrong kind.
     """
-    known = {"item_id", *(field.name for field in fields(Answer))} - {"unread", "counts"}
-    if unknown := sorted(row.keys() - known):
-        raise ValueError(f"{where}: unknown column {unknown[0]!r}; known are {', '.join(sorted(known))}.")
+    if unknown := sorted(row.keys() - _COLUMNS):
+        raise ValueError(f"{where}: unknown column {unknown[0]!r}; known are {', '.join(sorted(_COLUMNS))}.")
     stated: dict[str, Any] = {}
     for name, value in row.items():
         if value is None or value == "" or name in ("item_id", "text"):

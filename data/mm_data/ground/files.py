@@ -135,14 +135,29 @@ def read_text(path: Path) -> str:
         FileNotFoundError: No such file.
         ValueError: It is in another encoding; names the line and the byte.
     """
-    content = path.read_bytes()
+    text = decode_utf8(path, path.read_bytes(), "save the file in UTF-8.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decode_utf8(path: Path, content: bytes, fix: str) -> str:
+    """Decodes what a file holds, without the mark that some editors put at its beginning.
+
+    Args:
+        path: The file, for the error.
+        content: Its bytes.
+        fix: What to do where it is in another encoding.
+
+    Returns:
+        The text, with its line ends as they are.
+
+    Raises:
+        ValueError: It is in another encoding; names the line and the byte.
+    """
     try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = 1 + len(re.findall(rb"\r\n|\r|\n", content[: error.start]))
-        raise ValueError(
-            f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8 text; save the file in UTF-8."
-        ) from error
+        raise ValueError(f"{path}:{line}: byte 0x{content[error.start]:02x} is not UTF-8 text; {fix}") from error
 
 
 @contextmanager

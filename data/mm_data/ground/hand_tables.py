@@ -11,6 +11,8 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from mm_data.ground.files import decode_utf8
+
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _JSON = (".jsonl", ".ndjson", ".json")
 _SHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
@@ -88,19 +90,15 @@ def _decode(path: Path) -> str:
     if path.suffix.lower() in _SHEETS:
         raise ValueError(f"{path} is a spreadsheet. {_SAVE}")
     content = path.read_bytes()
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        if encoding == "utf-16":
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            text = content.decode("utf-16")
+        except UnicodeDecodeError as error:
             raise ValueError(
                 f"{path} begins like UTF-16 and is cut off or damaged at byte {error.start}. {_SAVE}"
             ) from error
-        number = 1 + len(re.findall(rb"\r\n|\r|\n", content[: error.start]))
-        raise ValueError(
-            f"{path}:{number}: byte 0x{content[error.start]:02x} is not UTF-8 text; "
-            f"a plain 'CSV' of Excel is in another encoding. {_SAVE}"
-        ) from error
+    else:
+        text = decode_utf8(path, content, f"a plain 'CSV' of Excel is in another encoding. {_SAVE}")
     if "\0" in text:
         number = 1 + len(re.findall(r"\r\n|\r|\n", text[: text.index("\0")]))
         raise ValueError(f"{path}:{number}: holds a NUL byte, so it is no text in UTF-8. {_SAVE}")

@@ -46,6 +46,11 @@ class SharedRecords:
         """Returns the items that this process does, done or not."""
         return list(items[self.rank :: self.world_size])
 
+    def pending(self, items: Sequence[str]) -> list[str]:
+        """Returns the items that this process does and that have no record yet."""
+        there = self.read()
+        return [item for item in self.mine(items) if item not in there]
+
     def append(self, item: str, record: dict[str, Any]) -> None:
         """Keeps an item's record, whatever happens afterwards."""
         append_record(self.folder / f"{self.name}.{self.rank}.jsonl", {KEY: item, **record})
