@@ -18,8 +18,9 @@ import torch
 from record import finish, parse, timed
 
 from mm_adapter.checkpoint.coach import SavedCoach
-from mm_adapter.evaluation.asking import answer_items, hold
+from mm_adapter.evaluation.coach_system import RECORDS, CoachSystem
 from mm_adapter.evaluation.item_set import ItemSet, open_inputs
+from mm_adapter.inference.asking import hold
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.continuations import continuations
 from mm_adapter.inference.protocols import Answerer
@@ -32,7 +33,7 @@ from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Word
 class OneByOne:
     """A coach that is asked one question after another, one candidate after another."""
 
-    at_once = 1
+    at_once, can_choose, can_demonstrate = 1, True, True
 
     def __init__(self, coach: Coach) -> None:
         self.coach = coach
@@ -52,6 +53,10 @@ class OneByOne:
             replies.append(Likelihoods(np.array([row.sum() for row in rows]), np.array([row.mean() for row in rows])))
         return replies
 
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Decodes pose codes."""
+        return self.coach.decode(codes)
+
     def answer_poses(self, questions: Sequence[tuple[str, Poses]], sampling: Sampling = GREEDY) -> list[Any]:
         """Answers in poses, one question at a time."""
         return self.coach.answer_poses(questions, sampling, batch_size=1)
@@ -69,15 +74,15 @@ def main() -> None:
     args = parse(__doc__, "coach", "folder", items=32, rounds=2)
     saved = SavedCoach.from_pretrained(args.coach)
     store, poses = open_inputs(saved.model.config, args.folder, None, None)
-    coach = Coach(saved.model, saved.processor, poses, store)
+    coach = Coach(saved.model, saved.processor, poses, store, saved.pose_tokenizer)
     items = ItemSet.open(args.folder, store, args.items)
     form, _ = items.form(saved.run_config.get("tasks", {}).get(items.task.name, {}))
 
     def answers(answerer: Answerer) -> dict[str, dict[str, Any]]:
         with TemporaryDirectory() as folder:
-            records = SharedRecords(Path(folder), "answers")
-            answer_items(answerer, form, items.test, records)
-            return records.read()
+            system = CoachSystem(answerer, "", "transformers", poses, [], {}, {})
+            system.answer(items, form, Path(folder), lambda what, done, total: None)
+            return SharedRecords(Path(folder), RECORDS).read()
 
     hold({"warm up": form.questions(items.test[0])}, coach)  # starts the libraries
     rounds = [(timed(answers, OneByOne(coach)), timed(answers, coach)) for _ in range(args.rounds)]

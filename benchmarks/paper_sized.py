@@ -13,9 +13,9 @@ import torch
 from peft import LoraConfig
 from transformers import AutoTokenizer
 
+from mm_adapter.checkpoint.embedded import ensure_embedded_language_model
 from mm_adapter.model.coach import CoachModel
 from mm_adapter.model.config import CoachConfig
-from mm_adapter.model.embedded import ensure_embedded_language_model
 from mm_adapter.model.language_model import load_language_model
 from mm_adapter.model.lora import LORA_TARGETS, add_lora, set_trainable
 from mm_adapter.model.processor import CoachProcessor

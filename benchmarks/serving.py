@@ -31,7 +31,7 @@ from mm_adapter.inference.coach import Coach
 from mm_adapter.serving.client import CoachClient
 from mm_data.features import FeatureStore
 from mm_data.records import FPS, CoachingTuple
-from mm_data.tasks.expertaf import ASK_COMMENTARY, SYSTEM, commentary_prompt
+from mm_data.tasks.coaching import ASK_COMMENTARY, SYSTEM, commentary_prompt
 from mm_data.tasks.questions import Words
 from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.store import read_tuples

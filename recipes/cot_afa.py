@@ -16,9 +16,9 @@ Refuses: items of another task, a mixture with features of several encoders, and
 from transformers import TrainingArguments
 
 from mm_adapter.cli.recipe_parser import RecipeParser, begin_recipe
+from mm_adapter.tasks.cot_afa import COT_AFA
 from mm_adapter.training.arguments import TaskArguments
 from mm_adapter.training.stage import train_task
-from mm_data.tasks.cot_afa import COT_AFA
 
 if __name__ == "__main__":
     begin_recipe()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from make_tiny import CHATML, random_llama, word_tokenizer
 
+from mm_adapter.tasks.known import find_task
 from mm_data.tasks.folder import is_task_folder, read_items
-from mm_data.tasks.known import find_task
 from mm_data.tasks.manifest import TaskManifest
 from mm_data.tuples.store import read_tuples
 

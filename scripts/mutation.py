@@ -37,12 +37,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (".", "tokenizers", "data", "eval")
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "eval/mm_eval/suites/expertaf/commentary.py": ("test_expertaf_tables",),
-    "eval/mm_eval/suites/expertaf/demonstration.py": ("test_expertaf_tables",),
-    "eval/mm_eval/suites/expertaf/evaluate.py": ("test_expertaf_summaries",),
-    "eval/mm_eval/suites/expertaf/examples.py": ("test_expertaf_summaries",),
-    "eval/mm_eval/suites/expertaf/inputs.py": ("test_expertaf_tables", "test_expertaf_summaries"),
-    "eval/mm_eval/tables/expertaf.py": ("test_expertaf_summaries",),
+    "mm_adapter/tasks/expertaf/scoring/commentary.py": ("test_expertaf_tables",),
+    "mm_adapter/tasks/expertaf/scoring/demonstration.py": ("test_expertaf_tables",),
+    "mm_adapter/tasks/expertaf/scoring/evaluate.py": ("test_expertaf_summaries",),
+    "mm_adapter/tasks/expertaf/scoring/examples.py": ("test_expertaf_summaries",),
+    "mm_adapter/tasks/expertaf/scoring/inputs.py": ("test_expertaf_tables", "test_expertaf_summaries"),
+    "mm_adapter/tasks/expertaf/tables.py": ("test_expertaf_summaries",),
     "eval/mm_eval/suites/tasks.py": ("test_suite_values",),
     "eval/mm_eval/answers/baselines.py": ("test_suite_values",),
     "eval/mm_eval/metrics/scores.py": ("test_measures", "test_metrics"),

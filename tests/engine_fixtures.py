@@ -20,7 +20,7 @@ from mm_adapter.export.write import export_coach
 from mm_adapter.features.internvideo2 import build_encoder, normalise
 from mm_adapter.inference.coach import Coach
 from mm_adapter.serving.http.engine import MODEL, RunningEngine
-from mm_data.tasks.expertaf import commentary_prompt
+from mm_data.tasks.coaching import commentary_prompt
 
 LIMIT = 1024
 ENGINE = {"dtype": "float32", "enforce_eager": True}

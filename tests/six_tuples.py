@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mm_adapter.tasks.expertaf.scoring.commentary as commentary
 import numpy as np
+from mm_adapter.tasks.expertaf.scoring import Inputs
 
-import mm_eval.suites.expertaf.commentary as commentary
 from mm_data.miniature.truth import SIDECAR, MiniatureTruth
 from mm_data.records import Clip, CoachingTuple, Provenance
 from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN
 from mm_eval.metrics.text.corpus import TextScores
 from mm_eval.statistics.metric import item_metric
-from mm_eval.suites.expertaf import Inputs
 
 FRAMES = 2
 LEFT_HIP, RIGHT_HIP, LEFT_SHOULDER, RIGHT_SHOULDER, NOSE, ANKLE, WRIST = 11, 12, 5, 6, 0, 15, 9

@@ -10,12 +10,12 @@ import pytest
 from scripted_endpoint import ScriptedEndpoint
 
 from mm_adapter.cli import main
-from mm_data.miniature.dives import write_dives
-from mm_data.miniature.gym import write_gym
-from mm_data.tasks.cot_afa import read_chain
-from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, STEPS, read_cot_afa
-from mm_data.tasks.desccoach_files import DIMENSIONS, read_desccoach
-from mm_data.tasks.nae_files import read_nae
+from mm_adapter.tasks.cot_afa.files import CAPTIONS, COMMENTS, STEPS, read_cot_afa
+from mm_adapter.tasks.cot_afa.format import read_chain
+from mm_adapter.tasks.cot_afa.miniature import write_gym
+from mm_adapter.tasks.desccoach.files import DIMENSIONS, read_desccoach
+from mm_adapter.tasks.nae.files import read_nae
+from mm_adapter.tasks.nae.miniature import write_dives
 
 
 def narrative(question: str) -> str:

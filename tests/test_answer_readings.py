@@ -2,7 +2,7 @@
 
 import pytest
 
-from mm_data.tasks.cot_afa_files import stated_verdict
+from mm_adapter.tasks.cot_afa.files import stated_verdict
 from mm_data.tasks.numbers import NO_SCORE, RANGE, SEVERAL, read_score
 
 

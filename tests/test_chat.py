@@ -31,7 +31,7 @@ from mm_adapter.inference.ranking import candidate_priors
 from mm_adapter.model.grammar import WordsOnly
 from mm_adapter.samples.clip_stores import LEARNER, JoinedPoses
 from mm_adapter.training.held_out_answers import SampleAnswers
-from mm_data.tasks.expertaf import ASK_COMMENTARY, demonstration_prompt
+from mm_data.tasks.coaching import ASK_COMMENTARY, demonstration_prompt
 from mm_tokenizers import numpy_codec
 
 

@@ -22,7 +22,7 @@ from mm_adapter.inference.ranking import (
 from mm_adapter.inference.scoring import score
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.processor import CoachProcessor
-from mm_data.tasks.expertaf import (
+from mm_data.tasks.coaching import (
     Conversation,
     commentary_prompt,
     demonstration_prompt,

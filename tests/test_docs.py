@@ -15,7 +15,7 @@ import mm_adapter
 from mm_adapter import Coach, score
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_data.tasks import Answer
-from mm_data.tasks.expertaf import ask_commentary
+from mm_data.tasks.coaching import ask_commentary
 from mm_eval.metrics.text import coco_scores
 
 

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from mm_adapter.evaluation.asking import answer_items, hold
+
 from mm_adapter.inference.continuations import continuations
 from mm_adapter.inference.sampling import GREEDY
 from mm_adapter.samples.clip_stores import NoPoses
+from mm_adapter.tasks.desccoach.format import DescCoachFormat, DescCoachOptions
+from mm_adapter.tasks.nae.format import NaeFormat, NaeOptions
 from mm_data.ground.shared_records import SharedRecords
 from mm_data.tasks import ScoreSlot
-from mm_data.tasks.desccoach import DescCoachFormat, DescCoachOptions
-from mm_data.tasks.nae import NaeFormat, NaeOptions
 from mm_data.tasks.questions import Choice, Dialogue, Likelihoods, Poses, Words, ask_for_words
 
 SCORES = [9.0, 9.5, 90.0, 90.25, 90.5, 91.0, 99.9, 100.0]

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mm_adapter.tasks.expertaf.scoring.commentary as commentary
 import numpy as np
 import pytest
+from mm_adapter.tasks.expertaf.scoring import Inputs, collect_examples, evaluate
 from six_tuples import (
     HEIGHTS,
     NAMED_ROWS,
@@ -20,12 +22,10 @@ from six_tuples import (
     six_tuples,
 )
 
-import mm_eval.suites.expertaf.commentary as commentary
+from mm_adapter.tasks.expertaf.tables import COLUMNS, System, comparison_table, detail_tables
 from mm_eval.answers.baselines import SHUFFLED
 from mm_eval.statistics.metric import Metric, records_of
-from mm_eval.suites.expertaf import Inputs, collect_examples, evaluate
 from mm_eval.tables import Column
-from mm_eval.tables.expertaf import COLUMNS, System, comparison_table, detail_tables
 
 
 @pytest.fixture

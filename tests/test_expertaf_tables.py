@@ -4,8 +4,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import mm_adapter.tasks.expertaf.scoring.commentary as commentary
 import numpy as np
 import pytest
+from mm_adapter.tasks.expertaf.scoring import Inputs
+from mm_adapter.tasks.expertaf.scoring.demonstration import pose_table, retrieval_table
 from six_tuples import (
     ANKLE,
     BASKETBALL,
@@ -30,13 +33,10 @@ from six_tuples import (
     six_tuples,
 )
 
-import mm_eval.suites.expertaf.commentary as commentary
 from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN, with_baselines
 from mm_eval.answers.test_sets import ClipFile
 from mm_eval.metrics.pose import POSE_ERRORS
 from mm_eval.statistics.metric import Metric
-from mm_eval.suites.expertaf import Inputs
-from mm_eval.suites.expertaf.demonstration import pose_table, retrieval_table
 
 
 @pytest.fixture

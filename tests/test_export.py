@@ -21,7 +21,7 @@ from mm_adapter.export.write import export_coach
 from mm_adapter.features.extract import as_trained_on
 from mm_adapter.features.internvideo2 import build_encoder, encoder_hash
 from mm_adapter.model.processor import CoachProcessor
-from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM, commentary_prompt, demonstration_prompt
+from mm_data.tasks.coaching import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM, commentary_prompt, demonstration_prompt
 
 
 def pretrained(coach: TinyCoach) -> SavedCoach:

@@ -10,11 +10,11 @@ import torch
 from tiny_coach import FRAMES, TinyCoach, perturb
 
 from mm_adapter.checkpoint import coach as checkpoints
+from mm_adapter.checkpoint import embedded
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.model import embedded
-from mm_data.miniature.dives import write_dives
-from mm_data.tasks.nae import NaeFormat
+from mm_adapter.tasks.nae.format import NaeFormat
+from mm_adapter.tasks.nae.miniature import write_dives
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, load_tokenizer, save_tokenizer
 
 Shown = pytest.CaptureFixture[str]

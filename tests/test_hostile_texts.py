@@ -6,11 +6,13 @@ from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import mm_adapter.tasks.expertaf.scoring.commentary as commentary
 import numpy as np
 import pytest
+from mm_adapter.tasks.expertaf.scoring import collect_examples, evaluate
 from six_tuples import HEIGHTS, alike, clip, six_tuples
 
-import mm_eval.suites.expertaf.commentary as commentary
+from mm_adapter.tasks.expertaf.tables import System, comparison_table
 from mm_data.ground.templates import fill_template
 from mm_data.tasks import Answer
 from mm_data.tuples.manifest import TupleManifest
@@ -24,9 +26,7 @@ from mm_eval.judge.protocols import DETAILS
 from mm_eval.metrics.pose_round_trip import Motion, evaluate_tokenizer
 from mm_eval.pages.pose_tokenizer import write_page
 from mm_eval.pages.report import write_report
-from mm_eval.suites.expertaf import collect_examples, evaluate
 from mm_eval.tables import RENDERERS
-from mm_eval.tables.expertaf import System, comparison_table
 
 EVIL = "<script>alert('1')</script> & \"so\" {{ 7 * 7 }}"
 

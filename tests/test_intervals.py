@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mm_adapter.tasks.expertaf.scoring.inputs import Inputs
 from scipy import stats
 
 from mm_eval.statistics.aggregates import AGGREGATES
 from mm_eval.statistics.comparison import compare
 from mm_eval.statistics.intervals import _quantiles, cluster_interval, interval_text, resampling_weights
 from mm_eval.statistics.metric import YES_OR_NO, Metric, corpus_metric, item_metric
-from mm_eval.suites.expertaf.inputs import Inputs
 from mm_eval.tables import Column, Row, ScoreTable
 from mm_eval.tables.rendering import RENDERERS
 

@@ -10,11 +10,12 @@ from tiny_coach import TinyCoach
 
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main
+from mm_adapter.tasks.desccoach import DESCCOACH
+from mm_adapter.tasks.desccoach.miniature import add_commentary
+from mm_adapter.tasks.expertaf.tables import System, comparison_table, detail_tables
 from mm_adapter.training.data import trained_on
-from mm_data.miniature.desccoach import add_commentary
 from mm_data.records import VideoClip
 from mm_data.tasks import Answer, TaskItem
-from mm_data.tasks.desccoach import DESCCOACH
 from mm_data.tasks.folder import build_task_folder, read_items, shared_sides
 from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples, overlap
 from mm_data.tuples.store import read_tuples
@@ -22,7 +23,6 @@ from mm_eval.answers.test_sets import TRAINING, TestItem, write_answers
 from mm_eval.statistics.storage import read_metrics
 from mm_eval.suites.runs import open_run, runs_table
 from mm_eval.tables import to_markdown
-from mm_eval.tables.expertaf import System, comparison_table, detail_tables
 
 
 def item(name: str, split: str, clip: VideoClip, person: str | None, cluster: str = "c") -> TaskItem:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mm_adapter.tasks.expertaf.scoring import Inputs, collect_examples, evaluate
+from mm_adapter.tasks.expertaf.scoring.demonstration import pose_table, retrieval_table
 
 from mm_data.tuples.store import read_tuples
 from mm_eval.metrics.retrieval import ranks, retrieval_metrics
-from mm_eval.suites.expertaf import Inputs, collect_examples, evaluate
-from mm_eval.suites.expertaf.demonstration import pose_table, retrieval_table
 
 NAN, INF = float("nan"), float("inf")
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from mm_adapter.serving.client import CoachClient
-from mm_data.tasks.expertaf import commentary_prompt
+from mm_data.tasks.coaching import commentary_prompt
 
 ABOUT = {"model": "coach", "experts": 0}
 

@@ -22,7 +22,7 @@ from mm_data.conversation import Conversation, said
 from mm_data.ground.digests import uniform
 from mm_data.records import Clip, CoachingTuple, Provenance, VideoClip
 from mm_data.tasks import Answer, TaskItem
-from mm_data.tasks.expertaf import FORMATS, offers_expert, training_conversation
+from mm_data.tasks.coaching import FORMATS, offers_expert, training_conversation
 
 # --- where samples come from -----------------------------------------------------------------------------------------
 

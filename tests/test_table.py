@@ -10,23 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mm_adapter.evaluation.predictions import Backends, predict, read_predictions
+from mm_adapter.inference.ranking import Gallery, rank_by_demonstration, rank_by_remark
 from tiny_coach import FRAMES, TinyCoach, collator, dataset, perturb, poses_after
 
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.evaluation.matcher import Matcher, MatcherConfig, MatcherInputs, load_matcher, save_matcher
 from mm_adapter.evaluation.neighbours import Space, feature_space, matched_space, predict_by_neighbours
-from mm_adapter.evaluation.predictions import Backends, predict, read_predictions
 from mm_adapter.evaluation.table import NotRun, flags_of, read_variants, run_training
 from mm_adapter.inference.coach import Coach
-from mm_adapter.inference.ranking import Gallery, rank_by_demonstration, rank_by_remark
 from mm_adapter.model.processor import CoachProcessor
 from mm_adapter.samples.clip_stores import JointStore
+from mm_adapter.tasks.expertaf.tables import System, comparison_table
 from mm_data.conversation import Conversation
 from mm_data.folders import stretches_of
-from mm_data.tasks.expertaf import commentary_prompt, training_conversation
+from mm_data.tasks.coaching import commentary_prompt, training_conversation
 from mm_data.tuples.store import clips_of
 from mm_eval.tables import to_markdown
-from mm_eval.tables.expertaf import System, comparison_table
 from mm_tokenizers.coordinates import poses_to_text, text_to_poses
 
 # --- what a clip looks like ------------------------------------------------------------------------------------------

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from mm_adapter.tasks import Task
+from mm_adapter.tasks.desccoach.files import take_ratings
 from mm_data.records import Rating, Source, VideoClip
 from mm_data.tasks import Answer
-from mm_data.tasks.desccoach_files import take_ratings
 from mm_data.tasks.folder import DERIVED, build_task_folder, read_items
 from mm_data.tasks.manifest import TaskManifest
-from mm_data.tasks.task import Task, TaskData, TaskItem
+from mm_data.tasks.task import TaskData, TaskItem
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mm_adapter.tasks.cot_afa.format import (
+    ChainStep,
+    CotAfaFormat,
+    CotAfaOptions,
+    explanation,
+    inconsistencies,
+    read_chain,
+)
+from mm_adapter.tasks.desccoach.files import DIMENSIONS
+from mm_adapter.tasks.desccoach.format import DescCoachFormat, DescCoachOptions, structured
+from mm_adapter.tasks.known import TASKS, find_task, task_options
+from mm_adapter.tasks.nae.format import NaeFormat, NaeOptions, altered, score_intervals
 from mm_data.records import VideoClip
 from mm_data.tasks import Answer, ScoreSlot, TaskFormat, TaskItem
-from mm_data.tasks.cot_afa import ChainStep, CotAfaFormat, CotAfaOptions, explanation, inconsistencies, read_chain
-from mm_data.tasks.desccoach import DescCoachFormat, DescCoachOptions, structured
-from mm_data.tasks.desccoach_files import DIMENSIONS
-from mm_data.tasks.known import TASKS, find_task, task_options
-from mm_data.tasks.nae import NaeFormat, NaeOptions, altered, score_intervals
 from mm_data.tasks.numbers import (
     NO_SCORE,
     OTHER_SCALE,

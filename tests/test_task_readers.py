@@ -10,17 +10,17 @@ import numpy as np
 import openpyxl
 import pytest
 
+from mm_adapter.tasks.cot_afa.files import CAPTIONS, COMMENTS, SHEET, STEPS, read_cot_afa, read_steps
+from mm_adapter.tasks.cot_afa.miniature import write_gym
+from mm_adapter.tasks.desccoach import DESCCOACH
+from mm_adapter.tasks.desccoach.files import DIMENSIONS, FILE, known_dimension, read_desccoach
+from mm_adapter.tasks.desccoach.miniature import add_commentary
+from mm_adapter.tasks.nae import NAE
+from mm_adapter.tasks.nae.files import ANNOTATIONS, dive_actions, read_nae
+from mm_adapter.tasks.nae.miniature import write_dives
 from mm_data.folders import pose_stretches, read_clips
-from mm_data.miniature.desccoach import add_commentary
-from mm_data.miniature.dives import write_dives
-from mm_data.miniature.gym import write_gym
-from mm_data.tasks.cot_afa_files import CAPTIONS, COMMENTS, SHEET, STEPS, read_cot_afa, read_steps
-from mm_data.tasks.desccoach import DESCCOACH
-from mm_data.tasks.desccoach_files import DIMENSIONS, FILE, known_dimension, read_desccoach
 from mm_data.tasks.folder import build_task_folder, read_items
 from mm_data.tasks.manifest import TaskManifest
-from mm_data.tasks.nae import NAE
-from mm_data.tasks.nae_files import ANNOTATIONS, dive_actions, read_nae
 
 
 @pytest.fixture(scope="module")

@@ -14,22 +14,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mm_adapter.evaluation.asking import hold
 from tiny_coach import ROOT, TinyCoach, collated
 
 from mm_adapter.cli import main
-from mm_adapter.evaluation.asking import hold
 from mm_adapter.inference.coach import Coach
 from mm_adapter.samples.clip_stores import NoPoses
 from mm_adapter.samples.dataset import CoachDataset
 from mm_adapter.samples.sources import TaskSource, tuple_sources
+from mm_adapter.tasks.cot_afa import COT_AFA
+from mm_adapter.tasks.cot_afa.format import CotAfaFormat, CotAfaOptions
+from mm_adapter.tasks.cot_afa.miniature import write_gym
+from mm_adapter.tasks.nae import NAE
+from mm_adapter.tasks.nae.format import NaeFormat, NaeOptions
+from mm_adapter.tasks.nae.miniature import write_dives
 from mm_data.conversation import Message
 from mm_data.features import FeatureStore
-from mm_data.miniature.dives import write_dives
-from mm_data.miniature.gym import write_gym
-from mm_data.tasks.cot_afa import COT_AFA, CotAfaFormat, CotAfaOptions
 from mm_data.tasks.folder import read_items
 from mm_data.tasks.manifest import TaskManifest
-from mm_data.tasks.nae import NAE, NaeFormat, NaeOptions
 from mm_data.tasks.questions import Choice, Words
 from mm_eval.answers.test_sets import EXPECTED, OURS, TRAINING, evenly_spaced, read_about, read_answers
 from mm_tokenizers.codes import PoseCodeStore

@@ -33,7 +33,7 @@ from mm_adapter.serving.http.engine import MODEL
 from mm_adapter.serving.vllm import plugin
 from mm_adapter.serving.vllm.offline import PromptEmbeddings
 from mm_data.ground.shared_records import SharedRecords
-from mm_data.tasks.expertaf import ASK_COMMENTARY, commentary_prompt
+from mm_data.tasks.coaching import ASK_COMMENTARY, commentary_prompt
 from mm_eval.answers.test_sets import read_answers
 from mm_tokenizers import PoseCodeStore, PoseVocabulary
 

@@ -26,7 +26,7 @@ from mm_adapter.serving.http.exported_coach import Export
 from mm_adapter.serving.http.ranker import EngineRanker
 from mm_data.features import FeatureStore
 from mm_data.release.read import load_pose_file
-from mm_data.tasks.expertaf import ASK_COMMENTARY
+from mm_data.tasks.coaching import ASK_COMMENTARY
 from mm_data.videos.frames import read_duration
 from mm_tokenizers.codes import PoseCodeStore
 

@@ -30,7 +30,7 @@ from mm_adapter.samples.dataset import CoachDataset
 from mm_adapter.samples.sources import tuple_sources
 from mm_adapter.training.trainer import CoachTrainer
 from mm_data.features import FeatureStore
-from mm_data.tasks.expertaf import ask_demonstration, commentary_prompt
+from mm_data.tasks.coaching import ask_demonstration, commentary_prompt
 from mm_data.tasks.questions import Words
 from mm_data.tuples.store import read_tuples
 from mm_tokenizers import fingerprint, load_tokenizer

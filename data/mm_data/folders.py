@@ -46,9 +46,14 @@ def pose_stretches(folder: Path) -> dict[str, PoseStretch]:
 
 
 def stretches_of(clips: Mapping[str, Clip], folder: Path) -> dict[str, PoseStretch]:
-    """Returns clip id to poses, for some clips of a tuple folder."""
+    """Returns clip id to poses, for those of some clips of a tuple folder that have some."""
     archive = PoseArchive(folder)
-    return {name: PoseStretch(archive.path(clip.take_uid), clip.start, clip.stop) for name, clip in clips.items()}
+    known = {take for take in {clip.take_uid for clip in clips.values()} if take in archive}
+    return {
+        name: PoseStretch(archive.path(clip.take_uid), clip.start, clip.stop)
+        for name, clip in clips.items()
+        if clip.take_uid in known
+    }
 
 
 def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip], Path]:

@@ -128,6 +128,23 @@ class LabelledRemark:
 
 
 @dataclass(frozen=True)
+class VideoClip:
+    """A stretch of time in one video per view.
+
+    Attributes:
+        clip_id: Name in the feature store.
+        videos: View to the path of its video, below the root.
+        start: First second.
+        stop: End, exclusive.
+    """
+
+    clip_id: str
+    videos: dict[str, str]
+    start: float
+    stop: float
+
+
+@dataclass(frozen=True)
 class Clip:
     """A window of a take: frames ``[start, stop)`` of its frame-aligned 30 fps videos and poses."""
 
@@ -144,22 +161,11 @@ class Clip:
         """Identifier shared by the feature store, the pose cache and the retrieval gallery."""
         return f"{self.take_uid}:{self.start}-{self.stop}"
 
-
-@dataclass(frozen=True)
-class VideoClip:
-    """A stretch of time in one video per view.
-
-    Attributes:
-        clip_id: Name in the feature store.
-        videos: View to the path of its video, below the root.
-        start: First second.
-        stop: End, exclusive.
-    """
-
-    clip_id: str
-    videos: dict[str, str]
-    start: float
-    stop: float
+    @property
+    def stretch(self) -> VideoClip:
+        """The window as a stretch of time in its videos."""
+        videos = {"ego": self.ego_video, "exo": self.exo_video}
+        return VideoClip(self.clip_id, videos, self.start / FPS, self.stop / FPS)
 
 
 @dataclass(frozen=True)
@@ -240,3 +246,8 @@ class CoachingTuple:
     expert: Clip
     alignment_mm: float | None
     provenance: Provenance
+
+    @property
+    def clips(self) -> list[Clip]:
+        """Learner's and expert's clip."""
+        return [self.learner, self.expert]

@@ -33,7 +33,7 @@ from mm_adapter.model.language_model import find_base_model, load_language_model
 from mm_adapter.model.lora import add_lora
 from mm_adapter.model.processor import CoachProcessor
 from mm_data.ground.safe_load import read_json
-from mm_data.tasks.expertaf import shows_poses
+from mm_data.tasks.coaching import shows_poses
 from mm_tokenizers import PoseTokenizer, fingerprint, load_tokenizer, save_tokenizer
 
 logger = logging.getLogger(__name__)

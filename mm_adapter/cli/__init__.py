@@ -13,7 +13,6 @@ from mm_adapter.cli.checkpoint import app as checkpoint
 from mm_adapter.cli.compare import app as compare
 from mm_adapter.cli.data import app as data
 from mm_adapter.cli.doctor import doctor
-from mm_adapter.cli.evaluate import evaluate
 from mm_adapter.cli.export import export
 from mm_adapter.cli.features import app as features
 from mm_adapter.cli.flags import refuse_fractions
@@ -22,14 +21,12 @@ from mm_adapter.cli.judge import app as judge
 from mm_adapter.cli.language_model import language_model
 from mm_adapter.cli.miniature import miniature
 from mm_adapter.cli.poses import app as poses
-from mm_adapter.cli.predict import generate, retrieve
 from mm_adapter.cli.report import report
 from mm_adapter.cli.serve import serve
 from mm_adapter.cli.table import app as table
 from mm_adapter.cli.task import app as task
 from mm_adapter.cli.tokenizer import app as tokenizer
 from mm_adapter.cli.train import train
-from mm_adapter.cli.zero_shot import zero_shot
 from mm_adapter.errors import report_failure
 
 EPILOG = """\
@@ -42,8 +39,8 @@ From nothing to a trained coach (scripts/quickstart.sh runs these steps, with al
   mm-coach tokenizer encode RUN/tuples RUN/pose_tokenizer/tokenizer RUN/pose_codes --frames 5
   mm-coach language-model RUN/language_model
   mm-coach train expertaf --config quickstart
-  mm-coach evaluate RUN/coach_training/coach RUN/tuples RUN/pose_codes RUN/evaluation --features RUN/features
-  mm-coach report RUN/evaluation RUN/report --training RUN/coach_training --tokenizer-training RUN/pose_tokenizer
+  mm-coach answer RUN/coach_training/coach RUN/tuples RUN/answers --features RUN/features --codes RUN/pose_codes
+  mm-coach report RUN/answers RUN/report --training RUN/coach_training --tokenizer-training RUN/pose_tokenizer
 """
 
 
@@ -80,19 +77,15 @@ for command in (
     train,
     checkpoint,
     export,
-    evaluate,
-    generate,
-    retrieve,
-    report,
-    table,
-    chat,
-    serve,
     task,
     answer,
     compare,
+    report,
+    table,
     judge,
     human,
-    zero_shot,
+    chat,
+    serve,
 ):
     app.command(command)
 _list_in_order(app)

@@ -130,7 +130,7 @@ def _questions(questions: Sequence[str] | None, console: Console) -> Iterator[st
             console.print(Text.assemble(("you", "bold"), f"   {question}"), highlight=False)
             yield question
         return
-    from mm_data.tasks.expertaf import ASK_COMMENTARY
+    from mm_data.tasks.coaching import ASK_COMMENTARY
 
     empty = f"Empty line: the coach begins ({ASK_COMMENTARY})."
     console.print(f"{empty} 'show me' demonstrates. 'help' says more, 'quit' ends.", style="dim")

@@ -13,10 +13,10 @@ from rich.console import Console
 from mm_adapter.cli.chat import ClipFlags
 from mm_adapter.cli.console import stage_progress
 from mm_adapter.cli.flags import EncoderFlags, GalleryFlags, SamplingFlags
-from mm_adapter.evaluation.predictions import Progress
 from mm_adapter.inference.chat import ChatSession
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
+from mm_data.ground.progress import Progress
 from mm_data.videos.cut import cut_video
 
 

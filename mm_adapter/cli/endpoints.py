@@ -37,11 +37,8 @@ class PriceFlags:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class EndpointFlags(PriceFlags):
-    """Where to ask, how much at a time, and for how much money."""
-
-    base_url: str = "https://api.openai.com/v1"
-    """Address of the endpoint; vLLM's ends in /v1."""
+class ServerFlags(PriceFlags):
+    """What an endpoint is asked with, how much at a time, and for how much money."""
 
     model: str | None = None
     """Name of the served model; a dated one for numbers to be kept."""
@@ -58,23 +55,20 @@ class EndpointFlags(PriceFlags):
     max_tokens: int | None = None
     """Most tokens of an answer; by default what the command needs."""
 
-    temperature: float = 0.0
-    """Temperature of the draws."""
-
-    seed: int = 0
-    """Seed of the draws, where the endpoint has one."""
-
     estimate: bool = False
     """Print requests, tokens and cost, and ask nothing."""
 
     max_cost: float | None = None
     """Stop once answers have cost more; needs both prices."""
 
-    def endpoint(self, max_tokens: int) -> Endpoint:
+    def endpoint(self, base_url: str, max_tokens: int, temperature: float, seed: int) -> Endpoint:
         """Builds the endpoint.
 
         Args:
+            base_url: Address of the endpoint.
             max_tokens: Most tokens of an answer where --max-tokens is not given.
+            temperature: Temperature of the draws.
+            seed: Seed of the draws, where the endpoint has one.
 
         Returns:
             The endpoint, with the key that the environment holds.
@@ -87,15 +81,15 @@ class EndpointFlags(PriceFlags):
         if self.model is None:
             raise ValueError("Give --model, the name of the served model (`curl BASE_URL/models` lists them).")
         return Endpoint(
-            base_url=self.base_url,
+            base_url=base_url,
             model=self.model,
             api_key=os.environ.get(self.api_key_variable, "none"),
             concurrency=self.concurrency,
             timeout=self.timeout,
             parameters={
-                "temperature": self.temperature,
+                "temperature": temperature,
                 "max_tokens": self.max_tokens or max_tokens,
-                "seed": self.seed,
+                "seed": seed,
             },
         )
 
@@ -123,3 +117,22 @@ class EndpointFlags(PriceFlags):
                 f"About {expected:,.2f} would be needed, above --max-cost {self.max_cost:g}; nothing was asked."
             )
         return Budget(self.input_price, self.output_price, self.max_cost)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EndpointFlags(ServerFlags):
+    """Where to ask, and how answers are drawn."""
+
+    base_url: str = "https://api.openai.com/v1"
+    """Address of the endpoint; vLLM's ends in /v1."""
+
+    temperature: float = 0.0
+    """Temperature of the draws."""
+
+    seed: int = 0
+    """Seed of the draws, where the endpoint has one."""
+
+    def asked(self, max_tokens: int) -> Endpoint:
+        """Builds the endpoint; ``max_tokens`` as in `endpoint`."""
+        return self.endpoint(self.base_url, max_tokens, self.temperature, self.seed)

@@ -9,20 +9,27 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from cyclopts import App, ArgumentCollection, Parameter, Token
 
 if TYPE_CHECKING:
     import torch
 
-    from mm_adapter.evaluation.test_set import TestSet
     from mm_adapter.features.internvideo2 import InternVideo2
     from mm_adapter.inference.sampling import Sampling
     from mm_eval.metrics.text import BertModel
 
-EngineFlags = Annotated[str, Parameter(allow_leading_hyphen=True)]
-"""Flags that are handed on to vLLM, in one string."""
+EngineFlags = dict[str, str]
+"""Flags that are handed on to vLLM: ``--vllm.max-model-len 4096``."""
+
+
+def words_of(flags: EngineFlags | None) -> list[str]:
+    """Returns flags for vLLM as words of its command line; one that is true stands alone."""
+    words: list[str] = []
+    for name, value in (flags or {}).items():
+        words += [f"--{name.replace('_', '-')}"] + ([] if value.lower() == "true" else [value])
+    return words
 
 
 @Parameter(name="*")
@@ -145,40 +152,14 @@ class BertFlags:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class TestSetFlags:
-    """Which part of a tuple folder a coach is asked about, and what it sees of it."""
-
-    __test__ = False  # no tests, whatever pytest thinks of the name
-
-    features: Path | None = None
-    """Feature store, unless the coach is pose-only."""
-
-    base_model: str | None = None
-    """Folder or Hub name of the coach's language model, where it is not where training had it."""
-
-    gallery: Literal["activity", "all"] = "activity"
-    """Expert clips that are ranked: those of the learner's activity, or all."""
-
-    max_tuples: int | None = None
-    """Number of test tuples, evenly spaced; by default all."""
-
-    def open(self, tuples: Path, codes: Path) -> TestSet:
-        """Reads the test set of a tuple folder with the pose codes of its clips."""
-        from mm_adapter.evaluation.test_set import TestSet
-
-        return TestSet.open(tuples, codes, self.features, self.gallery == "activity", self.max_tuples)
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
 class ItemSetFlags:
     """Which part of a folder of items a system is asked about, and what it sees of it."""
 
     features: Path | None = None
-    """Feature store; by default ITEMS/features."""
+    """Feature store; by default ITEMS/features, if there is one."""
 
     codes: Path | None = None
-    """Pose codes; by default ITEMS/pose_codes."""
+    """Pose codes; by default ITEMS/pose_codes, if there are some."""
 
     max_items: int | None = None
     """Number of test items, evenly spaced; by default all."""

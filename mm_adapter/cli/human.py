@@ -41,7 +41,8 @@ def pack(
     from mm_data.ground.files import check_apart
     from mm_eval.answers.test_sets import evenly_spaced, join_runs
     from mm_eval.human.packs import KEY, PACK, Design, make_pack
-    from mm_eval.suites.runs import name_and_folder, read_own_answers
+    from mm_eval.suites.runs import name_and_folder
+    from mm_eval.suites.suite import AnsweredRun
 
     # An existing key is kept, because answers to its pack may be on their way.
     if (out / KEY).is_file():
@@ -50,7 +51,7 @@ def pack(
     check_apart(out, *(folder for _, folder in folders), inside=True)
     if len(dict(folders)) < len(folders):
         raise ValueError("Two runs have the same name; write NAME=FOLDER.")
-    items = join_runs({name: read_own_answers(folder) for name, folder in folders}, systems)
+    items = join_runs({name: AnsweredRun.read(folder).items for name, folder in folders}, systems)
     design = Design(kind, raters, per_item or raters, seed, tuple(views))
     with stage_progress() as progress:
         names = [*dict(folders), *systems]

@@ -60,7 +60,7 @@ def ask(
         if system != TRUTH and system not in items[0].answers:
             raise ValueError(f"{run} has no system {system!r}; it has {', '.join(items[0].answers)}.")
     plan = Plan(items, systems, protocol, repeats, against, not no_precision)
-    judging = endpoint.endpoint(_ANSWER_TOKENS)
+    judging = endpoint.asked(_ANSWER_TOKENS)
     estimate = estimate_judging(plan, judging, out)
     endpoint.print_estimate(estimate)
     if endpoint.estimate:

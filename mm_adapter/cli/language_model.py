@@ -9,7 +9,7 @@ def language_model(out: Path) -> None:
     Args:
         out: New folder.
     """
-    from mm_adapter.model.embedded import ensure_embedded_language_model
+    from mm_adapter.checkpoint.embedded import ensure_embedded_language_model
 
     written = ensure_embedded_language_model(out)
     print(f"{out}: SmolLM2-135M-Instruct" if written else f"{out} is there already")

@@ -120,7 +120,7 @@ def export(
     """
     import numpy as np
 
-    from mm_adapter.samples.pose_codes import read_joints
+    from mm_adapter.features.pose_codes import read_joints
     from mm_data.ground.files import check_apart
     from mm_data.poses.bvh_writer import write_bvh
     from mm_data.poses.drawing import ENDINGS, LEARNER, SHOWN, draw

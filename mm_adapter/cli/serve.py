@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mm_adapter.cli.console import plain_console, stage_progress
-from mm_adapter.cli.flags import EngineFlags, GalleryFlags
+from mm_adapter.cli.flags import EngineFlags, GalleryFlags, words_of
 
 if TYPE_CHECKING:
     from mm_adapter.serving.http.app import Front
@@ -42,7 +41,7 @@ def serve(
     workers: int = 2,
     engine: str | None = None,
     log: Path | None = None,
-    vllm: EngineFlags = "",
+    vllm: EngineFlags | None = None,
 ) -> None:
     """Start vLLM with an exported coach, and in front of it plain videos, poses and a page to try it.
 
@@ -57,7 +56,7 @@ def serve(
         workers: Processes that decode videos.
         engine: Address of a vLLM server that runs already, instead of starting one.
         log: File for vLLM's output; by default a temporary one.
-        vllm: Flags for vLLM: --vllm='--max-model-len 4096 --tensor-parallel-size 2'.
+        vllm: Flags for vLLM: --vllm.max-model-len 4096 --vllm.tensor-parallel-size 2.
     """
     from mm_adapter.export.read import check_export
     from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
@@ -67,7 +66,7 @@ def serve(
     from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
     from mm_adapter.serving.http.exported_coach import Export
     from mm_adapter.serving.http.ranker import EngineRanker
-    from mm_data.tuples.manifest import TupleManifest
+    from mm_data.tuples.store import is_synthetic
     from mm_tokenizers.codes import PoseCodeStore
 
     console = plain_console()
@@ -103,7 +102,7 @@ def serve(
             search = ExpertSearch(experts, EngineRanker(running, coach, shelf, codes, features))
             with stage_progress() as progress:  # an engine on a CPU needs minutes for a large gallery
                 search.prepare(lambda done, total: progress("experts' priors", done, total))
-        synthetic = gallery.gallery is not None and TupleManifest.read(gallery.gallery).synthetic
+        synthetic = gallery.gallery is not None and is_synthetic(gallery.gallery)
         limits = Limits(max_upload_mb, max_requests)
         front = Front(coach, running, shelf, search, pose_model is not None, synthetic, limits)
         _answer(front, host, port, max_requests, key, listener, console)
@@ -131,7 +130,7 @@ def _features(folder: Path | None, coach: Export) -> FeatureStore | None:
 
 
 def _engine(
-    export: Path, address: str | None, flags: str, log: Path | None, stack: ExitStack, console: Console
+    export: Path, address: str | None, flags: EngineFlags | None, log: Path | None, stack: ExitStack, console: Console
 ) -> Engine:
     from mm_adapter.serving.http.engine import Engine, RunningEngine
     from mm_adapter.serving.vllm.plugin import check_vllm_version
@@ -145,7 +144,7 @@ def _engine(
     check_vllm_version()
     log = log or Path(tempfile.mkdtemp(prefix="mm-coach-serve-")) / "vllm.log"
     console.print(f"vLLM starts; its log: {log}", soft_wrap=True, highlight=False)
-    engine = stack.enter_context(RunningEngine(export, shlex.split(flags), log))
+    engine = stack.enter_context(RunningEngine(export, words_of(flags), log))
     with console.status("") as status:
         while not engine.ready():
             engine.check()

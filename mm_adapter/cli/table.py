@@ -1,12 +1,17 @@
 """`mm-coach table`: systems against each other, with intervals and cost."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from mm_adapter.cli.flags import EncoderFlags
+
 app = App(name="table", help="Set systems against each other, with intervals and cost.")
+_ENCODER = EncoderFlags()
 
 
 @app.command
@@ -19,22 +24,22 @@ def expertaf(
     collect: bool = False,
     launch: Path | None = None,
     threads: int | None = None,
-    extract: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    max_tuples: int | None = None,
+    encoder: EncoderFlags = _ENCODER,
+    max_items: int | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=1)] = None,
 ) -> int:
-    """Train and evaluate ExpertAF's Table 1, its baselines and ablations; what is there is kept; exit status 1 if a row is missing.
+    """Train and score ExpertAF's Table 1, its baselines and ablations; what is there is kept; exit status 1 if a row is missing.
 
     Args:
-        out: Folder with one folder per row, table.md and table.json.
+        out: Folder with one folder per row, table.md and its other forms.
         config: Base preset of recipes/expertaf.py.
         variants: Rows; by default recipes/configs/expertaf/table1.yaml.
         rows: Only these rows.
-        collect: Train and evaluate nothing, only collect.
+        collect: Train nothing and ask nothing, only collect.
         launch: Launch file of accelerate; by default one process (recipes/accelerate/cpu.yaml).
         threads: CPU threads per process.
-        extract: Flags of `mm-coach features extract` for clips that an ablation adds.
-        max_tuples: Number of test tuples, evenly spaced; by default all.
+        encoder: Encoder of the videos, for clips that an ablation adds.
+        max_items: Number of test items, evenly spaced; by default all.
         settings: Settings of the preset to change, as KEY=VALUE.
 
     Returns:
@@ -44,12 +49,13 @@ def expertaf(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from mm_adapter.cli import main
     from mm_adapter.cli.console import stage_progress
-    from mm_adapter.cli.evaluate import print_summary
-    from mm_adapter.evaluation.table import TableRun, read_variants, write_table
+    from mm_adapter.evaluation.table import NotRun, TableRun, read_variants
+    from mm_adapter.tasks.expertaf import EXPERTAF
     from mm_adapter.training import RECIPES
     from mm_data.ground.files import read_text
+    from mm_eval.suites.runs import runs_table
+    from mm_eval.tables import to_markdown, write_table
 
     base = yaml.safe_load(read_text(config))
     for change in settings or ():
@@ -60,13 +66,29 @@ def expertaf(
         raise ValueError(f"Unknown rows {sorted(unknown)}; choose from {', '.join(variant.row for variant in known)}.")
     chosen = [variant for variant in known if not rows or variant.row in rows]
     published = [variant.published for variant in chosen if variant.published]
-    run = TableRun(out, base, main, stage_progress, collect, launch, threads, extract, max_tuples)
-    systems, text = [], ""
+    fills = None if encoder.encoder is None else _filling(encoder)
+    run = TableRun(out, base, stage_progress, collect, launch, threads, fills, max_items)
+    scored, missing, table = [], [], None
     for number, variant in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {variant.row}", file=sys.stderr)
-        systems.append(run.row(variant))
-        if systems[-1].result is not None and not collect:
-            print_summary(systems[-1].result)
-        text = write_table(out, systems, published)
-    Console(width=200).print(Markdown(text))
-    return int(any(system.result is None for system in systems))
+        try:
+            scored.append(run.row(variant))
+        except NotRun as reason:
+            missing.append(f"{variant.row} was not run: {reason}")
+            print(missing[-1], file=sys.stderr)
+        if scored:
+            table = runs_table(scored, EXPERTAF.suite, published, missing)
+            write_table(out, table)
+    Console(width=200).print(Markdown(to_markdown(table) if table else "\n".join(missing)))
+    return int(bool(missing))
+
+
+def _filling(encoder: EncoderFlags):
+    """Returns what fills a feature store for the clips of a folder."""
+
+    def fill(source: Path, store: Path) -> None:
+        from mm_adapter.cli.features import extract
+
+        extract(source, store, encoder=encoder)
+
+    return fill

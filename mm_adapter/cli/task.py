@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
@@ -31,8 +31,8 @@ def read(task: str, source: Path, out: Path, *, poses: Path | None = None, worke
         workers: Number of processes that read poses.
     """
     from mm_adapter.cli.console import ConsoleReport
+    from mm_adapter.tasks.known import find_task
     from mm_data.tasks.folder import build_task_folder
-    from mm_data.tasks.known import find_task
 
     with ConsoleReport().progress("reading poses", 1) as progress:
         manifest = build_task_folder(find_task(task), source, out, poses, workers, found_by=task)
@@ -58,9 +58,9 @@ def show(items: Path, *, item: str | None = None, switches: Switches | None = No
     from rich.text import Text
 
     from mm_adapter.cli.console import plain_console
+    from mm_adapter.tasks.known import find_task, task_options
     from mm_data.records import SPLITS
     from mm_data.tasks.folder import read_items
-    from mm_data.tasks.known import find_task, task_options
     from mm_data.tasks.manifest import TaskManifest
 
     manifest = TaskManifest.read(items)
@@ -86,7 +86,7 @@ def show(items: Path, *, item: str | None = None, switches: Switches | None = No
 
 @app.command
 def annotate(
-    task: Literal["nae", "cot-afa", "desccoach"],
+    task: str,
     source: Path,
     out: Path,
     *,
@@ -99,7 +99,7 @@ def annotate(
     """Write texts by a language model in a data set's published form, checked and flagged for reviewers; resumes.
 
     Args:
-        task: Task of the data set.
+        task: nae, cot-afa, desccoach, or module:NAME for one of your own.
         source: The data set whose texts are missing.
         out: A data set like it with the new texts; annotation/ in it holds the log, and sheets whose decisions the next run follows.
         offline: desccoach: label the remarks by rules, without a model.
@@ -108,24 +108,22 @@ def annotate(
         image_size: cot-afa: most pixels of the longer side.
         endpoint: Endpoint that is asked.
     """
-    from mm_data.annotation import Pictures, annotate_cot_afa, annotate_desccoach, annotate_nae
+    from mm_adapter.tasks.known import find_task
+    from mm_data.annotation import Pictures
     from mm_data.ground.files import check_apart, claim_folder
-    from mm_data.release.egoexo4d import read_release
 
-    if offline and task != "desccoach":
-        raise ValueError(f"--offline labels remarks by rules; {task} needs a language model.")
+    found = find_task(task)
+    by_rules, by_model = found.annotate_by_rules, found.annotate
+    if by_model is None or (offline and by_rules is None):
+        raise ValueError(f"{task} has no annotation{' by rules; leave --offline out' if by_model else ''}.")
     stages = None if offline else _stages(out, max_flagged, endpoint)
     check_apart(out, source)
     if not endpoint.estimate:
         claim_folder(out, {"annotated": task, "source": str(source.resolve())})
-    if stages is None:
-        _label(source, out)
-    elif task == "nae":
-        annotate_nae(source, out, stages)
-    elif task == "cot-afa":
-        annotate_cot_afa(source, out, stages, Pictures(frames, image_size))
-    else:
-        annotate_desccoach(read_release(source), out, stages)
+    if stages is not None:
+        by_model(source, out, stages, Pictures(frames, image_size))
+    elif by_rules is not None:
+        print(by_rules(source, out))
     if stages is None or not endpoint.estimate:
         print(f"{out}: mm-coach task read {task} {out} ITEMS")
 
@@ -140,22 +138,9 @@ def _stages(out: Path, max_flagged: float, flags: EndpointFlags) -> Stages:
 
     return Stages(
         out / "annotation",
-        flags.endpoint(_ANSWER_TOKENS),
+        flags.asked(_ANSWER_TOKENS),
         ConsoleReport(),
         max_flagged,
         budget=None if flags.max_cost is None else flags.budget,
         on_estimate=print_stage if flags.estimate else None,
-    )
-
-
-def _label(source: Path, out: Path) -> None:
-    from mm_data.annotation import fill_in_labels
-    from mm_data.labelling import RulesLabeller
-    from mm_data.release.egoexo4d import read_release
-
-    release = read_release(source)
-    labels = [label for label in RulesLabeller().label(release.remarks) if not isinstance(label, str)]
-    speaking, windows = fill_in_labels(release, labels, out)
-    print(
-        f"labels by rules: {speaking} of {windows} windows say something about technique; no TechPoints without a model"
     )

@@ -25,7 +25,7 @@ def encode(source: Path, tokenizer: Path, out: Path, *, frames: int = 10) -> Non
     """
     from collections import Counter
 
-    from mm_adapter.samples.pose_codes import encode_clips, encode_sequence
+    from mm_adapter.features.pose_codes import encode_clips, encode_sequence
     from mm_data.ground.files import check_apart
     from mm_data.poses.checks import describe
 
@@ -53,7 +53,7 @@ def decode(codes: Path, tokenizer: Path, out: Path) -> None:
         tokenizer: Folder of the tokenizer that made them.
         out: .npy of one sequence, or .npz with one array per clip.
     """
-    from mm_adapter.samples.pose_codes import decode_clips, decode_sequence
+    from mm_adapter.features.pose_codes import decode_clips, decode_sequence
     from mm_data.ground.files import check_apart
 
     check_apart(out, codes, tokenizer)

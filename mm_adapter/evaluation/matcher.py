@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mm_adapter.model.mappers import FeatureMapper, mlp2x_gelu
 from mm_data.features import FeatureStore
-from mm_data.records import CoachingTuple
+from mm_data.tasks import TaskItem
 
 CONFIG = "matcher_config.json"
 
@@ -110,10 +110,10 @@ def info_nce(similarities: Tensor, matches: Tensor) -> Tensor:
 
 
 class MatcherInputs(Dataset[int]):
-    """A data set of tuples with their features and averaged word embeddings; `collate` makes batches.
+    """Items with experts, their features and averaged word embeddings; `collate` makes batches.
 
     Args:
-        tuples: Tuples of one split.
+        items: Items of one split.
         store: Video features.
         tokenizer: The language model's tokenizer.
         embeddings: The language model's word embeddings ``[vocabulary, word_width]``.
@@ -121,17 +121,17 @@ class MatcherInputs(Dataset[int]):
 
     def __init__(
         self,
-        tuples: Sequence[CoachingTuple],
+        items: Sequence[TaskItem],
         store: FeatureStore,
         tokenizer: PreTrainedTokenizerBase,
         embeddings: Tensor,
     ) -> None:
-        self.tuples, self.store = tuples, store
-        ids = [tokenizer.encode(t.summary, add_special_tokens=False) for t in tuples]
+        self.items, self.store = items, store
+        ids = [tokenizer.encode(item.references[0], add_special_tokens=False) for item in items]
         self.words = torch.stack([embeddings[torch.tensor(words)].float().mean(0) for words in ids])
 
     def __len__(self) -> int:
-        return len(self.tuples)
+        return len(self.items)
 
     def __getitem__(self, index: int) -> int:
         return index
@@ -145,10 +145,10 @@ class MatcherInputs(Dataset[int]):
 
     def collate(self, indices: Sequence[int]) -> dict[str, Any]:
         """Makes the matcher's arguments of a batch."""
-        chosen, views = [self.tuples[i] for i in indices], self.store.manifest.views
+        chosen, views = [self.items[i] for i in indices], self.store.manifest.views
         return {
-            "learner": self.clips([t.learner.clip_id for t in chosen], views),
-            "expert": self.clips([t.expert.clip_id for t in chosen], views),
+            "learner": self.clips([item.clip.clip_id for item in chosen], views),
+            "expert": self.clips([item.expert.clip_id for item in chosen if item.expert is not None], views),
             "words": self.words[list(indices)],
         }
 

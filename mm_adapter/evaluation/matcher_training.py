@@ -19,7 +19,7 @@ from mm_adapter.training.plan import print_plan
 from mm_adapter.training.schedules import optimizer_steps
 from mm_adapter.training.trainer_flags import MATCHER, check_flags, settle
 from mm_data.features import FeatureStore
-from mm_data.tuples.store import read_tuples
+from mm_data.tasks.folder import read_items
 
 
 @dataclass(kw_only=True)
@@ -81,11 +81,11 @@ def open_inputs(args: MatcherArguments) -> MatcherInputs:
         ValueError: No training tuple has features.
     """
     store = FeatureStore(Path(args.features))
-    tuples, _ = without_rejected(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], store)
-    if not tuples:
+    items, _ = without_rejected(read_items(Path(args.tuples), "train")[: args.max_train_tuples], store)
+    if not items:
         raise ValueError(f"{args.tuples} has no training tuples whose clips have features; build it with some.")
     tokenizer = AutoTokenizer.from_pretrained(args.language_model)
-    return MatcherInputs(tuples, store, tokenizer, word_embeddings(args.language_model))
+    return MatcherInputs(items, store, tokenizer, word_embeddings(args.language_model))
 
 
 def build_matcher(args: MatcherArguments, inputs: MatcherInputs) -> Matcher:
@@ -127,7 +127,7 @@ def plan_matcher(args: MatcherArguments, training: TrainingArguments) -> None:
         "global batch": global_batch(training, args.plan_world_size),
     }
     if store is not None and Path(args.tuples).is_dir():
-        tuples, _ = without_rejected(read_tuples(Path(args.tuples), "train")[: args.max_train_tuples], store)
-        facts["samples per epoch"] = len(tuples)
-        facts["optimizer steps"] = optimizer_steps(training, len(tuples), args.plan_world_size)
+        items, _ = without_rejected(read_items(Path(args.tuples), "train")[: args.max_train_tuples], store)
+        facts["samples per epoch"] = len(items)
+        facts["optimizer steps"] = optimizer_steps(training, len(items), args.plan_world_size)
     print_plan(matcher, facts, {}, None, missing_inputs({"tuples": args.tuples, "features": args.features}))

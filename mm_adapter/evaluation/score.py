@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 
+from mm_adapter.tasks.known import find_task
 from mm_data.tasks import Answer
 from mm_eval.answers.test_sets import OURS, TestItem
 from mm_eval.metrics.text import BertModel
 from mm_eval.statistics.metric import Metric
-from mm_eval.suites.runs import EXPERTAF
-from mm_eval.suites.tasks import TaskSuite, evaluate_answers, find_suite
-
-_TEXTS = TaskSuite("ExpertAF, commentary", (), ())
+from mm_eval.suites.tasks import GENERAL, TaskSuite, evaluate_answers
 
 
 def score(
     predictions: Sequence[str | Answer],
     references: Sequence[str | Answer],
-    task: str = EXPERTAF,
+    task: str = "expertaf",
     people: Sequence[str] | None = None,
     bert: BertModel | None = None,
 ) -> dict[str, Metric]:
@@ -40,12 +38,12 @@ def score(
     clusters = names if people is None else people
     if not len(predictions) == len(names) == len(clusters):
         raise ValueError(f"{len(predictions)} predictions, {len(names)} references, {len(clusters)} people; give as many of each.")  # fmt: skip
-    suite = _TEXTS if task == EXPERTAF else find_suite(task)
+    suite = find_task(task).suite
     items = [
         TestItem(name, cluster, "", _answer(truth), {OURS: _answer(prediction)})
         for name, cluster, truth, prediction in zip(names, clusters, references, predictions, strict=True)
     ]
-    rows, _ = evaluate_answers(suite, items, bert)
+    rows, _ = evaluate_answers(suite if isinstance(suite, TaskSuite) else GENERAL, items, bert)
     return rows[OURS]
 
 

@@ -7,9 +7,9 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -20,19 +20,23 @@ from transformers import TrainingArguments
 from mm_adapter.checkpoint.inspection import tensor_sizes
 from mm_adapter.checkpoint.seal import is_complete, read_manifest
 from mm_adapter.errors import can_be_mended, did_you_mean, sentence
+from mm_adapter.evaluation.answer_folder import answer_folder
+from mm_adapter.evaluation.item_set import ItemSet
 from mm_adapter.evaluation.matcher_training import MatcherArguments, matcher_settings
-from mm_adapter.evaluation.predictions import Progress
-from mm_adapter.evaluation.report import METRICS
-from mm_adapter.evaluation.run import evaluate
-from mm_adapter.evaluation.systems import SystemUnderTest
-from mm_adapter.evaluation.test_set import TestSet
+from mm_adapter.evaluation.open import ItemRequest, open_coach, open_system
+from mm_adapter.features.pose_codes import encode_clips
+from mm_adapter.tasks.expertaf import EXPERTAF
 from mm_adapter.training import RECIPES
 from mm_adapter.training.arguments import ExpertafArguments
-from mm_data.ground.files import check_apart, read_text, write_atomically
+from mm_data.ground.files import read_text, write_atomically
+from mm_data.ground.progress import Progress
 from mm_data.ground.safe_load import read_json
-from mm_eval.statistics.storage import read_metrics, without_statistics
-from mm_eval.tables import RENDERERS, to_markdown
-from mm_eval.tables.expertaf import System, comparison_table
+from mm_data.tuples.manifest import MANIFEST
+from mm_data.tuples.variants import write_variant
+from mm_eval.answers.test_sets import FILE as ANSWERS
+from mm_eval.suites.runs import open_run
+from mm_eval.suites.suite import Run
+from mm_tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +53,7 @@ class Variant:
     Attributes:
         row: Name of the row.
         published: Name of the paper's row, where it has one.
-        coach: What is evaluated without training, such as nearest-neighbour; None trains.
+        coach: What answers without training, such as nearest-neighbour:video; None trains.
         recipe: Recipe that trains: expertaf, or matcher with those settings of the preset that it knows.
         train: Settings beyond the base preset's.
         demonstrator: Settings of a second coach that ranks and demonstrates, trained apart; None trains one coach.
@@ -120,44 +124,51 @@ class TableRun:
     Attributes:
         out: Folder of all rows.
         base: Settings of the base preset.
-        run_command: Runs one `mm-coach` command that prepares inputs, and returns its exit status.
-        progress: Opens what shows an evaluation's progress.
-        collect: Train and evaluate nothing, only collect.
+        progress: Opens what shows how far answering is.
+        collect: Train and answer nothing, only collect.
         launch: Launch file of accelerate; None starts one process on a CPU.
         threads: CPU threads per process; None leaves them to accelerate.
-        extract: Flags of `mm-coach features extract` for clips that an ablation adds, or None.
-        max_tuples: Number of test tuples, evenly spaced; None takes all.
+        encode_videos: Fills a feature store for clips that an ablation adds, given their folder and the store; None refuses such rows.
+        max_items: Number of test items, evenly spaced; None takes all.
     """
 
     out: Path
     base: Settings
-    run_command: Callable[[Sequence[str]], int]
     progress: Callable[[], AbstractContextManager[Progress]]
     collect: bool = False
     launch: Path | None = None
     threads: int | None = None
-    extract: str | None = None
-    max_tuples: int | None = None
+    encode_videos: Callable[[Path, Path], None] | None = None
+    max_items: int | None = None
 
-    def row(self, variant: Variant) -> System:
-        """Trains and evaluates a row, or reads what is there."""
+    def row(self, variant: Variant) -> Run:
+        """Trains a row and lets it answer, or reads what is there.
+
+        Args:
+            variant: The row.
+
+        Returns:
+            The scored run.
+
+        Raises:
+            NotRun: It cannot be run here; says why.
+        """
         folder = self.out / variant.folder
-        metrics = folder / "evaluation" / METRICS
-        try:
-            if self.collect and not metrics.is_file():
-                raise NotRun("was not run")
-            coach, demonstrator, seconds, parameters = Path(variant.coach or ""), None, 0.0, 0
-            if variant.coach is None:
-                coach, seconds, parameters = self._train(variant, folder / "training", variant.train)
-            if variant.demonstrator is not None:
-                demonstrator, more, others = self._train(variant, folder / "demonstrator", variant.demonstrator)
-                seconds, parameters = seconds + more, parameters + others
-            evaluated = self._evaluate(metrics.parent, coach, demonstrator, variant.privileged)
-        except NotRun as reason:
-            return System(variant.row, None, note=f"not run: {reason}")
-        trained = f"{seconds / 60:.1f} min, {parameters / 1e6:.1f} M parameters; " if seconds else ""
-        cost = f"{trained}evaluation {evaluated / 60:.1f} min"
-        return System(variant.row, read_metrics(metrics.parent), cost, variant.note)
+        answers = folder / "answers"
+        if self.collect and not (answers / ANSWERS).is_file():
+            raise NotRun("was not run")
+        coach, demonstrator, seconds, parameters = variant.coach or "", None, 0.0, 0
+        if variant.coach is None:
+            trained, seconds, parameters = self._train(variant, folder / "training", variant.train)
+            coach = str(trained)
+        if variant.demonstrator is not None:
+            demonstrator, more, others = self._train(variant, folder / "demonstrator", variant.demonstrator)
+            seconds, parameters = seconds + more, parameters + others
+        took = self._answer(answers, coach, demonstrator, variant.privileged)
+        cost = f"{seconds / 60:.1f} min, {parameters / 1e6:.1f} M parameters; " if seconds else ""
+        run = open_run(f"{variant.row}={answers}", EXPERTAF.suite)
+        notes = [*run.notes, *([f"{variant.row}: {variant.note}."] if variant.note else [])]
+        return replace(run, notes=notes, cost=f"{cost}answering {took / 60:.1f} min")
 
     def _train(self, variant: Variant, folder: Path, settings: Settings) -> tuple[Path, float, int]:
         """Folder of the coach, seconds that its training took, and number of trained parameters."""
@@ -187,70 +198,52 @@ class TableRun:
         return folder / "coach", seconds, _parameters(folder / "coach")
 
     def _inputs_with_experts(self, experts: str) -> Settings:
-        """Tuples with other demonstrations, and codes and features of their clips."""
+        """Tuples with other demonstrations, and codes and features of their clips; what is there already is left alone."""
         folder, base = self.out / "inputs" / experts, self.base
-        tuples, codes, features = (str(folder / name) for name in ("tuples", "pose_codes", "features"))
-        frames = str(base.get("pose_frames", 10))
-        steps = [
-            ["data", "vary", base["tuples"], tuples, "--experts", experts],
-            ["tokenizer", "encode", tuples, base["pose_tokenizer"], codes, "--frames", frames],
-        ]
-        if experts == "activity" or not base.get("features"):  # no clip is new
-            features = base.get("features")
-        elif self.extract is None:
-            raise NotRun("its clips have no features; give the flags of their extraction as --extract")
-        else:
-            steps.append(["features", "extract", tuples, features, *shlex.split(self.extract)])
-        done, made_by = folder / "done", json.dumps(steps)
-        if not done.is_file() or done.read_text() != made_by:
-            for step in steps:  # each leaves alone what it made, and refuses what others made
-                if self.run_command(step):
-                    raise NotRun(f"`mm-coach {' '.join(step[:2])}` failed")
-            write_atomically(done, made_by)
-        return {"tuples": tuples, "pose_codes": codes, "features": features}
-
-    def _evaluate(self, out: Path, coach: Path, demonstrator: Path | None, privileged: bool) -> float:
-        """Seconds that the evaluation took, now or before."""
-        base, record, is_new = self.base, out.with_name("evaluated.json"), not (out / METRICS).is_file()
-        command = ["evaluate", str(coach), base["tuples"], base["pose_codes"], str(out)]
-        command += ["--privileged"] if privileged else []
-        command += ["--demonstrator", str(demonstrator)] if demonstrator else []
-        command += ["--features", base["features"]] if base.get("features") else []
-        command += ["--max-tuples", str(self.max_tuples)] if self.max_tuples else []
-        if is_new:
-            begun = time.time()
-            self._score(out, coach, demonstrator, privileged, "its evaluation failed")
-            write_atomically(record, json.dumps({"command": command, "seconds": time.time() - begun}))
-        done = read_json(record, f"nobody knows what {out} was made by; delete it.")
-        if done["command"] != command:
-            raise ValueError(
-                f"{out} was made by `mm-coach {' '.join(done['command'])}`; delete it, or give the same settings, "
-                "because all rows of a table have to be scored on the same test set."
-            )
-        if not is_new and not self.collect:
-            problem = "its evaluation is of another coach or other inputs; delete it"
-            self._score(out, coach, demonstrator, privileged, problem)
-        return done["seconds"]
-
-    def _score(self, out: Path, coach: Path, demonstrator: Path | None, privileged: bool, problem: str) -> None:
-        """Does what `mm-coach evaluate` does; what stops it stops this row alone."""
+        tuples, codes, features = folder / "tuples", folder / "pose_codes", base.get("features")
         try:
-            features = self.base.get("features")
-            inputs = [Path(self.base[name]) for name in ("tuples", "pose_codes")]
-            check_apart(out, coach, *inputs, features and Path(features), demonstrator)
-            system = SystemUnderTest.named(coach, demonstrator, privileged)
-            with self.progress() as progress:
-                evaluate(system, self._test_set, out, str(coach), None, progress)
+            if not (tuples / MANIFEST).is_file():
+                write_variant(Path(base["tuples"]), tuples, experts)
+            encode_clips(tuples, load_tokenizer(Path(base["pose_tokenizer"])), codes, base.get("pose_frames", 10))
+            if features is not None and experts != "activity":  # an activity's demonstration is a clip that was there
+                if self.encode_videos is None:
+                    raise NotRun("its clips have no features; name their encoder: --encoder, --weights")
+                features = str(folder / "features")
+                self.encode_videos(tuples, folder / "features")
+        except (ValueError, FileNotFoundError) as error:
+            raise NotRun(f"its inputs cannot be made: {error}") from error
+        return {"tuples": str(tuples), "pose_codes": str(codes), "features": features}
+
+    def _answer(self, out: Path, coach: str, demonstrator: Path | None, privileged: bool) -> float:
+        """Lets a system answer, as `mm-coach answer` does, and returns the seconds that it took, now or before; what stops it stops this row alone."""
+        record, begun = out.with_name("answered.json"), time.time()
+        switches = {"privileged": privileged}
+        try:
+            if not self.collect:
+                system = (
+                    open_system(coach, self._request, switches)
+                    if demonstrator is None
+                    else open_coach(Path(coach), self._request, switches, demonstrator=demonstrator)
+                )
+                with self.progress() as progress:
+                    answer_folder(system, self._items, out, progress)
         except Exception as error:
             logger.error(sentence(error), exc_info=None if can_be_mended(error) else error)
-            raise NotRun(problem) from error
+            raise NotRun(f"it did not answer: {sentence(error)}") from error
+        if not record.is_file():
+            write_atomically(record, json.dumps({"seconds": time.time() - begun}))
+        return read_json(record, f"nobody knows what {out} was made by; delete it.")["seconds"]
 
     @cached_property
-    def _test_set(self) -> TestSet:
-        """What all rows are scored on."""
+    def _request(self) -> ItemRequest:
         features = self.base.get("features")
-        folders = Path(self.base["tuples"]), Path(self.base["pose_codes"]), Path(features) if features else None
-        return TestSet.open(*folders, True, self.max_tuples)
+        tuples, codes = Path(self.base["tuples"]), Path(self.base["pose_codes"])
+        return ItemRequest(tuples, Path(features) if features else None, codes, self.max_items)
+
+    @cached_property
+    def _items(self) -> ItemSet:
+        """What all rows are scored on."""
+        return self._request.open()
 
 
 def flags_of(settings: Settings) -> list[str]:
@@ -287,13 +280,3 @@ def _parameters(folder: Path) -> int:
     """Number of trained parameters of a coach on disk."""
     names = [name for name in read_manifest(folder)["files"] if name.endswith(".safetensors")]
     return sum(sum(tensor_sizes(folder / name)) for name in names if not name.startswith("pose_tokenizer/"))
-
-
-def write_table(out: Path, rows: Sequence[System], published: Sequence[str]) -> str:
-    """Writes rows beside the paper's of these names as ``table.md`` (.tex, .csv, .html) and ``table.json``; returns the Markdown."""
-    table = comparison_table(rows, published)
-    out.mkdir(parents=True, exist_ok=True)
-    for ending, render in RENDERERS.items():
-        write_atomically(out / f"table.{ending}", render(table))
-    write_atomically(out / "table.json", json.dumps([without_statistics(vars(row)) for row in rows], indent=1))
-    return to_markdown(table)

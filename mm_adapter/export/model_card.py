@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.model.language_model import public_name
-from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
+from mm_data.tasks.coaching import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
 
 _TEMPLATE = Path(__file__).with_suffix(".md")
 _USE = {

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.export.read import open_llama, open_mappers
 from mm_adapter.model.config import VIEWS
-from mm_data.tasks.expertaf import commentary_prompt, demonstration_prompt
+from mm_data.tasks.coaching import commentary_prompt, demonstration_prompt
 
 BOUND = 1e-3
 """Largest difference of a log-probability that an export in float32 may show."""

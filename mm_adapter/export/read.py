@@ -1,6 +1,7 @@
 """Opens an export, and makes sure first that it is as it was written."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,38 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from mm_adapter.checkpoint.seal import EXPORT_RECORD, added, problems
+from mm_adapter.checkpoint.seal import EXPORT_RECORD, added, identity, problems
 from mm_adapter.features.internvideo2 import InternVideo2, InternVideo2Config
-from mm_adapter.model.config import VIEWS, read_config
+from mm_adapter.model.config import VIEWS, CoachConfig, read_config
 from mm_adapter.model.mappers import FeatureMapper
 from mm_adapter.model.packed_attention import PACKED_SDPA
+from mm_data.ground.safe_load import read_json
 
 RECORD = EXPORT_RECORD
 ARCHITECTURE = "MMCoachForConditionalGeneration"
 NUM_PLACEHOLDERS = len(VIEWS)
 VIDEO_PROCESSOR = "MMCoachVideoProcessor"
+
+
+@dataclass(frozen=True)
+class ExportedCoach:
+    """What an export says about its coach.
+
+    Attributes:
+        config: Configuration of the coach.
+        source: What it was exported from: the run's tasks, formats, base model and commit.
+        identity: Hash of weights and settings.
+    """
+
+    config: CoachConfig
+    source: dict[str, Any]
+    identity: str
+
+    @classmethod
+    def read(cls, folder: Path) -> "ExportedCoach":
+        """Reads it from an export's folder."""
+        record = read_json(folder / RECORD, "export the coach again.")
+        return cls(read_config(folder), record["source"], identity(folder))
 
 
 def open_llama(folder: Path, dtype: torch.dtype | str = "auto") -> PreTrainedModel:

@@ -8,7 +8,7 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
 from mm_adapter.model.processor import EGO_TOKEN, EXO_TOKEN, CoachProcessor
-from mm_data.tasks.expertaf import SYSTEM, commentary_prompt, demonstration_prompt
+from mm_data.tasks.coaching import SYSTEM, commentary_prompt, demonstration_prompt
 
 # Content parts to text, before the base model's own template: media stands where its part stands, and a text part begins a
 # new line after whatever came before it, as in training.

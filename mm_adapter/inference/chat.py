@@ -11,7 +11,7 @@ from mm_adapter.inference.protocols import ExpertFinder, Speaker
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.samples.clip_stores import LEARNER, JoinedPoses
 from mm_data.conversation import Message
-from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, system_turn
+from mm_data.tasks.coaching import ASK_COMMENTARY, ASK_DEMONSTRATION, system_turn
 
 _SHOW = re.compile(r"\s*(please |can you |could you )*(show|demonstrate)\b", re.IGNORECASE)
 

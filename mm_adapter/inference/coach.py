@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Generator, Iterator, Sequence
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -23,9 +22,8 @@ from mm_adapter.features.extract import as_trained_on
 from mm_adapter.features.internvideo2 import InternVideo2, build_encoder
 from mm_adapter.inference.chat import ChatSession
 from mm_adapter.inference.continuations import continuations
-from mm_adapter.inference.experts import Expert, ExpertGallery, ExpertSearch
+from mm_adapter.inference.experts import Expert, ExpertGallery, ExpertSearch, ranker_of
 from mm_adapter.inference.own_clip import OwnClip, decode_codes, prepare
-from mm_adapter.inference.ranking import rank_by_demonstration, rank_by_remark
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.inference.scoring import score_choices
 from mm_adapter.inference.streaming import GivenUp, stream_words
@@ -47,7 +45,7 @@ from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.samples.dataset import Sample, with_features
 from mm_data.conversation import Message
 from mm_data.features import FeatureStore
-from mm_data.tasks.expertaf import ASK_COMMENTARY
+from mm_data.tasks.coaching import ASK_COMMENTARY
 from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Words
 from mm_tokenizers import PoseTokenizer
 from mm_tokenizers.codes import PoseCodeStore
@@ -75,7 +73,7 @@ class Coach:
         ValueError: Poses or features are not those that the coach was trained on.
     """
 
-    at_once = 16
+    at_once, can_choose = 16, True
 
     def __init__(
         self,
@@ -196,8 +194,7 @@ class Coach:
             coach.features = JoinedFeatures(self.features, {LEARNER: inputs.features})
         search = None
         if self.gallery is not None:
-            rank = rank_by_demonstration if self.can_demonstrate else rank_by_remark
-            search = ExpertSearch(self.gallery, partial(rank, coach), self._priors)
+            search = ExpertSearch(self.gallery, ranker_of(coach), self._priors)
         return OwnClip(inputs, ChatSession(coach, coach.poses, search, sampling))
 
     def comment(self, clip: OwnClip) -> str:

@@ -1,19 +1,23 @@
 """Experts of a tuple folder who may demonstrate: opened and checked before anybody asks, ranked after a remark."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mm_adapter.inference.ranking import Gallery, Ranker, candidate_priors
+from mm_adapter.inference.asking import hold
+from mm_adapter.inference.protocols import Answerer
 from mm_adapter.samples.clip_stores import JointStore
 from mm_adapter.samples.sources import without_rejected
+from mm_adapter.tasks.expertaf.format import rank
 from mm_data.features import FeatureStore
-from mm_data.folders import stretches_of
-from mm_data.records import FPS, Clip, CoachingTuple
-from mm_data.tuples.manifest import TupleManifest
-from mm_data.tuples.store import clips_of, read_gallery, read_tuples
+from mm_data.folders import pose_stretches
+from mm_data.records import VideoClip
+from mm_data.tasks import TaskItem
+from mm_data.tasks.folder import read_gallery, read_items
+from mm_data.tasks.gallery import PRIOR_PROMPTS, Gallery, prior_prompts
+from mm_data.tasks.manifest import TaskManifest
 from mm_tokenizers.codes import PoseCodeStore
 
 
@@ -46,15 +50,15 @@ class ExpertGallery:
 
     Attributes:
         gallery: The clips that are ranked.
-        training: Training tuples of the same activities, for the candidates' priors.
-        clips: Clip id to clip, for the gallery and the training tuples.
+        training: Training items of the same activities, for the candidates' priors.
+        clips: Clip id to clip, for the gallery and the training items.
         videos: Folder that the clips' paths are relative to.
         joints: Poses of the clips at the frames of the codes.
     """
 
     gallery: Gallery
-    training: list[CoachingTuple]
-    clips: Mapping[str, Clip]
+    training: list[TaskItem]
+    clips: Mapping[str, VideoClip]
     videos: Path
     joints: JointStore
 
@@ -62,7 +66,7 @@ class ExpertGallery:
     def open(
         cls, folder: Path, poses: PoseCodeStore | None, features: FeatureStore | None, activity: str | None, looks: bool
     ) -> "ExpertGallery":
-        """Reads a tuple folder.
+        """Reads a folder whose items have experts.
 
         Args:
             folder: Tuple folder.
@@ -79,19 +83,21 @@ class ExpertGallery:
         """
         if poses is None or (looks and features is None):
             raise ValueError(f"--gallery needs the {'--codes' if poses is None else '--features'} of its tuples.")
-        test, _ = without_rejected(read_tuples(folder, "test"), features)
-        training, _ = without_rejected(read_tuples(folder, "train"), features)
+        test, _ = without_rejected(read_items(folder, "test"), features)
+        training, _ = without_rejected(read_items(folder, "train"), features)
         rejected = features.manifest.rejected if features else {}
-        trained = {t.activity for t in training}  # priors need training prompts of the same activity
+        trained = {item.category for item in training}  # priors need training prompts of the same activity
         further = [(clip, name) for clip, name in read_gallery(folder) if clip.clip_id not in rejected]
-        everybody = Gallery.of(test, further, within_activity=True)
+        experts = [(item.expert, item.category) for item in test if item.expert is not None]
+        everybody = Gallery.of(experts + further, within_category=True)
         ranked = {
-            clip: name for clip, name in everybody.activity.items() if name in trained and activity in (None, name)
+            clip: name for clip, name in everybody.category.items() if name in trained and activity in (None, name)
         }
         if not ranked:
-            names = ", ".join(sorted(trained & set(everybody.activity.values()))) or "none"
+            names = ", ".join(sorted(trained & set(everybody.category.values()))) or "none"
             raise ValueError(f"No expert of {activity or 'any activity'!r} in {folder}; there are {names}.")
-        clips = clips_of(test + training) | {clip.clip_id: clip for clip, _ in further}
+        clips = {clip.clip_id: clip for item in test + training for clip in item.clips}
+        clips |= {clip.clip_id: clip for clip, _ in further}
         for what, missing in (
             ("codes", poses.missing(clips)),
             ("features", features.missing(clips) if features else []),
@@ -101,20 +107,34 @@ class ExpertGallery:
                     f"{len(missing)} of {len(clips)} clips of {folder} have no {what}, such as {missing[0]}; "
                     "give those of this folder."
                 )
-        source = TupleManifest.read(folder).source
-        joints = JointStore(stretches_of(clips, folder), poses.frames)
-        return cls(Gallery(everybody.represents, ranked, True), training, clips, source, joints)
+        joints = JointStore(pose_stretches(folder), poses.frames)
+        videos = Path(TaskManifest.read(folder).videos)
+        return cls(Gallery(everybody.represents, ranked, True), training, clips, videos, joints)
 
     def stretch(self, clip_id: str) -> tuple[Path, float, float]:
         """Returns an expert's video, the exo view where there is one, and the clip's first second and end in it."""
         clip = self.clips[clip_id]
-        return self.videos / (clip.exo_video or clip.ego_video), clip.start / FPS, clip.stop / FPS
+        return self.videos / (clip.videos.get("exo") or clip.videos["ego"]), clip.start, clip.stop
 
     def expert(self, clip_id: str, score: float) -> Expert:
         """Describes a ranked clip with its score."""
         joints = self.joints[clip_id]
         seen = np.where(joints[..., 3:] > 0, joints[..., :3], np.nan)
-        return Expert(clip_id, self.gallery.activity[clip_id], score, *self.stretch(clip_id), seen)
+        return Expert(clip_id, self.gallery.category[clip_id], score, *self.stretch(clip_id), seen)
+
+
+Ranker = Callable[[str, str, list[str]], Sequence[float]]
+"""A function of (learner's clip, remark, candidates) that returns the candidates' mean log-likelihoods."""
+
+
+def ranker_of(answerer: Answerer) -> Ranker:
+    """Returns what ranks clips by how likely an answerer holds them (`mm_adapter.tasks.expertaf.format.rank`)."""
+
+    def likelihoods(learner: str, remark: str, pool: list[str]) -> list[float]:
+        scores = hold({learner: rank(learner, remark, pool)}, answerer)[learner]
+        return [scores[clip] for clip in pool]
+
+    return likelihoods
 
 
 class ExpertSearch:
@@ -131,13 +151,25 @@ class ExpertSearch:
         self._priors = {} if priors is None else priors
 
     def prepare(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Computes the candidates' priors (`candidate_priors`), which the first search would wait for.
+        """Computes the candidates' priors (`prior_prompts`), which the first search would wait for.
 
         Args:
             progress: Called with (candidates scored, candidates times prompts).
         """
-        if not self._priors:
-            self._priors |= candidate_priors(self.rank, self.experts.training, self.experts.gallery, progress)
+        if self._priors:
+            return
+        gallery, done, found = self.experts.gallery, 0, {}
+        for prompts, pool in prior_prompts(self.experts.training, gallery):
+            scores = []
+            for item in prompts:
+                scores.append(self.rank(item.clip.clip_id, item.references[0], pool))
+                done += len(pool)
+                progress(done, PRIOR_PROMPTS * len(gallery.category))
+            found |= {
+                clip: sum(score / len(prompts) for score in of_clip)
+                for clip, of_clip in zip(pool, zip(*scores, strict=True), strict=True)
+            }
+        self._priors |= found
 
     def search(self, learner: str, remark: str) -> list[tuple[str, float]]:
         """Ranks the experts.
@@ -150,7 +182,7 @@ class ExpertSearch:
             Expert clips and their mean log-likelihoods minus priors, best first.
         """
         self.prepare()
-        pool = list(self.experts.gallery.activity)
-        likely = self.rank(learner, remark, pool).tolist()
+        pool = list(self.experts.gallery.category)
+        likely = self.rank(learner, remark, pool)
         scores = {clip: value - self._priors[clip] for clip, value in zip(pool, likely, strict=True)}
         return sorted(scores.items(), key=lambda item: -item[1])

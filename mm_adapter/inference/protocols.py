@@ -14,12 +14,22 @@ class Answerer(Protocol):
     """Anything that answers questions about the clips of a data set: `Coach`, or `VllmCoach` for its export.
 
     Questions come with an id, which decides what is drawn whatever else is asked at the time.
-
-    Attributes:
-        at_once: Number of questions that are best asked together.
     """
 
-    at_once: int
+    @property
+    def at_once(self) -> int:
+        """Number of questions that are best asked together."""
+        ...
+
+    @property
+    def can_demonstrate(self) -> bool:
+        """Whether it learned to answer in poses."""
+        ...
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether it can say how likely candidates are."""
+        ...
 
     def answer_words(self, questions: Sequence[tuple[str, Words]], sampling: Sampling = GREEDY) -> list[str]:
         """Answers in words."""
@@ -33,6 +43,10 @@ class Answerer(Protocol):
         self, questions: Sequence[tuple[str, Poses]], sampling: Sampling = GREEDY
     ) -> list[np.ndarray | None]:
         """Answers in pose codes ``[T, M]``, or in joints ``[T, 17, 3]``; None where an answer is no pose sequence."""
+        ...
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Decodes pose codes ``[T, M]`` to joints ``[T, 17, 3]`` in metres."""
         ...
 
 

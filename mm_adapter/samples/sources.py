@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from mm_adapter.samples.clip_stores import ClipPoses, NoPoses
 from mm_data.conversation import Conversation
 from mm_data.features import FeatureStore
 from mm_data.ground.digests import uniform
-from mm_data.records import CoachingTuple
+from mm_data.records import Clip, CoachingTuple, VideoClip
 from mm_data.tasks import TaskFormat, TaskItem
-from mm_data.tasks.expertaf import FORMATS, offers_expert, training_conversation
+from mm_data.tasks.coaching import FORMATS, offers_expert, training_conversation
 
 Row = TypeVar("Row")
 Variant = Hashable
@@ -27,7 +27,7 @@ class TupleSource:
 
     Attributes:
         tuples: Tuples of one split.
-        form: One of `mm_data.tasks.expertaf.FORMATS`.
+        form: One of `mm_data.tasks.coaching.FORMATS`.
         share: How often an epoch shows each sample: 1 once, 2 twice, 0.5 every other one, and the others in the next epoch.
         poses: Pose codes of all clips, or joints for a coach that reads text.
         features: Video features of all clips, or None for a pose-only coach.
@@ -154,14 +154,26 @@ def check_clips(source: SampleSource) -> None:
             )
 
 
-def without_rejected(tuples: Sequence[CoachingTuple], features: FeatureStore | None) -> tuple[list[CoachingTuple], int]:
-    """Returns tuples whose clips could be encoded, and how many could not because extraction rejected a clip of theirs.
+class ShowsClips(Protocol):
+    """A tuple or an item."""
+
+    @property
+    def clips(self) -> Sequence[Clip | VideoClip]:
+        """Its clips."""
+        ...
+
+
+Shows = TypeVar("Shows", bound=ShowsClips)
+
+
+def without_rejected(rows: Sequence[Shows], features: FeatureStore | None) -> tuple[list[Shows], int]:
+    """Returns tuples or items whose clips could be encoded, and how many could not because extraction rejected a clip of theirs.
 
     A clip that extraction never saw is not forgiven here; `CoachDataset` raises for it.
     """
     rejected = features.manifest.rejected if features else {}
-    encoded = [t for t in tuples if t.learner.clip_id not in rejected and t.expert.clip_id not in rejected]
-    return encoded, len(tuples) - len(encoded)
+    encoded = [row for row in rows if not any(clip.clip_id in rejected for clip in row.clips)]
+    return encoded, len(rows) - len(encoded)
 
 
 def hold_out(rows: Sequence[Row], group: Callable[[Row], str], share: float, seed: int) -> tuple[list[Row], list[Row]]:

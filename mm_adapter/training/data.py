@@ -9,13 +9,14 @@ from mm_adapter.checkpoint.run_record import read_run_record
 from mm_adapter.model.config import VIEWS
 from mm_adapter.samples.clip_stores import ClipPoses, NoPoses
 from mm_adapter.samples.sources import SampleSource, TaskSource, hold_out, tuple_sources, without_rejected
+from mm_adapter.tasks import Task
+from mm_adapter.tasks.known import find_task, task_options
 from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, MixPart, TaskArguments
 from mm_adapter.training.build import open_poses
 from mm_data.features import FeatureManifest, FeatureStore
 from mm_data.records import CoachingTuple
-from mm_data.tasks import Task, TaskItem
+from mm_data.tasks import TaskItem
 from mm_data.tasks.folder import is_task_folder, read_items
-from mm_data.tasks.known import find_task, task_options
 from mm_data.tasks.manifest import TaskManifest
 from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples
 from mm_data.tuples.store import read_tuples

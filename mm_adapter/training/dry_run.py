@@ -15,6 +15,7 @@ from mm_adapter.model.lora import add_lora, set_trainable
 from mm_adapter.model.processor import IGNORE, CoachProcessor
 from mm_adapter.samples.batching import WindowSampler, tokens
 from mm_adapter.samples.dataset import CoachDataset
+from mm_adapter.tasks import Task
 from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, TaskArguments
 from mm_adapter.training.build import coach_config, lora_config, open_pose_tokenizer
 from mm_adapter.training.data import TrainingData, expertaf_data, task_data
@@ -22,7 +23,6 @@ from mm_adapter.training.plan import GPUS, SHARDINGS, Batch, estimate_memory, pr
 from mm_adapter.training.schedules import optimizer_steps, samples_per_step
 from mm_adapter.training.trainer_flags import COACH, check_flags
 from mm_data.features import FeatureManifest
-from mm_data.tasks import Task
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig
 
 

@@ -24,7 +24,7 @@ from mm_data.conversation import Conversation
 from mm_data.features import FeatureStore
 from mm_data.ground.files import read_text
 from mm_data.records import CoachingTuple
-from mm_data.tasks.expertaf import commentary_prompt
+from mm_data.tasks.coaching import commentary_prompt
 
 SIDES = ("chosen", "rejected")
 

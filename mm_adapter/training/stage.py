@@ -26,6 +26,7 @@ from mm_adapter.checkpoint.seal import is_complete
 from mm_adapter.distributed import agreed
 from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.samples.dataset import CoachDataset
+from mm_adapter.tasks import Task
 from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, TaskArguments
 from mm_adapter.training.build import build_coach, open_pose_tokenizer, resolve_dtype
 from mm_adapter.training.data import TrainingData, task_data
@@ -34,7 +35,6 @@ from mm_adapter.training.held_out_answers import SampleAnswers
 from mm_adapter.training.schedules import optimizer_steps, schedule, steps_per_epoch
 from mm_adapter.training.trainer import CoachTrainer
 from mm_adapter.training.trainer_flags import COACH, Flags, check_flags, settle
-from mm_data.tasks import Task
 from mm_tokenizers import PoseTokenizer
 
 logger = logging.getLogger(__name__)

@@ -21,6 +21,19 @@ Contents = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """Frames of a clip that the model sees.
+
+    Attributes:
+        count: Number of frames, evenly spaced.
+        size: Most pixels of the longer side.
+    """
+
+    count: int = 8
+    size: int = 448
+
+
+@dataclass(frozen=True)
 class Stages:
     """The stages of one annotation, each of which asks a language model about its items, or only counts what is left to ask.
 

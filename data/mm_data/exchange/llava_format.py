@@ -11,7 +11,7 @@ from mm_data.ground.files import write_atomically
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.safe_load import parse_frame_range, read_json
 from mm_data.records import CoachingTuple
-from mm_data.tasks.expertaf import ASK_COMMENTARY
+from mm_data.tasks.coaching import ASK_COMMENTARY
 
 ANSWER_PREFIX = "Here is the feedback based on the given pose sequence and the expert correct sequence: "
 """Constant words that ExpertAF's answers probably begin with; they inflate every text metric, so they are cut off."""

@@ -14,3 +14,7 @@ class Report(Protocol):
     def progress(self, what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
         """Opens a progress bar; the result is called with the number done."""
         ...
+
+
+Progress = Callable[[str, int, int], None]
+"""Is called with (what is done, number done, number in all)."""

@@ -8,7 +8,7 @@ from typing import Any
 from mm_data.ground.files import locked, write_atomically
 from mm_data.ground.jsonl import append_record, lock_of, read_records
 
-KEY = "tuple_id"
+KEY = "item_id"
 
 
 class SharedRecords:
@@ -75,12 +75,11 @@ class SharedRecords:
             lock_of(path).unlink(missing_ok=True)
 
 
-def join_all(files: Sequence[SharedRecords], items: Sequence[str]) -> bool:
-    """Joins the parts of all files once every item is in each of them, whichever process notices first.
+def join_all(files: Sequence[tuple[SharedRecords, Sequence[str]]]) -> bool:
+    """Joins the parts of all files once all their items are in them, whichever process notices first.
 
     Args:
-        files: Logs of the same items.
-        items: Names of the items.
+        files: Logs with the names of their items.
 
     Returns:
         Whether everything is there and this process is the one to go on: one of a launch, and the only one where nothing
@@ -88,15 +87,16 @@ def join_all(files: Sequence[SharedRecords], items: Sequence[str]) -> bool:
     """
     if not files:
         return True
-    folder, alone = files[0].folder, files[0].world_size == 1
+    first = files[0][0]
+    folder, alone = first.folder, first.world_size == 1
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
-        if not all(file.complete(items) for file in files):
+        if not all(file.complete(items) for file, items in files):
             return False
-        for file in files:
+        for file, items in files:
             if file.parts():
                 file.join(items)
-        launch, mark = files[0].launch, folder / ".joined"
+        launch, mark = first.launch, folder / ".joined"
         if not alone and mark.is_file() and mark.read_text() == launch:
             return False
         write_atomically(mark, launch)

@@ -38,15 +38,19 @@ class MiniatureTruth:
 
     def named(self, take_uid: str, text: str) -> set[str]:
         """Returns the errors of the take's activity that a text names."""
-        slug = self.takes[take_uid]["activity"]
-        return {
-            error
-            for (activity, error), pattern in NAMING.items()
-            if activity == slug and re.search(pattern, text, flags=re.IGNORECASE)
-        }
+        return errors_named(self.takes[take_uid]["activity"], text)
 
     def labels(self) -> Labels:
         """Returns the true labels of every remark, to hold a labeller against."""
         return Labels(
             "miniature's truth", {r: regions for t in self.takes.values() for r, regions in t["remarks"].items()}
         )
+
+
+def errors_named(activity: str, text: str) -> set[str]:
+    """Returns the errors of an activity of the miniature that a text names."""
+    return {
+        error
+        for (slug, error), pattern in NAMING.items()
+        if slug == activity and re.search(pattern, text, flags=re.IGNORECASE)
+    }

@@ -1,10 +1,7 @@
-"""Tasks beside ExpertAF's three functions: how their data is read, taught, asked for and taken apart.
-
-This package's own imports stay light; `mm_data.tasks.known` has the tasks and `mm_data.tasks.folder` their folders.
-"""
+"""What all tasks share: items and their folders, questions and answers, numbers in texts, what training and testing have in common."""
 
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.questions import ScoreSlot
-from mm_data.tasks.task import Task, TaskData, TaskFormat, TaskItem
+from mm_data.tasks.task import TaskData, TaskFormat, TaskItem
 
-__all__ = ["Answer", "ScoreSlot", "Task", "TaskData", "TaskFormat", "TaskItem"]
+__all__ = ["Answer", "ScoreSlot", "TaskData", "TaskFormat", "TaskItem"]

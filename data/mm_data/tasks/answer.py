@@ -1,6 +1,7 @@
 """What a text says about one clip, taken apart: the truth's, a coach's or a baseline's."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -10,12 +11,13 @@ class Answer:
     Attributes:
         text: The words that text metrics and judges compare.
         score: A number on the task's scale.
-        label: Class of the action.
+        label: The right candidate of a choice: the class of the action, or the id of an expert's clip.
         verdict: Such as "standard".
         actions: Actions that are named.
         findings: What is said to need improvement: dimensions or steps.
         counts: How much of something the text holds, such as reasoning steps.
-        ranking: Class to score.
+        ranking: Candidate to score: the higher, the likelier.
+        poses: Joints ``[T, 17, 3]`` in metres, as nested lists.
         confidence: Mean log-probability.
         unread: What could not be read from the text, and why; empty where everything could.
     """
@@ -28,5 +30,6 @@ class Answer:
     findings: list[str] | None = None
     counts: dict[str, int] | None = None
     ranking: dict[str, float] | None = None
+    poses: list[Any] | None = None
     confidence: float | None = None
     unread: list[str] | None = None

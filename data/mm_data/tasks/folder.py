@@ -22,20 +22,21 @@ from mm_data.poses.archive import PoseArchive
 from mm_data.poses.manifest import MANIFEST as POSE_MANIFEST
 from mm_data.poses.manifest import PoseManifest, PoseSequence
 from mm_data.poses.skeleton import HIPS
-from mm_data.records import FPS, SPLITS, VideoClip
+from mm_data.records import FPS, SPLITS, CoachingTuple, VideoClip
 from mm_data.release.pose_cache import FINISHED, cache_poses
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.manifest import MANIFEST, TaskManifest
 from mm_data.tasks.overlap import material_of_items, overlap
-from mm_data.tasks.task import Task, TaskData, TaskItem
-from mm_data.tuples.store import is_synthetic
+from mm_data.tasks.task import DataReader, TaskData, TaskItem
+from mm_data.tuples.store import is_synthetic, read_tuples
+from mm_data.tuples.store import read_gallery as read_gallery_of_tuples
 
 DERIVED = ("features", "pose_codes")
 """Folders of features and pose codes inside, which training finds by itself."""
 
 
 def build_task_folder(
-    task: Task,
+    task: DataReader,
     root: Path,
     out: Path,
     poses: Path | None = None,
@@ -217,6 +218,31 @@ def pose_name(clip: VideoClip) -> str:
     return clip.clip_id.split(":")[0]
 
 
+def item_of(item: CoachingTuple, folder: Path) -> TaskItem:
+    """Returns a coaching tuple as an item."""
+    learner, expert = item.learner, item.expert
+    facts = {"task": item.task, "regions": item.regions, "skill": learner.skill}
+    return TaskItem(
+        item_id=item.tuple_id,
+        split=item.split,
+        cluster=learner.participant,
+        category=item.activity,
+        clip=learner.stretch,
+        truth=Answer(item.summary),
+        references=[item.summary],
+        facts=facts,
+        has_poses=PoseArchive(folder).path(learner.take_uid).is_file(),
+        person=learner.participant,
+        expert=expert.stretch,
+        expert_person=expert.participant,
+    )
+
+
+def read_gallery(folder: Path) -> list[tuple[VideoClip, str]]:
+    """Reads experts' clips with their activities beyond those of the items; a folder without experts has none."""
+    return [] if is_task_folder(folder) else [(clip.stretch, name) for clip, name in read_gallery_of_tuples(folder)]
+
+
 def is_task_folder(folder: Path) -> bool:
     """Says whether a folder holds task items (and not coaching tuples)."""
     return (folder / MANIFEST).is_file()
@@ -237,6 +263,8 @@ def read_items(folder: Path, split: str) -> list[TaskItem]:
         ValueError: A line cannot be read.
     """
     TaskManifest.read(folder)
+    if not is_task_folder(folder):
+        return [item_of(item, folder) for item in read_tuples(folder, split)]
     records, torn = read_records(folder / f"{split}.jsonl")
     if torn or not records:
         path = folder / f"{split}.jsonl"

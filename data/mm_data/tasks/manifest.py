@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mm_data.ground.files import write_atomically
+from mm_data.records import SPLITS
+from mm_data.tuples.manifest import MANIFEST as TUPLES
+from mm_data.tuples.manifest import TupleManifest
 
 MANIFEST = "items.json"
 
@@ -51,6 +54,12 @@ class TaskManifest:
         Raises:
             FileNotFoundError: The folder holds no items, or is not finished.
         """
+        if (folder / TUPLES).is_file():
+            tuples = TupleManifest.read(folder)
+            source, counts = str(tuples.source), {split: tuples.tuples[split] for split in SPLITS}
+            return cls(
+                "", "expertaf", "expertaf", source, source, tuples.synthetic, counts, sum(counts.values()), {}, []
+            )
         if not (folder / MANIFEST).is_file():
             raise FileNotFoundError(
                 f"{folder} holds no finished task items ({MANIFEST} is missing). Make them with `mm-coach task read`."

@@ -1,7 +1,7 @@
 """Scores and actions in free text: digits, words, hyphens, "and". What is ambiguous is not guessed at."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -11,6 +11,9 @@ from text_to_num import alpha2digit
 
 NO_SCORE, SEVERAL, RANGE = "no score", "several scores", "a range instead of a score"
 OTHER_SCALE, OUTSIDE = "a score on another scale", "a score outside the scale"
+
+MAX_CANDIDATES = 64
+"""Scores among which the expected one is taken: quantiles of the training scores."""
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _VERB = (
@@ -264,3 +267,11 @@ def _words(text: str) -> str:
     plain = re.sub(r"-|(?<!\d)\.|\.(?!\d)", " ", in_digits(text))
     plain = re.sub(r"[^\w. ]", " ", plain)
     return re.sub(r"\s+", " ", re.sub(r"\b(somersault|twist)s\b", r"\1", plain)).strip()
+
+
+def quantiles(scores: Sequence[float], most: int = MAX_CANDIDATES) -> list[float]:
+    """Returns at most so many different values, evenly spaced by rank, lowest and highest among them."""
+    ordered = sorted(set(scores))
+    if len(ordered) <= most:
+        return ordered
+    return [ordered[round(i * (len(ordered) - 1) / (most - 1))] for i in range(most)]

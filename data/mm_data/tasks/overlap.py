@@ -79,6 +79,11 @@ def material_of_items(task: str, items: Sequence[TaskItem]) -> Material:
             anonymous.add(stretch)
         else:
             people.add(item.person)
+        if item.expert is not None and item.expert_person is not None:
+            take = item.expert.clip_id.partition(":")[0]
+            takes.add(take)
+            clips.add((take, item.expert.start, item.expert.stop))
+            people.add(item.expert_person)
     return Material(frozenset(people), frozenset(takes), frozenset(clips), frozenset(anonymous))
 
 

@@ -5,14 +5,14 @@ replies, and returns the record that is kept of the item. So a later question ca
 generators of many items asks their questions together.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from mm_data.conversation import Message
-from mm_data.tasks.answer import Answer
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,16 @@ class Likelihoods:
     mean: np.ndarray
 
 
+class Unanswered(Enum):
+    """The reply to a question that whoever answers has no means to answer, such as poses of a coach that only comments."""
+
+    CANNOT = "cannot"
+
+
+CANNOT = Unanswered.CANNOT
 Question = Words | Choice | ClipChoice | Poses
 Dialogue = Generator[Sequence[Question], Sequence[Any], dict[str, Any]]
-"""Yields questions, is sent one reply for each (text, `Likelihoods`, or poses), and returns the item's record, JSON-ready."""
+"""Yields questions, is sent one reply for each (text, `Likelihoods`, poses or `CANNOT`), and returns the item's record, JSON-ready."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,8 @@ def ask_for_words(
         The questions.
 
     Returns:
-        A record with ``text``, ``confidence`` (mean log-probability per token, its end included; None of an empty answer) and
-        ``expected`` score (None without one).
+        A record with ``text``, ``confidence`` (mean log-probability per token, its end included; None of an empty answer, and of a
+        system that has no likelihoods) and ``expected`` score (None without one).
     """
     (text,) = yield [Words(messages, limit)]
     slot, choices = score_slot(text), []
@@ -133,21 +140,10 @@ def ask_for_words(
     if slot is not None:
         choices.append(Choice(messages, list(slot.values), slot.before, slot.last))
     likely = yield choices
+    if CANNOT in likely:
+        return {"text": text, "confidence": None, "expected": None}
     return {
         "text": text,
         "confidence": float(likely[0].mean[0]) if text else None,
         "expected": None if slot is None else slot.expected(likely[-1]),
     }
-
-
-def read_words(parse: Callable[[str], Answer], record: Mapping[str, Any]) -> Answer:
-    """Reads what `ask_for_words` returned.
-
-    Args:
-        parse: Takes an answer apart.
-        record: The record.
-
-    Returns:
-        The answer.
-    """
-    return replace(parse(record["text"]), confidence=record["confidence"])

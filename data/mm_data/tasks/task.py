@@ -1,10 +1,8 @@
-"""What a task is: a reader, a conversation format with its parser, and, under the same name, a suite of metrics.
+"""What tasks are made of: items, a data set as read, and the format in which an item is taught, asked and read."""
 
-`docs/adding-a-task.md` shows how to add one.
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +11,9 @@ from mm_data.ground.funnel import Funnel
 from mm_data.records import Source, VideoClip
 from mm_data.tasks.answer import Answer
 from mm_data.tasks.questions import Dialogue
+
+EXPECTED_SCORE = "expected score"
+"""The same answer with the mean of the score's distribution instead of the number that was written."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class TaskItem:
         facts: What else the task's format needs (JSON-ready).
         has_poses: Whether the folder holds its poses.
         person: Who is seen, where the data set says so.
+        expert: An expert's clip that shows how it is done right, where there is one.
+        expert_person: Who is seen there.
     """
 
     item_id: str
@@ -42,6 +45,13 @@ class TaskItem:
     facts: dict[str, Any] = field(default_factory=dict)
     has_poses: bool = False
     person: str | None = None
+    expert: VideoClip | None = None
+    expert_person: str | None = None
+
+    @property
+    def clips(self) -> list[VideoClip]:
+        """The item's clip and, where there is one, the expert's."""
+        return [self.clip] if self.expert is None else [self.clip, self.expert]
 
     @property
     def part(self) -> dict[str, Any]:
@@ -70,7 +80,7 @@ class TaskData:
     source: Source | None = None
 
 
-class TaskFormat(Protocol):
+class TaskFormat(ABC):
     """How a task is taught, asked and read; made of the data set's knowledge and the task's switches.
 
     Attributes:
@@ -81,39 +91,82 @@ class TaskFormat(Protocol):
     inputs: list[str]
     max_new_tokens: int
 
+    @abstractmethod
     def conversation(self, item: TaskItem, reference: int) -> Conversation:
-        """A training sample that answers with one of the references."""
-        ...
+        """Returns a training sample that answers with one of the references."""
 
+    @abstractmethod
     def short(self, item: TaskItem) -> Conversation:
-        """A training sample that asks for the facts without prose: training may begin with these (`TaskSource`)."""
-        ...
+        """Returns a training sample that asks for the facts without prose: training may begin with these (`TaskSource`)."""
 
+    @abstractmethod
     def questions(self, item: TaskItem) -> Dialogue:
         """Asks about an item, question by question (`mm_data.tasks.questions`)."""
-        ...
 
-    def read(self, record: Mapping[str, Any]) -> Answer:
-        """Reads what `questions` returned."""
-        ...
-
+    @abstractmethod
     def parse(self, text: str) -> Answer:
-        """What an answer says; never raises. What cannot be read is None and listed as unread."""
+        """Says what a text answers; never raises. What cannot be read is None and listed as unread."""
+
+    def shared_questions(self, training: Sequence[TaskItem]) -> dict[str, Dialogue]:
+        """Asks what is asked once for all items, such as how likely a candidate is for anybody.
+
+        Args:
+            training: Training items.
+
+        Returns:
+            Name to dialogue.
+        """
+        return {}
+
+    def read(self, record: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> Answer:
+        """Reads what `questions` returned.
+
+        Args:
+            record: The item's record.
+            shared: What `shared_questions` returned, by name.
+
+        Returns:
+            The answer.
+        """
+        return replace(self.parse(record["text"]), confidence=record["confidence"])
+
+    def variants(self, record: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]) -> dict[str, Answer]:
+        """Reads the same record in other ways, each of which becomes a row of the table; here with the expected score, if there is one.
+
+        Args:
+            record: The item's record.
+            shared: What `shared_questions` returned, by name.
+
+        Returns:
+            Name to answer.
+        """
+        expected = record.get("expected")
+        return {} if expected is None else {EXPECTED_SCORE: replace(self.read(record, shared), score=expected)}
+
+    def candidates(self, item: TaskItem) -> list[str]:
+        """Returns the experts' clips that are ranked for an item; none in tasks without experts."""
+        return []
+
+    def truth(self, item: TaskItem) -> Answer:
+        """Reads an item's true text, as every answer is read."""
+        return self.parse(item.truth.text)
+
+    def taught(self, item: TaskItem) -> Answer:
+        """Reads what is taught of a training item, as every answer is read: baselines answer with it."""
+        conversation = self.conversation(item, 0)
+        answer = self.parse(conversation.messages[conversation.supervised[-1]]["content"][0]["text"])
+        return answer if answer.text.strip() else replace(answer, text=item.truth.text)
+
+
+class DataReader(Protocol):
+    """Whatever knows how a task's data set is read: `mm_adapter.tasks.Task`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
         ...
 
-
-@dataclass(frozen=True)
-class Task:
-    """A task: how its data is read, taught and asked for.
-
-    Attributes:
-        name: Name in commands, and of the suite.
-        read: Reads a data set in its published form; one that is malformed raises `ValueError`.
-        options: Dataclass of its switches.
-        format: Knowledge and switches to its format.
-    """
-
-    name: str
-    read: Callable[[Path], TaskData]
-    options: type
-    format: Callable[[dict[str, Any], Any], TaskFormat]
+    @property
+    def read(self) -> Callable[[Path], TaskData]:
+        """Reads a data set in its published form; one that is malformed raises `ValueError`."""
+        ...

@@ -10,7 +10,8 @@ Truth and answers are texts and, where a task has them, the other fields of `mm_
 findings, counts, and for answers ranking and confidence. What could not be read from an answer is null and listed as unread. An item
 with several true texts lists them as ``references``.
 
-``about.json`` beside it, where a coach of a task answered, says which inputs the answers were given (`write_about`).
+``about.json`` beside it says which task was answered, with which inputs (`About`), and ``clips.parquet`` what the clips look like
+(`mm_eval.answers.clips`).
 """
 
 import json
@@ -30,8 +31,16 @@ FILE, TRAINING, ABOUT = "answers.jsonl", "training.jsonl", "about.json"
 OURS = "ours"
 """The system that a run is about; the others in its file are baselines."""
 
-EXPECTED = "ours, expected score"
-"""The same answers with the mean of the score's distribution instead of the number that was written."""
+
+def variant_of_ours(name: str) -> str:
+    """Names the system that is ours, read in another way, such as with the expected score."""
+    return f"{OURS}, {name}"
+
+
+def is_of_run(system: str) -> bool:
+    """Says whether a system is the run's own, in whatever way its answers are read."""
+    return system == OURS or system.startswith(f"{OURS}, ")
+
 
 TRUTH = "truth"
 """Stands for a system where the reference texts themselves are judged."""
@@ -61,6 +70,9 @@ class TestItem:
         synthetic: Whether the item is made up.
         references: All true texts, where there are several.
         person: Name of the person who is seen, where it is known.
+        clip_id: Id of the clip.
+        expert_id: Id of the expert's clip that shows how it is done right, where there is one.
+        hidden: What only the evaluation knows, such as errors that a synthetic clip was made with.
     """
 
     __test__ = False  # no tests, whatever pytest thinks of the name
@@ -75,6 +87,9 @@ class TestItem:
     synthetic: bool = False
     references: list[str] = field(default_factory=list)
     person: str | None = None
+    clip_id: str = ""
+    expert_id: str | None = None
+    hidden: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "TestItem":
@@ -127,10 +142,7 @@ def read_answers(folder: Path, name: str = FILE) -> list[TestItem]:
     """
     path = folder / name
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is not there. `mm-coach evaluate`, `answer` and `zero-shot` write it; "
-            "folders evaluated by earlier versions have to be evaluated again."
-        )
+        raise FileNotFoundError(f"{path} is not there; `mm-coach answer` writes it.")
     records, torn = read_records(path)
     if torn:
         raise ValueError(f"{path}: {torn} lines are not JSON.")
@@ -244,20 +256,29 @@ def join_runs(runs: Mapping[str, Sequence[TestItem]], systems: Sequence[str]) ->
     return joined
 
 
-def write_about(folder: Path, inputs: Sequence[str], notes: Sequence[str]) -> None:
-    """Notes which inputs there were beside the clip, which every metric's signature then says, and what a reader has to know.
+@dataclass(frozen=True)
+class About:
+    """What a run's answers are answers to.
 
-    Args:
-        folder: Folder of ``about.json``.
-        inputs: Inputs beside the clip.
+    Attributes:
+        task: What the task is found by; empty where answers were made elsewhere and nobody said.
+        inputs: Inputs beside the clip, which every metric's signature then says.
         notes: Sentences for readers.
+        facts: Further facts for the run's page, such as the video encoder: term to text.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / ABOUT, json.dumps({"inputs": list(inputs), "notes": list(notes)}, indent=1))
 
+    task: str = ""
+    inputs: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    facts: dict[str, str] = field(default_factory=dict)
 
-def read_about(folder: Path) -> tuple[list[str], list[str]]:
-    """Reads inputs and notes; both are empty where nothing was noted."""
-    path = folder / ABOUT
-    content = json.loads(path.read_text()) if path.is_file() else {}
-    return content.get("inputs", []), content.get("notes", [])
+    def write(self, folder: Path) -> None:
+        """Writes ``about.json``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / ABOUT, json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def read(cls, folder: Path) -> "About":
+        """Reads ``about.json``; a run without one says nothing."""
+        path = folder / ABOUT
+        return cls(**json.loads(path.read_text())) if path.is_file() else cls()

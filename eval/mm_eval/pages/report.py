@@ -1,72 +1,97 @@
-"""Fills the report's page: curves, tables and examples, with pictures and data inside the file."""
+"""Fills the page of a run: curves, tables and examples, with pictures and data inside the file."""
 
-import base64
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mm_data.ground.files import write_atomically
 from mm_data.ground.templates import fill_template
 from mm_data.poses.skeleton import BONES
-from mm_data.videos.frames import VideoError, middle_times, read_frames
-from mm_eval.pages.headline import facts, headline, millimetres
-from mm_eval.tables.expertaf import detail_tables
+from mm_eval.answers.clips import read_clips
+from mm_eval.answers.test_sets import About
+from mm_eval.pages.cards import cards
+from mm_eval.suites.suite import Run, Suite
 from mm_eval.tables.rendering import printed
-
-_EXO_FRAMES, _EGO_FRAMES = 5, 3
-_STRIP_HEIGHT, _GAP = 120, 2  # pixels
 
 
 def write_report(
     out: Path,
-    evaluation_folder: Path,
-    evaluation: dict[str, Any],
+    folder: Path,
+    run: Run,
+    suite: Suite,
     training: Path | None,
     tokenizer_training: Path | None,
+    minutes: float | None,
 ) -> None:
     """Writes ``index.html``.
 
     Args:
         out: Folder of the page.
-        evaluation_folder: Folder that holds ``examples.json``.
-        evaluation: Content of ``metrics.json``, with the metrics' statistics.
+        folder: Folder of the run.
+        run: The scored run.
+        suite: Suite that scored it.
         training: Training folder of the coach with ``trainer_state.json``, or None.
         tokenizer_training: Training folder of the pose tokenizer, or None.
+        minutes: Minutes from the first step to this page, or None.
     """
     out.mkdir(parents=True, exist_ok=True)
-    examples = json.loads((evaluation_folder / "examples.json").read_text())
     trainings = {"Coach: training loss per token": training, "Pose tokenizer: training loss": tokenizer_training}
+    tables, shown = suite.details(run), cards(run, suite, read_clips(folder))
     page = fill_template(
         "mm_eval",
         "pages/report.html",
-        evaluation=evaluation,
-        facts=facts(evaluation, training),
-        warnings=_warnings(evaluation),
-        tiles=headline(evaluation),
-        curves={title: _losses(folder) for title, folder in trainings.items() if folder is not None},
-        tables=[printed(table) for table in detail_tables(evaluation)],
-        examples=[_card(example) for example in examples],
-        millimetres=millimetres,
-        drawings={"bones": BONES, "poses": [example["poses"] for example in examples]},
+        title=tables[0].title if len(tables) == 1 else "Video action coach",
+        lead=tables[0].lead,
+        facts=_facts(run, About.read(folder), training, minutes),
+        warnings=_warnings(run, About.read(folder)),
+        tiles=suite.tiles(run),
+        curves={title: _losses(trained) for title, trained in trainings.items() if trained is not None},
+        tables=[printed(table) for table in tables],
+        notes=run.notes,
+        cards=shown,
+        drawings={"bones": BONES, "poses": [card["poses"] for card in shown]},
     )
     write_atomically(out / "index.html", page)
 
 
-def _warnings(evaluation: dict[str, Any]) -> list[str]:
+def _warnings(run: Run, about: About) -> list[str]:
     warnings = []
-    if evaluation["synthetic_data"]:
+    if any(item.synthetic for item in run.items):
         warnings.append(
             "Synthetic data: the clips, remarks and errors are simulated. "
             "These numbers say that the path works, not how well real coaching works."
         )
-    if evaluation["video_encoder"] and "random" in evaluation["video_encoder"]:
-        warnings.append(f"Video encoder: {evaluation['video_encoder']}. What is learned here is learned from pose.")
-    if evaluation["participants_also_in_training"]:
-        warnings.append(f"Participants {', '.join(evaluation['participants_also_in_training'])} occur in training too.")
+    if "random" in (encoder := about.facts.get("video encoder", "")):
+        warnings.append(f"Video encoder: {encoder}. What is learned here is learned from pose.")
     return warnings
+
+
+def _facts(run: Run, about: About, training: Path | None, minutes: float | None) -> dict[str, str]:
+    """Returns model, data, duration and the number of different texts: term to text."""
+    terms = _training_facts(training) if training is not None else {}
+    terms["data"] = "synthetic" if any(item.synthetic for item in run.items) else "real people"
+    different = len({item.answers["ours"].text for item in run.items})
+    terms |= {**about.facts, "answers": f"{different} different texts about {len(run.items)} clips"}
+    if minutes is not None:
+        terms["duration"] = f"{minutes:.0f} minutes from the first step to this page"
+    return terms
+
+
+def _training_facts(training: Path) -> dict[str, str]:
+    record = training / "run_config.json"
+    if not record.is_file():
+        return {}
+    config = json.loads(record.read_text())
+    coach, settings = config.get("coach", {}), config.get("training", {})
+    terms = {}
+    if coach.get("language_model"):
+        terms["model"] = f"{Path(coach['language_model']).name}, {coach.get('mode', 'trained')}"
+    state = training / "trainer_state.json"
+    if state.is_file():
+        steps = json.loads(state.read_text())["global_step"]
+        rate = settings.get("learning_rate")
+        terms["training"] = f"{steps} steps" + ("" if rate is None else f", learning rate {rate:g}")
+    return terms
 
 
 def _losses(folder: Path) -> list[tuple[int, float]]:
@@ -76,40 +101,5 @@ def _losses(folder: Path) -> list[tuple[int, float]]:
         raise FileNotFoundError(
             f"{state} is not there: training has not finished. Run the recipe again to go on, or leave this folder out."
         )
-    history = json.loads(state.read_text())["log_history"]
+    history: list[dict[str, Any]] = json.loads(state.read_text())["log_history"]
     return [(entry["step"], float(entry["loss"])) for entry in history if "loss" in entry]
-
-
-def _card(example: dict[str, Any]) -> dict[str, Any]:
-    """An example with its pictures, where the paired clip is ranked, and whether an injected error is named."""
-    if example["retrieved_is_positive"]:
-        rank = "the expert clip it was paired with"
-    elif example["rank"] is None:
-        rank = "the paired clip has no score"
-    else:
-        rank = f"paired clip is at rank {example['rank']:g} of {example['gallery_size']}"
-    return {
-        **example,
-        "rank_text": rank,
-        "right": bool(example.get("named")) and set(example["named"]) <= set(example.get("injected", ())),
-        "learner_exo": _strip(example["learner"], "exo", _EXO_FRAMES),
-        "learner_ego": _strip(example["learner"], "ego", _EGO_FRAMES),
-        "retrieved_exo": _strip(example["retrieved"], "exo", _EXO_FRAMES),
-    }
-
-
-def _strip(clip: dict[str, Any], view: str, count: int) -> dict[str, str]:
-    """Frames of a clip in one JPEG as ``picture``, with ``text`` that says what it shows or why there is none."""
-    start, stop = clip["seconds"]
-    try:
-        frames = read_frames(Path(clip[view]), middle_times(start, stop, count))
-    except (FileNotFoundError, VideoError) as error:
-        return {"picture": "", "text": str(error)}
-    width = round(frames.shape[2] * _STRIP_HEIGHT / frames.shape[1])
-    strip = Image.new("RGB", (width * count + _GAP * (count - 1), _STRIP_HEIGHT), "white")
-    for position, frame in enumerate(frames):
-        strip.paste(Image.fromarray(frame).resize((width, _STRIP_HEIGHT)), (position * (width + _GAP), 0))
-    buffer = io.BytesIO()
-    strip.save(buffer, format="JPEG", quality=80)
-    picture = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return {"picture": picture, "text": f"{view} frames of {clip['clip_id']}"}

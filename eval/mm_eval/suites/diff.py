@@ -5,17 +5,18 @@ from collections.abc import Callable, Sequence
 
 from mm_eval.statistics.comparison import ItemTests
 from mm_eval.statistics.intervals import interval_text
-from mm_eval.suites.runs import Change, Difference, Run, changes, differences, measured_otherwise
+from mm_eval.suites.runs import Change, Difference, changes, differences, measured_otherwise
+from mm_eval.suites.suite import Run, Suite
 from mm_eval.tables import Column
 
 
-def diff_markdown(first: Run, second: Run, suite: str, metric: str | None = None, count: int = 5) -> str:
+def diff_markdown(first: Run, second: Run, suite: Suite, metric: str | None = None, count: int = 5) -> str:
     """Writes what differs between two runs: every metric in a table, and the items that changed most.
 
     Args:
         first: Run that the second is compared with.
         second: The other run, on the same items.
-        suite: Name of the suite that scored both.
+        suite: Suite that scored both.
         metric: Metric by which items are listed; by default the first that has a value per item.
         count: Most wins, and most losses, that are listed.
 
@@ -25,7 +26,7 @@ def diff_markdown(first: Run, second: Run, suite: str, metric: str | None = None
     Raises:
         ValueError: The runs answered different items or have no metric in common, or the metric has no value per item.
     """
-    compared = differences(first, second, suite)
+    compared = differences(first, second, suite.columns)
     choices = {
         d.column.metric: d.column for d in compared if d.first.per_item is not None and d.second.per_item is not None
     }
@@ -33,7 +34,7 @@ def diff_markdown(first: Run, second: Run, suite: str, metric: str | None = None
         raise ValueError(f"--by {metric}: choose from {', '.join(choices)}.")
     column = choices[metric] if metric else next(iter(choices.values()))
     text = _table(first, second, compared)
-    if headings := measured_otherwise(first, second, suite):
+    if headings := measured_otherwise(first, second, suite.columns):
         text += f"\nMeasured otherwise in the two runs, and not compared: {', '.join(headings)}.\n"
     return text + _items(changes(first, second, column), column.heading, count)
 

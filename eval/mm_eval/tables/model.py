@@ -33,6 +33,10 @@ class Column:
         """The direction that is better, as an arrow."""
         return "" if self.higher is None else " ↑" if self.higher else " ↓"
 
+    def printed(self, value: float) -> str:
+        """Returns a value as the column prints it."""
+        return f"{value * self.factor:.{self.digits}f}"
+
 
 @dataclass(frozen=True)
 class Row:

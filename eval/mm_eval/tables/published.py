@@ -1,7 +1,7 @@
-"""Rows of the papers, printed beside ours as "published, different data" and never mixed in."""
+"""Rows of a paper, printed beside ours as "published, different data" and never mixed in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -21,7 +21,12 @@ class Published:
     headings: Sequence[str]
     rows: dict[str, Sequence[float | None]]
 
+    @classmethod
+    def read(cls, path: Path) -> "Published":
+        """Reads a paper's table from YAML."""
+        return cls(**yaml.safe_load(path.read_text(encoding="utf-8")))
 
-_PAPERS = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
-EXPERTAF, DESCCOACH = Published(**_PAPERS["expertaf"]), Published(**_PAPERS["desccoach"])
-NAE, COT_AFA = Published(**_PAPERS["nae"]), Published(**_PAPERS["cot-afa"])
+    def only(self, names: Sequence[str] | None) -> "Published | None":
+        """Keeps the rows of these names; all for None, and no table where none is left."""
+        rows = self.rows if names is None else {name: self.rows[name] for name in names}
+        return replace(self, rows=rows) if rows else None

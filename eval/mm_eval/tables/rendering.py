@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from mm_data.ground.files import write_atomically
 from mm_data.ground.hand_tables import csv_text
 from mm_data.ground.templates import fill_template
 from mm_eval.statistics.metric import Metric
@@ -167,6 +169,13 @@ RENDERERS: dict[str, Callable[[ScoreTable], str]] = {
     "html": lambda table: to_page([table]),
 }
 """Writers of a table by file ending."""
+
+
+def write_table(out: Path, table: ScoreTable) -> None:
+    """Writes a table as ``table.md``, ``.tex``, ``.csv`` and ``.html`` into a folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    for ending, render in RENDERERS.items():
+        write_atomically(out / f"table.{ending}", render(table))
 
 
 def _markdown_cell(cell: Cell) -> str:

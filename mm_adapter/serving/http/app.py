@@ -39,8 +39,7 @@ from mm_adapter.serving.http.passing import pass_on
 from mm_adapter.serving.http.preparation import PreparedClip
 from mm_adapter.serving.http.replies import failed, no_clip, points, read_json, read_seconds, refused, refusing
 from mm_data.poses.skeleton import BONES
-from mm_data.records import FPS
-from mm_data.tasks.expertaf import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
+from mm_data.tasks.coaching import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM
 from mm_data.videos.cut import cut_video
 from mm_data.videos.frames import MAX_PIXELS, VideoError
 
@@ -120,7 +119,7 @@ class Front:
                 "sees_poses": config.pose_form != "none",
                 "finds_poses": self.finds_poses,
                 "can_demonstrate": self.coach.can_demonstrate,
-                "experts": len(self.experts.experts.gallery.activity) if self.experts else 0,
+                "experts": len(self.experts.experts.gallery.category) if self.experts else 0,
                 "synthetic_experts": self.synthetic,
                 "bones": BONES,
                 "system": SYSTEM,
@@ -207,7 +206,7 @@ class Front:
                 raise HTTPException(503, str(error)) from error
             except KeyError as error:
                 raise no_clip(clip_id) from error
-        experts, gallery = self.experts.experts, self.experts.experts.gallery.activity
+        experts, gallery = self.experts.experts, self.experts.experts.gallery.category
         entries = []
         for name, score in ranking[:count]:
             clip = experts.clips[name]
@@ -216,7 +215,7 @@ class Front:
                     "clip_id": name,
                     "activity": gallery[name],
                     "score": score,
-                    "seconds": (clip.stop - clip.start) / FPS,
+                    "seconds": clip.stop - clip.start,
                     "joints": points(experts.joints[name]),
                 }
             )
@@ -226,7 +225,7 @@ class Front:
         """An expert's clip as an mp4."""
         clip_id = request.path_params["clip_id"]
         experts = self.experts.experts if self.experts else None
-        if experts is None or clip_id not in experts.gallery.activity:
+        if experts is None or clip_id not in experts.gallery.category:
             raise HTTPException(404, f"No expert {clip_id!r} is in the gallery.")
         if clip_id not in self._cuts:
             with tempfile.TemporaryDirectory(prefix="mm-coach-expert-") as folder, refusing():

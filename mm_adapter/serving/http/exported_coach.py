@@ -11,7 +11,7 @@ from mm_adapter.export.read import RECORD
 from mm_adapter.features.internvideo2 import InternVideo2Config
 from mm_adapter.model.config import CoachConfig, read_config
 from mm_adapter.model.processor import CoachProcessor
-from mm_data.tasks.expertaf import shows_poses
+from mm_data.tasks.coaching import shows_poses
 from mm_tokenizers import PoseTokenizer, load_tokenizer
 from mm_tokenizers.vocabulary import parse_text
 

@@ -2,18 +2,16 @@
 
 from typing import Any
 
-import torch
-
 from mm_adapter.samples.clip_stores import ClipFeatures, ClipPoses
 from mm_adapter.serving.http.clips import ClipShelf
 from mm_adapter.serving.http.conversation import Conversations, clip_parts, frames_part
 from mm_adapter.serving.http.engine import Engine, features_part
 from mm_adapter.serving.http.exported_coach import Export
-from mm_data.tasks.expertaf import demonstration_prompt
+from mm_data.tasks.coaching import demonstration_prompt
 
 
 class EngineRanker:
-    """A `ranking.Ranker` that asks the engine.
+    """A `mm_adapter.inference.experts.Ranker` that asks the engine.
 
     Args:
         engine: Engine that scores.
@@ -29,7 +27,7 @@ class EngineRanker:
         self.engine, self.coach, self.shelf, self.poses, self.features = engine, coach, shelf, poses, features
         self.conversations = Conversations(coach, self._parts)
 
-    def __call__(self, learner: str, remark: str, pool: list[str]) -> torch.Tensor:
+    def __call__(self, learner: str, remark: str, pool: list[str]) -> list[float]:
         """Scores candidates' poses (ExpertAF Eq. 2).
 
         Args:
@@ -38,7 +36,7 @@ class EngineRanker:
             pool: Ids of the candidates.
 
         Returns:
-            Mean log-likelihoods ``[N]``.
+            Mean log-likelihoods.
 
         Raises:
             KeyError: The learner's clip is not kept any more.
@@ -48,7 +46,7 @@ class EngineRanker:
         messages = self.conversations.rewrite(demonstration_prompt(learner, remark))
         answers = [self.coach.processor.pose_text(self.poses[clip]) for clip in pool]
         ids = [self.coach.processor.answer_ids(self.poses[clip]) for clip in pool]
-        return self.engine.likelihoods(messages, answers, ids)
+        return self.engine.likelihoods(messages, answers, ids).tolist()
 
     def _parts(self, clip_id: str) -> list[dict[str, Any]]:
         """Returns the parts of an uploaded clip, or of a training clip, whose prompts make the priors."""

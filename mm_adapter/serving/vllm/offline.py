@@ -17,6 +17,7 @@ import torch
 
 from mm_adapter.export.read import RECORD, check_export, open_mappers
 from mm_adapter.inference.continuations import continuations
+from mm_adapter.inference.own_clip import decode_codes
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.model.config import CoachConfig, read_config
 from mm_adapter.model.language_model import word_embeddings
@@ -27,8 +28,9 @@ from mm_adapter.serving.vllm.plugin import GRAMMAR, check_vllm_version, use_firs
 from mm_data.conversation import Message
 from mm_data.features import FeatureStore
 from mm_data.ground.digests import uniform
-from mm_data.tasks.expertaf import shows_poses
+from mm_data.tasks.coaching import shows_poses
 from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Words
+from mm_tokenizers import load_tokenizer
 
 MAX_MODEL_LEN = 8192
 
@@ -79,7 +81,7 @@ class VllmCoach:
             use_first_model_runner()
             settings.logits_processors = [GRAMMAR]
         formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
-        self.can_demonstrate = shows_poses(formats)
+        self.can_demonstrate, self.pose_tokenizer = shows_poses(formats), load_tokenizer(folder / "pose_tokenizer")
         if settings.max_model_len is None:
             settings.max_model_len = min(MAX_MODEL_LEN, self.config.text_config.max_position_embeddings)
         self.engine = LLM.from_engine_args(settings)
@@ -160,6 +162,10 @@ class VllmCoach:
         vocabulary = self.processor.vocabulary
         limits = [vocabulary.clip_length] * len(encoded)
         return [vocabulary.parse(ids) for ids in self._answers(encoded, "poses", limits, sampling)]
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Decodes pose codes ``[T, M]`` to joints ``[T, 17, 3]`` in metres."""
+        return decode_codes(self.pose_tokenizer, codes)
 
     def _encode(self, messages: list[Message], sample_id: str) -> Encoded:
         return self.processor.encode_prompt(messages, self.poses.__getitem__, sample_id)
