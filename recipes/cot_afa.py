@@ -4,7 +4,7 @@ Does what recipes/expertaf.py does (mappers only, LoRA, QLoRA, full; one process
 going on after a crash; ``--dry-run``), on items of `mm-coach task read cot-afa`, alone or with other tasks (``mix``).
 Switch: ``--steps`` says whose technical steps the explanation is given: of the class that the coach predicts (two passes), of
 the three likeliest (``retrieved``), ``none``, or ``ground-truth``, which is a leak that published code has.
-Does not: score (`mm-coach answer`, then `mm-coach eval --suite cot-afa`).
+Does not: score (`mm-coach answer`, then `mm-coach eval`).
 Refuses: items of another task, a mixture with features of several encoders, and what expertaf.py refuses.
 
     accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/cot_afa.py \\

@@ -4,7 +4,7 @@ Does what recipes/expertaf.py does (mappers only, LoRA, QLoRA, full; one process
 going on after a crash; ``--dry-run``), on items of `mm-coach task read desccoach`, alone or with other tasks (``mix``).
 Switches: ``--output commentary`` for the commentary alone; ``--techpoints false`` leaves the general TechPoints out;
 ``--hint`` names the dimensions that the truth talks about, as the paper does for every method.
-Does not: score (`mm-coach answer`, then `mm-coach eval --suite desccoach`).
+Does not: score (`mm-coach answer`, then `mm-coach eval`).
 Refuses: items of another task, a mixture with features of several encoders, and what expertaf.py refuses.
 
     accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/desccoach.py \\

@@ -6,7 +6,7 @@ one run (``stages``); one process, DDP, ZeRO-2, ZeRO-3, FSDP2 and several nodes 
 evaluation on held-out learners while it trains; complete checkpoints; going on after a crash or SIGTERM by running the same
 command again, also on another number of processes with the same number of samples per step; ``--dry-run``.
 Does not: encode video or poses (`mm-coach features extract` and `mm-coach tokenizer encode` do, once), or evaluate on
-the test split (`mm-coach evaluate`).
+the test split (`mm-coach answer`, then `mm-coach eval`).
 Refuses: unknown keys; features or pose codes of another encoder or tokenizer; clips that extraction never saw (tuples of clips
 that it rejected are left out and counted); samples without supervised tokens or longer than ``max_length``; going on under
 other settings than the run was begun with; a loss or gradient that is not finite.

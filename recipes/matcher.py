@@ -1,7 +1,7 @@
 r"""Matcher: trains InternVideo2-FT, the contrastive baseline of ExpertAF's Table 1, in minutes.
 
 Does: matches a learner's clip with the expert's remark and demonstration in one space; one process or DDP; ``--dry-run``.
-Does not: train a language model, write checkpoints on the way, or evaluate (`mm-coach evaluate` takes the result as it
+Does not: train a language model, write checkpoints on the way, or score (`mm-coach answer` takes the result as it
 takes a coach).
 Refuses: unknown keys; launch files that shard weights; a folder that another run wrote.
 

@@ -4,7 +4,7 @@ Does what recipes/expertaf.py does (mappers only, LoRA, QLoRA, full; one process
 going on after a crash; ``--dry-run``), on items of `mm-coach task read nae`, alone or with other tasks (``mix``).
 Switches: ``--difficulty`` tells the dive's difficulty, which published code does at test time too; ``--score_intervals N``
 lists the training scores' quantile bounds in words (PGMI §4.2).
-Does not: score (`mm-coach answer`, then `mm-coach eval --suite nae`).
+Does not: score (`mm-coach answer`, then `mm-coach eval`).
 Refuses: items of another task, a mixture with features of several encoders, and what expertaf.py refuses.
 
     accelerate launch --config_file recipes/accelerate/cpu.yaml recipes/nae.py --config recipes/configs/nae/quickstart.yaml

@@ -42,12 +42,13 @@ else
     --pose_tokenizer "$run/pose_tokenizer/tokenizer" --pose_codes "$run/pose_codes" --output_dir "$run/coach_training"
 fi
 
-step "7/8 Evaluation on participants who were never seen"
-mm-coach evaluate "$run/coach_training/coach" "$run/tuples" "$run/pose_codes" "$run/evaluation" \
-  --features "$run/features" --max-tuples 72
+step "7/8 Answers about participants who were never seen"
+mm-coach answer "$run/coach_training/coach" "$run/tuples" "$run/answers" \
+  --features "$run/features" --codes "$run/pose_codes" --max-items 72
 
-step "8/8 Report"
-mm-coach report "$run/evaluation" "$run/report" --training "$run/coach_training" \
+step "8/8 Numbers and report"
+mm-coach eval "$run/answers"
+mm-coach report "$run/answers" "$run/report" --training "$run/coach_training" \
   --tokenizer-training "$run/pose_tokenizer" --started "$(cat "$run/started")"
 
 cat <<DONE

@@ -49,8 +49,8 @@ for task in "${tasks[@]}"; do
   here="$run/$task/$preset"
   train "$task" "$here"
   answer "$task" "$here" "$here/answers"
-  mm-coach eval "$here/answers" --suite "${task/_/-}" --out "$here/table"
-  mm-coach eval diff "$here/answers" --suite "${task/_/-}" --against "pose nearest neighbour" --out "$here/table"
+  mm-coach eval "$here/answers" --out "$here/table"
+  mm-coach eval diff "$here/answers" --against "pose nearest neighbour" --out "$here/table"
 done
 
 if [ -n "${MIX:-}" ]; then
@@ -68,7 +68,7 @@ if [ -n "${MIX:-}" ]; then
     --short_epochs 5 --max_steps 2930
   for task in "${tasks[@]}"; do
     answer "$task" "$mix" "$mix/$task" --features "$run/mix/features_$task"
-    mm-coach eval "single=$run/$task/$preset/answers" "mix=$mix/$task" --suite "${task/_/-}" --out "$mix/table_$task"
+    mm-coach eval "single=$run/$task/$preset/answers" "mix=$mix/$task" --out "$mix/table_$task"
   done
 fi
 
@@ -84,6 +84,6 @@ if [ -n "${SWITCHES:-}" ]; then
       train "$task" "$here/told" ${told[$task]}
       answer "$task" "$here/told" "$here/told_answers"
     fi
-    mm-coach eval "not told=$here/answers" "told=$here/told_answers" --suite "${task/_/-}" --out "$here/switches"
+    mm-coach eval "not told=$here/answers" "told=$here/told_answers" --out "$here/switches"
   done
 fi

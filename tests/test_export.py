@@ -140,7 +140,7 @@ def test_the_encoder_is_packed_only_if_it_is_the_coachs(coach: TinyCoach, tmp_pa
         export_coach(opened, tmp_path / "wrong", "coach", build_encoder("tiny", None, seed=1))
     encoder, name = build_encoder("tiny", None)
     coach.model.config.video_encoder = f"{name} {encoder_hash(encoder.to(torch.bfloat16))}"
-    assert as_trained_on(encoder.float(), name, coach.model.config).cls_token.dtype == torch.bfloat16
+    assert as_trained_on(encoder.float(), name, coach.model.config.video_encoder).cls_token.dtype == torch.bfloat16
     coach.model.config.video_encoder = f"{name} {encoder_hash(encoder.float())}"
     export_coach(opened, tmp_path / "export", "coach", (encoder, name))
     again = open_encoder(tmp_path / "export")
@@ -279,7 +279,7 @@ def test_the_encoder_is_found_in_the_type_of_the_features(coach: TinyCoach, tmp_
     """As `features extract --dtype` runs it; what was tried before must not round what is tried next."""
     made, name = build_encoder("tiny", None, dtype=dtype)
     coach.model.config.video_encoder = f"{name} {encoder_hash(made)}"
-    found = as_trained_on(build_encoder("tiny", None)[0], name, coach.model.config)
+    found = as_trained_on(build_encoder("tiny", None)[0], name, coach.model.config.video_encoder)
     assert {value.dtype for value in found.parameters()} == {dtype}
     for key, value in made.state_dict().items():
         assert torch.equal(found.state_dict()[key], value), key
@@ -292,5 +292,5 @@ def test_a_foreign_encoder_is_left_as_it_was(coach: TinyCoach) -> None:
     encoder, name = build_encoder("tiny", None, seed=1)
     before = encoder_hash(encoder)
     with pytest.raises(ValueError, match="is another encoder"):
-        as_trained_on(encoder, name, coach.model.config)
+        as_trained_on(encoder, name, coach.model.config.video_encoder)
     assert encoder_hash(encoder) == before

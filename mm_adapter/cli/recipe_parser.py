@@ -14,7 +14,11 @@ from docstring_parser import DocstringParam
 from trl.scripts.utils import TrlParser
 
 from mm_adapter.errors import did_you_mean, show_sentences
+from mm_adapter.tasks import Task
+from mm_adapter.tasks.known import find_task
+from mm_adapter.tasks.table import TABLE
 from mm_adapter.training.arguments import MixPart
+from mm_data.tasks.manifest import TaskManifest
 
 
 class RecipeParser(TrlParser):
@@ -133,6 +137,36 @@ def begin_recipe() -> None:
     logger = logging.getLogger("mm_adapter")
     logger.setLevel(logging.INFO)
     logger.handlers = [logging.StreamHandler(sys.stdout)]
+
+
+def task_of_items(args: Iterable[str] | None = None) -> Task:
+    """Finds the task that the items of a command line, or of its configuration, are of.
+
+    Args:
+        args: Words of the command line; by default those of the process.
+
+    Returns:
+        The task; of no items at all, such as for ``--help``, that of a table of one's own.
+
+    Raises:
+        FileNotFoundError: The configuration is not there, or the folder holds no items.
+        ValueError: Nothing names items.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    named = {}
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in ("--items", "--config"):
+            named[name] = value if equals else next(iter(words[place + 1 : place + 2]), "")
+    if "--config" in named:
+        _check_config([named["--config"]] if named["--config"] else [])
+        content = yaml.safe_load(Path(named["--config"]).read_text())
+        named.setdefault("--items", str(content.get("items") or ""))
+    if not named.get("--items"):
+        if {"--help", "-h"} & set(words):
+            return TABLE
+        raise ValueError("Give --items, a folder that `mm-coach task read` wrote.")
+    return find_task(TaskManifest.read(Path(named["--items"])).found_by)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -66,8 +67,7 @@ def expertaf(
         raise ValueError(f"Unknown rows {sorted(unknown)}; choose from {', '.join(variant.row for variant in known)}.")
     chosen = [variant for variant in known if not rows or variant.row in rows]
     published = [variant.published for variant in chosen if variant.published]
-    fills = None if encoder.encoder is None else _filling(encoder)
-    run = TableRun(out, base, stage_progress, collect, launch, threads, fills, max_items)
+    run = TableRun(out, base, stage_progress, partial(_encode, base, encoder), collect, launch, threads, max_items)
     scored, missing, table = [], [], None
     for number, variant in enumerate(chosen, start=1):
         print(f"[{number}/{len(chosen)}] {variant.row}", file=sys.stderr)
@@ -83,12 +83,14 @@ def expertaf(
     return int(bool(missing))
 
 
-def _filling(encoder: EncoderFlags):
-    """Returns what fills a feature store for the clips of a folder."""
+def _encode(base: dict[str, Any], encoder: EncoderFlags, source: Path, codes: Path, features: Path | None) -> None:
+    """Makes pose codes and, where a store is named, video features of a folder's clips; what is there already is left alone."""
+    from mm_adapter.cli.features import extract
+    from mm_adapter.cli.tokenizer import encode
 
-    def fill(source: Path, store: Path) -> None:
-        from mm_adapter.cli.features import extract
-
-        extract(source, store, encoder=encoder)
-
-    return fill
+    encode(source, Path(base["pose_tokenizer"]), codes, frames=base.get("pose_frames", 10))
+    if features is None:
+        return
+    if encoder.encoder is None:
+        raise ValueError("its clips have no features; name their encoder: --encoder, --weights.")
+    extract(source, features, encoder=encoder)

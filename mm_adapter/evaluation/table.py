@@ -24,7 +24,6 @@ from mm_adapter.evaluation.answer_folder import answer_folder
 from mm_adapter.evaluation.item_set import ItemSet
 from mm_adapter.evaluation.matcher_training import MatcherArguments, matcher_settings
 from mm_adapter.evaluation.open import ItemRequest, open_coach, open_system
-from mm_adapter.features.pose_codes import encode_clips
 from mm_adapter.tasks.expertaf import EXPERTAF
 from mm_adapter.training import RECIPES
 from mm_adapter.training.arguments import ExpertafArguments
@@ -36,7 +35,6 @@ from mm_data.tuples.variants import write_variant
 from mm_eval.answers.test_sets import FILE as ANSWERS
 from mm_eval.suites.runs import open_run
 from mm_eval.suites.suite import Run
-from mm_tokenizers import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -128,17 +126,17 @@ class TableRun:
         collect: Train and answer nothing, only collect.
         launch: Launch file of accelerate; None starts one process on a CPU.
         threads: CPU threads per process; None leaves them to accelerate.
-        encode_videos: Fills a feature store for clips that an ablation adds, given their folder and the store; None refuses such rows.
+        encode: Makes pose codes and, where the third path is given, video features of a folder's clips, for ablations that add some.
         max_items: Number of test items, evenly spaced; None takes all.
     """
 
     out: Path
     base: Settings
     progress: Callable[[], AbstractContextManager[Progress]]
+    encode: Callable[[Path, Path, Path | None], None]
     collect: bool = False
     launch: Path | None = None
     threads: int | None = None
-    encode_videos: Callable[[Path, Path], None] | None = None
     max_items: int | None = None
 
     def row(self, variant: Variant) -> Run:
@@ -204,12 +202,11 @@ class TableRun:
         try:
             if not (tuples / MANIFEST).is_file():
                 write_variant(Path(base["tuples"]), tuples, experts)
-            encode_clips(tuples, load_tokenizer(Path(base["pose_tokenizer"])), codes, base.get("pose_frames", 10))
-            if features is not None and experts != "activity":  # an activity's demonstration is a clip that was there
-                if self.encode_videos is None:
-                    raise NotRun("its clips have no features; name their encoder: --encoder, --weights")
-                features = str(folder / "features")
-                self.encode_videos(tuples, folder / "features")
+            is_new = (
+                features is not None and experts != "activity"
+            )  # an activity's demonstration is a clip that was there
+            self.encode(tuples, codes, folder / "features" if is_new else None)
+            features = str(folder / "features") if is_new else features
         except (ValueError, FileNotFoundError) as error:
             raise NotRun(f"its inputs cannot be made: {error}") from error
         return {"tuples": str(tuples), "pose_codes": str(codes), "features": features}

@@ -74,10 +74,10 @@ def export_coach(
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty; give a new folder.")
     if encoder is not None:
-        encoder = as_trained_on(*encoder, config), encoder[1]
+        encoder = as_trained_on(*encoder, config.video_encoder), encoder[1]
     out.mkdir(parents=True, exist_ok=True)
     unseal(out)
-    dtype = coach.model.pose_head.weight.dtype if config.mode == "full" else coach.model.language_model.dtype
+    dtype = coach.model.language_model.dtype  # what it was opened in: pose rows stay in float32 whatever it is
     _write_llama(coach, out, layout, dtype)
     _write_video(coach, out, encoder)
     _write_configs(coach, out, layout, dtype, encoder)
@@ -159,7 +159,7 @@ def _write_video(coach: SavedCoach, out: Path, encoder: tuple[InternVideo2, str]
         description = {
             "name": encoder[1],
             "architecture": asdict(encoder[0].config),
-            **output_read(coach.model.config, encoder[0].config),
+            **output_read(coach.model.config.video_tokens, coach.model.config.video_width, encoder[0].config),
         }
         (out / "video" / "encoder.json").write_text(json.dumps(description, indent=1))
 

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from mm_adapter.features.internvideo2 import InternVideo2, InternVideo2Config, encoder_hash, normalise, resize_frames
-from mm_adapter.model.config import CoachConfig
 from mm_data.features import SHARD_SIZE, FeatureManifest, FeatureStoreWriter
 from mm_data.records import VideoClip
 from mm_data.videos.frames import VideoError, frame_times, read_frames
@@ -215,13 +214,13 @@ ENCODER_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """Types that `mm-coach features extract` runs encoders in."""
 
 
-def as_trained_on(encoder: InternVideo2, name: str, config: CoachConfig) -> InternVideo2:
+def as_trained_on(encoder: InternVideo2, name: str, made_by: str) -> InternVideo2:
     """Casts an encoder to the type of weights that the coach's features were made with.
 
     Args:
         encoder: Video encoder.
         name: Name of the encoder.
-        config: Configuration of the coach.
+        made_by: Name and hash of the encoder that the coach was trained on; empty for a coach that sees no video.
 
     Returns:
         The encoder.
@@ -230,20 +229,21 @@ def as_trained_on(encoder: InternVideo2, name: str, config: CoachConfig) -> Inte
         ValueError: In none of them is it the coach's encoder.
     """
     for dtype in ENCODER_DTYPES:
-        if f"{name} {encoder_hash(encoder, dtype)}" == config.video_encoder:
+        if f"{name} {encoder_hash(encoder, dtype)}" == made_by:
             return encoder.to(dtype)
-    trained_on, digest = config.video_encoder.rsplit(" ", 1) if config.video_encoder else ("no encoder", "")
+    trained_on, digest = made_by.rsplit(" ", 1) if made_by else ("no encoder", "")
     raise ValueError(
         f"The coach was trained on features of {trained_on} ({digest[:12]}); {name} is another encoder, or has other "
         f"weights, frames or image size ({encoder_hash(encoder, torch.float32)[:12]} in float32)."
     )
 
 
-def output_read(coach: CoachConfig, encoder: InternVideo2Config) -> dict[str, Any]:
+def output_read(tokens: int, width: int, encoder: InternVideo2Config) -> dict[str, Any]:
     """Finds the output of an encoder that has the shape of a coach's features.
 
     Args:
-        coach: Configuration of the coach.
+        tokens: Tokens of a view of the coach's features.
+        width: Their width.
         encoder: Configuration of the encoder.
 
     Returns:
@@ -252,12 +252,12 @@ def output_read(coach: CoachConfig, encoder: InternVideo2Config) -> dict[str, An
     Raises:
         ValueError: None has.
     """
-    grid = math.isqrt(coach.video_tokens // encoder.frames)
-    if coach.video_width == encoder.width and coach.video_tokens == encoder.frames * grid**2:
+    grid = math.isqrt(tokens // encoder.frames)
+    if width == encoder.width and tokens == encoder.frames * grid**2:
         return {"output": "tokens", "grid": grid}
-    if coach.video_width == encoder.pooled_dim and coach.video_tokens == 1 and encoder.pooling:
+    if width == encoder.pooled_dim and tokens == 1 and encoder.pooling:
         return {"output": "pooled", "grid": 1}
     raise ValueError(
-        f"The coach's features are {coach.video_tokens} × {coach.video_width} per view; an encoder of {encoder.frames} "
+        f"The coach's features are {tokens} × {width} per view; an encoder of {encoder.frames} "
         f"frames and width {encoder.width} gives none of that shape."
     )

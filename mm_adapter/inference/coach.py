@@ -142,7 +142,7 @@ class Coach:
         coach.can_demonstrate = saved.can_demonstrate
         if encoder is not None and sees_video:
             network, encoder_name = build_encoder(encoder, None) if isinstance(encoder, str) else encoder
-            coach.encoder = as_trained_on(network, encoder_name, config).to(place), encoder_name
+            coach.encoder = as_trained_on(network, encoder_name, config.video_encoder).to(place), encoder_name
         if gallery is not None:
             coach.gallery = ExpertGallery.open(Path(gallery), poses, store, activity, sees_video)
         return coach

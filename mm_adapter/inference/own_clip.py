@@ -278,7 +278,7 @@ def learner_features(stretch: Stretch, encoder: InternVideo2, name: str, config:
     """
     if lacking := [view for view in config.views if view not in stretch.videos]:
         raise ValueError(f"The coach looks at {' and '.join(config.views)} video; {' and '.join(lacking)} is lacking.")
-    output = output_read(config, encoder.config)
+    output = output_read(config.video_tokens, config.video_width, encoder.config)
     videos = {view: str(path.resolve()) for view, path in stretch.videos.items()}
     clip = VideoClip(LEARNER, videos, stretch.start, stretch.stop)
     options = ExtractionOptions(output["output"], output["grid"], batch_size=1, max_bad_share=1.0)

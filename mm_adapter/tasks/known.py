@@ -9,12 +9,13 @@ from mm_adapter.tasks.cot_afa import COT_AFA
 from mm_adapter.tasks.desccoach import DESCCOACH
 from mm_adapter.tasks.expertaf import EXPERTAF
 from mm_adapter.tasks.nae import NAE
+from mm_adapter.tasks.table import TABLE
 from mm_adapter.tasks.task import Task
 from mm_data.ground.own_modules import import_own
 from mm_eval.answers.test_sets import About
 from mm_eval.suites.suite import Suite
 
-TASKS = {task.name: task for task in (EXPERTAF, NAE, COT_AFA, DESCCOACH)}
+TASKS = {task.name: task for task in (EXPERTAF, NAE, COT_AFA, DESCCOACH, TABLE)}
 
 
 def find_task(name: str) -> Task:

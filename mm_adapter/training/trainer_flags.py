@@ -93,7 +93,7 @@ _REFUSED = _named({
     "batches in another order make other steps": "dataloader_in_order",
     "the samples of a step depend on --seed and the epoch alone, dealt by length": "train_sampling_strategy length_column_name",
     "launch with one of recipes/accelerate/ instead, which checkpoints are written for": "fsdp fsdp_config deepspeed",
-    "a coach is asked with `mm-coach evaluate` or `mm-coach answer`": "do_predict",
+    "a coach is asked with `mm-coach answer`": "do_predict",
 })  # fmt: skip
 
 _EVERY_SAMPLE = {"dataloader_drop_last": "an epoch shows every sample"}
