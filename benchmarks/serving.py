@@ -30,10 +30,10 @@ from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.inference.coach import Coach
 from mm_adapter.serving.client import CoachClient
 from mm_data.features import FeatureStore
+from mm_data.items.manifest import ItemManifest
 from mm_data.records import FPS, CoachingTuple
 from mm_data.tasks.coaching import ASK_COMMENTARY, SYSTEM, commentary_prompt
 from mm_data.tasks.questions import Words
-from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.store import read_tuples
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -156,7 +156,7 @@ def main() -> None:
     )  # fmt: skip
     tests = read_tuples(args.tuples, "test")
     tests = [tests[k % len(tests)] for k in range(args.questions)]
-    videos = TupleManifest.read(args.tuples).source
+    videos = Path(ItemManifest.read(args.tuples).source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     opened = SavedCoach.from_pretrained(args.coach, device, getattr(torch, args.dtype))
     plain = Coach(opened.model, opened.processor, PoseCodeStore.load(args.codes), FeatureStore(args.features))

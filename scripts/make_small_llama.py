@@ -1,7 +1,7 @@
 """Makes a random Llama of six layers and its tokenizer: python scripts/make_small_llama.py FOLDER [FOLDER ...] OUT.
 
 Small enough to be trained in full on two cores (the `small` presets), so that thirteen rows of an ablation table take an
-hour. It knows nothing but what tuples, or items of tasks, teach it.
+hour. It knows nothing but what the items teach it.
 """
 
 import argparse
@@ -10,16 +10,13 @@ from pathlib import Path
 from make_tiny import CHATML, random_llama, word_tokenizer
 
 from mm_adapter.tasks.known import find_task
-from mm_data.tasks.folder import is_task_folder, read_items
-from mm_data.tasks.manifest import TaskManifest
-from mm_data.tuples.store import read_tuples
+from mm_data.items.manifest import ItemManifest
+from mm_data.items.store import read_items
 
 
 def training_texts(folder: Path) -> list[str]:
     """Collects the texts of a folder's training samples."""
-    if not is_task_folder(folder):
-        return [t.summary for t in read_tuples(folder, "train")]
-    manifest = TaskManifest.read(folder)
+    manifest = ItemManifest.read(folder)
     task = find_task(manifest.found_by)
     form = task.format(manifest.knowledge, task.options())
     samples = [

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mm_adapter.inference.ranking import candidate_priors
 from rich.table import Table
 from tiny_coach import TinyCoach, dataset, launch, perturb, poses_after, remarks_of, trainer
 from transformers import TrainerControl
@@ -27,7 +28,6 @@ from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.experts import ExpertSearch
 from mm_adapter.inference.own_clip import Stretch
 from mm_adapter.inference.pose_estimator import estimate_poses
-from mm_adapter.inference.ranking import candidate_priors
 from mm_adapter.model.grammar import WordsOnly
 from mm_adapter.samples.clip_stores import LEARNER, JoinedPoses
 from mm_adapter.training.held_out_answers import SampleAnswers

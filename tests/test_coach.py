@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset, perturb, poses_after, remarks_of
-
-from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.ranking import (
     PRIOR_PROMPTS,
     Gallery,
@@ -19,6 +16,9 @@ from mm_adapter.inference.ranking import (
     distinct_clips,
     rank_by_demonstration,
 )
+from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset, perturb, poses_after, remarks_of
+
+from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.scoring import score
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.processor import CoachProcessor

@@ -13,9 +13,9 @@ from mm_adapter.cli import main as mm_coach
 from mm_data.exchange.expertaf_import import import_expertaf
 from mm_data.exchange.llava_format import ANSWER_PREFIX, read_expertaf
 from mm_data.ground.funnel import Funnel
+from mm_data.items.manifest import ItemManifest
 from mm_data.release.egoexo4d import read_release
 from mm_data.release.validate import validate
-from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.store import clips_of_folder, read_tuples
 
 
@@ -89,7 +89,7 @@ def test_exported_tuples_come_back_through_the_importer(tiny: Path, tmp_path: Pa
         key = lambda t: (t.learner.clip_id, t.expert.clip_id, t.summary, t.task)  # noqa: E731
         assert sorted(map(key, before)) == sorted(map(key, after))
         assert all(t.alignment_mm is not None and len(t.regions) == 1 for t in after)
-    assert TupleManifest.read(tmp_path / "back").request["labeller"] == "expertaf-release"
+    assert ItemManifest.read(tmp_path / "back").request["labeller"] == "expertaf-release"
 
 
 def test_samples_about_no_region_of_ours_are_kept_and_exported(tiny: Path, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from six_tuples import HEIGHTS, alike, clip, six_tuples
 
 from mm_adapter.tasks.expertaf.tables import System, comparison_table
 from mm_data.ground.templates import fill_template
+from mm_data.items.manifest import ItemManifest
 from mm_data.tasks import Answer
-from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.page import write_build_report
 from mm_data.tuples.store import read_tuples
 from mm_eval.answers.test_sets import TestItem
@@ -89,7 +89,7 @@ def test_a_report_shows_remarks_activities_and_systems_as_text(report: str) -> N
 
 
 def test_a_build_report_shows_activities_and_reasons_as_text(tiny: Path, tmp_path: Path) -> None:
-    manifest = TupleManifest.read(tiny / "tuples")
+    manifest = ItemManifest.read(tiny / "tuples")
     request = manifest.request | {"source": EVIL, "labeller": EVIL}
     funnel = [{"stage": EVIL, "read": 1, "kept": 0, "dropped": {EVIL: 1}, "examples": {EVIL: [EVIL]}, "noted": {EVIL: 1}}]  # fmt: skip
     rows = [replace(t, task=EVIL) for t in read_tuples(tiny / "tuples", "train")]

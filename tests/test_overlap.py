@@ -14,9 +14,10 @@ from mm_adapter.tasks.desccoach import DESCCOACH
 from mm_adapter.tasks.desccoach.miniature import add_commentary
 from mm_adapter.tasks.expertaf.tables import System, comparison_table, detail_tables
 from mm_adapter.training.data import trained_on
+from mm_data.items.store import read_items
 from mm_data.records import VideoClip
 from mm_data.tasks import Answer, TaskItem
-from mm_data.tasks.folder import build_task_folder, read_items, shared_sides
+from mm_data.tasks.folder import build_task_folder, shared_sides
 from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples, overlap
 from mm_data.tuples.store import read_tuples
 from mm_eval.answers.test_sets import TRAINING, TestItem, write_answers

@@ -13,11 +13,11 @@ import pytest
 from tiny_coach import Silent, launch
 
 from mm_data.folders import import_dataset
+from mm_data.items.manifest import ItemManifest
 from mm_data.release.egoexo4d import load_poses, read_release
 from mm_data.release.own_videos import load_own_poses, read_own_data
 from mm_data.release.read import read_source
 from mm_data.release.validate import validate
-from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.store import read_tuples
 
 
@@ -59,9 +59,9 @@ def test_own_data_gives_the_tuples_of_the_release(folder: Path, tiny: Path, tmp_
         ours, theirs = read_tuples(tmp_path / "out", split), read_tuples(tiny / "tuples", split)
         key = lambda t: (t.learner.clip_id, t.remark, t.expert.clip_id, t.alignment_mm)  # noqa: E731
         assert sorted(map(key, ours)) == sorted(map(key, theirs))
-    notes = TupleManifest.read(tmp_path / "out").funnel[0]["noted"]
+    notes = ItemManifest.read(tmp_path / "out").funnel[0]["noted"]
     assert notes == {"no ego video: the exo video stands in both views": 48}
-    assert not TupleManifest.read(tmp_path / "out").synthetic
+    assert not ItemManifest.read(tmp_path / "out").synthetic
 
 
 def test_json_lines_and_csv_are_equal_and_splits_follow_people(folder: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mm_eval.pages.headline import facts, headline, strongest
 
 

@@ -7,11 +7,13 @@ import pytest
 
 from mm_adapter.tasks import Task
 from mm_adapter.tasks.desccoach.files import take_ratings
+from mm_data.items.item import TaskItem
+from mm_data.items.manifest import ItemManifest
+from mm_data.items.store import read_items
 from mm_data.records import Rating, Source, VideoClip
 from mm_data.tasks import Answer
-from mm_data.tasks.folder import DERIVED, build_task_folder, read_items
-from mm_data.tasks.manifest import TaskManifest
-from mm_data.tasks.task import TaskData, TaskItem
+from mm_data.tasks.folder import DERIVED, build_task_folder
+from mm_data.tasks.task import TaskData
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def test_features_of_other_items_are_not_taken_for_these(tmp_path: Path, name: s
     first = items("one", "two", "three")
     build_task_folder(task(first), root, out)
     (out / name).mkdir()
-    before = TaskManifest.read(out)
+    before = ItemManifest.read(out)
     again = build_task_folder(task(items("one", "two", "three")), root, out)
     assert again == before, "the same items may be read again beside their features"
     changed = [
@@ -54,7 +56,7 @@ def test_features_of_other_items_are_not_taken_for_these(tmp_path: Path, name: s
     for others in changed:
         with pytest.raises(ValueError, match=f"holds {name} of other items; delete them or give another folder"):
             build_task_folder(task(others), root, out)
-        assert TaskManifest.read(out) == before, "nothing was touched"
+        assert ItemManifest.read(out) == before, "nothing was touched"
         assert [item.truth.text for item in read_items(out, "train")] == ["two", "three"]
     (out / name).rmdir()
     build_task_folder(task(changed[0]), root, out)

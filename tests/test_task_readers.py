@@ -19,8 +19,9 @@ from mm_adapter.tasks.nae import NAE
 from mm_adapter.tasks.nae.files import ANNOTATIONS, dive_actions, read_nae
 from mm_adapter.tasks.nae.miniature import write_dives
 from mm_data.folders import pose_stretches, read_clips
-from mm_data.tasks.folder import build_task_folder, read_items
-from mm_data.tasks.manifest import TaskManifest
+from mm_data.items.manifest import ItemManifest
+from mm_data.items.store import read_items
+from mm_data.tasks.folder import build_task_folder
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +253,7 @@ def test_desccoach_is_joined_with_takes_and_ratings(coaching: Path, tmp_path: Pa
     assert set(take.facts["techpoints"]) == set(DIMENSIONS) and take.clip.clip_id in pose_stretches(tmp_path)
     clips, videos = read_clips(tmp_path)
     assert len(clips) == 96 and (videos / clips[0].videos["exo"]).is_file()
-    form = DESCCOACH.format(TaskManifest.read(tmp_path).knowledge, DESCCOACH.options())
+    form = DESCCOACH.format(ItemManifest.read(tmp_path).knowledge, DESCCOACH.options())
     for item in items:
         taught = form.conversation(item, 0).messages[-1]["content"][0]["text"]
         read = form.parse(taught)

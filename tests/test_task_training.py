@@ -30,8 +30,8 @@ from mm_adapter.tasks.nae.format import NaeFormat, NaeOptions
 from mm_adapter.tasks.nae.miniature import write_dives
 from mm_data.conversation import Message
 from mm_data.features import FeatureStore
-from mm_data.tasks.folder import read_items
-from mm_data.tasks.manifest import TaskManifest
+from mm_data.items.manifest import ItemManifest
+from mm_data.items.store import read_items
 from mm_data.tasks.questions import Choice, Words
 from mm_eval.answers.test_sets import EXPECTED, OURS, TRAINING, evenly_spaced, read_about, read_answers
 from mm_tokenizers.codes import PoseCodeStore
@@ -89,7 +89,7 @@ def recipe(tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calla
 
 
 def source(tasks: Path, coach: TinyCoach, options: NaeOptions = NaeOptions(), share: float = 1.0) -> TaskSource:  # noqa: B008
-    form = NAE.format(TaskManifest.read(tasks / "nae").knowledge, options)
+    form = NAE.format(ItemManifest.read(tasks / "nae").knowledge, options)
     codes = PoseCodeStore.load(tasks / "nae" / "pose_codes")
     return TaskSource("nae", read_items(tasks / "nae", "train"), form, share, codes, None, seed=0)
 
@@ -127,7 +127,7 @@ def test_clips_without_poses_or_without_a_view_share_a_batch_with_whole_ones(tas
     clip = next(iter(store))
     item = replace(read_items(tasks / "nae", "train")[0], has_poses=False)
     item = replace(item, clip=replace(item.clip, clip_id=clip, videos={"exo": "x.mp4"}))
-    form = NAE.format(TaskManifest.read(tasks / "nae").knowledge, NaeOptions())
+    form = NAE.format(ItemManifest.read(tasks / "nae").knowledge, NaeOptions())
     one = TaskSource("nae", [item], form, 1.0, NoPoses(), store, seed=0)
     tuples = tuple_sources(coach.train[:1], {"commentary": 1.0}, coach.codes, coach.features, 1.0, seed=0)
     data = CoachDataset([*tuples, one], coach.processor, 4096, seed=0)
@@ -166,7 +166,7 @@ def test_the_first_pass_ranks_by_the_whole_name(tasks: Path, tiny: Path) -> None
     for name, likely in record["ranking"].items():
         assert likely == pytest.approx(alone(choice.messages, "", name), abs=1e-3)
     dive = read_items(tasks / "nae", "test")[0]
-    nae = NAE.format({**TaskManifest.read(tasks / "nae").knowledge, "scores": [10.0, 20.0]}, NaeOptions())
+    nae = NAE.format({**ItemManifest.read(tasks / "nae").knowledge, "scores": [10.0, 20.0]}, NaeOptions())
     asked = Coach(coach.model, coach.processor, PoseCodeStore.load(tasks / "nae" / "pose_codes"), None)
     record = hold({"x": nae.questions(dive)}, asked)["x"]
     (question,) = next(nae.questions(dive))

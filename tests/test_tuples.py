@@ -16,11 +16,11 @@ from pydantic import TypeAdapter
 from tiny_coach import ROOT, Silent, launch
 
 from mm_data.ground.funnel import Funnel
+from mm_data.items.manifest import ItemManifest
 from mm_data.miniature.truth import SIDECAR
 from mm_data.records import EXPERT_SKILLS, LEARNER_SKILLS, POSES, SPLITS, CoachingTuple
 from mm_data.tuples.build import BuildOptions, build_tuples
 from mm_data.tuples.explain import explain_tuple
-from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.pairing import PairingOptions
 from mm_data.tuples.review.decisions import Decision, apply_decisions, content_key, read_decisions, record_decision
 from mm_data.tuples.store import MANIFEST, MINED_TEST, find_tuple, read_gallery, read_tuples
@@ -29,7 +29,7 @@ TINY = BuildOptions(PairingOptions(experts_train=2, stride=6))
 
 
 def stages(folder: Path) -> dict[str, dict[str, Any]]:
-    return {stage["stage"]: stage for stage in TupleManifest.read(folder).funnel}
+    return {stage["stage"]: stage for stage in ItemManifest.read(folder).funnel}
 
 
 def test_the_funnel_of_three_hundred_takes_adds_up(big_miniature: Path, big_tuples: Path) -> None:
@@ -52,7 +52,7 @@ def test_the_funnel_of_three_hundred_takes_adds_up(big_miniature: Path, big_tupl
     faults = {t.provenance.learner_remark for rows in tuples.values() for t in rows}
     assert len(faults) == funnel["align"]["kept"], "every aligned fault has a tuple"
     assert len(tuples["test"]) == funnel["review the test split"]["kept"]
-    assert TupleManifest.read(big_tuples).tuples == {
+    assert ItemManifest.read(big_tuples).counts == {
         "train": len(tuples["train"]), "test": len(tuples["test"]), "gallery": len(read_gallery(big_tuples)),
     }  # fmt: skip
 
@@ -192,7 +192,7 @@ def test_a_killed_build_goes_on_where_it_was(big_miniature: Path, big_tuples: Pa
     assert all(path.stat().st_mtime_ns == made for path, made in before.items()), "finished parts were not made again"
     for split in SPLITS:
         assert read_tuples(out, split) == read_tuples(big_tuples, split)
-    assert TupleManifest.read(out).funnel == TupleManifest.read(big_tuples).funnel
+    assert ItemManifest.read(out).funnel == ItemManifest.read(big_tuples).funnel
 
 
 def test_configuration_file_equals_flags(tiny: Path, copy: Path, tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_build_honours_decisions_and_may_run_again(tiny: Path, tmp_path: Path) -
     assert moved.expert.start == second.expert.start + 1 and (moved.alignment_mm or 0) > (second.alignment_mm or 0)
     assert {path: path.stat().st_mtime_ns for path in out.glob("alignments/*.json")} == shards
     assert stages(out)["review the test split"]["dropped"] == {"rejected in review": 1}
-    assert TupleManifest.read(out).reviewed == 1 and os.path.exists(review)
+    assert ItemManifest.read(out).reviewed == 1 and os.path.exists(review)
     record_decision(review, decision(first, "undo", at=3.0))
     build_tuples(tiny / "miniature", out, TINY, Silent(), review=review)
     assert [t.tuple_id for t in read_tuples(out, "test")] == [t.tuple_id for t in before]

@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 import torch
 from engine_fixtures import LIMIT, Served, Server, embeds, in_transformers, text, video
+from mm_adapter.evaluation.asking import hold
+from mm_adapter.evaluation.predictions import read_predictions
+from mm_adapter.evaluation.task_systems import RECORDS
+from mm_adapter.evaluation.test_set import TestSet
+from mm_adapter.inference.ranking import rank_by_demonstration
 from tiny_coach import TinyCoach, launch, perturb, poses_after, remarks_of
 
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
-from mm_adapter.evaluation.asking import hold
 from mm_adapter.evaluation.item_set import ItemSet
-from mm_adapter.evaluation.predictions import read_predictions
-from mm_adapter.evaluation.task_systems import RECORDS
-from mm_adapter.evaluation.test_set import TestSet
 from mm_adapter.export.read import ARCHITECTURE
 from mm_adapter.export.write import export_coach
 from mm_adapter.inference.coach import Coach
-from mm_adapter.inference.ranking import rank_by_demonstration
 from mm_adapter.model.mappers import FeatureMapper
 from mm_adapter.serving.http.engine import MODEL
 from mm_adapter.serving.vllm import plugin

@@ -13,13 +13,13 @@ import httpx
 import numpy as np
 import pytest
 from engine_fixtures import Served, Server, in_transformers
+from mm_adapter.inference.ranking import rank_by_demonstration
 
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.inference.chat import ChatSession
 from mm_adapter.inference.coach import ANSWER_TOKENS, decode_codes
 from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
 from mm_adapter.inference.own_clip import Stretch, learner_codes
-from mm_adapter.inference.ranking import rank_by_demonstration
 from mm_adapter.serving.client import CoachClient
 from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
 from mm_adapter.serving.http.exported_coach import Export

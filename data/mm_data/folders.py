@@ -1,6 +1,6 @@
 """What a folder of any kind holds: the clips to encode and the poses of tuples, of items, of motion, or of a table of one's own."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ import numpy as np
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.hand_tables import number, read_table, video_path
 from mm_data.ground.progress import Report
+from mm_data.items.item import TaskItem
+from mm_data.items.manifest import ItemManifest
+from mm_data.items.store import is_item_folder, pose_frames, pose_name, read_gallery, read_items
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.manifest import MANIFEST, PoseManifest, PoseSequence
 from mm_data.poses.pose_folder import check_poses_apart
-from mm_data.records import FPS, SPLITS, Clip, VideoClip
+from mm_data.records import SPLITS, VideoClip
 from mm_data.release.pose_cache import cache_poses
 from mm_data.release.read import read_source, split_by_participant
-from mm_data.tasks.folder import TaskManifest, is_task_folder, pose_frames, pose_name, read_items
-from mm_data.tuples.manifest import TupleManifest
-from mm_data.tuples.store import clips_of_folder, read_tuples
 
 _COLUMNS = ("clip", "start", "stop")
 
@@ -37,30 +37,29 @@ class PoseStretch:
 
 
 def pose_stretches(folder: Path) -> dict[str, PoseStretch]:
-    """Returns clip id to poses, for all clips of a tuple folder, or those of a task folder that have poses."""
-    if not is_task_folder(folder):
-        return stretches_of(clips_of_folder(folder), folder)
+    """Returns clip id to poses, for all clips of a folder of items that have some: those of the items, of experts and of the gallery."""
     archive = PoseArchive(folder)
-    clips = [item.clip for split in SPLITS for item in read_items(folder, split) if item.has_poses]
-    return {clip.clip_id: PoseStretch(archive.path(pose_name(clip)), *pose_frames(clip)) for clip in clips}
-
-
-def stretches_of(clips: Mapping[str, Clip], folder: Path) -> dict[str, PoseStretch]:
-    """Returns clip id to poses, for those of some clips of a tuple folder that have some."""
-    archive = PoseArchive(folder)
-    known = {take for take in {clip.take_uid for clip in clips.values()} if take in archive}
+    items = [item for split in SPLITS for item in read_items(folder, split)]
+    without = {item.clip.clip_id for item in items if not item.has_poses}
+    clips = {clip.clip_id: clip for clip in _clips(folder, items) if clip.clip_id not in without}
+    there = {take for take in {pose_name(clip) for clip in clips.values()} if take in archive}
     return {
-        name: PoseStretch(archive.path(clip.take_uid), clip.start, clip.stop)
+        name: PoseStretch(archive.path(pose_name(clip)), *pose_frames(clip))
         for name, clip in clips.items()
-        if clip.take_uid in known
+        if pose_name(clip) in there
     }
+
+
+def _clips(folder: Path, items: Sequence[TaskItem]) -> list[VideoClip]:
+    """Every clip of a folder, in the order of its items; the gallery's further ones behind."""
+    return [*(clip for item in items for clip in item.clips), *(row.clip for row in read_gallery(folder))]
 
 
 def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip], Path]:
     """Reads clips, and finds the folder that their videos lie in.
 
     Args:
-        source: A tuple folder, a task folder, or a ``.csv`` or ``.jsonl`` table with the columns ``clip, start, stop`` (seconds) and one
+        source: A folder of items, or a ``.csv`` or ``.jsonl`` table with the columns ``clip, start, stop`` (seconds) and one
             column per view with the path of its video.
         videos: Root of the videos; by default the data set of the tuples, or the table's folder.
 
@@ -71,17 +70,14 @@ def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip
         FileNotFoundError: No such folder or file.
         ValueError: A row is malformed, names file and line; a clip is listed twice; views differ between rows.
     """
-    if is_task_folder(source):
-        clips = {item.clip.clip_id: item.clip for split in SPLITS for item in read_items(source, split)}
-        return list(clips.values()), videos or Path(TaskManifest.read(source).videos)
+    if is_item_folder(source):
+        items = [item for split in SPLITS for item in read_items(source, split)]
+        clips = {clip.clip_id: clip for clip in _clips(source, items)}
+        return list(clips.values()), videos or Path(ItemManifest.read(source).videos)
     if source.is_dir():
-        clips = [
-            VideoClip(clip_id, {"ego": clip.ego_video, "exo": clip.exo_video}, clip.start / FPS, clip.stop / FPS)
-            for clip_id, clip in clips_of_folder(source).items()
-        ]
-        return clips, videos or TupleManifest.read(source).source
+        ItemManifest.read(source)  # says what is missing
     if not source.is_file():
-        raise FileNotFoundError(f"{source} is neither a tuple folder, nor a task folder, nor a table of clips.")
+        raise FileNotFoundError(f"{source} is neither a folder of items nor a table of clips.")
     return _read_table_of_clips(source, videos), videos or source.parent
 
 
@@ -185,7 +181,7 @@ def pose_files(folder: Path, split: str) -> dict[str, Path]:
     if (folder / MANIFEST).is_file():
         names = PoseManifest.read(folder).names(split)
     else:
-        names = sorted({clip.take_uid for t in read_tuples(folder, split) for clip in (t.learner, t.expert)})
+        names = sorted({pose_name(clip) for item in read_items(folder, split) for clip in item.clips})
     if not names:
         raise ValueError(f"{folder}: the {split} split holds no sequence; import more performers, or set --test-share.")
     return {name: PoseArchive(folder).path(name) for name in names}

@@ -18,7 +18,7 @@ from mm_adapter.tasks import Task
 from mm_adapter.tasks.known import find_task
 from mm_adapter.tasks.table import TABLE
 from mm_adapter.training.arguments import MixPart
-from mm_data.tasks.manifest import TaskManifest
+from mm_data.items.manifest import ItemManifest
 
 
 class RecipeParser(TrlParser):
@@ -166,7 +166,7 @@ def task_of_items(args: Iterable[str] | None = None) -> Task:
         if {"--help", "-h"} & set(words):
             return TABLE
         raise ValueError("Give --items, a folder that `mm-coach task read` wrote.")
-    return find_task(TaskManifest.read(Path(named["--items"])).found_by)
+    return find_task(ItemManifest.read(Path(named["--items"])).found_by)
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,11 @@ def show(items: Path, *, item: str | None = None, switches: Switches | None = No
 
     from mm_adapter.cli.console import plain_console
     from mm_adapter.tasks.known import find_task, task_options
+    from mm_data.items.manifest import ItemManifest
+    from mm_data.items.store import read_items
     from mm_data.records import SPLITS
-    from mm_data.tasks.folder import read_items
-    from mm_data.tasks.manifest import TaskManifest
 
-    manifest = TaskManifest.read(items)
+    manifest = ItemManifest.read(items)
     task = find_task(manifest.found_by)
     form = task.format(manifest.knowledge, task_options(task, switches or {}))
     by_id = {one.item_id: one for split in reversed(SPLITS) for one in read_items(items, split)}

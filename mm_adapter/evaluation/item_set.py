@@ -14,10 +14,10 @@ from mm_adapter.tasks.known import find_task, task_options
 from mm_data.features import FeatureStore
 from mm_data.folders import pose_stretches
 from mm_data.ground.digests import hash_of
+from mm_data.items.manifest import ItemManifest
+from mm_data.items.store import read_gallery, read_items
 from mm_data.records import VideoClip
 from mm_data.tasks import TaskFormat, TaskItem
-from mm_data.tasks.folder import read_gallery, read_items
-from mm_data.tasks.manifest import TaskManifest
 from mm_eval.answers.test_sets import evenly_spaced
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -43,7 +43,7 @@ class ItemSet:
     """
 
     folder: Path
-    manifest: TaskManifest
+    manifest: ItemManifest
     task: Task
     test: list[TaskItem]
     training: list[TaskItem]
@@ -66,14 +66,14 @@ class ItemSet:
         Returns:
             The items.
         """
-        manifest = TaskManifest.read(folder)
+        manifest = ItemManifest.read(folder)
         rejected = store.manifest.rejected if store else {}
         everything = read_items(folder, "test")
         whole, left_out = without_rejected(everything, store)
         training, _ = without_rejected(read_items(folder, "train"), store)
         test = evenly_spaced(whole, limit)
         experts = [(item.expert, item.category) for item in test if item.expert is not None]
-        further = [(clip, name) for clip, name in read_gallery(folder) if clip.clip_id not in rejected]
+        further = [(row.clip, row.category) for row in read_gallery(folder) if row.clip.clip_id not in rejected]
         task, ids = find_task(manifest.found_by), [item.item_id for item in everything]
         return cls(folder, manifest, task, test, training, experts + further, store, frames, left_out, ids)
 

@@ -19,7 +19,7 @@ from mm_adapter.training.plan import print_plan
 from mm_adapter.training.schedules import optimizer_steps
 from mm_adapter.training.trainer_flags import MATCHER, check_flags, settle
 from mm_data.features import FeatureStore
-from mm_data.tasks.folder import read_items
+from mm_data.items.store import read_items
 
 
 @dataclass(kw_only=True)

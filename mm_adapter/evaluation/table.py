@@ -30,7 +30,7 @@ from mm_adapter.training.arguments import ExpertafArguments
 from mm_data.ground.files import read_text, write_atomically
 from mm_data.ground.progress import Progress
 from mm_data.ground.safe_load import read_json
-from mm_data.tuples.manifest import MANIFEST
+from mm_data.items.manifest import MANIFEST
 from mm_data.tuples.variants import write_variant
 from mm_eval.answers.test_sets import FILE as ANSWERS
 from mm_eval.suites.runs import open_run

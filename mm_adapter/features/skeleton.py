@@ -15,8 +15,7 @@ import numpy as np
 
 from mm_data.features import FeatureManifest, FeatureStoreWriter
 from mm_data.folders import pose_stretches
-from mm_data.tasks.folder import is_task_folder, read_items
-from mm_data.tuples.store import clips_of, read_tuples
+from mm_data.items.store import read_items
 from mm_tokenizers import canonical_poses, sample_frames
 from mm_tokenizers.canonical import LEFT_HIP, RIGHT_HIP
 
@@ -125,9 +124,7 @@ def write_pose_features(
 
 
 def _training_clips(folder: Path) -> list[str]:
-    if is_task_folder(folder):
-        return [item.clip.clip_id for item in read_items(folder, "train")]
-    return list(clips_of(read_tuples(folder, "train")))
+    return list({clip.clip_id: clip for item in read_items(folder, "train") for clip in item.clips})
 
 
 def _metres(raw: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:

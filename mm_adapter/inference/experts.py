@@ -13,11 +13,11 @@ from mm_adapter.samples.sources import without_rejected
 from mm_adapter.tasks.expertaf.format import rank
 from mm_data.features import FeatureStore
 from mm_data.folders import pose_stretches
+from mm_data.items.manifest import ItemManifest
+from mm_data.items.store import read_gallery, read_items
 from mm_data.records import VideoClip
 from mm_data.tasks import TaskItem
-from mm_data.tasks.folder import read_gallery, read_items
 from mm_data.tasks.gallery import PRIOR_PROMPTS, Gallery, prior_prompts
-from mm_data.tasks.manifest import TaskManifest
 from mm_tokenizers.codes import PoseCodeStore
 
 
@@ -87,7 +87,7 @@ class ExpertGallery:
         training, _ = without_rejected(read_items(folder, "train"), features)
         rejected = features.manifest.rejected if features else {}
         trained = {item.category for item in training}  # priors need training prompts of the same activity
-        further = [(clip, name) for clip, name in read_gallery(folder) if clip.clip_id not in rejected]
+        further = [(row.clip, row.category) for row in read_gallery(folder) if row.clip.clip_id not in rejected]
         experts = [(item.expert, item.category) for item in test if item.expert is not None]
         everybody = Gallery.of(experts + further, within_category=True)
         ranked = {
@@ -108,7 +108,7 @@ class ExpertGallery:
                     "give those of this folder."
                 )
         joints = JointStore(pose_stretches(folder), poses.frames)
-        videos = Path(TaskManifest.read(folder).videos)
+        videos = Path(ItemManifest.read(folder).videos)
         return cls(Gallery(everybody.represents, ranked, True), training, clips, videos, joints)
 
     def stretch(self, clip_id: str) -> tuple[Path, float, float]:

@@ -14,11 +14,11 @@ from mm_adapter.tasks.known import find_task, task_options
 from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, MixPart, TaskArguments
 from mm_adapter.training.build import open_poses
 from mm_data.features import FeatureManifest, FeatureStore
+from mm_data.items.manifest import ItemManifest
+from mm_data.items.store import read_items
 from mm_data.records import CoachingTuple
 from mm_data.tasks import TaskItem
-from mm_data.tasks.folder import is_task_folder, read_items
-from mm_data.tasks.manifest import TaskManifest
-from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples
+from mm_data.tasks.overlap import Material, material_of_items
 from mm_data.tuples.store import read_tuples
 from mm_tokenizers import PoseTokenizer
 
@@ -146,7 +146,7 @@ def task_data(args: TaskArguments, seed: int, pose_tokenizer: PoseTokenizer, tas
     Raises:
         ValueError: The folder holds items of another task.
     """
-    name = TaskManifest.read(Path(args.items)).task
+    name = ItemManifest.read(Path(args.items)).task
     if name != task.name:
         raise ValueError(f"{args.items} holds items of {name}; this recipe trains {task.name}.")
     part = MixPart(items=args.items, features=args.features, pose_codes=args.pose_codes)
@@ -173,7 +173,7 @@ def mixture(args: CoachArguments, seed: int, pose_tokenizer: PoseTokenizer) -> T
         if not part.folder.is_dir():
             raise ValueError(f"mix: {part.folder} does not exist.")
         if part.items is not None:
-            task = find_task(TaskManifest.read(part.folder).found_by)
+            task = find_task(ItemManifest.read(part.folder).found_by)
             data += _items(args, seed, pose_tokenizer, part, task, task_options(task, part.options))
             continue
         if part.pose_codes is None:
@@ -213,9 +213,7 @@ _FOLDERS = (("tuples", "max_train_tuples"), ("items", "max_train_items"))
 
 
 def _training_split(folder: Path, limit: int | None) -> Material:
-    if is_task_folder(folder):
-        return material_of_items(TaskManifest.read(folder).task, read_items(folder, "train")[:limit])
-    return material_of_tuples(read_tuples(folder, "train")[:limit])
+    return material_of_items(ItemManifest.read(folder).task, read_items(folder, "train")[:limit])
 
 
 def _folder_of(part: Any) -> Path:
@@ -273,7 +271,7 @@ def _items(
     limit: int | None = None,
 ) -> TrainingData:
     """Opens a task's items."""
-    form = task.format(TaskManifest.read(part.folder).knowledge, options)
+    form = task.format(ItemManifest.read(part.folder).knowledge, options)
     store = FeatureStore(Path(part.features)) if part.features else None
     items = read_items(part.folder, "train")[:limit]
     unusable = store.manifest.rejected if store else {}

@@ -9,13 +9,13 @@ from mm_data.exchange.llava_format import ExpertAfSample, read_expertaf
 from mm_data.ground.files import check_apart
 from mm_data.ground.funnel import Funnel, open_stage
 from mm_data.ground.progress import Report
+from mm_data.items.manifest import ItemManifest
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.skeleton import REGIONS
 from mm_data.poses.window_search import clip_error
 from mm_data.records import FPS, SPLITS, CoachingTuple, Provenance, Source
 from mm_data.release.pose_cache import cache_poses
 from mm_data.release.read import read_source
-from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.pairing import PairingOptions, clip_of
 from mm_data.tuples.store import claim_tuple_folder, finish_folder
 
@@ -31,7 +31,7 @@ def import_expertaf(
     report: Report,
     max_drop_rate: float = 0.5,
     workers: int = 1,
-) -> TupleManifest:
+) -> ItemManifest:
     """Writes a tuple folder that every later command reads.
 
     Participants are as the release split them: by take, so some may be on both sides; the manifest counts them.

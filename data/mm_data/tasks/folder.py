@@ -1,11 +1,4 @@
-"""A folder of task items: what recipes train on and what coaches are asked about.
-
-::
-
-    FOLDER/train.jsonl, test.jsonl     a `TaskItem` per line
-    FOLDER/poses.json, poses/<clip>.npy   a pose folder (`mm_data.poses.pose_folder`), where clips have poses
-    FOLDER/items.json                  task, source, knowledge, counts and funnel; written last
-"""
+"""Reads a data set in its published form into a folder of items (`mm_data.items.store`)."""
 
 import json
 import shutil
@@ -16,20 +9,20 @@ from pathlib import Path
 from mm_data.ground.digests import hash_of
 from mm_data.ground.files import BEGUN, check_apart, claim_folder, write_atomically
 from mm_data.ground.funnel import Funnel
-from mm_data.ground.jsonl import read_records
 from mm_data.ground.safe_load import is_path_component, load_array
+from mm_data.items.card import write_card
+from mm_data.items.item import TaskItem
+from mm_data.items.manifest import MANIFEST, ItemManifest
+from mm_data.items.store import is_item_folder, pose_frames, pose_name, write_items
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.manifest import MANIFEST as POSE_MANIFEST
 from mm_data.poses.manifest import PoseManifest, PoseSequence
 from mm_data.poses.skeleton import HIPS
-from mm_data.records import FPS, SPLITS, CoachingTuple, VideoClip
+from mm_data.records import SPLITS, VideoClip
 from mm_data.release.pose_cache import FINISHED, cache_poses
-from mm_data.tasks.answer import Answer
-from mm_data.tasks.manifest import MANIFEST, TaskManifest
 from mm_data.tasks.overlap import material_of_items, overlap
-from mm_data.tasks.task import DataReader, TaskData, TaskItem
-from mm_data.tuples.store import is_synthetic, read_tuples
-from mm_data.tuples.store import read_gallery as read_gallery_of_tuples
+from mm_data.tasks.task import DataReader, TaskData
+from mm_data.tuples.store import is_synthetic
 
 DERIVED = ("features", "pose_codes")
 """Folders of features and pose codes inside, which training finds by itself."""
@@ -43,7 +36,7 @@ def build_task_folder(
     workers: int = 1,
     progress: Callable[[int], None] = lambda done: None,
     found_by: str | None = None,
-) -> TaskManifest:
+) -> ItemManifest:
     """Reads a data set and writes its items; items and poses that an earlier run wrote into the folder are replaced.
 
     Args:
@@ -79,12 +72,13 @@ def build_task_folder(
     claim_folder(out, {"made_by": "mm-coach task read"})
     digest = hash_of([asdict(item) for item in data.items], sort_keys=False)
     derived = [name for name in DERIVED if (out / name).exists()]
-    if derived and is_task_folder(out) and TaskManifest.read(out).digest != digest:
+    if derived and is_item_folder(out) and ItemManifest.read(out).digest != digest:
         raise ValueError(f"{out} holds {' and '.join(derived)} of other items; delete them or give another folder.")
     remove_poses(PoseArchive(out).folder)
     (out / MANIFEST).unlink(missing_ok=True)
     items, funnel = _with_poses(data, out, estimated, workers, progress)
-    manifest = TaskManifest(
+    people = {split: {i.person for i in items if i.split == split and i.person is not None} for split in SPLITS}
+    manifest = ItemManifest(
         digest=digest,
         task=task.name,
         found_by=found_by or task.name,
@@ -92,13 +86,15 @@ def build_task_folder(
         videos=str(data.videos.resolve()),
         synthetic=data.synthetic or (poses is not None and is_synthetic(poses)),
         items={split: sum(item.split == split for item in items) for split in SPLITS},
+        people={split: len(names) for split, names in people.items()},
+        shared_people=len(people["train"] & people["test"]),
         with_poses=sum(item.has_poses for item in items),
         knowledge=data.knowledge,
         funnel=[stage.summary() for stage in [*data.funnels, *([funnel] if funnel else [])]],
     )
     for split in SPLITS:
-        lines = [json.dumps(asdict(item)) + "\n" for item in items if item.split == split]
-        write_atomically(out / f"{split}.jsonl", "".join(lines))
+        write_items(out / f"{split}.parquet", [item for item in items if item.split == split])
+    write_card(out, manifest)
     manifest.write(out)
     return manifest
 
@@ -194,11 +190,6 @@ def remove_poses(folder: Path) -> None:
         (folder / name).unlink()
 
 
-def pose_frames(clip: VideoClip) -> tuple[int, int]:
-    """Returns the first frame and the end of a clip in its pose file."""
-    return round(clip.start * FPS), round(clip.stop * FPS)
-
-
 def _has_hips(archive: PoseArchive, clip: VideoClip) -> bool:
     start, stop = pose_frames(clip)
     frames = load_array(archive.path(pose_name(clip)), mmap=True)[start:stop]
@@ -211,65 +202,3 @@ def _check_poses(path: Path) -> None:
         raise ValueError(
             f"{path}: poses have shape {array.shape}; expected [T, 17, 4] as `mm-coach poses import` writes."
         )
-
-
-def pose_name(clip: VideoClip) -> str:
-    """Returns the name of a clip's pose file: the part of its id before a colon, which several clips of one take share."""
-    return clip.clip_id.split(":")[0]
-
-
-def item_of(item: CoachingTuple, folder: Path) -> TaskItem:
-    """Returns a coaching tuple as an item."""
-    learner, expert = item.learner, item.expert
-    facts = {"task": item.task, "regions": item.regions, "skill": learner.skill}
-    return TaskItem(
-        item_id=item.tuple_id,
-        split=item.split,
-        cluster=learner.participant,
-        category=item.activity,
-        clip=learner.stretch,
-        truth=Answer(item.summary),
-        references=[item.summary],
-        facts=facts,
-        has_poses=PoseArchive(folder).path(learner.take_uid).is_file(),
-        person=learner.participant,
-        expert=expert.stretch,
-        expert_person=expert.participant,
-    )
-
-
-def read_gallery(folder: Path) -> list[tuple[VideoClip, str]]:
-    """Reads experts' clips with their activities beyond those of the items; a folder without experts has none."""
-    return [] if is_task_folder(folder) else [(clip.stretch, name) for clip, name in read_gallery_of_tuples(folder)]
-
-
-def is_task_folder(folder: Path) -> bool:
-    """Says whether a folder holds task items (and not coaching tuples)."""
-    return (folder / MANIFEST).is_file()
-
-
-def read_items(folder: Path, split: str) -> list[TaskItem]:
-    """Reads the items of one split.
-
-    Args:
-        folder: The folder.
-        split: ``train`` or ``test``.
-
-    Returns:
-        The items.
-
-    Raises:
-        FileNotFoundError: The folder is not finished.
-        ValueError: A line cannot be read.
-    """
-    TaskManifest.read(folder)
-    if not is_task_folder(folder):
-        return [item_of(item, folder) for item in read_tuples(folder, split)]
-    records, torn = read_records(folder / f"{split}.jsonl")
-    if torn or not records:
-        path = folder / f"{split}.jsonl"
-        raise ValueError(f"{path}: {torn} unreadable lines, {len(records)} items; read the data set again.")
-    return [
-        TaskItem(**{**record, "clip": VideoClip(**record["clip"]), "truth": Answer(**record["truth"])})
-        for record in records
-    ]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mm_data.items.item import TaskItem
 from mm_data.records import FPS, VideoClip
-from mm_data.tasks.task import TaskItem
 
 logger = logging.getLogger(__name__)
 

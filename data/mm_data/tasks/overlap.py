@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mm_data.records import FPS, Clip, CoachingTuple
-from mm_data.tasks import TaskItem
+from mm_data.items.item import TaskItem
 
 Stretch = tuple[str, float, float]
 """Recording, first second and end."""
@@ -38,22 +37,8 @@ class Material:
         )
 
 
-def material_of_tuples(tuples: Sequence[CoachingTuple]) -> Material:
-    """Collects learners' and experts' clips."""
-    clips = [clip for t in tuples for clip in (t.learner, t.expert)]
-    return Material(
-        frozenset(clip.participant for clip in clips),
-        frozenset(clip.take_uid for clip in clips),
-        frozenset(map(_stretch, clips)),
-    )
-
-
-def _stretch(clip: Clip) -> Stretch:
-    return clip.take_uid, clip.start / FPS, clip.stop / FPS
-
-
 def material_of_items(task: str, items: Sequence[TaskItem]) -> Material:
-    """Collects the clips of a task's items.
+    """Collects the clips of a task's items, those of experts among them.
 
     Names of takes that come with people are a release's, which several tasks share. Others belong to their task: "1" of one data set
     is not "1" of another.

@@ -12,6 +12,7 @@ from mm_data.ground.digests import sha256_of
 from mm_data.ground.files import check_apart
 from mm_data.ground.funnel import Funnel, open_stage
 from mm_data.ground.progress import Report
+from mm_data.items.manifest import MANIFEST, ItemManifest
 from mm_data.labelling import Labeller, RulesLabeller, label_remarks
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.window_search import clip_error
@@ -29,7 +30,6 @@ from mm_data.records import (
 )
 from mm_data.release.pose_cache import cache_poses, pose_signature
 from mm_data.release.read import read_source, split_by_participant
-from mm_data.tuples.manifest import MANIFEST, TupleManifest
 from mm_data.tuples.mining import align_faults
 from mm_data.tuples.pairing import Fault, PairingOptions, clip_of, gallery_clips, locate_faults, sort_by_role
 from mm_data.tuples.review.decisions import apply_decisions, read_decisions
@@ -61,7 +61,7 @@ def build_tuples(
     labeller: Callable[[Source], Labeller] = lambda source: RulesLabeller(),
     review: Path | None = None,
     workers: int = 1,
-) -> TupleManifest:
+) -> ItemManifest:
     """Runs all stages and writes a tuple folder (see `mm_data.tuples.store`).
 
     A finished folder with the same inputs and options is left as it is. Otherwise whatever is still valid in it is used:
@@ -91,7 +91,7 @@ def build_tuples(
     request = json.loads(json.dumps(request))
     reviewed = sha256_of(review) if review is not None and review.is_file() else None
     if manifest := _finished(out, request, reviewed):
-        report.line(f"{out} is up to date: {manifest.tuples}")
+        report.line(f"{out} is up to date: {manifest.counts}")
         return manifest
     claim_tuple_folder(out, {"source": request["source"]})
     report.line(f"read {len(source.takes)} takes and {len(source.remarks)} remarks")
@@ -166,8 +166,8 @@ def _digest(source: Source) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
-def _finished(out: Path, request: dict[str, Any], reviewed: str | None) -> TupleManifest | None:
-    manifest = TupleManifest.read(out) if (out / MANIFEST).is_file() else None
+def _finished(out: Path, request: dict[str, Any], reviewed: str | None) -> ItemManifest | None:
+    manifest = ItemManifest.read(out) if (out / MANIFEST).is_file() else None
     return manifest if manifest and manifest.request == request and manifest.review == reviewed else None
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mm_data.items.manifest import ItemManifest
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.window_search import error_curve, prepare_track
 from mm_data.records import FPS, CoachingTuple
-from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.mining import search_starts
 from mm_data.tuples.pairing import PairingOptions
 from mm_data.tuples.store import find_tuple
@@ -45,7 +45,7 @@ def explain_tuple(folder: Path, tuple_id: str) -> Explanation:
         FileNotFoundError: The folder was not built.
         ValueError: There is no such tuple.
     """
-    options = PairingOptions(**TupleManifest.read(folder).request["pairing"])
+    options = PairingOptions(**ItemManifest.read(folder).request["pairing"])
     item, poses = find_tuple(folder, tuple_id), PoseArchive(folder)
     learner, expert = poses[item.learner.take_uid], poses[item.expert.take_uid]
     length = item.learner.stop - item.learner.start

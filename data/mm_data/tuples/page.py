@@ -9,6 +9,7 @@ import numpy as np
 
 from mm_data.ground.files import write_atomically
 from mm_data.ground.templates import fill_template
+from mm_data.items.manifest import ItemManifest
 from mm_data.poses.skeleton import REGIONS
 from mm_data.records import CoachingTuple
 
@@ -16,12 +17,12 @@ REPORT = "report.html"
 _MOST_BINS = 20
 
 
-def write_build_report(out: Path, manifest: dict[str, Any], tuples: dict[str, list[CoachingTuple]]) -> None:
+def write_build_report(out: Path, manifest: ItemManifest, tuples: dict[str, list[CoachingTuple]]) -> None:
     """Writes ``report.html``.
 
     Args:
         out: The tuple folder.
-        manifest: Content of the folder's ``manifest.json``.
+        manifest: Manifest of the folder.
         tuples: Tuples of each split.
     """
     everything = [t for rows in tuples.values() for t in rows]

@@ -1,27 +1,28 @@
-"""A folder of coaching tuples: Parquet splits, the gallery, poses, a manifest and a data set card.
+"""A folder of coaching tuples: items (`mm_data.items.store`) whose experts' clips were mined, with the mined test split and a report."""
 
-``datasets.load_dataset(FOLDER)`` reads the splits, ``datasets.load_dataset(FOLDER, "gallery")`` the gallery.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ConfigDict, TypeAdapter
 
 from mm_data.ground.digests import hash_of, sha256_of
-from mm_data.ground.files import claim_folder, replacing
+from mm_data.ground.files import claim_folder
 from mm_data.ground.funnel import Funnel
+from mm_data.items.answer import Answer
+from mm_data.items.card import write_card
+from mm_data.items.item import GalleryClip, TaskItem
+from mm_data.items.manifest import MANIFEST, ItemManifest
+from mm_data.items.store import GALLERY, pose_frames, pose_name, read_items, write_gallery, write_items
+from mm_data.items.store import read_gallery as read_gallery_clips
+from mm_data.poses.archive import PoseArchive
 from mm_data.poses.manifest import MANIFEST as POSE_MANIFEST
 from mm_data.poses.manifest import PoseManifest
-from mm_data.records import SPLITS, Clip, CoachingTuple
-from mm_data.tuples.card import write_card
-from mm_data.tuples.manifest import GALLERY, MANIFEST, TupleManifest
+from mm_data.records import SPLITS, Clip, CoachingTuple, Provenance, VideoClip
 from mm_data.tuples.page import write_build_report
 
+TASK = "expertaf"
 LABELS = "labels.jsonl"
 """What the labeller said about every remark."""
 MINED_TEST = "mined_test"
@@ -29,37 +30,71 @@ MINED_TEST = "mined_test"
 MAY_HOLD = ("review.jsonl", "llm_answers.jsonl")
 """Decisions and answers that people may put into a folder before its tuples are built."""
 
-_ROWS = 5000  # per Parquet row group: rows are converted in parts, so that memory does not grow with their number
+_PROVENANCE = TypeAdapter(list[Provenance], config=ConfigDict(extra="forbid"))
 
-_CLIP = pa.struct(
-    [
-        ("take_uid", pa.string()), ("participant", pa.string()), ("skill", pa.string()),
-        ("start", pa.int32()), ("stop", pa.int32()), ("ego_video", pa.string()), ("exo_video", pa.string()),
-    ]
-)  # fmt: skip
-_RUNNER_UP = pa.struct(
-    [("take_uid", pa.string()), ("remark_id", pa.string()), ("start", pa.int32()), ("alignment_mm", pa.float64())]
-)
-_PROVENANCE = pa.struct(
-    [
-        ("learner_remark", pa.string()), ("expert_remark", pa.string()), ("expert_text", pa.string()),
-        ("labeller", pa.string()), ("comment_time", pa.float64()), ("expert_comment_time", pa.float64()),
-        ("shared_regions", pa.list_(pa.string())), ("experts_considered", pa.int32()),
-        ("runners_up", pa.list_(_RUNNER_UP)), ("rating", pa.float64()), ("rating_standardized", pa.float64()),
-        ("review", pa.string()), ("reviewer", pa.string()),
-    ]
-)  # fmt: skip
-TUPLE_SCHEMA = pa.schema(
-    [
-        ("tuple_id", pa.string()), ("split", pa.string()), ("activity", pa.string()), ("task", pa.string()),
-        ("regions", pa.list_(pa.string())), ("remark", pa.string()), ("summary", pa.string()),
-        ("learner", _CLIP), ("expert", _CLIP), ("alignment_mm", pa.float64()), ("provenance", _PROVENANCE),
-    ]
-)  # fmt: skip
-"""Spelled out, so that both splits have the same types whatever their rows hold."""
 
-_GALLERY_SCHEMA = pa.schema([*_CLIP, ("activity", pa.string())])
-_TUPLES = TypeAdapter(list[CoachingTuple], config=ConfigDict(extra="forbid"))
+def item_of(item: CoachingTuple, has_poses: bool) -> TaskItem:
+    """Returns a coaching tuple as an item; what only mining knows stands in its facts."""
+    learner, expert = item.learner, item.expert
+    facts = {
+        "task": item.task,
+        "regions": item.regions,
+        "remark": item.remark,
+        "skill": learner.skill,
+        "expert_skill": expert.skill,
+        "alignment_mm": item.alignment_mm,
+        "provenance": asdict(item.provenance),
+    }
+    return TaskItem(
+        item_id=item.tuple_id,
+        split=item.split,
+        cluster=learner.participant,
+        category=item.activity,
+        clip=learner.stretch,
+        truth=Answer(item.summary),
+        references=[item.summary],
+        facts=facts,
+        has_poses=has_poses,
+        person=learner.participant,
+        expert=expert.stretch,
+        expert_person=expert.participant,
+    )
+
+
+def tuple_of(item: TaskItem) -> CoachingTuple:
+    """Returns an item as the coaching tuple that it was made of.
+
+    Args:
+        item: Item of a tuple folder.
+
+    Returns:
+        The tuple.
+
+    Raises:
+        ValueError: It was not mined, so that it has no expert or no provenance.
+    """
+    if item.expert is None or "provenance" not in item.facts:
+        raise ValueError(f"{item.item_id} is no coaching tuple; `mm-coach data build` makes some.")
+    facts = item.facts
+    (provenance,) = _PROVENANCE.validate_python([facts["provenance"]])
+    return CoachingTuple(
+        tuple_id=item.item_id,
+        split=item.split,
+        activity=item.category,
+        task=facts["task"],
+        regions=facts["regions"],
+        remark=facts["remark"],
+        summary=item.references[0],
+        learner=_clip(item.clip, item.person, facts["skill"]),
+        expert=_clip(item.expert, item.expert_person, facts["expert_skill"]),
+        alignment_mm=facts["alignment_mm"],
+        provenance=provenance,
+    )
+
+
+def _clip(clip: VideoClip, person: str | None, skill: str) -> Clip:
+    start, stop = pose_frames(clip)
+    return Clip(pose_name(clip), person or "", skill, start, stop, clip.videos["ego"], clip.videos["exo"])
 
 
 def finish_folder(
@@ -71,7 +106,7 @@ def finish_folder(
     synthetic: bool,
     mined_test: list[CoachingTuple] | None = None,
     review: str | None = None,
-) -> TupleManifest:
+) -> ItemManifest:
     """Writes splits, gallery, report, card and, last, the manifest that marks the folder as finished.
 
     Args:
@@ -87,31 +122,44 @@ def finish_folder(
     Returns:
         The manifest.
     """
-    people = {split: {c.participant for t in rows for c in (t.learner, t.expert)} for split, rows in tuples.items()}
-    manifest = TupleManifest(
+    archive, source = PoseArchive(folder), str(request["source"])
+    posed = {take for take in _takes(tuples) if take in archive}
+    mined = tuples["test"] if mined_test is None else mined_test
+    items = {
+        split: [item_of(row, row.learner.take_uid in posed) for row in rows]
+        for split, rows in {**tuples, MINED_TEST: mined}.items()
+    }
+    people = {split: {c.participant for t in rows for c in t.clips} for split, rows in tuples.items()}
+    manifest = ItemManifest(
+        task=TASK,
+        found_by=TASK,
+        source=source,
+        videos=source,
+        synthetic=synthetic,
+        items={split: len(rows) for split, rows in tuples.items()},
+        people={split: len(names) for split, names in people.items()},
+        shared_people=len(people["train"] & people["test"]),
+        with_poses=sum(item.has_poses for split in SPLITS for item in items[split]),
+        knowledge={},
+        funnel=[funnel.summary() for funnel in funnels],
+        digest=hash_of([asdict(item) for split in SPLITS for item in items[split]], sort_keys=False),
+        gallery=len(gallery),
         request=request,
         review=review,
         reviewed=sum(t.provenance.review is not None for t in tuples["test"]),
-        synthetic=synthetic,
-        tuples={split: len(rows) for split, rows in tuples.items()} | {"gallery": len(gallery)},
-        participants={split: len(names) for split, names in people.items()},
-        shared_participants=len(people["train"] & people["test"]),
-        funnel=[funnel.summary() for funnel in funnels],
     )
-    mined = tuples["test"] if mined_test is None else mined_test
-    for split, rows in {**tuples, MINED_TEST: mined}.items():
-        _write(folder / f"{split}.parquet", rows, asdict, TUPLE_SCHEMA)
-    _write(folder / GALLERY, gallery, lambda row: {**asdict(row[0]), "activity": row[1]}, _GALLERY_SCHEMA)
-    write_build_report(folder, asdict(manifest), tuples)
+    for split, rows in items.items():
+        write_items(folder / f"{split}.parquet", rows)
+    clips = [GalleryClip(clip.stretch, name, clip.participant, {"skill": clip.skill}) for clip, name in gallery]
+    write_gallery(folder, clips)
+    write_build_report(folder, manifest, tuples)
     write_card(folder, manifest)
     manifest.write(folder)
     return manifest
 
 
-def _write(path: Path, rows: Sequence[Any], to_row: Callable[[Any], dict[str, Any]], schema: pa.Schema) -> None:
-    with replacing(path) as partial, pq.ParquetWriter(partial, schema) as writer:
-        for start in range(0, len(rows), _ROWS):
-            writer.write_table(pa.Table.from_pylist([to_row(row) for row in rows[start : start + _ROWS]], schema))
+def _takes(tuples: Mapping[str, Sequence[CoachingTuple]]) -> set[str]:
+    return {t.learner.take_uid for rows in tuples.values() for t in rows}
 
 
 def claim_tuple_folder(folder: Path, identity: dict[str, Any]) -> None:
@@ -141,11 +189,7 @@ def read_tuples(folder: Path, split: str) -> list[CoachingTuple]:
     Raises:
         FileNotFoundError: The folder was not built, or not completely.
     """
-    TupleManifest.read(folder)
-    path = folder / f"{split}.parquet"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; build the folder again with `mm-coach data build`.")
-    return _TUPLES.validate_python(pq.read_table(path).to_pylist())
+    return [tuple_of(item) for item in read_items(folder, split)]
 
 
 def clips_of(tuples: list[CoachingTuple]) -> dict[str, Clip]:
@@ -161,7 +205,7 @@ def clips_of_folder(folder: Path) -> dict[str, Clip]:
 
 def tuples_hash(folder: Path) -> str:
     """Returns the hash of a folder's tuples and gallery, and of the request that they were built for but for where the data set lies."""
-    request = {key: value for key, value in TupleManifest.read(folder).request.items() if key != "source"}
+    request = {key: value for key, value in ItemManifest.read(folder).request.items() if key != "source"}
     names = [f"{split}.parquet" for split in SPLITS] + [GALLERY]
     return hash_of([request, *(sha256_of(folder / name) for name in names if (folder / name).is_file())])
 
@@ -188,8 +232,7 @@ def find_tuple(folder: Path, tuple_id: str) -> CoachingTuple:
 
 def read_gallery(folder: Path) -> list[tuple[Clip, str]]:
     """Reads expert clips of the test split with their activity, beyond those of the tuples."""
-    rows = pq.read_table(folder / GALLERY).to_pylist()
-    return [(Clip(**{k: v for k, v in row.items() if k != "activity"}), row["activity"]) for row in rows]
+    return [(_clip(row.clip, row.person, row.facts["skill"]), row.category) for row in read_gallery_clips(folder)]
 
 
 def is_synthetic(folder: Path) -> bool:
@@ -205,4 +248,4 @@ def is_synthetic(folder: Path) -> bool:
         FileNotFoundError: The folder is neither, or not finished.
     """
     is_pose_folder = (folder / POSE_MANIFEST).is_file()
-    return PoseManifest.read(folder).synthetic if is_pose_folder else TupleManifest.read(folder).synthetic
+    return PoseManifest.read(folder).synthetic if is_pose_folder else ItemManifest.read(folder).synthetic

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mm_data.ground.files import check_apart
+from mm_data.items.manifest import ItemManifest
 from mm_data.records import FPS, POSES, CoachingTuple
-from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.store import MINED_TEST, claim_tuple_folder, finish_folder, read_gallery, read_tuples
 
 EXPERTS = ("activity", "unaligned")
@@ -28,7 +28,7 @@ def write_variant(source: Path, out: Path, experts: str) -> int:
         ValueError: The folders are not apart, or the new one holds what we did not write.
     """
     check_apart(out, source)
-    manifest, train = TupleManifest.read(source), read_tuples(source, "train")
+    manifest, train = ItemManifest.read(source), read_tuples(source, "train")
     request = {**manifest.request, "experts": experts}
     claim_tuple_folder(out, {"variant_of": str(source.resolve()), "experts": experts})
     if not (out / POSES).exists():

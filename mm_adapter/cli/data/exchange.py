@@ -25,7 +25,7 @@ def import_expertaf(
     files = {"train": train, "test": test}
     manifest = expertaf_import.import_expertaf(source, files, out, ConsoleReport(), max_drop_rate, workers)
     print(json.dumps(manifest.funnel, indent=1))
-    print(f"{out}: {manifest.tuples}; {manifest.shared_participants} participants on both sides")
+    print(f"{out}: {manifest.counts}; {manifest.shared_people} participants on both sides")
 
 
 def export_llava(tuples: Path, out: Path, *, split: Literal["train", "test"] = "train") -> None:
@@ -38,12 +38,12 @@ def export_llava(tuples: Path, out: Path, *, split: Literal["train", "test"] = "
     """
     from mm_data.exchange.llava_format import write_llava
     from mm_data.ground.files import check_apart
+    from mm_data.items.manifest import ItemManifest
     from mm_data.release.read import read_source
-    from mm_data.tuples.manifest import TupleManifest
     from mm_data.tuples.store import read_tuples
 
     check_apart(out, tuples)
-    source = read_source(TupleManifest.read(tuples).source)
+    source = read_source(Path(ItemManifest.read(tuples).source))
     rows = read_tuples(tuples, split)
     if not rows:
         raise ValueError(f"{tuples} has no tuple in its {split} split, so there is nothing to export.")

@@ -23,8 +23,9 @@ import openpyxl
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.safe_load import read_json
 from mm_data.ground.synthetic import is_marked_synthetic
-from mm_data.tasks.answer import Answer
-from mm_data.tasks.task import TaskData, TaskItem
+from mm_data.items.answer import Answer
+from mm_data.items.item import TaskItem
+from mm_data.tasks.task import TaskData
 from mm_data.tasks.videos import FOLDER, whole_video
 
 SHEET, CAPTIONS = "GYM88.xlsx", "test_caption_coco_format_coco_format.json"

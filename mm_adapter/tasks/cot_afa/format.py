@@ -8,10 +8,11 @@ from typing import Any
 from mm_adapter.tasks.cot_afa.files import NON_STANDARD, STANDARD, stated_verdict
 from mm_data.conversation import Conversation, Message, said
 from mm_data.ground.digests import uniform
-from mm_data.tasks.answer import Answer
+from mm_data.items.answer import Answer
+from mm_data.items.item import TaskItem
 from mm_data.tasks.numbers import named_actions
 from mm_data.tasks.questions import CANNOT, Choice, Dialogue, ask_for_words
-from mm_data.tasks.task import TaskFormat, TaskItem
+from mm_data.tasks.task import TaskFormat
 
 SYSTEM = "You are a fitness coach who judges how well an exercise is done."
 ASK_CLASS = "Which action is this?"

@@ -18,10 +18,11 @@ import numpy as np
 
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.safe_load import read_json
+from mm_data.items.answer import Answer
+from mm_data.items.item import TaskItem
 from mm_data.records import Source, Take, VideoClip
 from mm_data.release.egoexo4d import read_release
-from mm_data.tasks.answer import Answer
-from mm_data.tasks.task import TaskData, TaskItem
+from mm_data.tasks.task import TaskData
 
 FILE = "desccoach.json"
 DIMENSIONS = (

@@ -8,10 +8,11 @@ from typing import Any
 
 from mm_adapter.tasks.desccoach.files import DIMENSIONS, known_dimension
 from mm_data.conversation import Conversation, Message, said
-from mm_data.tasks.answer import Answer
+from mm_data.items.answer import Answer
+from mm_data.items.item import TaskItem
 from mm_data.tasks.numbers import NO_SCORE, SEVERAL, Reading, quantiles, read_score
 from mm_data.tasks.questions import Dialogue, ScoreSlot, ask_for_words
-from mm_data.tasks.task import TaskFormat, TaskItem
+from mm_data.tasks.task import TaskFormat
 
 OUTPUTS = ("full", "commentary")
 WELL, IMPROVE, OVERALL, SCORE = "Done well", "To improve", "Overall", "Score"

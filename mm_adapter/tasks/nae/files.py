@@ -20,9 +20,10 @@ from typing import Any
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.safe_load import load_plain_pickle
 from mm_data.ground.synthetic import is_marked_synthetic
+from mm_data.items.answer import Answer
+from mm_data.items.item import TaskItem
 from mm_data.records import FPS
-from mm_data.tasks.answer import Answer
-from mm_data.tasks.task import TaskData, TaskItem
+from mm_data.tasks.task import TaskData
 from mm_data.tasks.videos import FOLDER, whole_video
 
 ANNOTATIONS = "final_annotations_dict.pkl"

@@ -7,10 +7,11 @@ from itertools import pairwise
 from typing import Any
 
 from mm_data.conversation import Conversation, Message, said
-from mm_data.tasks.answer import Answer
+from mm_data.items.answer import Answer
+from mm_data.items.item import TaskItem
 from mm_data.tasks.numbers import in_digits, in_words, named_actions, quantiles, read_score
 from mm_data.tasks.questions import Dialogue, ScoreSlot, ask_for_words
-from mm_data.tasks.task import TaskFormat, TaskItem
+from mm_data.tasks.task import TaskFormat
 
 SYSTEM = "You are a judge who comments on a performance."
 ASK = "Describe the performance: which actions it shows, how well they are done, and the score."

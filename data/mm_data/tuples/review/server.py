@@ -15,10 +15,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from mm_data.items.manifest import ItemManifest
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.skeleton import BONES, REGIONS
 from mm_data.records import FPS, Clip, CoachingTuple
-from mm_data.tuples.manifest import TupleManifest
 from mm_data.tuples.review.decisions import Decision, content_key, read_decisions, record_decision
 from mm_data.tuples.store import MINED_TEST, read_tuples
 
@@ -43,10 +43,10 @@ def review_app(folder: Path, decisions: Path) -> Starlette:
     Raises:
         FileNotFoundError: The folder was not built.
     """
-    manifest = TupleManifest.read(folder)
+    manifest = ItemManifest.read(folder)
     tuples = read_tuples(folder, MINED_TEST)
     by_id = {item.tuple_id: item for item in tuples}
-    videos = manifest.source.resolve()
+    videos = Path(manifest.source).resolve()
 
     def standing() -> dict[str, list[dict[str, Any]]]:
         latest = {name: rows for name, rows in read_decisions(decisions).items() if name in by_id}
