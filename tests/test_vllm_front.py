@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from engine_fixtures import Served, Server, in_transformers
 from mm_adapter.inference.ranking import rank_by_demonstration
+from mm_adapter.serving.http.ranker import EngineRanker
 
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.inference.chat import ChatSession
@@ -23,7 +24,6 @@ from mm_adapter.inference.own_clip import Stretch, learner_codes
 from mm_adapter.serving.client import CoachClient
 from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
 from mm_adapter.serving.http.exported_coach import Export
-from mm_adapter.serving.http.ranker import EngineRanker
 from mm_data.features import FeatureStore
 from mm_data.release.read import load_pose_file
 from mm_data.tasks.coaching import ASK_COMMENTARY

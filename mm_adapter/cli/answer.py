@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mm_adapter.evaluation.item_set import ItemSet
     from mm_adapter.evaluation.open import ItemRequest
     from mm_adapter.evaluation.system import System
+    from mm_adapter.inference.protocols import Answerer
 
 _ANSWER_TOKENS = 400
 
@@ -53,6 +55,7 @@ def answer(
     base_model: str | None = None,
     switches: Switches | None = None,
     sampling: SamplingFlags = _GREEDY,
+    engine: str | None = None,
     vllm: EngineFlags | None = None,
     pictures: PictureFlags = _PICTURES,
     server: ServerFlags = _SERVER,
@@ -72,6 +75,7 @@ def answer(
         base_model: Folder or Hub name of the coach's language model, where it is not where training had it.
         switches: Switches of the task.
         sampling: How tokens are drawn.
+        engine: Address of a vLLM server that serves the export already, instead of starting vLLM here.
         vllm: Flags for vLLM: --vllm.max-model-len 4096 --vllm.tensor-parallel-size 2.
         pictures: What a model behind an endpoint sees.
         server: The endpoint.
@@ -89,7 +93,8 @@ def answer(
     check_apart(out, place, items, item_set.features, item_set.codes, demonstrator)
     is_coach = place is not None and not is_export and not place.is_file()
     for flag, value, fits in (
-        ("--vllm", vllm, is_export),
+        ("--vllm", vllm, is_export and engine is None),
+        ("--engine", engine, is_export),
         ("--base-model", base_model, is_coach),
         ("--demonstrator", demonstrator, is_coach),
         ("--temperature and the like", sampling != _GREEDY, is_coach or is_export or is_endpoint),
@@ -106,7 +111,7 @@ def answer(
             if server.estimate:
                 return
         elif is_export:
-            asked = _export(Path(system), request, test, out, chosen, words_of(vllm), sampling, stack)
+            asked = _export(Path(system), request, chosen, engine, words_of(vllm), sampling, stack)
         elif is_coach and (demonstrator is not None or sampling != _GREEDY):
             asked = open_coach(Path(system), request, chosen, base_model, demonstrator, sampling.sampling())
         else:
@@ -131,23 +136,32 @@ def _is_export(folder: Path) -> bool:
 def _export(
     folder: Path,
     request: ItemRequest,
-    items: ItemSet,
-    out: Path,
     switches: dict[str, str],
+    address: str | None,
     flags: list[str],
     sampling: SamplingFlags,
     stack: ExitStack,
 ) -> System:
-    """Starts vLLM with an export."""
+    """Starts vLLM with an export, or finds the server that serves it."""
     from mm_adapter.evaluation.coach_system import CoachSystem
     from mm_adapter.evaluation.item_set import open_inputs
-    from mm_adapter.evaluation.open import trained_tasks
     from mm_adapter.export.read import ExportedCoach
-    from mm_adapter.serving.vllm.offline import VllmCoach
+    from mm_adapter.tasks.known import trained_tasks
 
     record = ExportedCoach.read(folder)
     store, poses = open_inputs(record.config, request.folder, request.features, request.codes)
-    coach = stack.enter_context(VllmCoach(folder, poses, store, flags))
+    if address is None:
+        from mm_adapter.serving.vllm.offline import VllmCoach
+
+        coach: Answerer = stack.enter_context(VllmCoach(folder, poses, store, flags))
+    else:
+        from mm_adapter.serving.http.answerer import EngineAnswerer
+        from mm_adapter.serving.http.engine import Engine
+        from mm_adapter.serving.http.exported_coach import Export
+
+        running = Engine(address, os.environ.get("VLLM_API_KEY", ""))
+        running.find_model()
+        coach = EngineAnswerer(running, Export.open(folder), poses, store)
     tasks = trained_tasks(record.source)
     return CoachSystem(coach, record.identity, "vllm", poses, [], tasks, switches, sampling.sampling())
 

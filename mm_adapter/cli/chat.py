@@ -91,6 +91,9 @@ def chat(
     console = plain_console()
     with without_warnings():
         talk = _begin(coach, base_model, clip, encoder, gallery, sampling, console)
+        if talk.session.coach.phrases:
+            offers = ", ".join(f'"{phrase}"' for phrase in talk.session.coach.phrases)
+            console.print(f"It was also taught to answer {offers}.", style="dim")
         for question in _questions(ask, console):
             if talk.session.wants_to_see(question):
                 if talk.can_demonstrate:
@@ -98,6 +101,9 @@ def chat(
                 else:
                     note = "This coach was trained to comment alone; it cannot show anything."
                     console.print(note, style="yellow")
+                continue
+            if (task := talk.session.task_of(question)) is not None:
+                _assess(console, talk, task)
                 continue
             console.print("coach ", style="bold", end="")
             for piece in talk.session.ask(question):
@@ -146,6 +152,17 @@ def _questions(questions: Sequence[str] | None, console: Console) -> Iterator[st
             console.print(_HELP.format(question=ASK_COMMENTARY), highlight=False)
         else:
             yield line or ASK_COMMENTARY
+
+
+def _assess(console: Console, talk: Conversation, task: str) -> None:
+    """Prints what the coach says in a task, and what it states beside the words."""
+    with console.status(f"answering as in {task}"):
+        answer = talk.session.assess(task)
+    console.print(Text.assemble(("coach", "bold"), f" {answer.text or '(no words)'}"), soft_wrap=True)
+    for name, text in answer.stated().items():
+        console.print(f"      {name}: {text}", highlight=False, soft_wrap=True)
+    for part in answer.unread or ():
+        console.print(f"      not readable: {part}", style="yellow", highlight=False)
 
 
 def _show(console: Console, talk: Conversation, save: Path) -> None:

@@ -59,13 +59,14 @@ def serve(
         vllm: Flags for vLLM: --vllm.max-model-len 4096 --vllm.tensor-parallel-size 2.
     """
     from mm_adapter.export.read import check_export
-    from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
+    from mm_adapter.inference.experts import ExpertGallery, ExpertSearch, ranker_of
     from mm_adapter.serving import LOOPBACK
     from mm_adapter.serving.client import KEY
+    from mm_adapter.serving.http.answerer import EngineAnswerer
     from mm_adapter.serving.http.app import Front, Limits
     from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
+    from mm_adapter.serving.http.conversation import shelf_parts
     from mm_adapter.serving.http.exported_coach import Export
-    from mm_adapter.serving.http.ranker import EngineRanker
     from mm_data.tuples.store import is_synthetic
     from mm_tokenizers.codes import PoseCodeStore
 
@@ -99,7 +100,9 @@ def serve(
         running = _engine(export, engine, vllm, log, stack, console)
         shelf, search = ClipShelf(pool), None
         if experts is not None and codes is not None:
-            search = ExpertSearch(experts, EngineRanker(running, coach, shelf, codes, features))
+            search = ExpertSearch(
+                experts, ranker_of(EngineAnswerer(running, coach, codes, features, shelf_parts(coach, shelf)))
+            )
             with stage_progress() as progress:  # an engine on a CPU needs minutes for a large gallery
                 search.prepare(lambda done, total: progress("experts' priors", done, total))
         synthetic = gallery.gallery is not None and is_synthetic(gallery.gallery)

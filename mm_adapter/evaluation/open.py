@@ -18,6 +18,7 @@ from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.model.config import read_config
 from mm_adapter.samples.clip_stores import ClipPoses
+from mm_adapter.tasks.known import trained_tasks
 from mm_data.features import FeatureStore
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -115,11 +116,3 @@ def _opened(folder: Path, request: ItemRequest, base_model: str | None) -> tuple
     coach = Coach(saved.model, saved.processor, poses, store, saved.pose_tokenizer)
     coach.can_demonstrate = saved.can_demonstrate
     return saved, coach, poses
-
-
-def trained_tasks(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Returns the tasks that a run trained with their switches; ExpertAF's functions count as a task."""
-    return {
-        **({"expertaf": {}} if record.get("formats", record.get("coach", {}).get("formats")) else {}),
-        **record.get("tasks", {}),
-    }

@@ -94,6 +94,7 @@ def export_coach(
         "base_model": public_name(config.base_model),
         "formats": coach.formats,
         "tasks": coach.run_config.get("tasks", {}),
+        "knowledge": coach.run_config.get("knowledge", {}),
     }
     record = run_record(layout=layout, source=source, proof=proof)
     write_atomically(out / RECORD, json.dumps(record, indent=1))

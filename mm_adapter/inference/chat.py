@@ -11,6 +11,7 @@ from mm_adapter.inference.protocols import ExpertFinder, Speaker
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.samples.clip_stores import LEARNER, JoinedPoses
 from mm_data.conversation import Message
+from mm_data.items.answer import Answer
 from mm_data.tasks.coaching import ASK_COMMENTARY, ASK_DEMONSTRATION, system_turn
 
 _SHOW = re.compile(r"\s*(please |can you |could you )*(show|demonstrate)\b", re.IGNORECASE)
@@ -54,6 +55,14 @@ class ChatSession:
     def wants_to_see(self, question: str) -> bool:
         """Tells whether a question asks for a demonstration; the first one never does, as there is nothing to correct yet."""
         return len(self.messages) > 1 and bool(_SHOW.match(question))
+
+    def task_of(self, question: str) -> str | None:
+        """Returns the task that a question asks for by its phrase, such as "score this"; None for any other question."""
+        return self.coach.phrases.get(question.strip().lower().rstrip(".!?"))
+
+    def assess(self, task: str) -> Answer:
+        """Answers a task's questions about the clip; the conversation stays as it is."""
+        return self.coach.assess(self.clip, task)
 
     def ask(self, question: str = ASK_COMMENTARY) -> Generator[str]:
         """Asks a question and yields the answer piece by piece; one whose reader leaves is no part of the conversation."""

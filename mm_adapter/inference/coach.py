@@ -24,6 +24,7 @@ from mm_adapter.inference.chat import ChatSession
 from mm_adapter.inference.continuations import continuations
 from mm_adapter.inference.experts import Expert, ExpertGallery, ExpertSearch, ranker_of
 from mm_adapter.inference.own_clip import OwnClip, decode_codes, prepare
+from mm_adapter.inference.own_tasks import OwnTasks
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_adapter.inference.scoring import score_choices
 from mm_adapter.inference.streaming import GivenUp, stream_words
@@ -45,6 +46,7 @@ from mm_adapter.samples.collator import CoachCollator
 from mm_adapter.samples.dataset import Sample, with_features
 from mm_data.conversation import Message
 from mm_data.features import FeatureStore
+from mm_data.items.answer import Answer
 from mm_data.tasks.coaching import ASK_COMMENTARY
 from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Words
 from mm_tokenizers import PoseTokenizer
@@ -90,6 +92,7 @@ class Coach:
         self.can_demonstrate = True
         self.encoder: tuple[InternVideo2, str] | None = None
         self.gallery: ExpertGallery | None = None
+        self.tasks = OwnTasks({})
         self._priors: dict[str, float] = {}
         video_shape = (self.config.video_tokens, self.config.video_width) if self.config.video_tokens else None
         self.collate = CoachCollator(processor, self.pad_id, video_shape, "left")
@@ -139,7 +142,7 @@ class Coach:
         store = FeatureStore(Path(features)) if features is not None and sees_video else None
         stores = poses, store or (NoFeatures(config) if sees_video else None)
         coach = cls(saved.model, saved.processor, *stores, saved.pose_tokenizer)
-        coach.can_demonstrate = saved.can_demonstrate
+        coach.can_demonstrate, coach.tasks = saved.can_demonstrate, OwnTasks(saved.run_config)
         if encoder is not None and sees_video:
             network, encoder_name = build_encoder(encoder, None) if isinstance(encoder, str) else encoder
             coach.encoder = as_trained_on(network, encoder_name, config.video_encoder).to(place), encoder_name
@@ -240,6 +243,30 @@ class Coach:
             raise ValueError("This coach was trained to comment alone; it cannot show anything.")
         self._remark(clip)
         return self.decode(clip.session.show().codes)
+
+    @property
+    def phrases(self) -> dict[str, str]:
+        """What a person says to be answered in one of the tasks that the coach was trained on, to the task's name."""
+        return self.tasks.phrases
+
+    def answer(self, clip: OwnClip, task: str) -> Answer:
+        """Answers a task's questions about a clip: a narrative with its score, a verdict with its reasons, whatever the task asks.
+
+        Args:
+            clip: The clip; its conversation stays as it is.
+            task: Name of a task that the coach was trained on.
+
+        Returns:
+            The answer, taken apart.
+
+        Raises:
+            ValueError: The coach was not trained on it.
+        """
+        return clip.session.coach.assess(clip.session.clip, task)
+
+    def assess(self, clip_id: str, task: str) -> Answer:
+        """Answers a task's questions about a clip that this coach knows; errors as `answer` has them."""
+        return self.tasks.answer(task, self, clip_id, self.config.shown_views, not self.poses.missing([clip_id]))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Decodes pose codes ``[T, M]`` to joints ``[T, 17, 3]`` in metres."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from mm_adapter.inference.sampling import GREEDY, Sampling
 from mm_data.conversation import Message
+from mm_data.items.answer import Answer
 from mm_data.tasks.questions import Choice, ClipChoice, Likelihoods, Poses, Words
 
 
@@ -59,6 +60,15 @@ class Speaker(Protocol):
 
     def demonstrate_after(self, messages: list[Message], sample_id: str) -> np.ndarray:
         """Returns codes ``[T, M]`` of corrected poses."""
+        ...
+
+    @property
+    def phrases(self) -> dict[str, str]:
+        """What a person says to be answered in a task, such as "score this", to the task's name."""
+        ...
+
+    def assess(self, clip_id: str, task: str) -> Answer:
+        """Answers a task's questions about a clip, apart from the conversation."""
         ...
 
 

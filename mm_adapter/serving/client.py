@@ -14,6 +14,7 @@ from mm_adapter.samples.clip_stores import JoinedPoses
 from mm_adapter.serving import LOOPBACK
 from mm_data.conversation import Message
 from mm_data.ground.files import write_atomically
+from mm_data.items.answer import Answer
 
 KEY = "MM_COACH_API_KEY"
 """Environment variable that holds the server's API key, on both sides."""
@@ -124,6 +125,16 @@ class CoachClient:
         reply = self._ask("POST", "/v1/chat/completions", json=self._body(messages, GREEDY, "poses")).json()
         text = reply["choices"][0]["message"]["content"]
         return np.array(self._ask("POST", "/v1/poses", json={"text": text}).json()["codes"])
+
+    @property
+    def phrases(self) -> dict[str, str]:
+        """What a person says to be answered in one of the coach's tasks, to the task's name."""
+        return {phrase: name for name, phrase in self.about.get("tasks", {}).items()}
+
+    def assess(self, clip_id: str, task: str) -> Answer:
+        """Answers a task's questions about a clip that the server keeps."""
+        reply = self._ask("POST", "/v1/assess", json={"clip_id": clip_id, "task": task}).json()
+        return Answer(**reply["answer"])
 
     def search(self, learner: str, remark: str) -> list[tuple[str, float]]:
         """Returns the server's three best experts with their scores."""

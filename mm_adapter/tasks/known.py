@@ -1,9 +1,9 @@
 """The tasks by name, and tasks of one's own by ``module:NAME``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from mm_adapter.tasks.cot_afa import COT_AFA
 from mm_adapter.tasks.desccoach import DESCCOACH
@@ -12,6 +12,7 @@ from mm_adapter.tasks.nae import NAE
 from mm_adapter.tasks.table import TABLE
 from mm_adapter.tasks.task import Task
 from mm_data.ground.own_modules import import_own
+from mm_data.tasks import TaskFormat
 from mm_eval.answers.test_sets import About
 from mm_eval.suites.suite import Suite
 
@@ -61,6 +62,45 @@ def suite_of(runs: Sequence[Path], task: str | None = None) -> Suite:
     if len(said) > 1:
         raise ValueError(f"The runs are of several tasks: {', '.join(sorted(said))}; one table has one task.")
     return find_task(said.pop()).suite
+
+
+class TaskKnowledge(TypedDict):
+    """What finds a task, and what all its items share, as a coach's record keeps it."""
+
+    found_by: str
+    knowledge: dict[str, Any]
+
+
+def trained_tasks(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns the tasks that a coach was trained on, with their switches; ExpertAF's functions count as a task.
+
+    Args:
+        record: Record of its run, or what its export says about that.
+
+    Returns:
+        Task to switches.
+    """
+    formats = record.get("formats", record.get("coach", {}).get("formats"))
+    return {**({EXPERTAF.name: {}} if formats else {}), **record.get("tasks", {})}
+
+
+def offered_tasks(record: Mapping[str, Any]) -> dict[str, tuple[Task, TaskFormat]]:
+    """Returns the tasks that a coach may be asked about a clip of one's own, beside conversation and demonstration.
+
+    Args:
+        record: Record of its run, or what its export says about that; a coach of an earlier version kept no knowledge.
+
+    Returns:
+        Name to the task and how it is asked. A task in a module that is not here is left out.
+    """
+    offered = {}
+    for name, kept in record.get("knowledge", {}).items():
+        try:
+            task = find_task(kept["found_by"])
+        except ValueError:
+            continue
+        offered[name] = task, task.format(kept["knowledge"], task_options(task, record["tasks"][name]))
+    return offered
 
 
 def task_options(task: Task, settings: dict[str, Any]) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 from mm_adapter.tasks.zero_shot import Instruction
 from mm_data.annotation import Pictures, Stages
-from mm_data.tasks import TaskData, TaskFormat, TaskItem
+from mm_data.records import VideoClip
+from mm_data.tasks import Answer, TaskData, TaskFormat, TaskItem
 from mm_eval.suites.suite import Suite
 from mm_eval.suites.tasks import GENERAL
 
@@ -27,6 +28,8 @@ class Task:
             sets have their texts.
         annotate_by_rules: The same without a language model; returns a sentence on what was written.
         miniature: Writes a synthetic data set of the task, as `mm_data.miniature.write_miniature` does, and counts what it wrote.
+        phrase: What a person says who wants this of their own clip, such as "score this".
+        own_facts: Facts of an item that is a clip of one's own, where the format needs some.
         hidden_truth: Looks up what only the evaluation may know of test items, given the data set's folder: item id to it.
     """
 
@@ -39,4 +42,20 @@ class Task:
     annotate: Callable[[Path, Path, Stages, Pictures], None] | None = None
     annotate_by_rules: Callable[[Path, Path], str] | None = None
     miniature: Callable[..., dict[str, int]] | None = None
+    phrase: str = ""
+    own_facts: dict[str, Any] = field(default_factory=dict)
     hidden_truth: Callable[[Path, Sequence[TaskItem]], dict[str, dict[str, Any]]] | None = None
+
+    def own_item(self, clip_id: str, views: Sequence[str], has_poses: bool) -> TaskItem:
+        """Makes an item of a clip of one's own, of which nothing is known.
+
+        Args:
+            clip_id: Id of the clip.
+            views: Views that there are.
+            has_poses: Whether its poses are known.
+
+        Returns:
+            The item.
+        """
+        clip = VideoClip(clip_id, dict.fromkeys(views, ""), 0.0, 0.0)
+        return TaskItem(clip_id, "test", clip_id, "", clip, Answer(), [], self.own_facts, has_poses)

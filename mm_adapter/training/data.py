@@ -10,7 +10,7 @@ from mm_adapter.model.config import VIEWS
 from mm_adapter.samples.clip_stores import ClipPoses, NoPoses
 from mm_adapter.samples.sources import SampleSource, TaskSource, hold_out, tuple_sources, without_rejected
 from mm_adapter.tasks import Task
-from mm_adapter.tasks.known import find_task, task_options
+from mm_adapter.tasks.known import TaskKnowledge, find_task, task_options
 from mm_adapter.training.arguments import CoachArguments, ExpertafArguments, MixPart, TaskArguments
 from mm_adapter.training.build import open_poses
 from mm_data.features import FeatureManifest, FeatureStore
@@ -36,6 +36,7 @@ class TrainingData:
         notes: Sentences about what was left out.
         formats: ExpertAF's functions among the samples.
         tasks: Other tasks among the samples, with their switches.
+        knowledge: What finds each of these tasks, and what all its items share: what it takes to ask the coach about any clip.
     """
 
     train: list[SampleSource]
@@ -43,6 +44,7 @@ class TrainingData:
     notes: list[str] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
     tasks: dict[str, Any] = field(default_factory=dict)
+    knowledge: dict[str, TaskKnowledge] = field(default_factory=dict)
 
     def __add__(self, other: "TrainingData") -> "TrainingData":
         if twice := sorted(self.tasks.keys() & other.tasks.keys()):
@@ -53,6 +55,7 @@ class TrainingData:
             self.notes + other.notes,
             self.formats + other.formats,
             self.tasks | other.tasks,
+            self.knowledge | other.knowledge,
         )
 
     def video(self) -> FeatureManifest | None:
@@ -271,7 +274,8 @@ def _items(
     limit: int | None = None,
 ) -> TrainingData:
     """Opens a task's items."""
-    form = task.format(ItemManifest.read(part.folder).knowledge, options)
+    manifest = ItemManifest.read(part.folder)
+    form = task.format(manifest.knowledge, options)
     store = FeatureStore(Path(part.features)) if part.features else None
     items = read_items(part.folder, "train")[:limit]
     unusable = store.manifest.rejected if store else {}
@@ -291,6 +295,7 @@ def _items(
         [note] if rejected else [],
         [],
         {task.name: asdict(options)},
+        {task.name: {"found_by": manifest.found_by, "knowledge": manifest.knowledge}},
     )
 
 

@@ -149,6 +149,7 @@ def build(
     earlier = read_run_record(coach_folder(args.start_from)) if args.start_from else {}
     record = settings_of(args, training, options) | {
         "tasks": {**earlier.get("tasks", {}), **data.tasks},
+        "knowledge": {**earlier.get("knowledge", {}), **data.knowledge},
         "formats": list(dict.fromkeys([*(earlier.get("formats") or []), *data.formats])),
     }
     return SavedCoach(model, processor, pose_tokenizer, record)

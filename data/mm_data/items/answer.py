@@ -33,3 +33,18 @@ class Answer:
     poses: list[Any] | None = None
     confidence: float | None = None
     unread: list[str] | None = None
+
+    def stated(self) -> dict[str, str]:
+        """Returns what is said beside the words, for people: name to text."""
+        return {
+            name: _printed(getattr(self, field)) for field, name in _NAMES.items() if getattr(self, field) is not None
+        }
+
+
+_NAMES = {"score": "score", "label": "class", "verdict": "verdict", "actions": "actions", "findings": "to improve"}
+
+
+def _printed(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "nothing"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -18,7 +18,6 @@ from mm_eval.suites.suite import Run, Suite
 
 _FRAMES = {"exo": 5, "ego": 3}
 _STRIP_HEIGHT, _GAP = 120, 2  # pixels
-_FIELDS = {"score": "score", "label": "class", "verdict": "verdict", "actions": "actions", "findings": "to improve"}
 
 
 def cards(run: Run, suite: Suite, clips: Mapping[str, AnsweredClip], count: int = 12) -> list[dict[str, Any]]:
@@ -49,11 +48,11 @@ def _card(run: Run, suite: Suite, clips: Mapping[str, AnsweredClip], index: int)
         "truth": truth.text,
         "answer": answer.text,
         "facts": [
-            (name, _printed(getattr(truth, field)), _printed(getattr(answer, field)))
-            for field, name in _FIELDS.items()
-            if getattr(truth, field) is not None and truth.label not in clips
+            (name, text, answer.stated().get(name, "not said"))
+            for name, text in truth.stated().items()
+            if truth.label not in clips
         ],
-        "hidden": {name.replace("_", " "): _printed(value) for name, value in item.hidden.items()},
+        "hidden": {name.replace("_", " "): _listed(value) for name, value in item.hidden.items()},
         "scores": _scores(run, suite, index),
         "poses": {
             "learner": _poses(clips.get(item.clip_id)),
@@ -106,12 +105,8 @@ def _millimetres(value: float) -> str:
     return f"{value:.0f} mm" if np.isfinite(value) else "not comparable"
 
 
-def _printed(value: Any) -> str:
-    if value is None:
-        return "not said"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else str(value)
+def _listed(value: Any) -> str:
+    return (", ".join(value) or "none") if isinstance(value, list) else str(value)
 
 
 def _strip(clip: ClipFile | None, view: str, name: str) -> dict[str, str]:

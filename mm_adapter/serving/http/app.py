@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from mm_adapter.inference.experts import ExpertSearch
 from mm_adapter.inference.own_clip import MAX_SECONDS
 from mm_adapter.model.config import VIEWS
 from mm_adapter.serving import LOOPBACK
+from mm_adapter.serving.http.answerer import EngineAnswerer
 from mm_adapter.serving.http.clips import ClipShelf, Upload
-from mm_adapter.serving.http.conversation import UPLOADED, Conversations, clip_parts, frames_part, take_upload
+from mm_adapter.serving.http.conversation import UPLOADED, Conversations, shelf_parts, take_upload
 from mm_adapter.serving.http.engine import MODEL, Engine, EngineError
 from mm_adapter.serving.http.exported_coach import Export
 from mm_adapter.serving.http.fields import engine_fields
@@ -84,9 +85,11 @@ class Front:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
+        self._uploaded = shelf_parts(self.coach, self.shelf)
         self.conversations = Conversations(self.coach, self._clip_parts)
         self._asking = 0
         self._searches = ThreadPoolExecutor(1)  # a search asks the engine many questions at a time
+        self._answerer = EngineAnswerer(self.engine, self.coach, None, None, self._uploaded)
         self._cuts: OrderedDict[str, bytes] = OrderedDict()
 
     async def page(self, request: Request) -> Response:
@@ -121,6 +124,7 @@ class Front:
                 "can_demonstrate": self.coach.can_demonstrate,
                 "experts": len(self.experts.experts.gallery.category) if self.experts else 0,
                 "synthetic_experts": self.synthetic,
+                "tasks": {name: phrase for phrase, name in self.coach.tasks.phrases.items()},
                 "bones": BONES,
                 "system": SYSTEM,
                 "questions": {"commentary": ASK_COMMENTARY, "demonstration": ASK_DEMONSTRATION},
@@ -221,6 +225,25 @@ class Front:
             )
         return JSONResponse({"experts": entries, "gallery": len(gallery)})
 
+    async def assess(self, request: Request) -> Response:
+        """What the coach says of a clip in one of the tasks that it was trained on: words, score, class, verdict, whatever the task has."""
+        body = await read_json(request)
+        clip_id, name, tasks = body.get("clip_id"), body.get("task"), self.coach.tasks
+        if not isinstance(name, str) or name not in tasks.tasks:
+            raise HTTPException(404, f"This coach has no task {name!r}; it has {', '.join(tasks.tasks) or 'none'}.")
+        clip = self.shelf.get(clip_id) if isinstance(clip_id, str) else None
+        if clip is None:
+            raise no_clip(clip_id)
+        seen = str(clip_id), self.coach.config.shown_views, clip.codes is not None
+        with self._slot(), refusing():
+            try:
+                answer = await run_in_threadpool(tasks.answer, name, self._answerer, *seen)
+            except EngineError as error:
+                raise HTTPException(503, str(error)) from error
+            except KeyError as error:
+                raise no_clip(clip_id) from error
+        return JSONResponse({"answer": asdict(answer), "stated": answer.stated()})
+
     async def expert_video(self, request: Request) -> Response:
         """An expert's clip as an mp4."""
         clip_id = request.path_params["clip_id"]
@@ -270,10 +293,10 @@ class Front:
         return {**message, "content": named}
 
     def _clip_parts(self, clip_id: str) -> list[dict[str, Any]]:
-        clip = self.shelf.get(clip_id)
-        if clip is None:
+        parts = self._uploaded(clip_id)
+        if parts is None:
             raise KeyError(clip_id)
-        return clip_parts(self.coach, clip.codes, map(frames_part, clip.frames.values()))
+        return parts
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -329,6 +352,7 @@ def front_app(front: Front, host: str, key: str | None) -> Starlette:
             Route("/v1/poses", front.decode, methods=["POST"]),
             Route("/v1/experts", front.find_experts, methods=["POST"]),
             Route("/v1/experts/{clip_id:path}/video", front.expert_video),
+            Route("/v1/assess", front.assess, methods=["POST"]),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
         middleware=[*trusted, guard],

@@ -8,7 +8,7 @@ import numpy as np
 
 from mm_adapter.model.config import VIEWS
 from mm_adapter.model.processor import EGO_TOKEN, EXO_TOKEN
-from mm_adapter.serving.http.clips import Upload
+from mm_adapter.serving.http.clips import ClipShelf, Upload
 from mm_adapter.serving.http.data_urls import decode_data_url
 from mm_adapter.serving.http.exported_coach import Export
 from mm_adapter.serving.http.fields import check_message
@@ -88,6 +88,16 @@ def clip_parts(coach: Export, codes: np.ndarray | None, videos: Iterable[Part]) 
     if coach.config.pose_form == "none" or codes is None:
         return [*videos]
     return [{"type": "text", "text": coach.processor.pose_text(codes)}, *videos]
+
+
+def shelf_parts(coach: Export, shelf: ClipShelf) -> Callable[[str], list[Part] | None]:
+    """Returns what gives an uploaded clip's parts by its id, or None where it is not kept, or not any more."""
+
+    def parts(clip_id: str) -> list[Part] | None:
+        clip = shelf.get(clip_id)
+        return clip and clip_parts(coach, clip.codes, map(frames_part, clip.frames.values()))
+
+    return parts
 
 
 def frames_part(frames: list[bytes]) -> Part:

@@ -26,7 +26,7 @@ from mm_adapter.serving.memory import cache_flags
 
 MODEL = "coach"
 NO_ANSWER = "The engine does not answer; look at its log."
-_SCORED_AT_ONCE = 32
+_AT_ONCE = 32
 _PREFIX = re.compile(r"^(\x1b\[[\d;]*m)*(\([\w.-]+ pid=\d+\))?(\x1b\[[\d;]*m)*\s*(ERROR \S+ \S+ \[[^]]*\])?\s?")
 _ERROR = re.compile(r"(([A-Za-z_]\w*\.)*\w*(Error|Exception): .|\S+\.py: error: .)")
 
@@ -45,12 +45,12 @@ class Engine:
     Attributes:
         model: The name that it serves the export under.
         client: For the requests of many at a time.
-        blocking: For scoring, in threads.
+        blocking: For questions that are asked from threads.
     """
 
     def __init__(self, url: str, key: str = "") -> None:
         self.model = MODEL
-        self._scorers = ThreadPoolExecutor(_SCORED_AT_ONCE)
+        self._workers = ThreadPoolExecutor(_AT_ONCE)
         trusts = urlsplit(url).hostname not in LOOPBACK  # no proxy stands between two processes of one machine
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(600.0, connect=5.0)
@@ -81,46 +81,75 @@ class Engine:
             )
         self.model = reply.json()["data"][0]["id"]
 
+    def complete(self, bodies: Sequence[dict[str, Any]]) -> list[str]:
+        """Answers conversations, one engine request each.
+
+        Args:
+            bodies: Requests of OpenAI's protocol without a model.
+
+        Returns:
+            The texts.
+
+        Raises:
+            ValueError: The engine refuses a conversation, such as one that is too long.
+            EngineError: The engine is not there, or broken.
+        """
+
+        def one(body: dict[str, Any]) -> str:
+            return self._ask(body)["choices"][0]["message"]["content"] or ""
+
+        return list(self._workers.map(one, bodies))
+
     def likelihoods(
         self, messages: list[dict[str, Any]], answers: Sequence[str], answer_ids: Sequence[list[int]]
-    ) -> torch.Tensor:
+    ) -> list[np.ndarray]:
         """Scores answers to a conversation, one engine request each.
 
         Args:
             messages: The conversation, for the engine.
             answers: Texts of the answers.
-            answer_ids: Token ids of each answer.
+            answer_ids: Token ids that are scored of each answer, its last ones.
 
         Returns:
-            Mean log-likelihoods ``[N]``.
+            Log-likelihoods of these tokens ``[C]``, for each answer.
 
         Raises:
             ValueError: The conversation cannot be scored, such as one that is too long.
             EngineError: The engine is not there, or broken.
         """
 
-        def one(answer: str, ids: list[int]) -> float:
+        def one(answer: str, ids: list[int]) -> np.ndarray:
             turn = {"role": "assistant", "content": answer}
-            body = {
-                "model": self.model,
-                "messages": [*messages, turn],
-                "add_generation_prompt": False,
-                "max_tokens": 1,
-                "prompt_logprobs": 0,
-            }
-            try:
-                reply = self.blocking.post("/v1/chat/completions", json=body)
-            except httpx.TransportError as error:
-                raise EngineError(NO_ANSWER) from error
-            if reply.status_code != 200:
-                kind = ValueError if reply.status_code < 500 else EngineError
-                raise kind(f"The engine does not score a candidate: {reply.json()['error']['message']}")
-            entries = [entry and next(iter(entry.items())) for entry in reply.json()["prompt_logprobs"]]
+            reply = self._ask(
+                {
+                    "messages": [*messages, turn],
+                    "add_generation_prompt": False,
+                    "max_tokens": 1,
+                    "prompt_logprobs": 0,
+                }
+            )
+            entries = [entry and next(iter(entry.items())) for entry in reply["prompt_logprobs"]]
             prompt = [int(entry[0]) if entry else -1 for entry in entries]
-            first = next(at for at in range(len(prompt) - len(ids), -1, -1) if prompt[at : at + len(ids)] == ids)
-            return float(np.mean([entry[1]["logprob"] for entry in entries[first : first + len(ids)]]))
+            places = range(len(prompt) - len(ids), -1, -1)
+            first = next((at for at in places if prompt[at : at + len(ids)] == ids), None)
+            if first is None:
+                raise ValueError(
+                    f"The engine splits {answer!r} into other tokens than the coach does; export it again."
+                )
+            return np.array([entry[1]["logprob"] for entry in entries[first : first + len(ids)]])
 
-        return torch.tensor(list(self._scorers.map(one, answers, answer_ids)))
+        return list(self._workers.map(one, answers, answer_ids))
+
+    def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Returns the engine's reply to one request."""
+        try:
+            reply = self.blocking.post("/v1/chat/completions", json={"model": self.model, **body})
+        except httpx.TransportError as error:
+            raise EngineError(NO_ANSWER) from error
+        if reply.status_code != 200:
+            kind = ValueError if reply.status_code < 500 else EngineError
+            raise kind(f"The engine does not answer: {reply.json()['error']['message']}")
+        return reply.json()
 
 
 class RunningEngine(Engine):

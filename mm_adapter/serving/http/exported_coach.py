@@ -9,6 +9,7 @@ import numpy as np
 
 from mm_adapter.export.read import RECORD
 from mm_adapter.features.internvideo2 import InternVideo2Config
+from mm_adapter.inference.own_tasks import OwnTasks
 from mm_adapter.model.config import CoachConfig, read_config
 from mm_adapter.model.processor import CoachProcessor
 from mm_data.tasks.coaching import shows_poses
@@ -27,6 +28,7 @@ class Export:
         pose_tokenizer: Encodes and decodes poses.
         encoder: Architecture of the packed video encoder, or None for a coach that sees no video.
         can_demonstrate: Whether it was trained on more than commentary.
+        tasks: Tasks that it may be asked about a clip.
     """
 
     folder: Path
@@ -35,6 +37,7 @@ class Export:
     pose_tokenizer: PoseTokenizer
     encoder: InternVideo2Config | None
     can_demonstrate: bool
+    tasks: OwnTasks
 
     @classmethod
     def open(cls, folder: Path) -> "Export":
@@ -60,10 +63,10 @@ class Export:
                     f"{folder} holds no video encoder, or is in layout llama; export again with --encoder (and --weights) in layout coach."
                 )
             encoder = InternVideo2Config(**entry)
-        formats = json.loads((folder / RECORD).read_text())["source"]["formats"]
+        source = json.loads((folder / RECORD).read_text())["source"]
         processor = CoachProcessor.load(folder, config)
         tokenizer = load_tokenizer(folder / "pose_tokenizer")
-        return cls(folder, config, processor, tokenizer, encoder, shows_poses(formats))
+        return cls(folder, config, processor, tokenizer, encoder, shows_poses(source["formats"]), OwnTasks(source))
 
     def pose_codes(self, text: Any, grid: Any) -> np.ndarray:
         """Reads pose tokens as text, or nested lists.

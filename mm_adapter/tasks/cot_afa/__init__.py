@@ -38,4 +38,5 @@ COT_AFA = Task(
     instruction=_instruction,
     annotate=annotate_cot_afa,
     miniature=write_gym,
+    phrase="assess my form",
 )

@@ -39,4 +39,6 @@ DESCCOACH = Task(
     annotate=_annotate,
     annotate_by_rules=annotate_by_rules,
     miniature=write_desccoach,
+    phrase="coach me",
+    own_facts={"task": "what the clip shows", "techpoints": {}, "commentary": {}},
 )

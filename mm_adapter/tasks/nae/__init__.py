@@ -42,4 +42,5 @@ NAE = Task(
     instruction=_instruction,
     annotate=_annotate,
     miniature=write_dives,
+    phrase="score this",
 )

@@ -12,4 +12,4 @@ class TableOptions:
     """A table has no switches: what it holds decides what is asked."""
 
 
-TABLE = Task(name="table", read=read_items_table, options=TableOptions, format=TableFormat)
+TABLE = Task(name="table", read=read_items_table, options=TableOptions, format=TableFormat, phrase="comment on this")

@@ -219,6 +219,15 @@ async function question() {
   field.scrollIntoView({ block: "nearest" });
 }
 
+// What the coach says in a task that it was taught, such as a score with its narrative; the conversation stays as it is.
+async function assess(task, phrase) {
+  const { answer, stated } = await (await post("/v1/assess", { clip_id: state.clip.id, task })).json();
+  say("user", phrase);
+  const facts = Object.entries(stated).map(([name, text]) => `${name}: ${text}`);
+  const unread = (answer.unread || []).map((part) => `not readable: ${part}`);
+  say("assistant", [answer.text, ...facts, ...unread].filter(Boolean).join("\n")).scrollIntoView({ block: "nearest" });
+}
+
 async function showMe() {
   const remarks = state.messages.filter((message) => message.role === "assistant" && typeof message.content === "string");
   if (!remarks.length) throw new Error("Ask what to improve first; a demonstration follows a remark.");
@@ -283,6 +292,11 @@ async function open() {
     $("#about").append(" ", Object.assign(document.createElement("span"), { className: "flag", textContent: warning }));
   }
   $("#show").hidden = !about.can_demonstrate;
+  $("#tasks").replaceChildren(...Object.entries(about.tasks).map(([task, phrase]) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: phrase });
+    button.onclick = () => converse(() => assess(task, phrase));
+    return button;
+  }));
   $("#clip [name=ego]").parentElement.hidden = !about.views.includes("ego");
   $("#record").hidden = !navigator.mediaDevices; // browsers give cameras to HTTPS and the loopback alone
   $("main").hidden = false;
