@@ -65,29 +65,31 @@ def load_script(path: Path) -> ModuleType:
 QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "OMP_NUM_THREADS": "1", "COLUMNS": "1000"}
 
 
-def launch(*arguments: str, check: bool = True, fresh: bool = False) -> subprocess.CompletedProcess[str]:
-    """Runs a command from the project's root, as a user would.
+def launch(
+    *arguments: str, check: bool = True, fresh: bool = False, at: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command from the project's root, or another folder, as a user would.
 
     `mm-coach` and recipes run in this process, which has loaded what they import; in one of their own where ``fresh`` is
     given. Everything else is a process of its own.
     """
     recipe = arguments[0] == sys.executable and arguments[1].startswith("recipes/")
     if (recipe or arguments[0] == "mm-coach") and not fresh:
-        done = _run_here(arguments)
+        done = _run_here(arguments, at)
     else:
         # The limit is there for what hangs alone: another worker of the suite may need both cores meanwhile.
         done = subprocess.run(
-            arguments, cwd=ROOT, env={**os.environ, **QUIET}, capture_output=True, text=True, timeout=900
+            arguments, cwd=at, env={**os.environ, **QUIET}, capture_output=True, text=True, timeout=900
         )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
     return done
 
 
-def _run_here(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _run_here(arguments: Sequence[str], at: Path) -> subprocess.CompletedProcess[str]:
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(ROOT)
+        patch.chdir(at)
         for name, value in QUIET.items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", [*arguments[1:]])

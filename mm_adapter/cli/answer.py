@@ -145,20 +145,27 @@ def _export(
     """Starts vLLM with an export, or finds the server that serves it."""
     from mm_adapter.evaluation.coach_system import CoachSystem
     from mm_adapter.evaluation.item_set import open_inputs
+    from mm_adapter.evaluation.opened_late import OpenedLate
     from mm_adapter.export.read import ExportedCoach
+    from mm_adapter.serving.http.answerer import EngineAnswerer
+    from mm_adapter.serving.http.engine import Engine
+    from mm_adapter.serving.http.exported_coach import Export
+    from mm_adapter.serving.vllm.offline import VllmCoach
     from mm_adapter.tasks.known import trained_tasks
+    from mm_data.tasks.coaching import shows_poses
+    from mm_tokenizers import load_tokenizer
 
     record = ExportedCoach.read(folder)
     store, poses = open_inputs(record.config, request.folder, request.features, request.codes)
     if address is None:
-        from mm_adapter.serving.vllm.offline import VllmCoach
-
-        coach: Answerer = stack.enter_context(VllmCoach(folder, poses, store, flags))
+        coach: Answerer = OpenedLate(
+            lambda: stack.enter_context(VllmCoach(folder, poses, store, flags)),
+            at_once=VllmCoach.at_once,
+            can_choose=record.can_choose,
+            can_demonstrate=shows_poses(record.source["formats"]),
+            pose_tokenizer=load_tokenizer(folder / "pose_tokenizer"),
+        )
     else:
-        from mm_adapter.serving.http.answerer import EngineAnswerer
-        from mm_adapter.serving.http.engine import Engine
-        from mm_adapter.serving.http.exported_coach import Export
-
         running = Engine(address, os.environ.get("VLLM_API_KEY", ""))
         running.find_model()
         coach = EngineAnswerer(running, Export.open(folder), poses, store)

@@ -30,17 +30,22 @@ class ExportedCoach:
         config: Configuration of the coach.
         source: What it was exported from: the run's tasks, formats, base model and commit.
         identity: Hash of weights and settings.
+        can_choose: Whether an engine can say how likely candidates are: prompts of layout llama that show video are embeddings, which have
+            no log-probabilities.
     """
 
     config: CoachConfig
     source: dict[str, Any]
     identity: str
+    can_choose: bool
 
     @classmethod
     def read(cls, folder: Path) -> "ExportedCoach":
         """Reads it from an export's folder."""
         record = read_json(folder / RECORD, "export the coach again.")
-        return cls(read_config(folder), record["source"], identity(folder))
+        config = read_config(folder)
+        chooses = record["layout"] == "coach" or not config.video_tokens
+        return cls(config, record["source"], identity(folder), chooses)
 
 
 def open_llama(folder: Path, dtype: torch.dtype | str = "auto") -> PreTrainedModel:
