@@ -4,18 +4,18 @@ Bodies are six joints on the axes: hips at ±1 on x, shoulders at ±1 on y, nose
 Moving one of height u onto one of height v turns nothing and scales by (2 + u v) / (2 + u²), so errors are known exactly.
 """
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import mm_adapter.tasks.expertaf.scoring.commentary as commentary
 import numpy as np
-from mm_adapter.tasks.expertaf.scoring import Inputs
 
-from mm_data.miniature.truth import SIDECAR, MiniatureTruth
-from mm_data.records import Clip, CoachingTuple, Provenance
+import mm_adapter.tasks.expertaf.commentary as commentary
+from mm_adapter.tasks.expertaf.inputs import NO_POSES, Inputs
+from mm_data.tasks import Answer
 from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN
+from mm_eval.answers.clips import AnsweredClip
+from mm_eval.answers.test_sets import TestItem
 from mm_eval.metrics.text.corpus import TextScores
 from mm_eval.statistics.metric import item_metric
 
@@ -111,62 +111,87 @@ def person(take: str) -> str:
     return f"person {SAME_PERSON.get(take, take)}"
 
 
-def clip(take: str, start: int = 0, skill: str = "Novice") -> Clip:
-    return Clip(take, person(take), skill, start, start + 60, f"{take}_ego.mp4", f"{take}_exo.mp4")
+def clip_id(take: str, start: int = 0) -> str:
+    return f"{take}:{start}-{start + 60}"
 
 
-def coaching(name: str, activity: str, learner: Clip, expert: Clip, summary: str) -> CoachingTuple:
-    provenance = Provenance("remark", "praise", "", "rules", 2.0, 2.0, ["legs"], 1, [])
-    return CoachingTuple(name, "test", activity, "task", ["legs"], summary, summary, learner, expert, 1.0, provenance)
+NEAREST = ["train 0", "train 1", "train 3", "train 3", "train 0", "train 0"]
+"""Training items whose learners' video is nearest; every learner is of height 1, and the nearest training learner of height 1.2."""
 
 
-def six_tuples(folder: Path) -> Inputs:
-    """What is scored, with the sidecar of a miniature in a folder."""
-    takes = {
-        take: {"activity": slug, "repetitions": [{"frames": f, "errors": e} for f, e in repetitions], "remarks": {}}
-        for take, (slug, repetitions) in ERRORS.items()
-    }
-    (folder / SIDECAR).write_text(json.dumps({"takes": takes}))
-    tuples = [
-        coaching(f"test {i}", activity, clip(take, start), clip(expert, skill="Late Expert"), remark)
-        for i, (take, start, activity, expert, remark, _) in enumerate(ROWS)
-    ]
-    training = [
-        coaching(f"train {i}", activity, clip(take), clip(expert, skill="Late Expert"), remark)
-        for i, (take, activity, expert, remark) in enumerate(TRAINING)
-    ]
-    predictions: list[dict[str, Any]] = [
-        {
-            "commentary": row[5],
-            "positive": f"{row[3]}:0-60",
-            "scores": {f"{name}:0-60": value for name, value in LIKELIHOOD[i].items()},
-            "pmi": {f"{name}:0-60": value for name, value in PMI[i].items()},
-        }
-        for i, row in enumerate(ROWS)
-    ]
-    poses = {f"{name}:0-60": body(height) for name, height in HEIGHTS.items()}
-    poses |= {t.learner.clip_id: body(1.0) for t in tuples}
-    poses["b1:0-60"] = body(1.0, missing=[WRIST])
-    poses["y1:0-60"] = body(1.5, missing=[WRIST])
-    poses |= {f"te{i}:0-60": body(height) for i, height in enumerate((1.0, 3.0, 1.1, 1.1, 1.3))}
-    poses["te0:0-60"] = body(1.0, missing=[WRIST])
-    learners = {
-        "ts0": body(4.0),
-        "ts1": body(1.2),
-        "ts2": body(1.6),
-        "tb0": body(1.3),
-        "tc0": body(1.4),
-        "tc1": body(8.0),
-    }
-    learners["ts2"] = body(1.6, missing=[WRIST])  # alike in what b1 lacks, and far in what it has
-    poses |= {f"{take}:0-60": pose for take, pose in learners.items()}
+def six_tuples() -> Inputs:
+    """What is scored."""
+    poses = {clip_id(name): body(height) for name, height in HEIGHTS.items()}
+    poses |= {clip_id(take, start): body(1.0) for take, start, *_ in ROWS}
+    poses[clip_id("b1")] = body(1.0, missing=[WRIST])
+    poses[clip_id("y1")] = body(1.5, missing=[WRIST])
+    poses |= {clip_id(f"te{i}"): body(height) for i, height in enumerate((1.0, 3.0, 1.1, 1.1, 1.3))}
+    poses[clip_id("te0")] = body(1.0, missing=[WRIST])
     turned = joints(1.1)[..., [1, 0, 2]] * [-1, 1, 1]  # a quarter turn about the vertical axis
     generated = [joints(1.0, 2.0), None, np.ones((FRAMES, 17, 3)), 2 * joints(1.5) + 5, turned, joints(1.6)]
     reconstructed = [joints(2.3), joints(1.2), joints(1.1), joints(1.6), joints(1.1), joints(1.6)]
-    return Inputs(
-        tuples, predictions, generated, reconstructed, training, poses,
-        {name: np.array(vector, float) for name, vector in VIDEO.items()}, MiniatureTruth(folder), Path("videos"),
-    )  # fmt: skip
+    decoded = {clip_id(row[3]): shown for row, shown in zip(ROWS, reconstructed, strict=True)}
+    clips = {
+        name: AnsweredClip({}, shown, decoded.get(name), np.array(VIDEO[name], float) if name in VIDEO else None)
+        for name, shown in poses.items()
+    }
+    items = []
+    for i, (take, start, activity, expert, remark, said) in enumerate(ROWS):
+        slug, repetitions = ERRORS[take]
+        shown = {
+            error for (first, last), errors in repetitions for error in errors if first < start + 60 and last > start
+        }
+        drawn = generated[i]
+        ranking, likelihood = ({clip_id(name): v for name, v in scores[i].items()} for scores in (PMI, LIKELIHOOD))
+        ours = Answer(
+            said,
+            ranking=ranking,
+            poses=None if drawn is None else drawn.tolist(),
+            unread=[NO_POSES] if drawn is None else None,
+        )
+        items.append(
+            TestItem(
+                item_id=f"test {i}",
+                cluster=person(take),
+                category=activity,
+                truth=Answer(remark, label=clip_id(expert)),
+                answers={"ours": ours, "ours, raw likelihood": Answer(said, ranking=likelihood)},
+                nearest={"pose": "train 1", "video": NEAREST[i]},
+                synthetic=True,
+                clip_id=clip_id(take, start),
+                expert_id=clip_id(expert),
+                hidden={commentary.ACTIVITY: slug, commentary.ERRORS: sorted(shown)},
+            )
+        )
+    training = [
+        TestItem(f"train {i}", person(take), activity, Answer(remark), clip_id=clip_id(take), expert_id=clip_id(expert))
+        for i, (take, activity, expert, remark) in enumerate(TRAINING)
+    ]
+    return Inputs(items, training, clips)
+
+
+def with_poses(inputs: Inputs, poses: dict[str, np.ndarray]) -> Inputs:
+    """The same with other poses of some clips."""
+    return replace(inputs, clips={n: replace(c, poses=poses.get(n, c.poses)) for n, c in inputs.clips.items()})
+
+
+def without_video(inputs: Inputs) -> Inputs:
+    """The same as a coach that sees no video leaves it."""
+    items = [replace(item, nearest={"pose": item.nearest["pose"]}) for item in inputs.items]
+    return replace(inputs, items=items, clips={n: replace(c, vector=None) for n, c in inputs.clips.items()})
+
+
+def with_answers(inputs: Inputs, **fields: Any) -> Inputs:
+    """The same with other fields of our answers."""
+    return replace(
+        inputs,
+        items=[replace(i, answers=i.answers | {"ours": replace(i.answers["ours"], **fields)}) for i in inputs.items],
+    )
+
+
+def of_people(inputs: Inputs) -> Inputs:
+    """The same as if nobody had simulated it."""
+    return replace(inputs, items=[replace(item, hidden={}, synthetic=False) for item in inputs.items])
 
 
 NAMED_ROWS = [

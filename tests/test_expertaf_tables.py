@@ -4,11 +4,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import mm_adapter.tasks.expertaf.scoring.commentary as commentary
 import numpy as np
 import pytest
-from mm_adapter.tasks.expertaf.scoring import Inputs
-from mm_adapter.tasks.expertaf.scoring.demonstration import pose_table, retrieval_table
 from six_tuples import (
     ANKLE,
     BASKETBALL,
@@ -17,31 +14,39 @@ from six_tuples import (
     NAMED,
     NAMED_ROWS,
     NAN,
+    NEAREST,
     NOSE,
     RANKS,
     RIGHT_SHOULDER,
-    ROWS,
     SOCCER,
     TRAINING,
     WRIST,
     alike,
     body,
-    person,
+    clip_id,
+    of_people,
     rigid,
     rows_of_poses,
     similar,
     six_tuples,
+    with_answers,
+    with_poses,
+    without_video,
 )
 
+import mm_adapter.tasks.expertaf.commentary as commentary
+from mm_adapter.tasks.expertaf.demonstration import pose_table, retrieval_table
+from mm_adapter.tasks.expertaf.inputs import NO_POSES, Inputs
 from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, SHUFFLED_WITHIN, with_baselines
+from mm_eval.answers.clips import AnsweredClip, read_clips, write_clips
 from mm_eval.answers.test_sets import ClipFile
 from mm_eval.metrics.pose import POSE_ERRORS
 from mm_eval.statistics.metric import Metric
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> Inputs:
-    return six_tuples(tmp_path)
+def inputs() -> Inputs:
+    return six_tuples()
 
 
 @pytest.fixture
@@ -58,40 +63,45 @@ def items_of(metric: Metric) -> list[float]:
 # --- nearest neighbours and items ------------------------------------------------------------------------------------
 
 
-def test_the_nearest_training_tuple_is_the_nearest(inputs: Inputs) -> None:
-    assert inputs.video is not None
-    nearest = inputs.nearest_training(inputs.video)
-    assert [t.tuple_id for t in nearest] == ["train 0", "train 1", "train 3", "train 3", "train 0", "train 0"]
+def test_a_run_says_what_it_holds(inputs: Inputs) -> None:
+    nearest = inputs.nearest_training("video")
+    assert nearest is not None and [item.item_id for item in nearest] == NEAREST
+    assert without_video(inputs).nearest_training("video") is None and without_video(inputs).vectors is None
     assert inputs.clusters == ["person s1", "person s1", "person b1", "person b2", "person c1", "person c1"]
     assert inputs.activities == [SOCCER, SOCCER, BASKETBALL, BASKETBALL, CLIMBING, CLIMBING]
+    assert inputs.ranked and not with_answers(inputs, ranking=None).ranked
+    assert inputs.generated is not None and inputs.generated[1] is None, "nothing usable was generated"
+    assert with_answers(inputs, poses=None, unread=None).generated is None, "nothing was asked for"
+    assert with_answers(inputs, poses=None, unread=[NO_POSES]).generated == [None] * 6, "nothing came"
+    assert inputs.posed and not with_poses(replace(inputs, clips={**inputs.clips, "new": AnsweredClip()}), {}).posed
+    with pytest.raises(ValueError, match="The run holds no poses of clip 'elsewhere'; answer the items again"):
+        inputs.poses("elsewhere")
 
 
-def test_items_carry_truth_answer_clips_and_neighbours(inputs: Inputs) -> None:
-    items = inputs.test_items()
-    # Every learner is of height 1, and the nearest training learner of height 1.2: what a joint that is not there holds does not count.
-    assert [item.nearest for item in items] == [{"pose": "train 1", "video": f"train {i}"} for i in (0, 1, 3, 3, 0, 0)]
-    assert [item.item_id for item in items] == [f"test {i}" for i in range(6)]
-    assert [(i.cluster, i.category, i.truth.text, i.answers["ours"].text) for i in items] == [
-        (person(take), activity, remark, ours) for take, _, activity, _, remark, ours in ROWS
-    ]
-    assert items[1].clips == {
-        "exo": ClipFile("videos/s1_exo.mp4", 100 / 30, 160 / 30),
-        "ego": ClipFile("videos/s1_ego.mp4", 100 / 30, 160 / 30),
-    }
-    assert all(item.synthetic for item in items)
-    real = replace(inputs, truth=None, video=None).test_items()
-    assert not any(item.synthetic for item in real) and real[0].nearest == {"pose": "train 1"}
-    training = inputs.training_items()
-    assert [(i.item_id, i.cluster, i.category, i.truth.text) for i in training] == [
-        (f"train {i}", person(take), activity, remark) for i, (take, activity, _, remark) in enumerate(TRAINING)
-    ]
+def test_clips_are_kept_beside_the_answers(inputs: Inputs, tmp_path: Path) -> None:
+    assert read_clips(tmp_path) == {}
+    filmed = AnsweredClip({"exo": ClipFile("a.mp4", 1.5, 2.25), "ego": ClipFile("b.mp4", 0.0, 4.0)})
+    write_clips(tmp_path, {**inputs.clips, "filmed": filmed})
+    kept = read_clips(tmp_path)
+    assert list(kept) == [*inputs.clips, "filmed"] and kept["filmed"] == filmed
+    for name, clip in inputs.clips.items():
+        for field in ("poses", "decoded", "vector"):
+            mine, read = getattr(clip, field), getattr(kept[name], field)
+            assert (mine is None) == (read is None), (name, field)
+            if mine is not None:
+                np.testing.assert_array_equal(read, mine.astype(np.float32))
+
+
+def test_a_right_clip_that_is_not_ranked_is_refused(inputs: Inputs) -> None:
+    with pytest.raises(ValueError, match=r"test 0: the right clip 'x0:0-60' is not among the 1 that are ranked"):
+        retrieval_table(with_answers(inputs, ranking={"x1:0-60": 1.0}), np.random.default_rng(0))
 
 
 # --- commentary ------------------------------------------------------------------------------------------------------
 
 
 def test_an_error_is_named_where_all_that_is_named_is_shown(inputs: Inputs, quick: None) -> None:
-    items = with_baselines(inputs.test_items(), inputs.training_items())
+    items = with_baselines(inputs.items, inputs.training)
     table, notes = commentary.commentary_table(inputs, items, None)
     assert list(table) == NAMED_ROWS
     for row, expected in NAMED.items():
@@ -106,7 +116,7 @@ def test_an_error_is_named_where_all_that_is_named_is_shown(inputs: Inputs, quic
 
 
 def test_shuffled_texts_are_other_items_texts(inputs: Inputs) -> None:
-    items = with_baselines(inputs.test_items(), inputs.training_items())
+    items = with_baselines(inputs.items, inputs.training)
     ours = [item.answers["ours"].text for item in items]
     shuffled = [item.answers[SHUFFLED].text for item in items]
     assert sorted(shuffled) == sorted(ours) and all(a != b for a, b in zip(shuffled, ours, strict=True))
@@ -116,13 +126,13 @@ def test_shuffled_texts_are_other_items_texts(inputs: Inputs) -> None:
 
 
 def test_without_a_sidecar_no_error_is_named(inputs: Inputs, quick: None) -> None:
-    real = replace(inputs, truth=None)
-    table, _ = commentary.commentary_table(real, with_baselines(real.test_items(), real.training_items()), None)
+    real = of_people(inputs)
+    table, _ = commentary.commentary_table(real, with_baselines(real.items, real.training), None)
     assert commentary.CEILING not in table and not any("error_named" in row for row in table.values())
 
 
 def test_the_released_scorer_has_a_floor(inputs: Inputs, quick: None) -> None:
-    items = inputs.test_items()
+    items = inputs.items
     rows, notes = commentary.release_table(inputs, items)
     assert list(rows) == ["ours", commentary.FLOOR]
     assert items_of(rows[commentary.FLOOR]["bleu4"]) == [0] * 6
@@ -152,16 +162,23 @@ def test_ranks_of_every_row(inputs: Inputs) -> None:
     assert ours["recall@5"].signature == f"R@5|{sign}" and ours["recall@5"].scale == "0 or 1"
     assert ours["median_rank"].signature == f"medR|{sign}" and ours["mean_rank"].signature == f"meanR|{sign}"
     assert ours["median_rank"].scale == ours["mean_rank"].scale == "rank"
-    assert set(retrieval_table(replace(inputs, video=None), np.random.default_rng(0))[0]) == set(RANKS) - {"video nearest neighbour"}  # fmt: skip
+    assert set(retrieval_table(without_video(inputs), np.random.default_rng(0))[0]) == set(RANKS) - {"video nearest neighbour"}  # fmt: skip
 
 
 def test_the_constant_row_averages_what_is_known_of_a_clip(inputs: Inputs) -> None:
     known = [{"x0": -1.0, "x1": -2.0, "x2": NAN, "x3": -1.5}, {"x0": -1.0, "x1": -2.0, "x2": NAN, "x3": NAN}]
-    for prediction, scores in zip(inputs.predictions, known, strict=False):
-        prediction["pmi"] = {f"{name}:0-60": score for name, score in scores.items()}
+    for item, scores in zip(inputs.items, known, strict=False):
+        item.answers["ours"] = replace(item.answers["ours"], ranking={clip_id(n): score for n, score in scores.items()})
     table, _ = retrieval_table(inputs, np.random.default_rng(0))
     # x0 has -1, x3 -1.5, x1 -2, and of x2 nothing is known.
     assert items_of(table["constant (mean score of each clip)"]["mean_rank"])[:2] == [1, 3]
+
+
+def test_an_activity_that_nobody_trained_on_gets_everybodys_poses(inputs: Inputs) -> None:
+    others = replace(inputs, training=[item for item in inputs.training if item.category != CLIMBING])
+    mean = pose_table(others, np.random.default_rng(0))["mean pose of the activity"]["pa_mpjpe_rigid"]
+    # Soccer's three and basketball's one: heights 1, 3, 3 and 1.1.
+    assert items_of(mean)[4:] == pytest.approx([rigid(8.1 / 4, 1.1), rigid(8.1 / 4, 1.6)])
 
 
 # --- poses -----------------------------------------------------------------------------------------------------------
@@ -190,32 +207,24 @@ def test_pose_errors_of_every_row(inputs: Inputs) -> None:
 def test_a_joint_that_no_training_expert_shows_does_not_count(inputs: Inputs) -> None:
     """The only training expert of basketball is as tall as the first test expert, and lacks a joint that the latter has."""
     missing = {"te2:0-60": body(1.1, missing=[NOSE])}
-    mean = pose_table(replace(inputs, poses=inputs.poses | missing), np.random.default_rng(0))[
-        "mean pose of the activity"
-    ]
+    mean = pose_table(with_poses(inputs, missing), np.random.default_rng(0))["mean pose of the activity"]
     for variant in POSE_ERRORS:
         assert items_of(mean[variant])[2] == pytest.approx(0, abs=1e-6), variant
     # The joints that are left: of climbing's two experts, one shows the wrist and none a nose.
     missing = {"te3:0-60": body(1.1, missing=[NOSE, WRIST]), "te4:0-60": body(1.3, missing=[NOSE])}
-    mean = pose_table(replace(inputs, poses=inputs.poses | missing), np.random.default_rng(0))[
-        "mean pose of the activity"
-    ]
+    mean = pose_table(with_poses(inputs, missing), np.random.default_rng(0))["mean pose of the activity"]
     assert items_of(mean["mpjpe_root"])[4:] == pytest.approx([1000 * 0.1 / 6, 1000 * 0.4 / 6])
 
 
 def test_the_mean_pose_weighs_by_how_visible_a_joint_is(inputs: Inputs) -> None:
     poses = {"te3:0-60": body(1.1) * [1, 1, 1, 0.25], "te4:0-60": body(1.3) * [1, 1, 1, 0.75]}
-    mean = pose_table(replace(inputs, poses=inputs.poses | poses), np.random.default_rng(0))[
-        "mean pose of the activity"
-    ]
+    mean = pose_table(with_poses(inputs, poses), np.random.default_rng(0))["mean pose of the activity"]
     assert items_of(mean["pa_mpjpe_rigid"])[4:] == pytest.approx([rigid(1.25, 1.1), rigid(1.25, 1.6)])
 
 
 def test_a_mean_pose_without_joints_has_failed(inputs: Inputs) -> None:
     missing = {"te2:0-60": body(1.1, missing=[NOSE, ANKLE, WRIST, LEFT_SHOULDER, RIGHT_SHOULDER])}
-    mean = pose_table(replace(inputs, poses=inputs.poses | missing), np.random.default_rng(0))[
-        "mean pose of the activity"
-    ]
+    mean = pose_table(with_poses(inputs, missing), np.random.default_rng(0))["mean pose of the activity"]
     assert np.isnan(items_of(mean["pa_mpjpe"])).tolist() == [False, False, True, True, False, False]
     assert mean["pa_mpjpe"].n_failed == 2
 
@@ -252,7 +261,8 @@ def test_the_decoded_truth_is_the_tokenizers(inputs: Inputs) -> None:
     assert found["ours"].signature == (
         "pa_mpjpe|per frame, similarity, truth decoded from its tokens (ExpertAF's release)|n:4|clusters:3"
     )
-    without = pose_table(replace(inputs, reconstructed=None, video=None), np.random.default_rng(0))
+    undecoded = replace(inputs, clips={name: replace(clip, decoded=None) for name, clip in inputs.clips.items()})
+    without = pose_table(without_video(undecoded), np.random.default_rng(0))
     assert "pa_mpjpe_decoded_truth" not in without["ours"]
     assert set(table) - set(without) == {"tokenizer round trip (floor)", "video nearest neighbour"}
 
@@ -281,12 +291,12 @@ def test_random_experts_are_twenty_of_the_activity(inputs: Inputs) -> None:
 @pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
 def test_java_text_metrics_stand_in_the_same_rows(inputs: Inputs) -> None:
     """A text that is the true one scores 1 by every measure, one without a common word 0."""
-    table, _ = commentary.commentary_table(inputs, with_baselines(inputs.test_items(), inputs.training_items()), None)
+    table, _ = commentary.commentary_table(inputs, with_baselines(inputs.items, inputs.training), None)
     constant = {name: items_of(metric) for name, metric in table[CONSTANT].items()}
     for name in ("meteor", "rouge_l", "rouge_l_f1"):
         assert constant[name][3:5] == pytest.approx([1, 1]), name
         assert items_of(table["ours"][name])[4:] == [0, 0], name
     assert items_of(table["ours"]["error_named"]) == NAMED["ours"]
-    rows, _ = commentary.release_table(inputs, inputs.test_items())
+    rows, _ = commentary.release_table(inputs, inputs.items)
     floor, ours = rows[commentary.FLOOR]["rouge_l"], rows["ours"]["rouge_l"]
     assert floor.value > 0.6 and items_of(ours)[4] == items_of(floor)[4], "the constant prefix alone"

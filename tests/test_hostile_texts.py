@@ -2,23 +2,23 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import mm_adapter.tasks.expertaf.scoring.commentary as commentary
 import numpy as np
 import pytest
-from mm_adapter.tasks.expertaf.scoring import collect_examples, evaluate
-from six_tuples import HEIGHTS, alike, clip, six_tuples
+from six_tuples import alike, six_tuples, with_answers
 
-from mm_adapter.tasks.expertaf.tables import System, comparison_table
+import mm_adapter.tasks.expertaf.commentary as commentary
+from mm_adapter.tasks.expertaf.suite import CoachingSuite
 from mm_data.ground.templates import fill_template
 from mm_data.items.manifest import ItemManifest
 from mm_data.tasks import Answer
 from mm_data.tuples.page import write_build_report
 from mm_data.tuples.store import read_tuples
-from mm_eval.answers.test_sets import TestItem
+from mm_eval.answers.clips import write_clips
+from mm_eval.answers.test_sets import About, TestItem
 from mm_eval.human.packs import Design, make_pack
 from mm_eval.judge.audit import audit_page
 from mm_eval.judge.judging import Judgement
@@ -26,7 +26,9 @@ from mm_eval.judge.protocols import DETAILS
 from mm_eval.metrics.pose_round_trip import Motion, evaluate_tokenizer
 from mm_eval.pages.pose_tokenizer import write_page
 from mm_eval.pages.report import write_report
-from mm_eval.tables import RENDERERS
+from mm_eval.statistics.metric import records_of
+from mm_eval.suites.suite import AnsweredRun, Run
+from mm_eval.tables import RENDERERS, Row, ScoreTable
 
 EVIL = "<script>alert('1')</script> & \"so\" {{ 7 * 7 }}"
 
@@ -60,30 +62,36 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A report in which everything that somebody else names is markup."""
     for name in ("coco_scores", "modern_scores", "release_scores"):
         monkeypatch.setattr(commentary, name, alike)
-    inputs = six_tuples(tmp_path)
-    inputs = replace(inputs, predictions=[{**p, "commentary": EVIL} for p in inputs.predictions])
-    result, _ = evaluate(inputs)
-    result |= {
-        "synthetic_data": True,
-        "video_encoder": f"random {EVIL}",
-        "participants_also_in_training": [EVIL],
-        "gallery": EVIL,
-        "notes": [EVIL],
-    }
+    inputs = with_answers(six_tuples(), text=EVIL)
+    items = [
+        replace(
+            i,
+            item_id=f"<b>{i.item_id}</b>",
+            category=EVIL,
+            truth=replace(i.truth, text=EVIL),
+            hidden={**i.hidden, EVIL: [EVIL]},
+        )
+        for i in inputs.items
+    ]
+    taught = [replace(item, category=EVIL) for item in inputs.training]
+    about = About("expertaf", [EVIL], [EVIL], {"video encoder": f"random {EVIL}", EVIL: EVIL})
+    about.write(tmp_path)
+    write_clips(tmp_path, inputs.clips)
+    suite = CoachingSuite()
+    scored, result = suite.score(AnsweredRun(items, taught, dict(inputs.clips), about), None)
     result["tables"]["commentary"][EVIL] = result["tables"]["commentary"]["ours"]
-    clips = {f"{name}:0-60": clip(name) for name in HEIGHTS}
-    examples = collect_examples(inputs, clips, Path(f"/nowhere/{EVIL.replace('/', '')}"))
-    examples = [{**e, "task": EVIL, "tuple_id": "<b>x</b>", "injected": [EVIL]} for e in examples]
-    (tmp_path / "examples.json").write_text(json.dumps(examples))
-    write_report(tmp_path / "report", tmp_path, result, None, None)
+    run = Run(EVIL, scored, records_of(result), result, result["notes"])
+    write_report(tmp_path / "report", tmp_path, run, suite, None, None, None)
     return (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_report_shows_remarks_activities_and_systems_as_text(report: str) -> None:
     read = Reader(report)
     assert read.scripts == 2, "its data and the one that draws skeletons"
-    assert read.text.count(EVIL) >= 3 * 5 + 4, "task, remark and error of each example; the notes and a row above them"
-    assert read.text.count("<b>x<") == 5
+    assert read.text.count(EVIL) >= 5 * 5 + 6, (
+        "activity, remarks and error of each clip; the facts, the notes and a row above them"
+    )
+    assert read.text.count("<b>test") == 5
     drawn = json.loads(read.data.split("\n")[2])
     assert len(drawn["poses"]) == 5 and drawn["bones"]
 
@@ -93,7 +101,7 @@ def test_a_build_report_shows_activities_and_reasons_as_text(tiny: Path, tmp_pat
     request = manifest.request | {"source": EVIL, "labeller": EVIL}
     funnel = [{"stage": EVIL, "read": 1, "kept": 0, "dropped": {EVIL: 1}, "examples": {EVIL: [EVIL]}, "noted": {EVIL: 1}}]  # fmt: skip
     rows = [replace(t, task=EVIL) for t in read_tuples(tiny / "tuples", "train")]
-    write_build_report(tmp_path, asdict(replace(manifest, request=request, funnel=funnel)), {"train": rows, "test": []})
+    write_build_report(tmp_path, replace(manifest, request=request, funnel=funnel), {"train": rows, "test": []})
     read = Reader((tmp_path / "report.html").read_text())
     assert read.scripts == 0 and read.text.count(EVIL) == 2 + 4 and EVIL[:22] in read.text
 
@@ -143,9 +151,9 @@ def test_a_raters_page_holds_texts_as_data(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_table_shows_systems_and_notes_as_text() -> None:
-    table = comparison_table([System(EVIL, None, EVIL, EVIL)], footnotes=[EVIL])
+    table = ScoreTable(EVIL, EVIL, (), (Row(EVIL, {}, extra=EVIL, note=EVIL),), (EVIL,), extra=EVIL)
     read = Reader(RENDERERS["html"](table))
-    assert read.scripts == 0 and read.text.count(EVIL) == 4
+    assert read.scripts == 0 and read.text.count(EVIL) == 8, "the title twice"
 
 
 def test_a_template_without_a_value_is_an_error() -> None:

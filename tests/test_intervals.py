@@ -2,14 +2,14 @@
 
 import json
 import math
-from types import SimpleNamespace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
-from mm_adapter.tasks.expertaf.scoring.inputs import Inputs
 from scipy import stats
 
+from mm_data.items.store import read_items
+from mm_data.tuples.store import read_tuples
 from mm_eval.statistics.aggregates import AGGREGATES
 from mm_eval.statistics.comparison import compare
 from mm_eval.statistics.intervals import _quantiles, cluster_interval, interval_text, resampling_weights
@@ -120,13 +120,10 @@ def test_samples_without_a_value_are_left_out() -> None:
     assert math.isnan(constant.value) and constant.interval is None
 
 
-def test_people_are_the_clusters_of_expertaf() -> None:
-    tuples: list[Any] = [
-        SimpleNamespace(learner=SimpleNamespace(take_uid=take, participant=person))
-        for take, person in (("t1", "ann"), ("t2", "ann"), ("t3", "ben"))
-    ]
-    inputs = Inputs(tuples, [], None, None, [], {}, None, None, None)  # type: ignore[arg-type]
-    assert inputs.clusters == ["ann", "ann", "ben"]
+def test_people_are_the_clusters_of_expertaf(tiny: Path) -> None:
+    items = read_items(tiny / "tuples", "test")
+    assert [item.cluster for item in items] == [t.learner.participant for t in read_tuples(tiny / "tuples", "test")]
+    assert len({item.cluster for item in items}) < len({item.clip.clip_id.partition(":")[0] for item in items})
 
 
 def table_of(*counts: int) -> ScoreTable:

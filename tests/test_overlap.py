@@ -12,16 +12,15 @@ from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main
 from mm_adapter.tasks.desccoach import DESCCOACH
 from mm_adapter.tasks.desccoach.miniature import add_commentary
-from mm_adapter.tasks.expertaf.tables import System, comparison_table, detail_tables
+from mm_adapter.tasks.known import suite_of
+from mm_adapter.tasks.nae import NAE
 from mm_adapter.training.data import trained_on
 from mm_data.items.store import read_items
 from mm_data.records import VideoClip
 from mm_data.tasks import Answer, TaskItem
 from mm_data.tasks.folder import build_task_folder, shared_sides
-from mm_data.tasks.overlap import Material, material_of_items, material_of_tuples, overlap
-from mm_data.tuples.store import read_tuples
-from mm_eval.answers.test_sets import TRAINING, TestItem, write_answers
-from mm_eval.statistics.storage import read_metrics
+from mm_data.tasks.overlap import Material, material_of_items, overlap
+from mm_eval.answers.test_sets import TRAINING, About, TestItem, read_answers, write_answers
 from mm_eval.suites.runs import open_run, runs_table
 from mm_eval.tables import to_markdown
 
@@ -97,15 +96,15 @@ def coaching(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_part_of_a_mixture_counts(tiny: Path, coaching: Path, tmp_path: Path) -> None:
-    tuples, items = read_tuples(tiny / "tuples", "train"), read_items(coaching, "train")
+    tuples, items = read_items(tiny / "tuples", "train"), read_items(coaching, "train")
     parts = [{"items": str(coaching), "options": {"hint": True}}, {"tuples": str(tiny / "tuples"), "weight": 0.5}]
     earlier_runs = [f"{coaching},hint=true", f"{tiny / 'tuples'},pose_codes={tiny / 'pose_codes'}"]
     alone = {"coach": {"tuples": str(tiny / "tuples"), "mix": []}}
-    assert trained_on(alone) == (material_of_tuples(tuples), [])
-    assert trained_on({"coach": {"tuples": str(tiny / "tuples"), "max_train_tuples": 3}})[0] == material_of_tuples(
-        tuples[:3]
+    assert trained_on(alone) == (material_of_items("expertaf", tuples), [])
+    assert trained_on({"coach": {"tuples": str(tiny / "tuples"), "max_train_tuples": 3}})[0] == material_of_items(
+        "expertaf", tuples[:3]
     )
-    everything = material_of_tuples(tuples) | material_of_items("desccoach", items)
+    everything = material_of_items("expertaf", tuples) | material_of_items("desccoach", items)
     for mix in (parts, earlier_runs):
         assert trained_on({"coach": {"tuples": str(tiny / "tuples"), "mix": mix[:1]}}) == (everything, [])
         assert trained_on({"coach": {"items": str(coaching), "mix": mix[1:]}}) == (everything, [])
@@ -121,7 +120,7 @@ def test_every_part_of_a_mixture_counts(tiny: Path, coaching: Path, tmp_path: Pa
         "coach": {"tuples": str(tiny / "tuples"), "mix": [str(tmp_path / "gone")], "start_from": str(tmp_path / "x")}
     }
     material, unread = trained_on(gone)
-    assert material == material_of_tuples(tuples)
+    assert material == material_of_items("expertaf", tuples)
     assert unread == [f"{tmp_path / 'gone'} (FileNotFoundError)", f"{tmp_path / 'x'} (no record)"]
     assert trained_on({}) == (Material(), ["a run without a record of its data"])
 
@@ -134,24 +133,20 @@ def test_an_evaluation_counts_what_the_mixture_shared(
     record = {"coach": {"tuples": str(tiny / "tuples"), "mix": [{"items": str(coaching)}]}, "formats": ["commentary"]}
     folder = tmp_path / "coach"
     SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, record).save_pretrained(folder)
-    inputs = [folder, tiny / "tuples", tiny / "pose_codes", tmp_path / "out", "--features", tiny / "features"]
-    assert main(["evaluate", *map(str, inputs), "--max-tuples", "4"]) == 0
-    result = read_metrics(tmp_path / "out")
-    every = read_tuples(tiny / "tuples", "test")
-    tested = material_of_tuples([t for t in every if t.tuple_id in _asked(tmp_path / "out")])
+    inputs = ["--features", tiny / "features", "--codes", tiny / "pose_codes", "--max-items", "4"]
+    assert main(["answer", *map(str, (folder, tiny / "tuples", tmp_path / "out", *inputs))]) == 0
+    asked = {item.item_id for item in read_answers(tmp_path / "out")}
+    tested = material_of_items("expertaf", [i for i in read_items(tiny / "tuples", "test") if i.item_id in asked])
     trained = {i.person for i in read_items(coaching, "train")}
-    trained |= material_of_tuples(read_tuples(tiny / "tuples", "train")).people
+    trained |= material_of_items("expertaf", read_items(tiny / "tuples", "train")).people
     shared = sorted(tested.people & trained)
     assert shared, "the miniature's release splits by take"
-    assert result["participants_also_in_training"] == shared
-    sentence = result["also_in_training"]["sentence"]
+    sentence = About.read(tmp_path / "out").notes[0]
     assert sentence.startswith(f"{len(shared)} of {len(tested.people)} test participants, ")
-    assert all(sentence in to_markdown(table) for table in detail_tables(result))
-    assert f"mine: {sentence}" in to_markdown(comparison_table([System("mine", result)]))
-
-
-def _asked(out: Path) -> set[str]:
-    return {json.loads(line)["tuple_id"] for line in (out / "commentary.jsonl").read_text().splitlines()}
+    suite = suite_of([tmp_path / "out"])
+    other = open_run(f"mine={tmp_path / 'out'}", suite)
+    assert sentence in to_markdown(runs_table([other], suite))
+    assert f"mine: {sentence}" in to_markdown(runs_table([replace(other, name="silent", notes=[]), other], suite))
 
 
 def test_a_run_without_a_coach_of_ours_counts_by_its_training_items(tmp_path: Path) -> None:
@@ -160,7 +155,7 @@ def test_a_run_without_a_coach_of_ours_counts_by_its_training_items(tmp_path: Pa
 
     write_answers(tmp_path, [row("a", "t1", "p1"), row("b", "t2", "p2"), row("c", "t3", None)])
     write_answers(tmp_path, [row("d", "t2", "p1"), row("e", "t9", "p9")], TRAINING)
-    text = to_markdown(runs_table([open_run(str(tmp_path), "nae")], "nae"))
+    text = to_markdown(runs_table([open_run(str(tmp_path), NAE.suite)], NAE.suite))
     assert (
         "1 of 2 test participants (1 clips are of unknown people), 1 of 3 takes and 0 of 3 clips also in training."
         in text

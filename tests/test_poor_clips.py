@@ -1,16 +1,22 @@
 """One clip with hardly any joints fails for itself: everything else is scored, and the failures are counted."""
 
 import json
+import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from mm_adapter.tasks.expertaf.scoring import Inputs, collect_examples, evaluate
-from mm_adapter.tasks.expertaf.scoring.demonstration import pose_table, retrieval_table
 
-from mm_data.tuples.store import read_tuples
+from mm_adapter.tasks.expertaf.demonstration import pose_table, retrieval_table
+from mm_adapter.tasks.expertaf.inputs import Inputs
+from mm_adapter.tasks.expertaf.suite import CoachingSuite, evaluate
+from mm_data.tasks import Answer
+from mm_eval.answers.clips import AnsweredClip
+from mm_eval.answers.test_sets import TestItem
 from mm_eval.metrics.retrieval import ranks, retrieval_metrics
+from mm_eval.pages.cards import cards
+from mm_eval.statistics.metric import records_of
+from mm_eval.suites.suite import Run
 
 NAN, INF = float("nan"), float("inf")
 
@@ -36,24 +42,27 @@ def body(seed: int, joints: int = 17, frames: int = 4) -> np.ndarray:
 
 
 @pytest.fixture
-def inputs(tiny: Path) -> Inputs:
-    """Four tuples of one activity; the second's expert shows two joints, and so does the last's learner."""
-    every = read_tuples(tiny / "tuples", "test")
-    activity = every[0].activity
-    chosen = list({t.expert.clip_id: t for t in every if t.activity == activity}.values())[:4]
-    assert len({t.learner.clip_id for t in chosen}) == len(chosen) == 4
-    training = [t for t in read_tuples(tiny / "tuples", "train") if t.activity == activity][:5]
-    clips = [clip.clip_id for t in (*chosen, *training) for clip in (t.learner, t.expert)]
-    poor = {chosen[1].expert.clip_id, chosen[3].learner.clip_id}
-    poses = {clip: body(seed, 2 if clip in poor else 17) for seed, clip in enumerate(dict.fromkeys(clips))}
-    experts = [t.expert.clip_id for t in chosen]
-    scores = {clip: float(number) for number, clip in enumerate(experts)}
-    records = [
-        {"tuple_id": t.tuple_id, "commentary": "Bend.", "positive": t.expert.clip_id, "scores": scores, "pmi": scores}
-        for t in chosen
+def inputs() -> Inputs:
+    """Four items of one activity; the second's expert shows two joints, and so does the last's learner."""
+    experts = [f"expert {number}" for number in range(4)]
+    poor, ranking = {"expert 1", "learner 3"}, {clip: float(number) for number, clip in enumerate(experts)}
+    names = [*experts, *(f"learner {n}" for n in range(4)), *(f"taught {n}" for n in range(5))]
+    clips = {name: body(seed, 2 if name in poor else 17) for seed, name in enumerate(names)}
+    items = []
+    for number, expert in enumerate(experts):
+        ours = Answer("Bend.", ranking=ranking, poses=body(100 + number)[..., :3].tolist())
+        neighbour = {"pose": f"train {number}"}
+        truth = Answer("Bend the knees.", label=expert)
+        about = {"nearest": neighbour, "clip_id": f"learner {number}", "expert_id": expert}
+        items.append(TestItem(f"test {number}", f"person {number}", "kick", truth, {"ours": ours}, **about))
+    training = [
+        TestItem(f"train {n}", f"other {n}", "kick", Answer("Look up."), clip_id="", expert_id=f"taught {n}")
+        for n in range(5)
     ]
-    generated = [body(100 + number)[..., :3] for number in range(4)]
-    return Inputs(chosen, records, [*generated], [*generated], training, poses, None, None, tiny / "miniature")
+    generated = {expert: body(100 + number)[..., :3] for number, expert in enumerate(experts)}
+    return Inputs(
+        items, training, {name: AnsweredClip({}, poses, generated.get(name)) for name, poses in clips.items()}
+    )
 
 
 def test_a_table_with_a_poor_clip_scores_the_others(inputs: Inputs) -> None:
@@ -68,28 +77,34 @@ def test_a_table_with_a_poor_clip_scores_the_others(inputs: Inputs) -> None:
     assert errors["mean pose of the activity"]["pa_mpjpe"].n_failed == 1, "what nobody shows is not in the mean"
 
 
+def ranked(inputs: Inputs, rankings: dict[int, dict[str, float]]) -> Inputs:
+    """The same with other rankings of some items."""
+    items = list(inputs.items)
+    for number, ranking in rankings.items():
+        ours = replace(items[number].answers["ours"], ranking=ranking)
+        items[number] = replace(items[number], answers={"ours": ours})
+    return replace(inputs, items=items)
+
+
 def test_a_score_that_is_no_number_fails_for_itself(inputs: Inputs) -> None:
-    experts = [t.expert.clip_id for t in inputs.tuples]
-    inputs.predictions[0]["scores"] = inputs.predictions[0]["pmi"] = {clip: NAN for clip in experts}
-    inputs.predictions[2]["pmi"] = {experts[0]: NAN, experts[1]: 1.0, experts[2]: 0.0, experts[3]: NAN}
-    table, _ = retrieval_table(inputs, np.random.default_rng(0))
+    experts = [item.expert_id or "" for item in inputs.items]
+    changed = {0: dict.fromkeys(experts, NAN), 2: dict(zip(experts, (NAN, 1.0, 0.0, NAN), strict=True))}
+    table, _ = retrieval_table(ranked(inputs, changed), np.random.default_rng(0))
     assert table["ours"]["recall@1"].n_failed == 1
     np.testing.assert_array_equal(table["ours"]["median_rank"].per_item, [NAN, 3, 2, 1])
     assert table["constant (mean score of each clip)"]["recall@1"].n_failed == 0
 
 
-def test_an_evaluation_with_poor_clips_is_written(inputs: Inputs) -> None:
+@pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
+def test_a_run_with_poor_clips_is_scored_and_shown(inputs: Inputs) -> None:
     result, items = evaluate(inputs)
     assert len(items) == 4
     json.dumps(result, allow_nan=False)
-    clips = {clip.clip_id: clip for t in (*inputs.tuples, *inputs.training) for clip in (t.learner, t.expert)}
-    poor = replace(
-        inputs,
-        tuples=inputs.tuples[1:2],
-        predictions=[{**inputs.predictions[1], "pmi": {inputs.tuples[1].expert.clip_id: NAN}}],
-        generated=[body(0)[..., :3]],
-    )
-    (example,) = collect_examples(poor, clips, inputs.videos)
-    assert (example["rank"], example["pa_mpjpe_mm"], example["learner_pa_mpjpe_mm"]) == (None, None, None)
-    assert example["poses"]["expert"][0][16] == [0.0, 0.0, 0.0, 0.0], "a joint that is not shown"
-    json.dumps(example, allow_nan=False)
+    poor = ranked(inputs, {1: {"expert 1": NAN}})
+    run = Run("poor", poor.items[1:2], records_of(result), result, [])
+    (card,) = cards(run, CoachingSuite(), dict(poor.clips))
+    assert (card["rank_text"], card["pose_error"], card["learner_error"]) == (
+        "the paired clip has no score", "not comparable", "not comparable",
+    )  # fmt: skip
+    assert card["poses"]["expert"][0][16] == [0.0, 0.0, 0.0, 0.0], "a joint that is not shown"
+    json.dumps(card, allow_nan=False)

@@ -1,90 +1,102 @@
-"""The report's first lines: the strongest rows beside every number, and what was trained and asked."""
+"""The page of a run: what was trained and asked, clips with truth and answer, whatever the task."""
 
 import json
+import shutil
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
-from mm_eval.pages.headline import facts, headline, strongest
+
+from mm_adapter.cli import main
+from mm_data.tasks import Answer
+from mm_eval.answers.clips import AnsweredClip, write_clips
+from mm_eval.answers.test_sets import TRAINING, About, ClipFile, TestItem, write_answers
+
+pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
+POSES = np.stack([np.array([0.1 * joint, 0.0, 0.05 * joint, 1.0]) for joint in range(17)])[None].repeat(3, 0)
 
 
-def rows(metric: str, **values: float | None) -> dict[str, dict[str, dict[str, Any]]]:
-    return {name.replace("_", " "): {metric: {"value": value}} for name, value in values.items()}
-
-
-EVALUATION: dict[str, Any] = {
-    "summary": {
-        "commentary/error_named": 0.38, "commentary/error_named_shuffled": 0.17, "retrieval/median_rank": 2.0,
-        "retrieval/recall@5_within_activity": 0.71, "retrieval/chance@5_within_activity": 0.26, "retrieval/gallery_size": 18.0,
-        "retrieval/recall@5_pose_nn_ceiling": 0.89, "pose/pa_mpjpe_mm": 50.2, "pose/pa_mpjpe_tokenizer_floor_mm": 18.0, "minutes": 14.4,
-    },
-    "tables": {
-        "commentary": rows("error_named", ours=0.38, shuffled=0.17, pose_nearest_neighbour=0.76, video_nearest_neighbour=0.44)
-        | {"expert's remark (ceiling)": {"error_named": {"value": 1.0}}},
-        "retrieval": rows("recall@5", ours=0.71, constant=0.44, video_nearest_neighbour=0.21)
-        | {"pose nearest neighbour (ceiling)": {"recall@5": {"value": 0.89}}, "ours without the prior (raw likelihood)": {"recall@5": {"value": 0.9}}},
-        "pose": rows("pa_mpjpe", ours=50.2, mean_pose=76.0, learner=60.0, unmeasured=None)
-        | {"tokenizer round trip (floor)": {"pa_mpjpe": {"value": 18.0}}},
-    },
-    "synthetic_data": True, "video_encoder": None, "items": 72, "different_remarks": 31,
-}  # fmt: skip
-
-
-def test_the_strongest_rows_stand_beside_each_number() -> None:
-    named, found, corrected = headline(EVALUATION)
-    assert (named.value, found.value, corrected.value) == ("38%", "71%", "50 mm")
-    rivals = "pose nearest neighbour 76%, video nearest neighbour 44%"
-    assert named.beside == f"of clips. Without a model: {rivals}; our own texts shuffled 17%"
-    rivals = "constant 44%, video nearest neighbour 21%, chance 26%"
-    ceiling = "ceiling (pairs are mined by pose) 89%"
-    assert found.beside == f"among 18 clips. Without a model: {rivals}; {ceiling}"
-    assert corrected.beside == "Without a model: learner 60, mean pose 76; tokenizer's floor 18 mm"
-    assert strongest(EVALUATION["tables"]["pose"], "pa_mpjpe", higher=False) == [("learner", 60.0), ("mean pose", 76.0)]
-    assert headline({"summary": {}, "tables": {}}) == []
-
-
-def test_model_data_duration_and_different_remarks_are_said(tmp_path: Path) -> None:
-    coach = {"language_model": "/somebody/home/SmolLM2", "mode": "lora"}
-    (tmp_path / "run_config.json").write_text(json.dumps({"coach": coach, "training": {"learning_rate": 1e-3}}))
-    (tmp_path / "trainer_state.json").write_text('{"global_step": 160}')
-    assert facts(EVALUATION, tmp_path) == {
-        "model": "SmolLM2, lora",
-        "training": "160 steps, learning rate 0.001",
-        "data": "synthetic (miniature)",
-        "video encoder": "none: poses alone",
-        "remarks": "31 different ones about 72 clips",
-        "duration": "14 minutes from the first step to this page",
-    }
-    assert "model" not in facts(EVALUATION, None)
+def write_run(folder: Path, task: str, **answer: object) -> None:
+    """Two clips, whose remarks and file names are long; nothing lies where their videos are said to."""
+    files = {"exo": ClipFile("/" + "x" * 200 + ".mp4", 0, 1), "ego": ClipFile("/" + "long/" * 60 + "ego.mp4", 0, 1)}
+    items = [
+        TestItem(
+            f"take {n}:0-30", f"person {n}", "kick", Answer("Bend.", score=7.5, verdict="standard", label=answer.get("label")),  # type: ignore[arg-type]
+            {"ours": Answer("w" * 200, score=6.0, poses=POSES[..., :3].tolist())}, files, clip_id=f"take {n}:0-30", expert_id="expert",
+            synthetic=True,
+        )
+        for n in range(2)
+    ]  # fmt: skip
+    write_answers(folder, items)
+    write_answers(folder, [TestItem("t", "p", "kick", Answer("Bend.", score=5.0))], TRAINING)
+    clips = {name: AnsweredClip(files, POSES) for name in ("take 0:0-30", "take 1:0-30", "expert")}
+    write_clips(folder, clips)
+    About(task, ["told"], ["a note"], {"video encoder": "InternVideo2-tiny (random weights)"}).write(folder)
 
 
 @pytest.fixture
-def page(tmp_path: Path, tiny: Path) -> Path:
-    """A report with two clips whose remarks are long."""
-    from mm_eval.pages.report import write_report
+def run(tmp_path: Path) -> Path:
+    write_run(tmp_path / "run", "table")
+    return tmp_path / "run"
 
-    pose = [[[0.1 * joint, 0.0, 0.05 * joint, 1.0] for joint in range(17)]] * 3
-    clip = {
-        "clip_id": "c",
-        "skill": "Novice",
-        "seconds": [0, 1],
-        "ego": "/" + "long/" * 60 + "ego.mp4",
-        "exo": "/" + "x" * 200 + ".mp4",
-    }
-    example = {
-        "task": "Kick", "tuple_id": "t/1", "expert_remark": "Bend.", "our_remark": "w" * 200, "learner": clip, "expert": clip, "retrieved": clip,
-        "retrieved_is_positive": True, "rank": 1, "gallery_size": 3, "pa_mpjpe_mm": 50.0, "learner_pa_mpjpe_mm": 60.0,
-        "poses": {"learner": pose, "generated": pose, "expert": pose},
-    }  # fmt: skip
-    folder = tmp_path / "evaluation"
-    folder.mkdir()
-    (folder / "examples.json").write_text(json.dumps([example, example]))
-    evaluation = EVALUATION | {
-        "tables": {}, "summary": {}, "notes": [], "takes": 2, "participants": ["a"], "participants_also_in_training": [],
-        "chance": {}, "gallery": "",
-    }  # fmt: skip
-    write_report(tmp_path / "report", folder, evaluation, None, None)
+
+@pytest.fixture
+def page(run: Path, tmp_path: Path) -> Path:
+    assert main(["report", str(run), str(tmp_path / "report")]) == 0
     return tmp_path / "report" / "index.html"
+
+
+def test_model_data_duration_and_different_answers_are_said(run: Path, tmp_path: Path) -> None:
+    training = tmp_path / "training"
+    training.mkdir()
+    coach = {"language_model": "/somebody/home/SmolLM2", "mode": "lora"}
+    (training / "run_config.json").write_text(json.dumps({"coach": coach, "training": {"learning_rate": 1e-3}}))
+    (training / "trainer_state.json").write_text(
+        '{"global_step": 160, "log_history": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]}'
+    )
+    assert main(["report", str(run), str(tmp_path / "out"), "--training", str(training), "--started", "1"]) == 0
+    text = (tmp_path / "out" / "index.html").read_text()
+    for term, said in {
+        "model": "SmolLM2, lora",
+        "training": "160 steps, learning rate 0.001",
+        "data": "synthetic",
+        "video encoder": "InternVideo2-tiny (random weights)",
+        "answers": "1 different texts about 2 clips",
+    }.items():
+        assert f"<dt>{term}</dt><dd>{said}</dd>" in text, term
+    assert "minutes from the first step to this page" in text and "training loss per token (last 1.000)" in text
+    assert "Synthetic data: the clips" in text and "What is learned here is learned from pose." in text
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["minutes"] > 1000
+
+
+def test_a_page_shows_truth_and_answer_of_any_task(page: Path) -> None:
+    text = page.read_text()
+    assert (
+        "Synthetic data. 2 test items in 2 clusters" in text
+        and "Inputs beside the clip: told." in text
+        and "a note" in text
+    )
+    assert "<b>Truth</b> Bend." in text and "<b>Answer</b> wwww" in text
+    assert "<b>score</b> 6 (truth: 7.5)" in text and "<b>verdict</b> not said (truth: standard)" in text
+    assert text.count("<article") == 2 and text.count("does not exist") == 4, "two views of each clip"
+    assert "Corrected pose: 0 mm from the expert's; the learner's own: 0 mm (PA-MPJPE)." in text
+    assert "Without a model: " in text
+
+
+def test_an_existing_page_is_kept_or_refused(
+    run: Path, page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = page.read_bytes()
+    assert main(["report", str(run), str(page.parent)]) == 0 and page.read_bytes() == before
+    assert "is up to date" in capsys.readouterr().out
+    write_run(run, "table", label="x")
+    assert main(["report", str(run), str(page.parent)]) == 2 and page.read_bytes() == before
+    assert "is the report of something else: answers was '" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "none"), str(tmp_path / "new")]) == 2
+    assert "answers.jsonl is not there; `mm-coach answer` writes it" in capsys.readouterr().err
+    (tmp_path / "training").mkdir()
+    assert main(["report", str(run), str(tmp_path / "new"), "--training", str(tmp_path / "training")]) == 2
+    assert "trainer_state.json" in capsys.readouterr().err and not (tmp_path / "new" / "index.html").exists()
 
 
 def test_the_page_fits_a_phone_and_draws_what_is_off_the_screen(page: Path) -> None:

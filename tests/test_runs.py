@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from mm_adapter.cli import main
+from mm_adapter.tasks.cot_afa import COT_AFA
+from mm_adapter.tasks.desccoach import DESCCOACH
+from mm_adapter.tasks.nae import NAE
 from mm_data.tasks import Answer
 from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, unseen_categories, with_baselines
 from mm_eval.answers.test_sets import TRAINING, TestItem, write_answers
@@ -19,9 +22,8 @@ from mm_eval.judge.judging import digest_of
 from mm_eval.statistics.metric import Metric, item_metric
 from mm_eval.statistics.storage import write_metrics
 from mm_eval.suites.runs import open_run, runs_table
-from mm_eval.suites.tasks import SUITES, evaluate_answers
+from mm_eval.suites.tasks import evaluate_answers
 from mm_eval.tables import RENDERERS, Column, Row, ScoreTable
-from mm_eval.tables.published import NAE
 
 pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="METEOR and the PTB tokenizer are Java programs")
 
@@ -75,7 +77,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_a_table_defends_itself(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = folders
-    command = ["eval", f"A & B={good}", str(bad), "--suite", "nae", "--out", str(tmp_path)]
+    command = ["eval", f"A & B={good}", str(bad), "--task", "nae", "--out", str(tmp_path)]
     assert main(command) == 0
     text = (tmp_path / "table.md").read_text()
     for row in (
@@ -99,12 +101,12 @@ def test_a_table_defends_itself(folders: tuple[Path, Path], tmp_path: Path, caps
     tex = (tmp_path / "table.tex").read_text()
     assert r"A \& B" in tex and r"\toprule" in tex and r"$\rho$" in tex
     assert "A &amp; B" in (tmp_path / "table.html").read_text()
-    assert json.loads((good / "metrics_nae.json").read_text(), parse_constant=pytest.fail)["tables"]["answers"]["ours"]
+    assert json.loads((good / "metrics.json").read_text(), parse_constant=pytest.fail)["tables"]["answers"]["ours"]
 
 
 def test_classes_and_verdicts(folders: tuple[Path, Path]) -> None:
     items = test_set(True)
-    rows, notes = evaluate_answers(SUITES["cot-afa"], [replace(i, answers=i.answers | {"flat": test_set(False)[0].answers["ours"]}) for i in items])  # fmt: skip
+    rows, notes = evaluate_answers(COT_AFA.suite, [replace(i, answers=i.answers | {"flat": test_set(False)[0].answers["ours"]}) for i in items])  # fmt: skip
     assert rows["ours"]["top1"].value == 1 and rows["ours"]["verdict_accuracy"].value == 1
     assert rows["flat"]["top1"].value == 0, "the same score for every class names none"
     assert rows["flat"]["verdict_accuracy"].value == 0.5 and notes == []
@@ -114,15 +116,15 @@ def test_classes_and_verdicts(folders: tuple[Path, Path]) -> None:
         "verdict_accuracy": 0.5,
     }
     unread = [replace(items[0], answers={"ours": replace(items[0].answers["ours"], ranking=None)}), *items[1:]]
-    wrong = evaluate_answers(SUITES["cot-afa"], unread)[0]["ours"]["top1"]
+    wrong = evaluate_answers(COT_AFA.suite, unread)[0]["ours"]["top1"]
     assert wrong.value == pytest.approx(11 / 12) and "unparsed:1, wrong" in wrong.signature
     partial = [
         replace(items[0], answers={"ours": replace(items[0].answers["ours"], ranking={"twist": 1.0})}),
         *items[1:],
     ]
     with pytest.raises(ValueError, match="item 'dive 0' ranks 1 of 3 classes"):
-        evaluate_answers(SUITES["cot-afa"], partial)
-    scores, notes = evaluate_answers(SUITES["desccoach"], items)
+        evaluate_answers(COT_AFA.suite, partial)
+    scores, notes = evaluate_answers(DESCCOACH.suite, items)
     assert "range:[0, 10]" in scores["ours"]["relative_l2"].signature
     assert any(note.startswith("BERTScore: not computed") for note in notes)
 
@@ -143,16 +145,16 @@ def test_a_judge_joins_the_table_unless_it_withholds(folders: tuple[Path, Path],
         (run / name).mkdir()
         scores = {"ours": {"withheld": withheld, "failed_share": 0.03, "metrics": {"gpt_m": metric}}}
         write_metrics(run / name, {"settings": settings, "systems": scores})
-    opened = open_run(f"one={run}", "desccoach")
-    table = runs_table([opened, replace(opened, name="two")], "desccoach")
+    opened = open_run(f"one={run}", DESCCOACH.suite)
+    table = runs_table([opened, replace(opened, name="two")], DESCCOACH.suite)
     assert table.rows[0].cells["judge", "gpt_m"].value == 0.375, "half of the items were judged, and can be compared"
     assert "judge_b: ours's headline is withheld, 3.0% of the judgements failed" in table.footnotes
     shutil.copytree(run / "judge_a", run / "judge_c")
     with pytest.raises(ValueError, match=r"judge_c and another judge in .* both give gpt_m of 'ours'"):
-        open_run(str(run), "desccoach")
+        open_run(str(run), DESCCOACH.suite)
     write_answers(run, [replace(i, answers={"ours": Answer("Other.")}) for i in items])
     with pytest.raises(ValueError, match="judge_a judged other texts than"):
-        open_run(str(run), "desccoach")
+        open_run(str(run), DESCCOACH.suite)
 
 
 def test_diff_shows_what_changed(
@@ -160,17 +162,16 @@ def test_diff_shows_what_changed(
 ) -> None:
     good, bad = folders
     assert (
-        main(["eval", "diff", str(bad), str(good), "--suite", "nae", "--out", str(tmp_path), "--by", "relative_l2"])
-        == 0
+        main(["eval", "diff", str(bad), str(good), "--task", "nae", "--out", str(tmp_path), "--by", "relative_l2"]) == 0
     )
     text = (tmp_path / "diff.md").read_text()
     assert "12 items in 6 clusters" in text and "items are better in R-ℓ2" in text
     wins, losses = text.split("## Biggest losses")
     assert "dive 11" in wins and "dive 6" in losses  # the constant 66 is right on dive 6 alone
     assert re.search(r"\| R-ℓ2 ↓ \| .* \| -\d", text)
-    assert main(["eval", "diff", str(bad), "--suite", "nae"]) == 2
+    assert main(["eval", "diff", str(bad), "--task", "nae"]) == 2
     assert "`eval diff` compares two runs, 1 were given" in capsys.readouterr().err
-    assert main(["eval", "diff", str(bad), str(good), "--suite", "nae", "--by", "charm"]) == 2
+    assert main(["eval", "diff", str(bad), str(good), "--task", "nae", "--by", "charm"]) == 2
     assert "--by charm: choose from" in capsys.readouterr().err
 
 
@@ -178,11 +179,11 @@ def test_a_run_is_compared_with_its_own_baselines(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, nearest = str(folders[0]), "video nearest neighbour"
-    command = ["eval", "diff", good, "--suite", "nae", "--by", "relative_l2"]
+    command = ["eval", "diff", good, "--task", "nae", "--by", "relative_l2"]
     assert main([*command, "--against", nearest, "--out", str(tmp_path)]) == 0
     text = (tmp_path / "diff.md").read_text()
     assert f"good against {nearest}, 12 items in 6 clusters" in text
-    table = open_run(good, "nae").tables["answers"]
+    table = open_run(good, NAE.suite).tables["answers"]
     row = next(line for line in text.splitlines() if line.startswith("| ρ"))
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[2:4] == [f"{table[nearest]['spearman'].value:.3f}", f"{table['ours']['spearman'].value:.3f}"]
@@ -190,9 +191,9 @@ def test_a_run_is_compared_with_its_own_baselines(
     assert main([*command, "--against", "swinbert"]) == 2
     said = capsys.readouterr().err
     assert "good has no system 'swinbert'; choose from" in said and nearest in said
-    assert main(["eval", "diff", good, str(folders[1]), "--suite", "nae", "--against", nearest]) == 2
+    assert main(["eval", "diff", good, str(folders[1]), "--task", "nae", "--against", nearest]) == 2
     assert "compares one run with --against, 2 were given" in capsys.readouterr().err
-    assert main(["eval", good, "--suite", "nae", "--against", nearest]) == 2
+    assert main(["eval", good, "--task", "nae", "--against", nearest]) == 2
     assert "Unknown option: --against" in capsys.readouterr().err, "a table holds baselines anyhow"
 
 
@@ -200,31 +201,31 @@ def test_runs_of_other_items_are_refused(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_answers(tmp_path / "fewer", test_set(True)[:-1])
-    assert main(["eval", str(folders[0]), str(tmp_path / "fewer"), "--suite", "nae"]) == 2
+    assert main(["eval", str(folders[0]), str(tmp_path / "fewer"), "--task", "nae"]) == 2
     assert "1 are only in one of them, such as 'dive 11'" in capsys.readouterr().err
     assert main(["eval", str(folders[0])]) == 2
-    assert "run `mm-coach evaluate` first, or give --suite" in capsys.readouterr().err
+    assert "does not say which task it answers; give --task (expertaf, nae," in capsys.readouterr().err
     assert main(["eval", str(tmp_path / "nowhere")]) == 2
     assert "answers.jsonl is not there" in capsys.readouterr().err
 
 
 def test_what_is_not_defined_or_measured_otherwise_is_not_compared(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    good, bad = (open_run(str(folder), "nae") for folder in folders)
-    lines = runs_table([good, bad], "nae").footnotes
+    good, bad = (open_run(str(folder), NAE.suite) for folder in folders)
+    lines = runs_table([good, bad], NAE.suite).footnotes
     assert not any("nan" in line for line in lines)
     other = {"answers": {"ours": {"bleu4": replace(bad.tables["answers"]["ours"]["bleu4"], signature="bleu4|tok:13a")}}}
-    lines = runs_table([good, replace(bad, tables=other)], "nae").footnotes
+    lines = runs_table([good, replace(bad, tables=other)], NAE.suite).footnotes
     assert "bad: BLEU-4 was measured otherwise than good's and is not compared; see the signatures." in lines
 
 
 def test_names_of_runs(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = tmp_path / "lr=0.1"
     shutil.copytree(folders[0], odd)
-    assert open_run(str(odd), "nae").name == "lr=0.1" and open_run(f"A={odd}", "nae").name == "A"
-    assert main(["eval", str(folders[0]), f"good={odd}", "--suite", "nae"]) == 2
+    assert open_run(str(odd), NAE.suite).name == "lr=0.1" and open_run(f"A={odd}", NAE.suite).name == "A"
+    assert main(["eval", str(folders[0]), f"good={odd}", "--task", "nae"]) == 2
     assert "Two runs have the same name" in capsys.readouterr().err
     write_answers(odd, [replace(i, answers={"swinbert": i.truth}) for i in test_set(True)])
-    assert main(["eval", str(odd), "--suite", "nae"]) == 2
+    assert main(["eval", str(odd), "--task", "nae"]) == 2
     assert (
         "the run's own answers stand under 'ours', and 'dive 0' has none (12 of 12); systems there: swinbert"
         in capsys.readouterr().err
@@ -269,7 +270,7 @@ def test_every_format_shows_gaps_and_notes() -> None:
     fine, broken = Metric(0.5, None, 3, 0, "0-1", "s|x", (0.4, 0.6)), Metric(math.nan, None, 0, 3, "0-1", "s|x")
     columns = (Column("t", "a", "A"), Column("t", "b", "B", higher=False), Column("t", "unused", "never"))
     rows = (Row("one", {("t", "a"): fine}, note="why"), Row("two", {("t", "b"): broken, ("t", "a"): fine}, True))
-    table = ScoreTable("T", "Lead.", columns, rows, ("foot",), published=NAE)
+    table = ScoreTable("T", "Lead.", columns, rows, ("foot",), published=NAE.suite.published)
     text = {ending: render(table) for ending, render in RENDERERS.items()}
     assert (
         "| one [1] | 50.0 (40.0–60.0) | – |" in text["md"]

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 
 import mm_eval.suites.tasks as suites
+from mm_adapter.tasks.desccoach import DESCCOACH
+from mm_adapter.tasks.known import suite_of
+from mm_adapter.tasks.nae import NAE
 from mm_data.tasks import Answer
-from mm_eval.answers.test_sets import TRAINING, TestItem, write_about, write_answers
+from mm_eval.answers.test_sets import TRAINING, About, TestItem, write_answers
 from mm_eval.judge.judging import digest_of
 from mm_eval.metrics.text.corpus import TextScores
 from mm_eval.statistics.comparison import compare
 from mm_eval.statistics.metric import Metric, corpus_metric, item_metric
 from mm_eval.statistics.storage import write_metrics
 from mm_eval.suites.runs import (
-    Run,
     changes,
     check_same_items,
     differences,
@@ -30,7 +32,8 @@ from mm_eval.suites.runs import (
     open_run,
     runs_table,
 )
-from mm_eval.suites.tasks import SUITES
+from mm_eval.suites.suite import Run
+from mm_eval.suites.tasks import TaskSuite
 from mm_eval.tables import RENDERERS, Column, Row, ScoreTable
 from mm_eval.tables.published import Published
 
@@ -79,7 +82,7 @@ def test_verdicts_stand_at_the_items_that_were_judged(tmp_path: Path) -> None:
     write_judge(
         tmp_path / "judge", judged, {"gpt_m": item_metric([0.6, 0.1, NAN, 0.3], takes, "0-1", "m"), "gpt_q": ratios}
     )
-    found = open_run(str(tmp_path), "desccoach").tables["judge"]["ours"]
+    found = open_run(str(tmp_path), DESCCOACH.suite).tables["judge"]["ours"]
     assert found["gpt_m"].per_item == pytest.approx((NAN, 0.1, NAN, 0.3, NAN, NAN, 0.6, NAN), nan_ok=True)
     assert found["gpt_m"].value == pytest.approx(1 / 3) and (found["gpt_m"].n, found["gpt_m"].n_failed) == (3, 1)
     rows = found["gpt_q"].rows
@@ -94,26 +97,26 @@ def test_a_judge_of_a_baseline_and_one_that_withholds(tmp_path: Path) -> None:
     takes = [item.cluster for item in shown]
     write_judge(tmp_path / "judge_a", shown, {"gpt_m": item_metric([0.5] * 4, takes, "0-1", "m")}, "other")
     write_judge(tmp_path / "judge_b", shown, {"gpt_q": item_metric([0.2] * 4, takes, "0-1", "m")}, withheld=True, failed_share=0.125)  # fmt: skip
-    run = open_run(str(tmp_path), "desccoach")
+    run = open_run(str(tmp_path), DESCCOACH.suite)
     assert run.tables["judge"].keys() == {"other"} and run.tables["judge"]["other"]["gpt_m"].value == 0.5
     assert run.notes[-1] == "judge_b: ours's headline is withheld, 12.5% of the judgements failed"
     write_judge(tmp_path / "judge_c", shown[:2], {"gpt_m": item_metric([0.5] * 2, takes[:2], "0-1", "m")}, "other")
     with pytest.raises(ValueError, match=r"judge_c and another judge in .* both give gpt_m of 'other'; move one"):
-        open_run(str(tmp_path), "desccoach")
+        open_run(str(tmp_path), DESCCOACH.suite)
     write_answers(tmp_path, shown[1:])
     with pytest.raises(ValueError, match="judge_a judged other texts"):
-        open_run(str(tmp_path), "desccoach")
+        open_run(str(tmp_path), DESCCOACH.suite)
 
 
 def test_what_answers_were_given_stands_in_signatures_and_notes(tmp_path: Path) -> None:
     shown = items([1.0, 2.0, 3.0, None], other=Answer("else"))
     write_answers(tmp_path, shown)
-    plain = open_run(str(tmp_path), "nae")
-    assert f"no baselines beyond those in answers.jsonl: {tmp_path / TRAINING} is not there" in plain.notes
+    plain = open_run(str(tmp_path), NAE.suite)
+    assert "no baselines beyond those in answers.jsonl: training.jsonl is not there" in plain.notes
     assert plain.tables["answers"]["ours"]["bleu1"].signature == "len|n:4|clusters:3"
-    write_about(tmp_path, ["steps", "class"], ["mind the gap"])
+    About("nae", ["steps", "class"], ["mind the gap"]).write(tmp_path)
     write_answers(tmp_path, [TestItem("t", "t", "y", Answer("taught", 1.0))], TRAINING)
-    told = open_run(f"named={tmp_path}", "nae")
+    told = open_run(f"named={tmp_path}", NAE.suite)
     assert told.tables["answers"]["ours"]["bleu1"].signature == "len|n:4|clusters:3|inputs:steps, class"
     assert told.tables["answers"]["other"]["bleu1"].signature == "len|n:4|clusters:3"
     assert told.notes[:1] == [
@@ -121,7 +124,7 @@ def test_what_answers_were_given_stands_in_signatures_and_notes(tmp_path: Path) 
     ]
     assert told.notes[1:3] == ["Inputs beside the clip: steps; class.", "mind the gap"] and told.name == "named"
     assert "constant per category" in told.tables["answers"] and "shuffled" in told.items[0].answers
-    written = json.loads((tmp_path / "metrics_nae.json").read_text())
+    written = json.loads((tmp_path / "metrics.json").read_text())
     assert written["notes"] == told.notes and set(written["tables"]) == {"answers"}
 
 
@@ -135,21 +138,31 @@ def test_a_folder_and_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert name_and_folder(".") == ("lr=0.1", Path("."))
 
 
-def test_runs_of_expertaf_are_read_as_they_were_scored(tmp_path: Path) -> None:
-    write_answers(tmp_path, items([1.0] * 3))
-    with pytest.raises(
-        FileNotFoundError, match=r"metrics\.json is not there; run `mm-coach evaluate` first, or give --suite"
-    ):
-        open_run(str(tmp_path), "expertaf")
-    metric = item_metric([0.25, 0.5, 0.75], TAKES[:3], "0-1", "x")
-    result = {"tables": {"pose": {"ours": {"pa_mpjpe": metric.to_json()}}}, "notes": ["a note"]}
-    write_metrics(tmp_path, result)
-    run = open_run(f"one={tmp_path}", "expertaf")
-    assert run.name == "one" and run.metric(Column("pose", "pa_mpjpe", "")) == metric and run.notes == ["a note"]
-    assert run.clusters == TAKES[:3] and run.result == result
+def test_a_run_needs_answers_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"answers\.jsonl is not there; `mm-coach answer` writes it"):
+        open_run(str(tmp_path), NAE.suite)
     write_answers(tmp_path, [replace(item, answers={"swin": Answer("x")}) for item in items([1.0] * 3)])
     with pytest.raises(ValueError, match=r"'item 0' has none \(3 of 3\); systems there: swin"):
-        open_run(str(tmp_path), "expertaf")
+        open_run(str(tmp_path), NAE.suite)
+
+
+def test_a_run_says_which_suite_scores_it(tmp_path: Path) -> None:
+    for name, task in (("a", "nae"), ("b", "nae"), ("c", "cot-afa"), ("d", "")):
+        About(task).write(tmp_path / name)
+        write_answers(tmp_path / name, items([1.0]))
+    a, b, c, d = (tmp_path / name for name in "abcd")
+    assert suite_of([a, b]) is NAE.suite and suite_of([d], "nae") is NAE.suite and suite_of([a, d]) is NAE.suite
+    for runs, task, message in (
+        ([a, c], None, "The runs are of several tasks: cot-afa, nae; one table has one task"),
+        ([a], "cot-afa", "several tasks: cot-afa, nae"),
+        (
+            [d],
+            None,
+            r"does not say which task it answers; give --task \(expertaf, nae, cot-afa, desccoach, table or module:NAME\)",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            suite_of(runs, task)
 
 
 # --- two runs --------------------------------------------------------------------------------------------------------
@@ -186,13 +199,12 @@ def test_changes_are_second_minus_first_with_the_largest_gain_first() -> None:
         changes(run("a", [0.5] * 8, [1.0] * 8, whole=whole), SECOND, Column("t", "whole", "w"))
 
 
-def test_differences_pair_what_both_have(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differences_pair_what_both_have() -> None:
     columns = (BETTER, WORSE, Column("t", "other", "o"), Column("t", "mine", "m"), Column("t", "lost", "l"))
-    monkeypatch.setitem(SUITES, "own", replace(SUITES["nae"], columns=columns))
     nothing = item_metric([NAN] * 8, TAKES, "", "lost")
     first = run("first", [0.0] * 8, [4.0] * 8, other=item_metric([1.0] * 8, TAKES, "", "one"), lost=nothing)
     second = run("second", [0.5, 1.0, 1, 1, 1, 1, 1, NAN], [4.0, 3, 4, 1, 9, 4, 4, 4], other=item_metric([2.0] * 8, TAKES, "", "two"), lost=nothing, mine=nothing)  # fmt: skip
-    up, down = differences(first, second, "own")
+    up, down = differences(first, second, columns)
     assert (up.column, down.column) == (BETTER, WORSE)
     assert up.paired.difference == pytest.approx(6.5 / 7) and down.paired.difference == pytest.approx(1 / 8)
     # Six takes, swapped in 64 ways, of which two are as large; eight takes are left of the other.
@@ -200,13 +212,13 @@ def test_differences_pair_what_both_have(monkeypatch: pytest.MonkeyPatch) -> Non
     assert down.adjusted == pytest.approx(max(down.paired.p_value, 4 / 64))
     assert up.by_item is not None and up.by_item.t > 0, "the second is better"
     assert up.first.value == 0 and up.second.value == pytest.approx(6.5 / 7)
-    assert measured_otherwise(first, second, "own") == ["o"]
-    same = differences(first, run("again", [0.0] * 8, [4.0] * 8), "own")
+    assert measured_otherwise(first, second, columns) == ["o"]
+    same = differences(first, run("again", [0.0] * 8, [4.0] * 8), columns)
     assert [d.by_item for d in same] == [None, None], "what does not differ has no test"
     lone = run("second", [NAN] * 7 + [1.0], [4.0] * 8)
-    assert differences(first, lone, "own")[0].by_item is None, "one item is no sample"
+    assert differences(first, lone, columns)[0].by_item is None, "one item is no sample"
     with pytest.raises(ValueError, match="first and bare have no metric in common that was measured alike"):
-        differences(first, Run("bare", second.items, {}, {}, []), "own")
+        differences(first, Run("bare", second.items, {}, {}, []), columns)
 
 
 def test_runs_answer_the_same_items_in_the_same_order() -> None:
@@ -220,9 +232,10 @@ def test_runs_answer_the_same_items_in_the_same_order() -> None:
             check_same_items(FIRST, replace(FIRST, name="x", items=list(changed)))
 
 
-def test_a_table_of_runs_names_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_runs_names_what_differs() -> None:
     columns = (Column("answers", "up", "up"), Column("answers", "down", "down", 1.0, 2, higher=False))
-    monkeypatch.setitem(SUITES, "own", replace(SUITES["nae"], columns=columns, published=None))
+    assert isinstance(NAE.suite, TaskSuite)
+    own = replace(NAE.suite, columns=columns, published=None)
 
     def made(name: str, up: list[float], down: list[float], *notes: str) -> Run:
         base = run(name, up, down)
@@ -231,7 +244,7 @@ def test_a_table_of_runs_names_what_differs(monkeypatch: pytest.MonkeyPatch) -> 
 
     first = made("first", [0.0] * 8, [4.0] * 8, "shared", "mine")
     better = made("better", [1.0] * 8, [4.0, 4.0, 4, 4, 4, 4, 4, 5.0], "shared")
-    table = runs_table([first, better], "own")
+    table = runs_table([first, better], own)
     # Seven takes: 2 of 128 swaps are as large, twice that for two comparisons; one take that differs shows nothing.
     p = 2 * 2 / 128
     assert table.footnotes == (
@@ -243,12 +256,12 @@ def test_a_table_of_runs_names_what_differs(monkeypatch: pytest.MonkeyPatch) -> 
     assert [row.cells["answers", "up"].value for row in table.rows] == [0.0, 1.0, 0.0]
     assert table.lead == "8 test items in 7 clusters (people, or takes where nobody says whose they are)."
     assert table.title == "NAE"
-    alike = runs_table([first, replace(made("like", [0.0] * 8, [4.0] * 8), notes=["shared"])], "own")
+    alike = runs_table([first, replace(made("like", [0.0] * 8, [4.0] * 8), notes=["shared"])], own)
     assert alike.footnotes[0].endswith("(swaps by cluster, Holm over 2 comparisons, p ≤ 0.05): none.")
     made_up = replace(first, items=[*first.items[:-1], replace(first.items[-1], synthetic=True)])
-    assert runs_table([made_up], "own").lead.startswith("Synthetic data. 8 test items")
+    assert runs_table([made_up], own).lead.startswith("Synthetic data. 8 test items")
     with pytest.raises(ValueError, match="Two runs have the same name; write NAME=FOLDER"):
-        runs_table([first, replace(better, name="first")], "own")
+        runs_table([first, replace(better, name="first")], own)
     base = better.against("shuffled")
     assert (base.name, base.system) == ("shuffled", "shuffled") and base.metric(columns[0]) is not None
     assert base.text(better.items[0]) == "" and better.text(better.items[0]) == "better"

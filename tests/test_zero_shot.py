@@ -15,6 +15,7 @@ from scripted_endpoint import ScriptedEndpoint, answer
 from test_video import grey, write_video
 
 from mm_adapter.cli import main
+from mm_adapter.tasks.nae import NAE
 from mm_data.records import FPS
 from mm_data.tasks import Answer
 from mm_data.tuples.store import read_tuples
@@ -163,7 +164,7 @@ def test_nae_is_told_none_of_the_truths_actions_unless_asked_for(
     for folder, said in (("out", "category: not told"), ("told", "category: told (a hint at the truth)")):
         assert read_about(tmp_path / folder) == ([said], [])
         assert json.loads((tmp_path / folder / "zero_shot.json").read_text())["inputs"] == [said]
-        opened = open_run(str(tmp_path / folder), "nae")
+        opened = open_run(str(tmp_path / folder), NAE.suite)
         ours = opened.tables["answers"]["ours"]
         assert ours and all(metric.signature.endswith(f"|inputs:{said}") for metric in ours.values())
         assert f"Inputs beside the clip: {said}." in opened.notes

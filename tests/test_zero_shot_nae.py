@@ -9,6 +9,7 @@ from scripted_endpoint import ScriptedEndpoint
 from test_video import grey, write_video
 
 from mm_adapter.cli import main
+from mm_adapter.tasks.nae import NAE
 from mm_data.tasks import Answer
 from mm_eval.answers.test_sets import ClipFile, TestItem, read_answers, write_answers
 from mm_eval.suites.runs import open_run
@@ -46,7 +47,7 @@ def test_a_narrative_has_text_actions_and_score(run: Path) -> None:
     assert answers == [Answer("A dive.", 40, actions=["half twist"])] * 2
     schema = server.bodies[0]["response_format"]["json_schema"]["schema"]
     assert schema["required"] == ["text", "actions", "score"]
-    table = open_run(str(run.parent / "out"), "nae").tables["answers"]["ours"]
+    table = open_run(str(run.parent / "out"), NAE.suite).tables["answers"]["ours"]
     assert table["action_accuracy"].per_item == (0, 1 / 2)
     assert table["relative_l2"].per_item == pytest.approx(((20 / 18.5) ** 2, (1.5 / 18.5) ** 2))
 

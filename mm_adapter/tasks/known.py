@@ -13,6 +13,7 @@ from mm_adapter.tasks.table import TABLE
 from mm_adapter.tasks.task import Task
 from mm_data.ground.own_modules import import_own
 from mm_data.tasks import TaskFormat
+from mm_eval.answers.test_sets import FILE as ANSWERS
 from mm_eval.answers.test_sets import About
 from mm_eval.suites.suite import Suite
 
@@ -52,8 +53,12 @@ def suite_of(runs: Sequence[Path], task: str | None = None) -> Suite:
         The suite.
 
     Raises:
+        FileNotFoundError: A run has no answers.
         ValueError: The runs answer several tasks, another one than is wanted, or none says which.
     """
+    for folder in runs:
+        if not (folder / ANSWERS).is_file():
+            raise FileNotFoundError(f"{folder / ANSWERS} is not there; `mm-coach answer` writes it.")
     said = {name for name in (About.read(folder).task for folder in runs) if name} | ({task} if task else set())
     if not said:
         raise ValueError(

@@ -77,12 +77,12 @@ def _retrieved(item: TestItem, ranking: Mapping[str, float], clips: Mapping[str,
     best = names[int(np.where(np.isfinite(scores), scores, -np.inf).argmax())]
     place = names.index(item.truth.label) if item.truth.label in names else None
     rank = np.nan if place is None else ranks(scores, np.array([place]), np.ones(scores.shape, bool))[0]
-    if best == item.truth.label:
-        text = "the expert clip it was paired with"
-    elif np.isfinite(rank):
-        text = f"paired clip is at rank {rank:g} of {len(names)}"
-    else:
+    if not np.isfinite(rank):
         text = "the paired clip has no score"
+    elif best == item.truth.label:
+        text = "the expert clip it was paired with"
+    else:
+        text = f"paired clip is at rank {rank:g} of {len(names)}"
     return {"rank_text": text, "retrieved": _strip(clips[best].videos.get("exo"), "exo", best)}
 
 

@@ -67,7 +67,7 @@ class Inputs:
         answers = [item.answers[OURS] for item in self.items]
         if not any(answer.poses is not None or NO_POSES in (answer.unread or ()) for answer in answers):
             return None
-        return [None if answer.poses is None else np.array(answer.poses, np.float32) for answer in answers]
+        return [None if answer.poses is None else np.array(answer.poses) for answer in answers]
 
     @property
     def reconstructed(self) -> list[np.ndarray] | None:

@@ -20,6 +20,11 @@ from mm_eval.tables import Column, ScoreTable
 from mm_eval.tables.tiles import Tile, strongest
 
 RECALL = "recall@5"
+_NAMING = (
+    "“names the error” counts a text only if it names at least one error and every error it names was really injected. Pairs of learner "
+    "and expert are mined by pose similarity, so pose-nearest-neighbour retrieval is a ceiling rather than a baseline. Poses are compared "
+    "with the raw expert joints, not with decoded ones."
+)
 
 
 def evaluate(inputs: Inputs, bert: BertModel | None = None, seed: int = 0) -> tuple[dict[str, Any], list[TestItem]]:
@@ -67,7 +72,8 @@ class CoachingSuite:
         """Scores the three functions, as far as the run has answers to them."""
         result, items = evaluate(Inputs(run.items, run.training, run.clips), bert)
         inputs = [f"Inputs beside the clip: {'; '.join(run.about.inputs)}."] if run.about.inputs else []
-        return items, result | {"notes": [*result["notes"], *inputs, *run.about.notes]}
+        named = [_NAMING] if "error_named" in result["tables"]["commentary"]["ours"] else []
+        return items, result | {"notes": [*result["notes"], *named, *inputs, *run.about.notes]}
 
     def table(self, runs: Sequence[Run], footnotes: Sequence[str], published: Sequence[str] | None) -> ScoreTable:
         """Puts runs against each other."""
