@@ -1,31 +1,35 @@
 """ExpertAF's Table 1: baselines, ablations and their table."""
 
 import dataclasses
-import json
 import re
 import sys
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from mm_adapter.evaluation.predictions import Backends, predict, read_predictions
-from mm_adapter.inference.ranking import Gallery, rank_by_demonstration, rank_by_remark
 from tiny_coach import FRAMES, TinyCoach, collator, dataset, perturb, poses_after
 
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.evaluation.coach_system import CoachSystem, PairedAnswerer
+from mm_adapter.evaluation.item_set import ItemSet
 from mm_adapter.evaluation.matcher import Matcher, MatcherConfig, MatcherInputs, load_matcher, save_matcher
-from mm_adapter.evaluation.neighbours import Space, feature_space, matched_space, predict_by_neighbours
+from mm_adapter.evaluation.neighbours import NearestNeighbours, nearest_items
 from mm_adapter.evaluation.table import NotRun, flags_of, read_variants, run_training
 from mm_adapter.inference.coach import Coach
+from mm_adapter.inference.experts import ranker_of
+from mm_adapter.inference.protocols import Answerer
 from mm_adapter.model.processor import CoachProcessor
 from mm_adapter.samples.clip_stores import JointStore
-from mm_adapter.tasks.expertaf.tables import System, comparison_table
+from mm_adapter.tasks.expertaf import EXPERTAF
 from mm_data.conversation import Conversation
-from mm_data.folders import stretches_of
+from mm_data.tasks import Answer
 from mm_data.tasks.coaching import commentary_prompt, training_conversation
-from mm_data.tuples.store import clips_of
+from mm_data.tuples.store import item_of
+from mm_eval.statistics.metric import Metric
+from mm_eval.statistics.storage import read_metrics
+from mm_eval.suites.suite import Run
 from mm_eval.tables import to_markdown
 from mm_tokenizers.coordinates import poses_to_text, text_to_poses
 
@@ -96,10 +100,11 @@ def test_a_coach_that_writes_coordinates_is_read_strictly(coach: TinyCoach, monk
 def test_ranking_by_remark_is_the_remarks_likelihood_for_each_clip(coach: TinyCoach) -> None:
     perturb(coach)
     asked = Coach(coach.model.eval(), coach.processor, coach.codes, coach.features)
+    asked.can_demonstrate = False
     pool = [t.expert.clip_id for t in coach.test[:5]]
-    found = rank_by_remark(asked, "unused", "Bend the knees.", pool, batch_size=3)
+    found = ranker_of(asked)("unused", "Bend the knees.", pool)
     answer = [{"role": "assistant", "content": [{"type": "text", "text": "Bend the knees."}]}]
-    for clip, value in zip(pool, found.tolist(), strict=True):
+    for clip, value in zip(pool, found, strict=True):
         encoded = coach.processor.encode(
             Conversation(clip, [*commentary_prompt(clip), *answer], (2,)), coach.codes.__getitem__
         )
@@ -110,40 +115,71 @@ def test_ranking_by_remark_is_the_remarks_likelihood_for_each_clip(coach: TinyCo
         assert value == pytest.approx(-loss.item(), abs=1e-4)
 
 
-def test_privileged_and_separate_coaches(coach: TinyCoach, tiny: Path, tmp_path: Path) -> None:
+def items_of(coach: TinyCoach, limit: int = 3) -> ItemSet:
+    return ItemSet.open(coach.folder / "tuples", coach.features, limit, FRAMES)
+
+
+def system_of(coach: TinyCoach, answerer: Answerer, **switches: Any) -> CoachSystem:
+    return CoachSystem(answerer, "hash", "transformers", coach.codes, [{}], {"expertaf": {}}, switches)
+
+
+def nobody(what: str, done: int, total: int) -> None:
+    """Watches nothing."""
+
+
+def test_privileged_and_separate_coaches(coach: TinyCoach, tmp_path: Path) -> None:
     perturb(coach)
-    asked = Coach(coach.model.eval(), coach.processor, coach.codes, coach.features)
-    tuples = coach.test[:3]
-    gallery = Gallery.of(tuples, [], within_activity=False)
-    rank, shown = partial(rank_by_demonstration, asked), {t.tuple_id: t.summary for t in tuples}
-    for name, backends in (
-        ("comment", Backends(asked, None, partial(rank_by_remark, asked))),
-        ("full", Backends(asked, asked, rank, shown, privileged=True)),
-        ("plain", Backends(asked, asked, rank)),
-    ):
-        predict(backends, tuples, gallery, coach.train, tmp_path / name)
-    without, full, plain = (read_predictions(tmp_path / name, tuples) for name in ("comment", "full", "plain"))
-    assert not any("pose_codes" in record for record in without)
-    assert [r["commentary"] for r in without] == [r["commentary"] for r in plain]
-    assert [r["scores"] for r in full] != [r["scores"] for r in plain], "another remark, another ranking"
+    asked, mute = (
+        Coach(coach.model.eval(), coach.processor, coach.codes, coach.features, coach.pose_tokenizer) for _ in range(2)
+    )
+    mute.can_demonstrate = False
+    items = items_of(coach)
+
+    def answers(system: CoachSystem) -> dict[str, dict[str, Answer]]:
+        form, _ = system.form(items)
+        found = system.answer(items, form, tmp_path / f"{len([*tmp_path.iterdir()])}", nobody)
+        assert found is not None
+        return found
+
+    without, full, plain = (
+        answers(system)
+        for system in (system_of(coach, mute), system_of(coach, asked, privileged=True), system_of(coach, asked))
+    )
+    assert all(by["ours"].poses is None and by["ours"].unread is None for by in without.values()), "never asked for"
+    assert [by["ours"].text for by in without.values()] == [by["ours"].text for by in plain.values()]
+    assert all(len(by["ours"].poses or []) == FRAMES for by in plain.values())
+    raw = "ours, raw likelihood"
+    assert [by[raw].ranking for by in full.values()] != [by[raw].ranking for by in plain.values()], "another remark"
+    assert [by[raw].ranking for by in without.values()] != [by[raw].ranking for by in plain.values()], "by the remark"
+    pair = answers(system_of(coach, PairedAnswerer(mute, asked)))
+    assert pair == plain, "one comments, the other finds and shows"
+    form, _ = system_of(coach, asked, privileged=True).form(items)
+    assert form.inputs == ["gallery: of the learner's activity", "the expert's clip and remark (leak: tells the truth)"]
 
 
-def test_nearest_neighbours_answer_from_the_training_set(coach: TinyCoach) -> None:
-    assert coach.features is not None
-    clips = clips_of(coach.train + coach.test)
-    joints = JointStore(stretches_of(clips, coach.folder / "tuples"), FRAMES)
-    space = feature_space(coach.features, list(clips), coach.train)
-    pool = [t.expert.clip_id for t in coach.test[:4]]
-    (record,) = predict_by_neighbours(space, coach.train[3:4], [pool], [pool[0]], coach.train, joints)
-    twins = [
-        t
-        for t in coach.train
-        if np.allclose(space.clips[t.learner.clip_id], space.clips[coach.train[3].learner.clip_id])
-    ]
-    assert record["commentary"] in {t.summary for t in twins} and set(record["scores"]) == set(pool)
-    turned = Space(space.clips, -space.remark_keys, space.demonstration_keys)
-    (other,) = predict_by_neighbours(turned, coach.train[3:4], [pool], [pool[0]], coach.train, joints)
-    assert other["commentary"] not in {t.summary for t in twins} and other["pose_joints"] == record["pose_joints"]
+def test_nearest_neighbours_answer_from_the_training_set(coach: TinyCoach, tmp_path: Path) -> None:
+    items, by_remark = items_of(coach), {item.references[0] for item in items_of(coach).training}
+    for kind in ("video", "pose"):
+        system = NearestNeighbours(kind, {})
+        form, _ = system.form(items)
+        nearest, lacking = nearest_items(items.test, items.training, items.joints, items.store)
+        assert lacking == [] and all(set(found) == {"video", "pose"} for found in nearest.values())
+        training = {item.item_id: item for item in items.training}
+        for item in items.test:
+            found = system.answer(items, form, tmp_path, nobody)[item.item_id]["ours"]
+            neighbour = training[nearest[item.item_id][kind]]
+            assert neighbour.expert is not None and found.ranking is not None
+            assert found.text == neighbour.references[0] and found.text in by_remark
+            assert list(found.ranking) == form.candidates(item)
+            np.testing.assert_array_equal(np.array(found.poses), items.joints[neighbour.expert.clip_id][..., :3])
+    itself = dataclasses.replace(items, test=items.training[:4])
+    nearest, _ = nearest_items(itself.test, itself.training, itself.joints, itself.store)
+    for item in itself.test:
+        for kind in ("video", "pose"):
+            twin = next(other for other in itself.training if other.item_id == nearest[item.item_id][kind])
+            assert twin.clip.clip_id == item.clip.clip_id or kind == "video"
+    with pytest.raises(ValueError, match=r"Nearest neighbours by video cannot answer .*: --features"):
+        NearestNeighbours("video", {}).answer(dataclasses.replace(items, store=None), form, tmp_path, nobody)
 
 
 def test_the_matcher_learns_what_belongs_together(coach: TinyCoach, tmp_path: Path) -> None:
@@ -152,7 +188,7 @@ def test_the_matcher_learns_what_belongs_together(coach: TinyCoach, tmp_path: Pa
     by_take = {t.learner.take_uid: t for t in coach.train}  # windows of one take are nearly the same clip
     tuples = [dataclasses.replace(t, expert=t.learner) for t in list(by_take.values())[:16]]
     embeddings = coach.model.language_model.get_input_embeddings().weight.detach()
-    inputs = MatcherInputs(tuples, coach.features, coach.processor.tokenizer, embeddings)
+    inputs = MatcherInputs([item_of(t, True) for t in tuples], coach.features, coach.processor.tokenizer, embeddings)
     video = coach.features.manifest
     torch.manual_seed(0)
     matcher = Matcher(MatcherConfig(video.width, tuple(video.views), embeddings.shape[1], 64, "e", "l", "f"))
@@ -165,10 +201,11 @@ def test_the_matcher_learns_what_belongs_together(coach: TinyCoach, tmp_path: Pa
         optimizer.step()
     save_matcher(matcher, tmp_path)
     opened = load_matcher(tmp_path)
-    space = matched_space(opened, [t.learner.clip_id for t in tuples], inputs)
-    queries = np.stack([space.clips[t.learner.clip_id] for t in tuples])
-    assert (np.argmax(queries @ space.demonstration_keys.T, axis=1) == np.arange(len(tuples))).all()
-    found = [tuples[i].summary for i in np.argmax(queries @ space.remark_keys.T, axis=1)]
+    clips = inputs.clips([t.learner.clip_id for t in tuples], opened.architecture.views)
+    with torch.no_grad():
+        queries, remarks = opened.embed_clips(clips).numpy(), opened.embed_remarks(inputs.words).numpy()
+    assert (np.argmax(queries @ queries.T, axis=1) == np.arange(len(tuples))).all(), "each finds its own demonstration"
+    found = [tuples[i].summary for i in np.argmax(queries @ remarks.T, axis=1)]
     assert np.mean([a == t.summary for a, t in zip(found, tuples, strict=True)]) > 0.8
 
 
@@ -246,7 +283,7 @@ def test_one_command_trains_scores_and_writes_the_table(
         str(tmp_path),
         "--config",
         "recipes/configs/expertaf/tiny.yaml",
-        "--max-tuples",
+        "--max-items",
         "6",
     ]
     command += ["--set", "max_steps=2", *(f"{name}={tiny / path}" for name, path in inputs.items())]
@@ -255,14 +292,16 @@ def test_one_command_trains_scores_and_writes_the_table(
     assert mm_coach(command) == 1, "one row lacks its inputs"
     text = (tmp_path / "table.md").read_text()
     assert text.startswith("Synthetic data.") and "Published, different data" in text
-    assert "not run: its clips have no features" in text and "chance" in text
-    rows = {row["name"]: row for row in json.loads((tmp_path / "table.json").read_text())}
-    pose = rows["w/ global pose"]["result"]["tables"]["pose"]["ours"]["pa_mpjpe"]
-    assert pose["interval"] is not None and "M parameters" in rows["w/ global pose"]["cost"]
+    assert (
+        "w/o alignment was not run: its inputs cannot be made: its clips have no features; name their encoder" in text
+    )
+    assert "chance" in text and re.search(r"\| w/ global pose \|.* M parameters; answering \d+\.\d min \|", text)
+    pose = read_metrics(tmp_path / "w_global_pose" / "answers")["tables"]["pose"]["ours"]["pa_mpjpe"]
+    assert pose["interval"] is not None
     trained = (tmp_path / "w_global_pose" / "training" / "trainer_state.json").stat().st_mtime_ns
     assert mm_coach([*command[:-1], "ego only", "--collect"]) == 1
     assert trained == (tmp_path / "w_global_pose" / "training" / "trainer_state.json").stat().st_mtime_ns
-    assert "not run: was not run" in (tmp_path / "table.md").read_text()
+    assert "ego only was not run: was not run" in (tmp_path / "table.md").read_text()
     capsys.readouterr()
 
 
@@ -279,16 +318,16 @@ def test_a_row_that_fails_is_named_with_its_reason_and_the_others_go_on(
         "language_model": "language_model", "tuples": "tuples", "pose_codes": "pose_codes", "features": "features",
         "pose_tokenizer": "pose_tokenizer/tokenizer",
     }  # fmt: skip
-    command = ["table", "expertaf", "out", "--config", str(config), "--variants", str(rows), "--max-tuples", "4"]
+    command = ["table", "expertaf", "out", "--config", str(config), "--variants", str(rows), "--max-items", "4"]
     command += ["--set", "max_steps=1", *(f"{name}={tiny / path}" for name, path in inputs.items())]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert mm_coach(command) == 1
-    short, mappers = json.loads((tmp_path / "out" / "table.json").read_text())
-    assert short["result"] is None and mappers["result"] is not None
-    assert re.fullmatch(
-        r"not run: its training failed with status 1: expertaf\.py: Sample .* has \d+ tokens, more than max_length 5\. .*",
-        short["note"],
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert re.search(r"^\| mappers \|", text, re.M) and not re.search(r"^\| too short", text, re.M)
+    assert re.search(
+        r"too short was not run: its training failed with status 1: expertaf\.py: Sample .* has \d+ tokens, more than max_length 5\. ",
+        text,
     )
 
 
@@ -310,23 +349,17 @@ def test_the_reason_of_a_failure_is_what_its_process_said_last(code: str, why: s
 
 
 def test_values_that_are_missing_or_failed_are_marked() -> None:
-    def metric(value: float, failed: int = 0) -> dict:
-        return {
-            "value": value, "per_item": None, "n": 3, "n_failed": failed, "scale": "", "signature": "s",
-            "interval": [value, value], "aggregate": "mean", "rows": None,
-        }  # fmt: skip
+    def metric(value: float, failed: int = 0) -> Metric:
+        return Metric(value, None, 3, failed, "", "s", None if value != value else (value, value))
 
     tables = {
         "commentary": {"ours": {"rouge_l": metric(0.5)}},
         "retrieval": {"ours": {"recall@5": metric(0.25)}},
         "pose": {"ours": {"pa_mpjpe": metric(float("nan"), 3)}},
     }
-    result = {
-        "synthetic_data": False, "items": 3, "takes": 2, "participants": ["ann"], "gallery": "all expert clips", "tables": tables,
-        "chance": {"recall@5": 0.1}, "summary": {"retrieval/gallery_size": 50.0},
-    }  # fmt: skip
-    text = to_markdown(comparison_table([System("mine", result, "1 min", "a note")], ["ExpertAF"]))
-    assert "| mine [1] | 50.0 (50.0–50.0) | 25.0 (25.0–25.0) | –, 3 failed | 1 min |" in text and "- [1] a note" in text
+    run = Run("mine", [], tables, {"chance": {"recall@5": 0.1}, "gallery_size": 50.0}, [], cost="1 min")
+    text = to_markdown(EXPERTAF.suite.table([run], ["a note"], ["ExpertAF"]))
+    assert "| mine | 50.0 (50.0–50.0) | 25.0 (25.0–25.0) | –, 3 failed | 1 min |" in text and "- a note" in text
     assert "| ExpertAF | 44.9 | 49.6 | 54.6 | 19.1 | 158 | 135 |" in text
 
 
