@@ -19,6 +19,7 @@ from mm_adapter.checkpoint.seal import problems, seal
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.evaluation.matcher import Matcher, MatcherConfig, save_matcher
 from mm_adapter.export.write import export_coach
+from mm_adapter.inference.coach import Coach
 from mm_adapter.model.language_model import (
     load_language_model,
     public_name,
@@ -31,6 +32,7 @@ from mm_adapter.model.lora import LORA_TARGETS
 from mm_adapter.training.arguments import CoachArguments
 from mm_adapter.training.build import build_coach
 from mm_data.features import FeatureStore
+from mm_eval.answers.test_sets import OURS, read_answers
 
 
 def save(coach: TinyCoach, folder: Path, base: str, run: dict[str, Any] | None = None) -> Path:
@@ -38,6 +40,11 @@ def save(coach: TinyCoach, folder: Path, base: str, run: dict[str, Any] | None =
     perturb(coach)
     SavedCoach(coach.model, coach.processor, coach.pose_tokenizer, run or {}).save_pretrained(folder)
     return folder
+
+
+def inputs(tiny: Path) -> list[str]:
+    """What `answer` needs beside tuples for two of them."""
+    return ["--codes", str(tiny / "pose_codes"), "--features", str(tiny / "features"), "--max-items", "2"]
 
 
 # --- the base model --------------------------------------------------------------------------------------------------
@@ -103,12 +110,10 @@ def test_every_command_that_opens_a_coach_takes_the_base(
     coach: TinyCoach, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, base = save(coach, tmp_path / "coach", "gone"), ["--base-model", str(tiny / "language_model")]
-    inputs = [tiny / "tuples", tiny / "pose_codes"]
-    rest = ["--features", str(tiny / "features"), "--max-tuples", "2"]
-    for name in ("generate", "retrieve", "evaluate"):
-        assert mm_coach([name, str(folder), *map(str, inputs), str(tmp_path / name), *rest]) == 2, name
-        assert "give --base-model FOLDER" in capsys.readouterr().err
-        assert mm_coach([name, str(folder), *map(str, inputs), str(tmp_path / name), *rest, *base]) == 0, name
+    command = ["answer", str(folder), str(tiny / "tuples"), str(tmp_path / "answers"), *inputs(tiny)]
+    assert mm_coach(command) == 2
+    assert "give --base-model FOLDER" in capsys.readouterr().err
+    assert mm_coach([*command, *base]) == 0
     assert mm_coach(["export", str(folder), str(tmp_path / "export"), "--layout", "llama", *base]) == 0
     assert mm_coach(["checkpoint", "verify", str(folder), *base]) == 0
     for file in ("config.json", "coach_config.json", "export.json", "README.md"):
@@ -237,13 +242,11 @@ def test_commands_take_a_coach_from_the_hub(
         return str(folder)
 
     monkeypatch.setattr(checkpoints, "snapshot_download", fetch)
-    rest = ["--features", str(tiny / "features"), "--max-tuples", "2"]
-    for name in ("generate", "retrieve", "evaluate"):
-        command = [name, "someone/coach", str(tiny / "tuples"), str(tiny / "pose_codes"), str(tmp_path / name), *rest]
-        assert mm_coach(command) == 0, capsys.readouterr().err
-    assert asked == ["someone/coach"] * 3
-    again = ["evaluate", str(folder), str(tiny / "tuples"), str(tiny / "pose_codes"), str(tmp_path / "evaluate"), *rest]
-    assert mm_coach(again) == 0 and "is there already" in capsys.readouterr().out, "the same coach under another name"
+    command = ["answer", "someone/coach", str(tiny / "tuples"), str(tmp_path / "answers"), *inputs(tiny)]
+    assert mm_coach(command) == 0, capsys.readouterr().err
+    assert asked == ["someone/coach"]
+    monkeypatch.setattr(Coach, "answer_words", None)  # whoever asks, fails
+    assert mm_coach(["answer", str(folder), *command[2:]]) == 0, "the same coach under another name"
 
 
 @pytest.mark.parametrize("mode", ["lora", "mappers"])
@@ -287,15 +290,14 @@ def test_a_matcher_finds_its_words_too(
     )
     save_matcher(matcher, tmp_path / "run" / "coach")
     seal(tmp_path / "run" / "coach")
-    inputs = [str(tmp_path / "run" / "coach"), str(tiny / "tuples"), str(tiny / "pose_codes")]
-    rest = ["--features", str(tiny / "features"), "--max-tuples", "2"]
-    assert mm_coach(["evaluate", *inputs, str(tmp_path / "a"), *rest]) == 2
+    command = ["answer", str(tmp_path / "run" / "coach"), str(tiny / "tuples")]
+    assert mm_coach([*command, str(tmp_path / "a"), *inputs(tiny)]) == 2
     assert "give --base-model FOLDER" in capsys.readouterr().err
-    assert mm_coach(["evaluate", *inputs, str(tmp_path / "a"), *rest, "--base-model", str(base)]) == 0
+    assert mm_coach([*command, str(tmp_path / "a"), *inputs(tiny), "--base-model", str(base)]) == 0
     shutil.copytree(base, tmp_path / "run" / "language_model")
-    assert mm_coach(["evaluate", *inputs, str(tmp_path / "b"), *rest]) == 0
-    shown = [json.loads((tmp_path / name / "metrics.json").read_text())["summary"] for name in ("a", "b")]
-    assert shown[0] == shown[1]
+    assert mm_coach([*command, str(tmp_path / "b"), *inputs(tiny)]) == 0
+    one, other = (read_answers(tmp_path / name) for name in ("a", "b"))
+    assert one == other and one[0].answers[OURS].ranking
 
 
 def test_what_is_uploaded_names_no_places(coach: TinyCoach, tiny: Path, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mm_adapter.inference.ranking import candidate_priors
 from rich.table import Table
 from tiny_coach import TinyCoach, dataset, launch, perturb, poses_after, remarks_of, trainer
 from transformers import TrainerControl
@@ -32,6 +31,7 @@ from mm_adapter.model.grammar import WordsOnly
 from mm_adapter.samples.clip_stores import LEARNER, JoinedPoses
 from mm_adapter.training.held_out_answers import SampleAnswers
 from mm_data.tasks.coaching import ASK_COMMENTARY, demonstration_prompt
+from mm_data.tasks.gallery import prior_prompts
 from mm_tokenizers import numpy_codec
 
 
@@ -216,12 +216,12 @@ def test_the_corrected_pose_comes_before_the_search_for_experts(
         assert (tmp_path / "saved" / "demonstration-1.png").is_file()
         prepare(search, *progress)
 
-    def counted(*arguments: Any) -> dict[str, float]:
+    def counted(*arguments: Any) -> Any:
         priors.append(arguments)
-        return candidate_priors(*arguments)
+        return prior_prompts(*arguments)
 
     monkeypatch.setattr(ExpertSearch, "prepare", waiting)
-    monkeypatch.setattr("mm_adapter.inference.experts.candidate_priors", counted)
+    monkeypatch.setattr("mm_adapter.inference.experts.prior_prompts", counted)
     poses = sorted((coach.folder / "tuples" / "poses").glob("*.npy"))[0]
     folder = coach.folder
     gallery = ["--gallery", folder / "tuples", "--codes", folder / "pose_codes", "--features", folder / "features"]

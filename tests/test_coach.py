@@ -1,7 +1,6 @@
 """The coach's model, processor, batches, checkpoints and inference, on a tiny random Llama."""
 
 import dataclasses
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,19 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mm_adapter.inference.ranking import (
-    PRIOR_PROMPTS,
-    Gallery,
-    candidate_priors,
-    distinct_clips,
-    rank_by_demonstration,
-)
 from tiny_coach import FRAMES, TinyCoach, batch_of, collated, collator, dataset, perturb, poses_after, remarks_of
 
+from mm_adapter.inference.asking import hold
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.scoring import score
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.processor import CoachProcessor
+from mm_adapter.tasks.expertaf.format import ExpertafFormat, ExpertafOptions, priors
 from mm_data.tasks.coaching import (
     Conversation,
     commentary_prompt,
@@ -29,6 +23,8 @@ from mm_data.tasks.coaching import (
     offers_expert,
     training_conversation,
 )
+from mm_data.tasks.gallery import PRIOR_PROMPTS, Gallery, distinct_clips, prior_prompts
+from mm_data.tuples.store import item_of
 
 # --- labels ----------------------------------------------------------------------------------------------------------
 
@@ -255,34 +251,26 @@ def test_the_gallery_holds_each_performance_once(coach: TinyCoach) -> None:
 def test_an_activity_that_nobody_trained_on_has_priors_over_all_prompts(
     coach: TinyCoach, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked: list[str] = []
-
-    def rank(learner: str, remark: str, pool: list[str]) -> torch.Tensor:
-        asked.append(learner)
-        return torch.full((len(pool),), float(len(remark)))
-
-    learned = [dataclasses.replace(t, activity="squat") for t in coach.train[:10]]
-    gallery = Gallery.of([dataclasses.replace(coach.test[0], activity="curling")], [], within_activity=True)
-    prior = candidate_priors(rank, learned, gallery)
-    assert asked == [t.learner.clip_id for t in learned]
-    assert list(prior.values()) == pytest.approx([np.mean([len(t.summary) for t in learned])])
-    assert "no training tuple shows 'curling'" in caplog.text
-    with pytest.raises(ValueError, match="Ranking needs training tuples"):
-        candidate_priors(rank, [], gallery)
+    learned = [dataclasses.replace(item_of(t, True), category="squat") for t in coach.train[:10]]
+    gallery = Gallery.of([(coach.test[0].expert.stretch, "curling")], within_category=True)
+    assert list(prior_prompts(learned, gallery)) == [(learned, [coach.test[0].expert.clip_id])]
+    assert "no training item shows 'curling'" in caplog.text
+    with pytest.raises(ValueError, match="Ranking needs training items"):
+        list(prior_prompts([], gallery))
 
 
 def test_a_candidates_prior_is_its_mean_over_training_prompts(coach: TinyCoach) -> None:
     perturb(coach)
     asked = as_coach(coach)
-    activity = coach.train[0].activity
-    same = [t for t in coach.train if t.activity == activity][:PRIOR_PROMPTS]
-    clip = same[0].expert.clip_id
-    tokens = coach.processor.vocabulary.to_ids(coach.codes[clip])
-    gallery = Gallery({clip: clip}, {clip: activity}, within_activity=True)
-    prior = candidate_priors(partial(rank_by_demonstration, asked), same, gallery)
-    prompts = [asked.prompt(demonstration_prompt(t.learner.clip_id, t.summary), "q") for t in same]
+    asked.can_demonstrate = True
+    same = [item_of(t, True) for t in coach.train if t.activity == coach.train[0].activity][:PRIOR_PROMPTS]
+    expert = coach.train[0].expert.stretch
+    tokens = coach.processor.vocabulary.to_ids(coach.codes[expert.clip_id])
+    form = ExpertafFormat({"gallery": [(expert, same[0].category)]}, ExpertafOptions())
+    prior = priors(hold(form.shared_questions(same), asked))
+    prompts = [asked.prompt(demonstration_prompt(i.clip.clip_id, i.references[0]), "q") for i in same]
     alone = [score(asked, prompt, [tokens]).mean.item() for prompt in prompts]
-    assert prior[clip] == pytest.approx(np.mean(alone), abs=1e-5)
+    assert prior == {expert.clip_id: pytest.approx(np.mean(alone), abs=1e-5)}
 
 
 def test_foreign_features_and_codes_are_refused(coach: TinyCoach) -> None:

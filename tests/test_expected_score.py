@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mm_adapter.evaluation.asking import answer_items, hold
 
+from mm_adapter.evaluation.coach_system import RECORDS, CoachSystem
+from mm_adapter.inference.asking import hold
 from mm_adapter.inference.continuations import continuations
 from mm_adapter.inference.sampling import GREEDY
 from mm_adapter.samples.clip_stores import NoPoses
 from mm_adapter.tasks.desccoach.format import DescCoachFormat, DescCoachOptions
 from mm_adapter.tasks.nae.format import NaeFormat, NaeOptions
 from mm_data.ground.shared_records import SharedRecords
-from mm_data.tasks import ScoreSlot
-from mm_data.tasks.questions import Choice, Dialogue, Likelihoods, Poses, Words, ask_for_words
+from mm_data.tasks import Answer, ScoreSlot
+from mm_data.tasks.questions import CANNOT, Choice, Dialogue, Likelihoods, Poses, Words, ask_for_words
+from mm_eval.answers.test_sets import OURS
 
 SCORES = [9.0, 9.5, 90.0, 90.25, 90.5, 91.0, 99.9, 100.0]
 END = 0
@@ -37,7 +39,7 @@ class Writer:
         shares: Text that could be written to its probability; the answer alone by default.
     """
 
-    at_once = 2
+    at_once, can_choose, can_demonstrate = 2, True, True
 
     def __init__(self, text: str, shares: dict[str, float] | None = None) -> None:
         self.text = text
@@ -132,7 +134,7 @@ def test_dialogues_side_by_side_get_their_own_replies() -> None:
     """Items that ask different things at different times: each reply goes to the question it answers."""
 
     class Echo:
-        at_once = 3
+        at_once, can_choose, can_demonstrate = 3, True, True
 
         def answer_words(self, questions: Any, sampling: Any = GREEDY) -> list[str]:
             calls.append([name for name, _ in questions])
@@ -163,6 +165,17 @@ def test_dialogues_side_by_side_get_their_own_replies() -> None:
     assert calls == [["a", "c"], ["b", "b"]]
 
 
+def test_what_somebody_cannot_answer_is_not_asked() -> None:
+    class Speaker(Writer):
+        can_choose = can_demonstrate = False
+
+    def asks() -> Dialogue:
+        text, likely, poses = yield [Words([], 1), Choice([], ["a"]), Poses([])]
+        return {"text": text, "likely": likely, "poses": poses}
+
+    assert hold({"x": asks()}, Speaker("Good.")) == {"x": {"text": "Good.", "likely": CANNOT, "poses": CANNOT}}
+
+
 def test_finished_items_are_not_asked_again(tmp_path: Path) -> None:
     """A run that ends in its second batch leaves the first one's records, and the next run goes on behind them."""
     asked: list[str] = []
@@ -174,15 +187,21 @@ def test_finished_items_are_not_asked_again(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
             return [f"Answer to {name}" for name, _ in questions]
 
-    form: Any = SimpleNamespace(questions=lambda item: ask_for_words([], 9))
-    items: list[Any] = [SimpleNamespace(item_id=name) for name in "abcde"]
+    form: Any = SimpleNamespace(
+        shared_questions=lambda training: {},
+        questions=lambda item: ask_for_words([], 9),
+        read=lambda record, shared: Answer(record["text"]),
+        variants=lambda record, shared: {},
+    )
+    items: Any = SimpleNamespace(training=[], frames=8, test=[SimpleNamespace(item_id=name) for name in "abcde"])
+    system = CoachSystem(Mortal(""), "", "transformers", None, [], {}, {})
     with pytest.raises(KeyboardInterrupt):
-        answer_items(Mortal(""), form, items, SharedRecords(tmp_path, "answers"))
+        system.answer(items, form, tmp_path, lambda *step: None)
     assert asked == ["a", "b", "c", "d"]
     asked.append("a run that lives")
     told: list[tuple[str, int, int]] = []
-    answer_items(Mortal(""), form, items, SharedRecords(tmp_path, "answers"), progress=lambda *step: told.append(step))
+    answers = system.answer(items, form, tmp_path, lambda *step: told.append(step))
     assert asked[5:] == ["c", "d", "e"] and told == [("answering", 2, 3), ("answering", 3, 3)]
-    assert {name: record["text"] for name, record in SharedRecords(tmp_path, "answers").read().items()} == {
-        name: f"Answer to {name}" for name in "abcde"
-    }
+    texts = {name: f"Answer to {name}" for name in "abcde"}
+    assert answers == {name: {OURS: Answer(text)} for name, text in texts.items()}
+    assert {name: record["text"] for name, record in SharedRecords(tmp_path, RECORDS).read().items()} == texts

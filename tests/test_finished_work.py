@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,12 @@ from mm_adapter.checkpoint import coach as checkpoints
 from mm_adapter.checkpoint import embedded
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.inference.coach import Coach
 from mm_adapter.tasks.nae.format import NaeFormat
 from mm_adapter.tasks.nae.miniature import write_dives
+from mm_data.items.store import read_items, write_items
+from mm_data.tasks import Answer
+from mm_eval.answers.test_sets import OURS, TestItem, write_answers
 from mm_tokenizers import PoseTokenizer, PoseTokenizerConfig, load_tokenizer, save_tokenizer
 
 Shown = pytest.CaptureFixture[str]
@@ -52,15 +57,14 @@ def other_features(tiny: Path, folder: Path) -> Path:
     return folder
 
 
-def other_tuples(tiny: Path, folder: Path) -> Path:
-    """The same test tuples, built by another labeller."""
+def other_tuples(tiny: Path, folder: Path, split: str) -> Path:
+    """The same tuples, one of them summarised in other words."""
     folder.mkdir()
     for path in (tiny / "tuples").iterdir():
         (folder / path.name).symlink_to(path)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["request"]["labeller"] = "another"
-    (folder / "manifest.json").unlink()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    first, *others = read_items(tiny / "tuples", split)
+    (folder / f"{split}.parquet").unlink()
+    write_items(folder / f"{split}.parquet", [replace(first, references=["Jump."], truth=Answer("Jump.")), *others])
     return folder
 
 
@@ -77,8 +81,8 @@ def other_codes_of(codes: Path, folder: Path) -> Path:
     return folder
 
 
-def test_an_evaluation_is_shown_again_only_to_what_made_it(
-    saved: Path, tiny: Path, tmp_path: Path, capsys: Shown
+def test_answering_goes_on_with_the_same_inputs_alone(
+    saved: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Shown
 ) -> None:
     out = tmp_path / "out"
 
@@ -89,86 +93,71 @@ def test_an_evaluation_is_shown_again_only_to_what_made_it(
         features: Path = tiny / "features",
         *options: str,
     ) -> list[str]:
-        inputs = [str(coach), str(tuples), str(codes), str(out), "--features", str(features)]
-        return ["evaluate", *inputs, *(options or ("--max-tuples", "3"))]
+        inputs = [str(coach), str(tuples), str(out), "--codes", str(codes), "--features", str(features)]
+        return ["answer", *inputs, *(options or ("--max-items", "3"))]
 
     assert mm_coach(command()) == 0
-    capsys.readouterr()
+    monkeypatch.setattr(Coach, "answer_words", None)  # whoever asks, fails
+    before = files(out)
     assert mm_coach(command()) == 0
-    assert "is there already" in capsys.readouterr().out
+    assert {n: c for n, c in files(out).items() if n[0] != "."} == {n: c for n, c in before.items() if n[0] != "."}
     assert "no/such/coach is neither a folder" in retold(out, command("/no/such/coach"), capsys)
-    assert "holds no finished tuples" in retold(out, command(tuples=tmp_path / "none"), capsys)
+    assert "holds no finished items" in retold(out, command(tuples=tmp_path / "none"), capsys)
     assert "coach was '" in retold(out, command(saved / "two"), capsys)
-    assert "is 'nearest-neighbour'" in retold(out, command("nearest-neighbour"), capsys)
-    assert "tuples was '" in retold(out, command(tuples=other_tuples(tiny, tmp_path / "tuples")), capsys)
-    assert "codes was '" in retold(out, command(codes=other_codes(tiny, tmp_path / "codes")), capsys)
+    assert "coach was '" in retold(out, command("nearest-neighbour:pose"), capsys) or "system" in out.name
+    for split in ("train", "test"):
+        assert "content was '" in retold(out, command(tuples=other_tuples(tiny, tmp_path / split, split)), capsys)
+    assert "poses was '" in retold(out, command(codes=other_codes(tiny, tmp_path / "codes")), capsys)
     assert "features was '" in retold(out, command(features=other_features(tiny, tmp_path / "features")), capsys)
     args = (saved / "one", tiny / "tuples", tiny / "pose_codes", tiny / "features")
     for options, said in (
-        (["--max-tuples", "2"], "number of tuples was 3, is 2"),
-        (["--max-tuples", "3", "--privileged"], "privileged was False, is True"),
-        (["--max-tuples", "3", "--gallery", "all"], "gallery was 'activity', is 'all'"),
-        (["--max-tuples", "3", "--demonstrator", str(saved / "two")], "demonstrator was None, is '"),
-        (["--max-tuples", "3", "--bert-model", "b", "--bert-layer", "4"], "bert was None, is ["),
+        (["--max-items", "2"], "items was 3, is 2"),
+        (["--max-items", "3", "--set", "privileged=true"], "privileged was False, is True"),
+        (["--max-items", "3", "--set", "gallery=all"], "gallery was 'activity', is 'all'"),
+        (["--max-items", "3", "--demonstrator", str(saved / "two")], "coach was '"),
+        (["--max-items", "3", "--temperature", "0.5"], "sampling was"),
     ):
         assert said in retold(out, command(*args, *options), capsys)
     shutil.copytree(tiny / "tuples", tmp_path / "moved")
     assert mm_coach(command(tuples=tmp_path / "moved")) == 0, "where the inputs lie does not matter"
-    numbers = json.loads((out / "metrics.json").read_text())
-    del numbers["made_of"]
-    (out / "metrics.json").write_text(json.dumps(numbers))
-    assert "coach was None, is '" in retold(out, command(), capsys)
 
 
-def test_predictions_go_on_with_the_same_inputs_alone(saved: Path, tiny: Path, tmp_path: Path, capsys: Shown) -> None:
-    out = tmp_path / "out"
-
-    def command(name: str, codes: Path, features: Path, *options: str, coach: str = "one") -> list[str]:
-        inputs = [saved / coach, tiny / "tuples", codes, out, "--features", features, "--max-tuples", "2"]
-        return [name, *map(str, inputs), *options]
-
-    codes, features = tiny / "pose_codes", tiny / "features"
-    for name in ("generate", "retrieve"):
-        assert mm_coach(command(name, codes, features)) == 0
-        assert mm_coach(command(name, codes, features)) == 0
-        other = tmp_path / f"{name}-codes", tmp_path / f"{name}-features"
-        assert "codes was '" in retold(out, command(name, other_codes(tiny, other[0]), features), capsys)
-        assert "features was '" in retold(out, command(name, codes, other_features(tiny, other[1])), capsys)
-    assert "coach was '" in retold(out, command("generate", codes, features, coach="two"), capsys)
-    assert "codes was '" in retold(out, command("evaluate", tmp_path / "generate-codes", features), capsys)
+def test_an_evaluation_is_computed_again_for_other_scorers(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Shown
+) -> None:
+    out, table = tmp_path / "run", tmp_path / "table"
+    inputs = ["--codes", str(tiny / "pose_codes"), "--features", str(tiny / "features")]
+    assert mm_coach(["answer", "nearest-neighbour:pose", str(tiny / "tuples"), str(out), *inputs]) == 0
+    assert mm_coach(["eval", str(out), "--out", str(table)]) == 0
+    first = (table / "table.md").read_text()
+    before = json.loads((out / "metrics.json").read_text())
+    assert mm_coach(["eval", str(out), "--out", str(table)]) == 0
+    assert (table / "table.md").read_text() == first and json.loads((out / "metrics.json").read_text()) == before
 
 
-def evaluation(folder: Path, value: float) -> Path:
-    folder.mkdir()
-    result = {"summary": {"retrieval_recall_at_5": value}, "synthetic_data": True}
-    (folder / "metrics.json").write_text(json.dumps(result))
-    (folder / "examples.json").write_text("[]")
-    return folder
+def test_a_page_is_of_one_run(tmp_path: Path, capsys: Shown) -> None:
+    def run(name: str, text: str) -> Path:
+        items = [TestItem(f"item {n}", f"take {n}", "Soccer", Answer("Bend."), {OURS: Answer(text)}) for n in range(2)]
+        write_answers(tmp_path / name, items)
+        return tmp_path / name
 
-
-def test_a_page_is_of_one_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Shown) -> None:
-    def write(out: Path, folder: Path, result: dict, *trainings: object) -> None:
-        (out / "index.html").write_text(json.dumps(result["summary"]))
-
-    monkeypatch.setattr("mm_adapter.evaluation.report.write_report", write)
-    first, second, out = evaluation(tmp_path / "a", 0.25), evaluation(tmp_path / "b", 0.75), tmp_path / "page"
+    first, second, out = run("a", "Good one."), run("b", "Bad one."), tmp_path / "page"
     for name in ("training", "others"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "trainer_state.json").write_text(name)
-    training = ["--training", str(tmp_path / "training")]
-    assert mm_coach(["report", str(first), str(out), *training]) == 0
-    assert "0.25" in (out / "index.html").read_text()
+        (tmp_path / name / "trainer_state.json").write_text(json.dumps({"log_history": [], "name": name}))
+    task = ["--task", "desccoach"]
+    training = ["--training", str(tmp_path / "training"), *task]
+    assert mm_coach(["report", str(first), str(out), *training]) == 0, capsys.readouterr().err
+    assert "Good one." in (out / "index.html").read_text()
     capsys.readouterr()
     assert mm_coach(["report", str(first), str(out), *training, "--started", "1"]) == 0
     assert "is up to date" in capsys.readouterr().out
-    assert "evaluation was '" in retold(out, ["report", str(second), str(out), *training], capsys)
-    assert "training was '" in retold(out, ["report", str(first), str(out)], capsys)
-    other = ["--training", str(tmp_path / "others")]
+    assert "answers was '" in retold(out, ["report", str(second), str(out), *training], capsys)
+    assert "training was '" in retold(out, ["report", str(first), str(out), *task], capsys)
+    other = ["--training", str(tmp_path / "others"), *task]
     assert "training was '" in retold(out, ["report", str(first), str(out), *other], capsys)
-    assert "mm-coach evaluate" in retold(out, ["report", str(tmp_path / "none"), str(out)], capsys)
-    assert mm_coach(["report", str(first), str(first)]) == 2, (
-        "the page's numbers would be written over the evaluation's"
-    )
+    assert "`mm-coach answer` writes it" in retold(out, ["report", str(tmp_path / "none"), str(out), *task], capsys)
+    assert mm_coach(["report", str(first), str(first), *task]) == 2, "the page's numbers would be written over the run's"
 
 
 def test_codes_are_of_one_tokenizer_and_of_these_poses(tiny: Path, tmp_path: Path, capsys: Shown) -> None:
@@ -276,9 +265,8 @@ def test_answers_go_on_with_the_same_items_and_poses_alone(
     other = ["--codes", str(other_codes_of(items / "pose_codes", tmp_path / "codes"))]
     assert "poses was '" in retold(out, [*command, *other], capsys)
     assert "items was 2, is 3" in retold(out, [*command[:-1], "3"], capsys)
-    for split in ("train", "test"):
-        path = items / f"{split}.jsonl"
-        path.write_text(path.read_text().replace("points", "marks"))
+    first, *others = read_items(items, "test")
+    write_items(items / "test.parquet", [replace(first, references=["Another dive."]), *others])
     assert "content was '" in retold(out, command, capsys)
 
 
@@ -305,7 +293,7 @@ def test_a_tables_row_is_of_its_settings_and_its_coach(
     monkeypatch.setattr("mm_adapter.evaluation.table.run_training", train)
     out = tmp_path / "out"
     command = ["table", "expertaf", str(out), "--config", str(tmp_path / "preset.yaml"), "--variants", str(rows)]
-    command += ["--max-tuples", "2"]
+    command += ["--max-items", "2"]
 
     def note(*options: str) -> str:
         mm_coach([*command, *options])
@@ -319,5 +307,5 @@ def test_a_tables_row_is_of_its_settings_and_its_coach(
     rows.write_text("- {row: mine, train: {lora_r: 4}}")
     shutil.rmtree(out / "mine" / "training" / "coach")
     shutil.copytree(saved / "two", out / "mine" / "training" / "coach")
-    assert "its evaluation is of another coach or other inputs" in note()
+    assert "coach was" in note()
     assert mm_coach([*command, "--collect"]) == 0, "collecting takes what is there"

@@ -15,18 +15,15 @@ import numpy as np
 import pytest
 import torch
 from engine_fixtures import LIMIT, Served, Server, embeds, in_transformers, text, video
-from mm_adapter.evaluation.asking import hold
-from mm_adapter.evaluation.predictions import read_predictions
-from mm_adapter.evaluation.task_systems import RECORDS
-from mm_adapter.evaluation.test_set import TestSet
-from mm_adapter.inference.ranking import rank_by_demonstration
-from tiny_coach import TinyCoach, launch, perturb, poses_after, remarks_of
+from tiny_coach import TinyCoach, launch, perturb
 
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.evaluation.coach_system import RECORDS, SHARED
 from mm_adapter.evaluation.item_set import ItemSet
 from mm_adapter.export.read import ARCHITECTURE
 from mm_adapter.export.write import export_coach
+from mm_adapter.inference.asking import hold
 from mm_adapter.inference.coach import Coach
 from mm_adapter.model.mappers import FeatureMapper
 from mm_adapter.serving.http.engine import MODEL
@@ -40,23 +37,32 @@ from mm_tokenizers import PoseCodeStore, PoseVocabulary
 pytest.importorskip("vllm")
 
 
-def test_generate_answers_as_transformers_does(served: Served, tiny: Path, tmp_path: Path) -> None:
-    """All three functions, through the command."""
-    inputs = [str(tiny / part) for part in ("tuples", "pose_codes")]
-    flags = ["--features", str(tiny / "features"), "--max-tuples", "4", "--backend", "vllm"]
-    vllm = f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}"
-    launch("mm-coach", "generate", str(served.folder), *inputs, str(tmp_path / "out"), *flags, vllm, fresh=True)
-    test = TestSet.open(tiny / "tuples", tiny / "pose_codes", tiny / "features", within_activity=True, limit=4)
-    found = read_predictions(tmp_path / "out", test.tuples)
-    learners, remarks = [t.learner.clip_id for t in test.tuples], [record["commentary"] for record in found]
-    assert remarks == remarks_of(served.asked, learners)
-    poses = [record["pose_codes"] for record in found]
-    np.testing.assert_array_equal(poses, poses_after(served.asked, learners, remarks))  # type: ignore[arg-type]
-    for t, remark, record in zip(test.tuples, remarks, found, strict=True):
-        pool = test.gallery.pool(t)
-        ours = rank_by_demonstration(served.asked, t.learner.clip_id, remark, pool)
-        theirs = torch.tensor([record["scores"][clip] for clip in pool])
-        torch.testing.assert_close(theirs, ours, atol=1e-3, rtol=0)
+VLLM = ["--vllm.enforce-eager", "true", "--vllm.dtype", "float32", "--vllm.max-model-len", str(LIMIT)]
+
+
+def test_expertaf_is_answered_as_transformers_does(served: Served, tiny: Path, tmp_path: Path) -> None:
+    """Remark, ranking with its priors, and poses, through the command that starts vLLM."""
+    inputs = ["--features", str(tiny / "features"), "--codes", str(tiny / "pose_codes"), "--max-items", "4"]
+    launch("mm-coach", "answer", str(served.folder), str(tiny / "tuples"), str(tmp_path), *inputs, *VLLM, fresh=True)
+    check_expertaf(tmp_path, served, tiny)
+
+
+def check_expertaf(out: Path, served: Served, tiny: Path) -> None:
+    """The records of four items are those of the same coach in transformers."""
+    test = ItemSet.open(tiny / "tuples", None, 4)
+    form, _ = test.form({})
+    ours = hold({item.item_id: form.questions(item) for item in test.test}, served.asked)
+    theirs = SharedRecords(out, RECORDS).read()
+    assert len(ours) == 4 and theirs.keys() == ours.keys()
+    for name, record in ours.items():
+        other = theirs[name]
+        assert (other["text"], other["poses"]) == (record["text"], record["poses"]) and other["poses"]
+        assert other["scores"] == pytest.approx(record["scores"], abs=1e-3)
+    prompts = SharedRecords(out, SHARED).read()
+    here = hold(form.shared_questions(test.training), served.asked)
+    assert prompts.keys() == here.keys()
+    for name, record in here.items():
+        assert prompts[name]["scores"] == pytest.approx(record["scores"], abs=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +91,7 @@ def test_every_task_is_answered_as_transformers_does(
         ["tokenizer", "encode", items, tiny / "pose_tokenizer" / "tokenizer", items / "pose_codes", "--frames", "3"],
     ):  # fmt: skip
         assert mm_coach([str(part) for part in command]) == 0
-    flags = ["--max-items", "3", f"--vllm=--enforce-eager --dtype float32 --max-model-len {LIMIT}"]
+    flags = ["--max-items", "3", *VLLM]
     launch("mm-coach", "answer", str(export), str(items), str(tmp_path / "out"), *flags, fresh=True)
     test = ItemSet.open(items, None, 3)
     codes = PoseCodeStore.load(items / "pose_codes")

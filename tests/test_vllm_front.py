@@ -6,23 +6,21 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from engine_fixtures import Served, Server, in_transformers
-from mm_adapter.inference.ranking import rank_by_demonstration
-from mm_adapter.serving.http.ranker import EngineRanker
+from test_vllm import check_expertaf
 
 from mm_adapter.cli import main as mm_coach
 from mm_adapter.inference.chat import ChatSession
 from mm_adapter.inference.coach import ANSWER_TOKENS, decode_codes
-from mm_adapter.inference.experts import ExpertGallery, ExpertSearch
+from mm_adapter.inference.experts import ExpertGallery, ExpertSearch, ranker_of
 from mm_adapter.inference.own_clip import Stretch, learner_codes
 from mm_adapter.serving.client import CoachClient
-from mm_adapter.serving.http.clips import ClipShelf, ClipWorkers
+from mm_adapter.serving.http.answerer import EngineAnswerer
 from mm_adapter.serving.http.exported_coach import Export
 from mm_data.features import FeatureStore
 from mm_data.release.read import load_pose_file
@@ -108,18 +106,28 @@ def test_the_engine_ranks_as_transformers_does(served: Served, server: Server, t
     """The whole search, priors included, over HTTP."""
     codes, features = PoseCodeStore.load(tiny / "pose_codes"), FeatureStore(tiny / "features")
     gallery = ExpertGallery.open(tiny / "tuples", codes, features, None, looks=True)
-    ranker = EngineRanker(
+    engine = EngineAnswerer(
         server.engine,
         Export.open(served.folder),
-        ClipShelf(ClipWorkers(served.folder, None)),
         codes,
         features,
     )
     learner, remark = served.coach.test[0].learner.clip_id, "Bend the knees."
-    here = ExpertSearch(gallery, partial(rank_by_demonstration, served.asked)).search(learner, remark)
-    there = ExpertSearch(gallery, ranker).search(learner, remark)
+    here = ExpertSearch(gallery, ranker_of(served.asked)).search(learner, remark)
+    there = ExpertSearch(gallery, ranker_of(engine)).search(learner, remark)
     assert [clip for clip, _ in here] == [clip for clip, _ in there]
     np.testing.assert_allclose([score for _, score in there], [score for _, score in here], atol=1e-3)
+
+
+def test_a_server_that_runs_already_answers_items(
+    served: Served, server: Server, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = ["--features", str(tiny / "features"), "--codes", str(tiny / "pose_codes"), "--max-items", "4"]
+    command = ["answer", str(served.folder), str(tiny / "tuples"), str(tmp_path), *inputs]
+    assert mm_coach([*command, "--engine", str(server.client.base_url).rstrip("/")]) == 0, capsys.readouterr().err
+    check_expertaf(tmp_path, served, tiny)
+    assert mm_coach([*command[:3], str(tmp_path / "b"), *inputs, "--engine", "http://127.0.0.1:9"]) == 2
+    assert "http://127.0.0.1:9" in capsys.readouterr().err
 
 
 def test_a_bad_remark_is_refused_before_and_by_the_engine(address: str, own_clip: dict[str, Path]) -> None:
@@ -135,7 +143,7 @@ def test_a_bad_remark_is_refused_before_and_by_the_engine(address: str, own_clip
 
 
 def test_an_engine_that_does_not_start(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["serve", str(served.folder), "--port", "0", "--log", str(tmp_path / "log"), "--vllm=--no-such-flag"]
+    command = ["serve", str(served.folder), "--port", "0", "--log", str(tmp_path / "log"), "--vllm.no-such-flag", "true"]
     assert mm_coach(command) == 2
     error = capsys.readouterr().err
     assert "vLLM ended with status 2" in error and "--no-such-flag" in error, "the end of its log is shown"

@@ -91,7 +91,7 @@ class ItemSet:
     @property
     def content(self) -> dict[str, int | str]:
         """What tells these items from others, JSON-ready."""
-        content = [self.manifest.knowledge, *map(asdict, self.test)]
+        content = [self.manifest.knowledge, *map(asdict, self.test), *map(asdict, self.training)]
         gallery = [[clip.clip_id, name] for clip, name in self.gallery]
         return {"items": len(self.test), "content": hash_of([*content, gallery] if gallery else content)}
 

@@ -1,8 +1,9 @@
-"""Generating over a data set: sampling, grammar, resuming, sharing work, and what is refused."""
+"""A coach answers a folder of items: sampling, grammar, resuming, sharing work, and what is refused."""
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.sampling import GumbelNoise, Sampling
 from mm_adapter.model.grammar import AnswerGrammar
 from mm_data.ground.shared_records import SharedRecords, join_all
+from mm_data.tasks.gallery import PRIOR_PROMPTS
+from mm_eval.answers.test_sets import read_answers
 from mm_tokenizers import PoseVocabulary
 
 # --- sampling --------------------------------------------------------------------------------------------------------
@@ -75,15 +78,15 @@ def test_records_of_several_processes_become_one_file(tmp_path: Path) -> None:
     for records in (second, first):
         for item in records.mine(items)[:3]:
             records.append(item, {"value": int(item[1])})
-    assert not join_all([first], items), "t6 is missing"
+    assert not join_all([(first, items)]), "t6 is missing"
     with (tmp_path / "x.0.jsonl").open("a") as file:
-        file.write('{"tuple_id": "t6", "val')  # a crash
+        file.write('{"item_id": "t6", "val')  # a crash
     alone = SharedRecords(tmp_path, "x")
     alone.append("t6", {"value": 6})
-    assert join_all([second], items) and not join_all([first], items), "one process of a launch goes on"
-    assert join_all([alone], items) and join_all([alone], items), "and one that is alone always"
+    assert join_all([(second, items)]) and not join_all([(first, items)]), "one process of a launch goes on"
+    assert join_all([(alone, items)]) and join_all([(alone, items)]), "and one that is alone always"
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
-    assert [line["tuple_id"] for line in lines] == items and [line["value"] for line in lines] == [*range(7)]
+    assert [line["item_id"] for line in lines] == items and [line["value"] for line in lines] == [*range(7)]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".joined", ".lock", "x.jsonl"]
 
 
@@ -97,7 +100,7 @@ def test_a_second_launch_goes_on_whatever_its_processes_are_called(tmp_path: Pat
             for item in process.mine(items):
                 if item not in there:
                     process.append(item, {})
-        assert [join_all([process], items) for process in processes] == [True, False], name
+        assert [join_all([(process, items)]) for process in processes] == [True, False], name
     assert launch_name() != launch_name(), "no two launches are called alike"
     with pytest.raises(ValueError, match=r"2 processes share .*x; give the name of their launch"):
         SharedRecords(tmp_path, "x", 0, 2)
@@ -115,47 +118,73 @@ def saved(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(name: str, saved: Path, tiny: Path, out: Path, *options: str) -> list[str]:
-    inputs = [saved, tiny / "tuples", tiny / "pose_codes", out, "--features", tiny / "features", "--max-tuples", "5"]
-    return [name, *map(str, inputs), *options]
+def command(saved: Path, tiny: Path, out: Path, *options: str) -> list[str]:
+    inputs = [saved, tiny / "tuples", out, "--codes", tiny / "pose_codes", "--features", tiny / "features"]
+    return ["answer", *map(str, inputs), "--max-items", "5", *options]
 
 
-def test_generate_retrieve_and_two_processes_agree(
+def contents(folder: Path) -> dict[str, bytes]:
+    """Its files but for those that say who is at work."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def test_two_processes_do_the_work_of_one_and_nothing_is_done_twice(
+    saved: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert mm_coach(command(saved, tiny, one)) == 0
+    ddp = ["--config_file", "recipes/accelerate/ddp.yaml", "-m", "mm_adapter.cli"]
+    done = launch("accelerate", "launch", *ddp, *command(saved, tiny, two))
+    assert done.stdout.count("mm-coach report") == 1 and "others still have items" in done.stdout
+    alone, shared = read_answers(one), read_answers(two)
+    assert [record.item_id for record in alone] == [record.item_id for record in shared] and len(alone) == 5
+    for ours, theirs in zip(alone, shared, strict=True):
+        for name, answer in ours.answers.items():
+            assert theirs.answers[name].text == answer.text and theirs.answers[name].poses == answer.poses
+            assert theirs.answers[name].ranking == pytest.approx(answer.ranking, abs=1e-5)
+    before = contents(one)
+    prompts = [json.loads(line)["item_id"] for line in (one / "shared_answers.jsonl").read_text().splitlines()]
+    assert len(prompts) == len(set(prompts)) and len(prompts) % PRIOR_PROMPTS == 0, "asked once for all items"
+
+    monkeypatch.setattr(Coach, "answer_words", None)  # whoever asks, fails
+    monkeypatch.setattr(Coach, "answer_choices", None)
+    assert mm_coach(command(saved, tiny, one)) == 0
+    assert contents(one) == before
+
+
+def test_a_run_goes_on_behind_what_a_killed_one_wrote(
+    saved: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mm_coach(command(saved, tiny, tmp_path)) == 0
+    answers, records = (tmp_path / "answers.jsonl").read_bytes(), tmp_path / "raw_answers.jsonl"
+    whole = records.read_text()
+    (tmp_path / "answers.jsonl").unlink()
+    lines = whole.splitlines(keepends=True)
+    records.write_text("".join(lines[:3]) + lines[3][:40])
+    asked: list[str] = []
+    answer_words = Coach.answer_words
+
+    def counted(coach: Coach, questions: Any, *how: Any, **named: Any) -> list[str]:
+        asked.extend(name for name, _ in questions)
+        return answer_words(coach, questions, *how, **named)
+
+    monkeypatch.setattr(Coach, "answer_words", counted)
+    assert mm_coach(command(saved, tiny, tmp_path)) == 0
+    assert asked == [json.loads(line)["item_id"] for line in lines[3:]]
+    assert records.read_text() == whole and (tmp_path / "answers.jsonl").read_bytes() == answers
+
+
+def test_other_settings_are_refused(
     saved: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert mm_coach(command("generate", saved, tiny, tmp_path / "one")) == 0
-    names = ("commentary", "demonstration", "retrieval")
-    one = {name: (tmp_path / "one" / f"{name}.jsonl").read_text() for name in names}
-    assert all(len(text.splitlines()) == 5 for text in one.values())
-    ddp = ["--config_file", "recipes/accelerate/ddp.yaml", "-m", "mm_adapter.cli"]
-    done = launch("accelerate", "launch", *ddp, *command("generate", saved, tiny, tmp_path / "two"))
-    assert done.stdout.count("5 tuples") == 1 and "others still have tuples" in done.stdout, "two did the work of one"
-    two = {name: (tmp_path / "two" / f"{name}.jsonl").read_text() for name in names}
-    assert one["commentary"] == two["commentary"] and one["demonstration"] == two["demonstration"]
-    for a, b in zip(one["retrieval"].splitlines(), two["retrieval"].splitlines(), strict=True):
-        assert json.loads(a)["pmi"] == pytest.approx(json.loads(b)["pmi"], abs=1e-5)
-    remarks = str(tmp_path / "one" / "commentary.jsonl")
-    for name in ("ranked", "one"):  # elsewhere, and as documented in the same folder
-        assert mm_coach(command("retrieve", saved, tiny, tmp_path / name, "--remarks", remarks)) == 0
-        shown = capsys.readouterr().out
-        assert "chance (gallery" in shown and "R@5" in shown
-        assert (tmp_path / name / "retrieval.jsonl").read_text() == one["retrieval"]
-    assert mm_coach(command("generate", saved, tiny, tmp_path / "one")) == 0
-    assert mm_coach(command("evaluate", saved, tiny, tmp_path / "one")) == 0
-    assert {name: (tmp_path / "one" / f"{name}.jsonl").read_text() for name in names} == one, "nothing is done twice"
-
-
-def test_what_generate_refuses(saved: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    only = ["--functions", "commentary"]
-    assert mm_coach(command("generate", saved, tiny, tmp_path / "a", *only)) == 0
-    assert mm_coach(command("generate", saved, tiny, tmp_path / "a", *only, "--temperature", "0.7")) == 2
-    assert "begun with other settings: sampling was" in capsys.readouterr().err
-    assert mm_coach(command("generate", saved, tiny, tmp_path / "b", "--functions", "demonstration")) == 2
-    assert "5 of 5 tuples have no remark to demonstrate" in capsys.readouterr().err
-    (tmp_path / "bad.jsonl").write_text('{"id": 1}\n')
-    assert mm_coach(command("retrieve", saved, tiny, tmp_path / "c", "--remarks", str(tmp_path / "bad.jsonl"))) == 2
-    assert "tuple_id and text" in capsys.readouterr().err
+    only = ["--set", "retrieval=false", "--set", "poses=false"]
+    assert mm_coach(command(saved, tiny, tmp_path, *only)) == 0
+    assert mm_coach(command(saved, tiny, tmp_path, *only, "--temperature", "0.7")) == 2
+    said = capsys.readouterr().err
+    assert "begun with other settings" in said and "'temperature': 0.7" in said
+    assert mm_coach(command(saved, tiny, tmp_path, "--set", "retrieval=false")) == 2
+    assert "poses was False, is True" in capsys.readouterr().err
 
 
 def test_the_module_is_the_command() -> None:
-    assert "generate" in launch(sys.executable, "-m", "mm_adapter.cli", "--help").stdout
+    assert "answer" in launch(sys.executable, "-m", "mm_adapter.cli", "--help").stdout
