@@ -37,11 +37,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (".", "tokenizers", "data", "eval")
 
 MODULES: dict[str, tuple[str, ...]] = {
-    "mm_adapter/tasks/expertaf/scoring/commentary.py": ("test_expertaf_tables",),
-    "mm_adapter/tasks/expertaf/scoring/demonstration.py": ("test_expertaf_tables",),
-    "mm_adapter/tasks/expertaf/scoring/evaluate.py": ("test_expertaf_summaries",),
-    "mm_adapter/tasks/expertaf/scoring/examples.py": ("test_expertaf_summaries",),
-    "mm_adapter/tasks/expertaf/scoring/inputs.py": ("test_expertaf_tables", "test_expertaf_summaries"),
+    "mm_adapter/tasks/expertaf/commentary.py": ("test_expertaf_tables",),
+    "mm_adapter/tasks/expertaf/demonstration.py": ("test_expertaf_tables",),
+    "mm_adapter/tasks/expertaf/suite.py": ("test_expertaf_summaries",),
+    "mm_adapter/tasks/expertaf/inputs.py": ("test_expertaf_tables", "test_expertaf_summaries"),
     "mm_adapter/tasks/expertaf/tables.py": ("test_expertaf_summaries",),
     "eval/mm_eval/suites/tasks.py": ("test_suite_values",),
     "eval/mm_eval/answers/baselines.py": ("test_suite_values",),
@@ -64,7 +63,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "data/mm_data/labelling/rules.py": ("test_labelling_rules",),
     "data/mm_data/labelling/sides.py": ("test_labelling_rules",),
     "data/mm_data/tasks/questions.py": ("test_expected_score",),
-    "mm_adapter/evaluation/asking.py": ("test_expected_score",),
+    "mm_adapter/inference/asking.py": ("test_expected_score",),
     "mm_adapter/inference/continuations.py": ("test_expected_score",),
     "mm_adapter/model/loss.py": ("test_losses_and_likelihoods",),
     "mm_adapter/samples/sources.py": ("test_sources",),

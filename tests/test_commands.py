@@ -54,7 +54,7 @@ def test_documented_commands_are_taken(command: str) -> None:
         (["miniature", "x", "--take", "3"], "Unknown option: --take. Did you mean --takes?"),
         (["miniature", "x", "--no-video"], "Did you mean --no-videos?"),
         (["data", "build", "a", "b", "--experts-trian=2"], "Did you mean --experts-train?"),
-        (["evalute", "x"], 'Did you mean "evaluate"?'),
+        (["anser", "x"], 'Did you mean "answer"?'),
         (["features", "extrct", "a", "b"], 'Did you mean "extract"?'),
         (["miniature", "x", "--takes", "2.7"], "--takes is '2.7'; it has to be a whole number."),
         (["data", "build", "a", "b", "--stride", "2.5"], "--stride is '2.5'; it has to be a whole number."),
@@ -164,7 +164,7 @@ def test_debug_shows_the_traceback_of_a_sentence_too(tmp_path: Path, capsys: pyt
     words = ["report", str(tmp_path / "nosuch"), str(tmp_path / "out")]
     assert main(words) == 2
     said = capsys.readouterr().err
-    assert "Traceback" not in said and str(tmp_path / "nosuch") in said and "mm-coach evaluate" in said
+    assert "Traceback" not in said and str(tmp_path / "nosuch") in said and "mm-coach answer" in said
     assert main(["--debug", *words]) == 2
     assert "Traceback" in capsys.readouterr().err
 

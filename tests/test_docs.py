@@ -24,13 +24,13 @@ def blocks(page: str) -> list[str]:
 
 
 def test_every_block_is_run_or_at_least_compiles() -> None:
-    """docs/adding-a-task.md is executed by test_task_training; the client of a server needs one that runs."""
+    """docs/adding-a-task.md is executed by test_own_task; the client of a server needs one that runs."""
     found = {
         page.name: len(blocks(str(page.relative_to(ROOT))))
         for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     }
     assert {name: count for name, count in found.items() if count} == {
-        "README.md": 1, "adding-a-task.md": 3, "data.md": 1, "evaluation.md": 1, "inference.md": 4, "training.md": 1,
+        "README.md": 1, "adding-a-task.md": 1, "data.md": 1, "evaluation.md": 1, "inference.md": 4, "training.md": 1,
     }  # fmt: skip
     for block in blocks("docs/inference.md")[2:]:
         compile(block, "docs/inference.md", "exec")
@@ -133,7 +133,7 @@ def test_scores_are_those_of_the_tables() -> None:
     assert score(answers, truths, task="desccoach")["spearman"].value == pytest.approx(1.0)
     with pytest.raises(ValueError, match="1 predictions, 2 references, 2 people"):
         score(["x"], ["y", "z"])
-    with pytest.raises(ValueError, match="Unknown suite"):
+    with pytest.raises(ValueError, match="Unknown task"):
         score(["x"], ["y"], task="none")
 
 

@@ -83,7 +83,7 @@ def test_exported_tuples_come_back_through_the_importer(tiny: Path, tmp_path: Pa
     names = {take.take_name for take in read_release(tiny / "miniature").takes.values()}
     assert {row["video1"] for row in rows} <= names and rows[0]["conversations"][0]["value"].startswith("<pose1>")
     manifest = import_expertaf(tiny / "miniature", files, tmp_path / "back", Silent())
-    assert manifest.shared_participants == 0
+    assert manifest.shared_people == 0
     for split in files:
         before, after = read_tuples(tiny / "tuples", split), read_tuples(tmp_path / "back", split)
         key = lambda t: (t.learner.clip_id, t.expert.clip_id, t.summary, t.task)  # noqa: E731
@@ -257,7 +257,7 @@ def test_an_empty_answer_never_becomes_a_tuple(tiny: Path, tmp_path: Path) -> No
     rows[0]["conversations"][1]["value"] = ANSWER_PREFIX.strip()
     files["train"].write_text(json.dumps(rows))
     manifest = import_expertaf(tiny / "miniature", files, tmp_path / "back", Silent())
-    assert manifest.tuples["train"] == len(rows) - 1
+    assert manifest.items["train"] == len(rows) - 1
     (stage,) = [stage for stage in manifest.funnel if stage["stage"] == "read train samples"]
     assert stage["dropped"] == {"the answer is empty": 1}
     assert all(t.summary and t.remark for t in read_tuples(tmp_path / "back", "train"))

@@ -128,18 +128,14 @@ COMMANDS = [
     "answer IN OTHER OUT",
     "answer OTHER IN OUT",
     "answer OTHER OTHER OUT --features IN",
-    "evaluate IN OTHER OTHER OUT",
-    "evaluate OTHER IN OTHER OUT",
-    "evaluate OTHER OTHER IN OUT",
-    "generate OTHER IN OTHER OUT",
-    "retrieve OTHER IN OTHER OUT",
+    "answer OTHER OTHER OUT --codes IN",
+    "answer OTHER OTHER OUT --demonstrator IN",
     "report IN OUT",
     "report OTHER OUT --training IN",
     "export IN OUT",
     "judge run IN OUT --model m",
     "human pack IN --out OUT",
     "human pack OTHER NAME=IN --out OUT",
-    "zero-shot IN OUT --model m",
 ]
 
 

@@ -204,7 +204,7 @@ def test_stages_follow_each_other(tiny: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--expert_dorp", "0.1"], "expert_dorp"),
-        (["--tuples", "/nowhere"], "/nowhere holds no finished tuples"),
+        (["--tuples", "/nowhere"], "/nowhere holds no finished items"),
         (["--features", "/nowhere"], "/nowhere holds no finished feature store"),
         (["--formats", "poetry"], "Unknown sample format 'poetry'"),
         (["--pose_frames", "4"], "holds 3 frames per clip"),
@@ -315,36 +315,25 @@ def test_large_presets_build_on_the_meta_device(
 # --- the path to the report ------------------------------------------------------------------------------------------
 
 
-def test_evaluation_and_report(
-    tiny: Path, one_process: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["evaluate", one_process / "coach", tiny / "tuples", tiny / "pose_codes", tmp_path / "evaluation"]
-    options = ["--features", tiny / "features", "--max-tuples", "12"]
-    assert mm_coach([str(part) for part in command + options]) == 0
-    predictions = tmp_path / "evaluation" / "retrieval.jsonl"
-    lines = predictions.read_text().splitlines()
-    assert len(lines) == 12
-    first = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
-    # A crash half-way: the finished items stay, the cut line is done again, the result is the same.
-    predictions.write_text("\n".join(lines[:5]) + "\n" + lines[5][:40])
-    (tmp_path / "evaluation" / "metrics.json").unlink()
-    assert mm_coach([str(part) for part in command + options]) == 0
-    assert predictions.read_text().splitlines()[:5] == lines[:5]
-    again = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
-    assert again["summary"] == pytest.approx(first["summary"], rel=1e-4)
-    assert first["synthetic_data"] and "random weights" in first["video_encoder"]
-    assert first["summary"]["pose/well_formed"] == 1.0
-    assert first["participants_also_in_training"] == []
-    report = ["report", tmp_path / "evaluation", tmp_path / "report", "--training", one_process, "--started", "0"]
+def test_answers_and_report(tiny: Path, one_process: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "answers"
+    inputs = [one_process / "coach", tiny / "tuples", answers, "--codes", tiny / "pose_codes"]
+    options = ["--features", tiny / "features", "--max-items", "12"]
+    assert mm_coach(["answer", *map(str, inputs + options)]) == 0
+    report = ["report", answers, tmp_path / "report", "--training", one_process, "--started", "0"]
     assert mm_coach([str(part) for part in report]) == 0
     page = (tmp_path / "report" / "index.html").read_text()
     assert "Synthetic data" in page and "data:image/jpeg" in page and 'src="http' not in page
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert metrics["synthetic_data"] and "random weights" in metrics["video_encoder"]
+    assert metrics["summary"]["pose/well_formed"] == 1.0
+    assert metrics["participants_also_in_training"] == []
     needed = {
         "commentary/error_named", "commentary/error_named_shuffled", "retrieval/recall@5_within_activity",
         "retrieval/chance@5_within_activity", "retrieval/median_rank", "retrieval/gallery_size", "pose/pa_mpjpe_mm",
         "pose/pa_mpjpe_random_expert_mm", "pose/pa_mpjpe_mean_pose_mm", "pose/pa_mpjpe_learner_mm", "pose/well_formed", "minutes",
     }  # fmt: skip
-    assert needed <= set(json.loads((tmp_path / "report" / "metrics.json").read_text())["summary"])
+    assert needed <= set(metrics["summary"]) | set(metrics)
 
 
 def test_commands_explain_mistakes(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -339,7 +339,9 @@ def test_a_task_that_names_no_suite_is_scored_by_what_its_answers_have() -> None
     assert {"cider", "spearman", "relative_l2", "unread"} <= rows["ours"].keys() and "top1" not in rows["ours"]
     nae, _ = evaluate_answers(NAE.suite, dives(ours=NARRATED))
     same = [row["ours"]["spearman"] for row in (rows, nae)]
-    assert same[0].value == same[1].value and same[0].signature == same[1].signature, "the same number by the same scorer"
+    assert same[0].value == same[1].value and same[0].signature == same[1].signature, (
+        "the same number by the same scorer"
+    )
 
 
 def test_unknown_tasks_have_no_suite() -> None:

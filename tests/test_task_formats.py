@@ -463,7 +463,7 @@ def test_tasks_and_switches_are_found_or_refused() -> None:
     assert find_task("nae") is TASKS["nae"]
     assert task_options(TASKS["nae"], {"difficulty": "true", "score_intervals": "7"}) == NaeOptions(True, 7)
     for call, message in (
-        (lambda: find_task("golf"), "Unknown task 'golf'; choose from nae, cot-afa, desccoach"),
+        (lambda: find_task("golf"), "Unknown task 'golf'; choose from expertaf, nae, cot-afa, desccoach, table"),
         (lambda: find_task("golf:TASK"), "cannot be imported: No module named 'golf'"),
         (lambda: find_task("json:dumps"), "json:dumps is a function, not a Task"),
         (

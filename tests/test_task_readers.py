@@ -296,7 +296,7 @@ def test_irregular_desccoach_entries(coaching: Path, tmp_path: Path) -> None:
 
 
 def test_task_folders_say_what_is_wrong(dives: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no finished task items"):
+    with pytest.raises(FileNotFoundError, match="no finished items"):
         read_items(tmp_path, "test")
     manifest = build_task_folder(NAE, dives, tmp_path / "plain")
     assert manifest.with_poses == 0 and pose_stretches(tmp_path / "plain") == {}
@@ -307,7 +307,7 @@ def test_task_folders_say_what_is_wrong(dives: Path, tmp_path: Path) -> None:
     np.save(poses / "poses" / "1_1.npy", np.zeros((5, 17, 3)))
     with pytest.raises(ValueError, match=r"1_1\.npy: poses have shape \(5, 17, 3\)"):
         build_task_folder(NAE, dives, tmp_path / "posed", poses)
-    with pytest.raises(FileNotFoundError, match="no finished task items"):
+    with pytest.raises(FileNotFoundError, match="no finished items"):
         read_items(tmp_path / "posed", "train")
 
 

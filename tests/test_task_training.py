@@ -30,8 +30,8 @@ from mm_data.conversation import Message
 from mm_data.features import FeatureStore
 from mm_data.items.manifest import ItemManifest
 from mm_data.items.store import read_items, write_items
-from mm_data.tasks.task import EXPECTED_SCORE
 from mm_data.tasks.questions import Choice, Words
+from mm_data.tasks.task import EXPECTED_SCORE
 from mm_eval.answers.test_sets import OURS, TRAINING, About, evenly_spaced, read_answers, variant_of_ours
 from mm_tokenizers.codes import PoseCodeStore
 
@@ -261,7 +261,10 @@ def test_nae_trains_answers_and_is_scored(
 ) -> None:
     coach = recipe("recipes/nae.py", "run", "--items", tasks / "nae", "--score_intervals", "3")
     record = json.loads((tmp_path / "run" / "run_config.json").read_text())
-    assert record["tasks"] == {"nae": {"difficulty": False, "score_intervals": 3, "category": False}} and record["formats"] == []
+    assert (
+        record["tasks"] == {"nae": {"difficulty": False, "score_intervals": 3, "category": False}}
+        and record["formats"] == []
+    )
     with pytest.raises(ValueError, match="score_intervals was 3, is 0"):
         recipe("recipes/nae.py", "run", "--items", tasks / "nae")
     out = tmp_path / "answers"
@@ -269,17 +272,18 @@ def test_nae_trains_answers_and_is_scored(
     assert main(command) == 0
     assert "difficulty: not told; score intervals: 3" in capsys.readouterr().out
     items = read_answers(out)
-    assert len(items) == 4 and {OURS, variant_of_ours(EXPECTED_SCORE)} <= items[0].answers.keys() and len(items[0].references) == 5
+    assert (
+        len(items) == 4
+        and {OURS, variant_of_ours(EXPECTED_SCORE)} <= items[0].answers.keys()
+        and len(items[0].references) == 5
+    )
     assert items[0].nearest.keys() == {"pose"} and items[0].truth.actions and len(read_answers(out, TRAINING)) == 24
     before = (out / "answers.jsonl").read_bytes()
     assert main(command) == 0 and (out / "answers.jsonl").read_bytes() == before, "a second run asks nothing again"
     assert main([*command, "--set", "difficulty=true"]) == 2
     assert "difficulty was False, is True" in capsys.readouterr().err
     assert main([*command[:3], str(tmp_path / "told"), "--max-items", "4", "--set", "difficulty=true"]) == 0
-    assert (
-        main(["eval", f"plain={out}", f"told={tmp_path / 'told'}", "--out", str(tmp_path / "table")])
-        == 0
-    )
+    assert main(["eval", f"plain={out}", f"told={tmp_path / 'told'}", "--out", str(tmp_path / "table")]) == 0
     table = (tmp_path / "table" / "table.md").read_text()
     assert "inputs:difficulty: told" in table and "inputs:difficulty: not told" in table
     assert "plain: Inputs beside the clip: difficulty: not told; score intervals: 3." in table

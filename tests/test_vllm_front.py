@@ -143,7 +143,16 @@ def test_a_bad_remark_is_refused_before_and_by_the_engine(address: str, own_clip
 
 
 def test_an_engine_that_does_not_start(served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["serve", str(served.folder), "--port", "0", "--log", str(tmp_path / "log"), "--vllm.no-such-flag", "true"]
+    command = [
+        "serve",
+        str(served.folder),
+        "--port",
+        "0",
+        "--log",
+        str(tmp_path / "log"),
+        "--vllm.no-such-flag",
+        "true",
+    ]
     assert mm_coach(command) == 2
     error = capsys.readouterr().err
     assert "vLLM ended with status 2" in error and "--no-such-flag" in error, "the end of its log is shown"

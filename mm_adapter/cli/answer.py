@@ -76,7 +76,7 @@ def answer(
         switches: Switches of the task.
         sampling: How tokens are drawn.
         engine: Address of a vLLM server that serves the export already, instead of starting vLLM here.
-        vllm: Flags for vLLM: --vllm.max-model-len 4096 --vllm.tensor-parallel-size 2.
+        vllm: Flags for vLLM: --vllm.max-model-len 4096; `true` after one that takes no value: --vllm.enforce-eager true.
         pictures: What a model behind an endpoint sees.
         server: The endpoint.
     """

@@ -56,7 +56,7 @@ def serve(
         workers: Processes that decode videos.
         engine: Address of a vLLM server that runs already, instead of starting one.
         log: File for vLLM's output; by default a temporary one.
-        vllm: Flags for vLLM: --vllm.max-model-len 4096 --vllm.tensor-parallel-size 2.
+        vllm: Flags for vLLM: --vllm.max-model-len 4096; `true` after one that takes no value: --vllm.enforce-eager true.
     """
     from mm_adapter.export.read import check_export
     from mm_adapter.inference.experts import ExpertGallery, ExpertSearch, ranker_of
