@@ -109,7 +109,7 @@ def test_every_flag_is_taken(line: str, arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("miniature OUT --task dives", 'choose from expertaf, nae, cot-afa, desccoach, table'),
+        ("miniature OUT --task dives", "choose from expertaf, nae, cot-afa, desccoach, table"),
         ("miniature OUT --videos", "--no-videos"),
         ("data statz SOURCE", "stats"),
         ("data vary TUPLES OUT", "--experts"),

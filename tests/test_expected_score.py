@@ -54,6 +54,9 @@ class Writer:
     def answer_poses(self, questions: Any, sampling: Any = GREEDY) -> list[Any]:
         raise AssertionError("nobody asks for poses")
 
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        raise AssertionError("nobody asks for poses")
+
     def _likely(self, name: str, choice: Choice) -> Likelihoods:
         processor: Any = SimpleNamespace(tokenizer=Characters(), end_of_turn_id=END)
         tokens = continuations(processor, NoPoses(), choice, name)
@@ -133,8 +136,8 @@ def test_an_answer_is_as_likely_as_it_and_its_end() -> None:
 def test_dialogues_side_by_side_get_their_own_replies() -> None:
     """Items that ask different things at different times: each reply goes to the question it answers."""
 
-    class Echo:
-        at_once, can_choose, can_demonstrate = 3, True, True
+    class Echo(Writer):
+        at_once = 3
 
         def answer_words(self, questions: Any, sampling: Any = GREEDY) -> list[str]:
             calls.append([name for name, _ in questions])
@@ -156,7 +159,7 @@ def test_dialogues_side_by_side_get_their_own_replies() -> None:
         return {"likely": likely.total[0], "poses": poses, "texts": [first, second]}
 
     calls: list[list[str]] = []
-    records = hold({"a": short(7), "b": long(), "c": short(8)}, Echo())
+    records = hold({"a": short(7), "b": long(), "c": short(8)}, Echo(""))
     assert records == {
         "a": {"text": "a said 7"},
         "b": {"likely": 4.0, "poses": "poses of b", "texts": ["b said 1", "b said 2"]},

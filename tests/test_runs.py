@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mm_adapter.cli import main
-from mm_adapter.tasks.cot_afa import COT_AFA
-from mm_adapter.tasks.desccoach import DESCCOACH
-from mm_adapter.tasks.nae import NAE
+from mm_adapter.tasks.cot_afa.suite import ASSESSMENTS
+from mm_adapter.tasks.desccoach.suite import COMMENTARY
+from mm_adapter.tasks.nae.suite import NARRATIVES
 from mm_data.tasks import Answer
 from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED, unseen_categories, with_baselines
 from mm_eval.answers.test_sets import TRAINING, TestItem, write_answers
@@ -106,7 +106,7 @@ def test_a_table_defends_itself(folders: tuple[Path, Path], tmp_path: Path, caps
 
 def test_classes_and_verdicts(folders: tuple[Path, Path]) -> None:
     items = test_set(True)
-    rows, notes = evaluate_answers(COT_AFA.suite, [replace(i, answers=i.answers | {"flat": test_set(False)[0].answers["ours"]}) for i in items])  # fmt: skip
+    rows, notes = evaluate_answers(ASSESSMENTS, [replace(i, answers=i.answers | {"flat": test_set(False)[0].answers["ours"]}) for i in items])  # fmt: skip
     assert rows["ours"]["top1"].value == 1 and rows["ours"]["verdict_accuracy"].value == 1
     assert rows["flat"]["top1"].value == 0, "the same score for every class names none"
     assert rows["flat"]["verdict_accuracy"].value == 0.5 and notes == []
@@ -116,15 +116,15 @@ def test_classes_and_verdicts(folders: tuple[Path, Path]) -> None:
         "verdict_accuracy": 0.5,
     }
     unread = [replace(items[0], answers={"ours": replace(items[0].answers["ours"], ranking=None)}), *items[1:]]
-    wrong = evaluate_answers(COT_AFA.suite, unread)[0]["ours"]["top1"]
+    wrong = evaluate_answers(ASSESSMENTS, unread)[0]["ours"]["top1"]
     assert wrong.value == pytest.approx(11 / 12) and "unparsed:1, wrong" in wrong.signature
     partial = [
         replace(items[0], answers={"ours": replace(items[0].answers["ours"], ranking={"twist": 1.0})}),
         *items[1:],
     ]
     with pytest.raises(ValueError, match="item 'dive 0' ranks 1 of 3 classes"):
-        evaluate_answers(COT_AFA.suite, partial)
-    scores, notes = evaluate_answers(DESCCOACH.suite, items)
+        evaluate_answers(ASSESSMENTS, partial)
+    scores, notes = evaluate_answers(COMMENTARY, items)
     assert "range:[0, 10]" in scores["ours"]["relative_l2"].signature
     assert any(note.startswith("BERTScore: not computed") for note in notes)
 
@@ -145,16 +145,16 @@ def test_a_judge_joins_the_table_unless_it_withholds(folders: tuple[Path, Path],
         (run / name).mkdir()
         scores = {"ours": {"withheld": withheld, "failed_share": 0.03, "metrics": {"gpt_m": metric}}}
         write_metrics(run / name, {"settings": settings, "systems": scores})
-    opened = open_run(f"one={run}", DESCCOACH.suite)
-    table = runs_table([opened, replace(opened, name="two")], DESCCOACH.suite)
+    opened = open_run(f"one={run}", COMMENTARY)
+    table = runs_table([opened, replace(opened, name="two")], COMMENTARY)
     assert table.rows[0].cells["judge", "gpt_m"].value == 0.375, "half of the items were judged, and can be compared"
     assert "judge_b: ours's headline is withheld, 3.0% of the judgements failed" in table.footnotes
     shutil.copytree(run / "judge_a", run / "judge_c")
     with pytest.raises(ValueError, match=r"judge_c and another judge in .* both give gpt_m of 'ours'"):
-        open_run(str(run), DESCCOACH.suite)
+        open_run(str(run), COMMENTARY)
     write_answers(run, [replace(i, answers={"ours": Answer("Other.")}) for i in items])
     with pytest.raises(ValueError, match="judge_a judged other texts than"):
-        open_run(str(run), DESCCOACH.suite)
+        open_run(str(run), COMMENTARY)
 
 
 def test_diff_shows_what_changed(
@@ -183,7 +183,7 @@ def test_a_run_is_compared_with_its_own_baselines(
     assert main([*command, "--against", nearest, "--out", str(tmp_path)]) == 0
     text = (tmp_path / "diff.md").read_text()
     assert f"good against {nearest}, 12 items in 6 clusters" in text
-    table = open_run(good, NAE.suite).tables["answers"]
+    table = open_run(good, NARRATIVES).tables["answers"]
     row = next(line for line in text.splitlines() if line.startswith("| ρ"))
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[2:4] == [f"{table[nearest]['spearman'].value:.3f}", f"{table['ours']['spearman'].value:.3f}"]
@@ -210,18 +210,18 @@ def test_runs_of_other_items_are_refused(
 
 
 def test_what_is_not_defined_or_measured_otherwise_is_not_compared(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    good, bad = (open_run(str(folder), NAE.suite) for folder in folders)
-    lines = runs_table([good, bad], NAE.suite).footnotes
+    good, bad = (open_run(str(folder), NARRATIVES) for folder in folders)
+    lines = runs_table([good, bad], NARRATIVES).footnotes
     assert not any("nan" in line for line in lines)
     other = {"answers": {"ours": {"bleu4": replace(bad.tables["answers"]["ours"]["bleu4"], signature="bleu4|tok:13a")}}}
-    lines = runs_table([good, replace(bad, tables=other)], NAE.suite).footnotes
+    lines = runs_table([good, replace(bad, tables=other)], NARRATIVES).footnotes
     assert "bad: BLEU-4 was measured otherwise than good's and is not compared; see the signatures." in lines
 
 
 def test_names_of_runs(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = tmp_path / "lr=0.1"
     shutil.copytree(folders[0], odd)
-    assert open_run(str(odd), NAE.suite).name == "lr=0.1" and open_run(f"A={odd}", NAE.suite).name == "A"
+    assert open_run(str(odd), NARRATIVES).name == "lr=0.1" and open_run(f"A={odd}", NARRATIVES).name == "A"
     assert main(["eval", str(folders[0]), f"good={odd}", "--task", "nae"]) == 2
     assert "Two runs have the same name" in capsys.readouterr().err
     write_answers(odd, [replace(i, answers={"swinbert": i.truth}) for i in test_set(True)])
@@ -270,7 +270,7 @@ def test_every_format_shows_gaps_and_notes() -> None:
     fine, broken = Metric(0.5, None, 3, 0, "0-1", "s|x", (0.4, 0.6)), Metric(math.nan, None, 0, 3, "0-1", "s|x")
     columns = (Column("t", "a", "A"), Column("t", "b", "B", higher=False), Column("t", "unused", "never"))
     rows = (Row("one", {("t", "a"): fine}, note="why"), Row("two", {("t", "b"): broken, ("t", "a"): fine}, True))
-    table = ScoreTable("T", "Lead.", columns, rows, ("foot",), published=NAE.suite.published)
+    table = ScoreTable("T", "Lead.", columns, rows, ("foot",), published=NARRATIVES.published)
     text = {ending: render(table) for ending, render in RENDERERS.items()}
     assert (
         "| one [1] | 50.0 (40.0–60.0) | – |" in text["md"]

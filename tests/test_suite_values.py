@@ -9,12 +9,12 @@ import pytest
 
 import mm_eval.suites.tasks as suites
 from mm_adapter.tasks import Task
-from mm_adapter.tasks.cot_afa import COT_AFA
-from mm_adapter.tasks.desccoach import DESCCOACH
+from mm_adapter.tasks.cot_afa.suite import ASSESSMENTS
+from mm_adapter.tasks.desccoach.suite import COMMENTARY
 from mm_adapter.tasks.known import find_task
-from mm_adapter.tasks.nae import NAE
 from mm_adapter.tasks.nae.files import read_nae
 from mm_adapter.tasks.nae.format import NaeFormat, NaeOptions
+from mm_adapter.tasks.nae.suite import NARRATIVES
 from mm_data.tasks import Answer
 from mm_eval.answers.baselines import (
     CONSTANT,
@@ -106,7 +106,7 @@ def dives(**systems: Sequence[Answer]) -> list[TestItem]:
 
 
 def test_every_column_of_nae() -> None:
-    rows, notes = evaluate_answers(NAE.suite, dives(ours=NARRATED))
+    rows, notes = evaluate_answers(NARRATIVES, dives(ours=NARRATED))
     found = rows["ours"]
     assert set(found) == {
         "cider", "spearman", "relative_l2", "action_accuracy", "nae_map", "nae_map_strict", "nae_map_ranked", "unread"
@@ -134,13 +134,13 @@ def test_what_nobody_answered_or_judged_has_no_column() -> None:
     mute = [Answer("good") for _ in JUDGED]
     lost = [Answer("good", unread=["no score"]) for _ in JUDGED]
     unsure = [replace(answer, confidence=None if i else -1.0) for i, answer in enumerate(NARRATED)]
-    rows, _ = evaluate_answers(NAE.suite, dives(mute=mute, lost=lost, unsure=unsure))
+    rows, _ = evaluate_answers(NARRATIVES, dives(mute=mute, lost=lost, unsure=unsure))
     assert set(rows["mute"]) == {"cider", "action_accuracy", "unread"}, "it was never asked for a score"
     assert np.isnan(rows["lost"]["spearman"].value) and rows["lost"]["relative_l2"].n_failed == 5
     assert rows["lost"]["nae_map"].value == 0 and rows["lost"]["unread"].value == 1
     assert "nae_map_ranked" not in rows["unsure"] and "nae_map" in rows["unsure"]
     plain = items([Answer("t")] * 3, ours=[Answer("good", 1.0, actions=["a"])] * 3)
-    rows, _ = evaluate_answers(NAE.suite, plain)
+    rows, _ = evaluate_answers(NARRATIVES, plain)
     assert set(rows) == {"ours"} and set(rows["ours"]) == {"cider", "unread"}
 
 
@@ -173,7 +173,7 @@ def test_every_column_of_desccoach(asked: list[tuple[str, Any]]) -> None:
         Answer("good", i + 1.0, findings=said, unread=["no findings"] if said is None else None)
         for i, (_, said, _) in enumerate(FOUND)
     ]
-    rows, notes = evaluate_answers(DESCCOACH.suite, items(truths, ours=ours))
+    rows, notes = evaluate_answers(COMMENTARY, items(truths, ours=ours))
     found = rows["ours"]
     assert set(found) == {"cider", "bertscore", "spearman", "relative_l2", "findings_f1", "unread"}
     expected = [worth for _, _, worth in FOUND]
@@ -189,9 +189,9 @@ def test_every_column_of_desccoach(asked: list[tuple[str, Any]]) -> None:
 
 def test_findings_of_who_was_never_asked_are_no_column() -> None:
     truths = [Answer("t", findings=["x"])] * 3
-    rows, _ = evaluate_answers(DESCCOACH.suite, items(truths, mute=[Answer("good")] * 3, lost=[Answer("good", unread=["it"])] * 3))  # fmt: skip
+    rows, _ = evaluate_answers(COMMENTARY, items(truths, mute=[Answer("good")] * 3, lost=[Answer("good", unread=["it"])] * 3))  # fmt: skip
     assert "findings_f1" not in rows["mute"] and rows["lost"]["findings_f1"].value == 0
-    rows, _ = evaluate_answers(DESCCOACH.suite, items([Answer("t")] * 3, ours=[Answer("good", findings=[])] * 3))
+    rows, _ = evaluate_answers(COMMENTARY, items([Answer("t")] * 3, ours=[Answer("good", findings=[])] * 3))
     assert "findings_f1" not in rows["ours"]
 
 
@@ -231,7 +231,7 @@ def test_every_column_of_cot_afa() -> None:
         Answer("good", verdict=OUR_VERDICTS[i], findings=["1"], counts=COUNTS[i], ranking=RANKINGS[i]) for i in range(6)
     ]
     named = [Answer("x", label=label) for label in ("class 0", "class 1", "class 0", None, "class 4", "class 9")]
-    rows, _ = evaluate_answers(COT_AFA.suite, exercises(ours=ours, named=named))
+    rows, _ = evaluate_answers(ASSESSMENTS, exercises(ours=ours, named=named))
     found = rows["ours"]
     assert set(found) == {
         "cider", "verdict_accuracy", "top1", "top5", "findings_f1", "reasoning_steps", "suggestions", "unread"
@@ -255,9 +255,9 @@ def test_every_column_of_cot_afa() -> None:
     chance = {name: metric.value for name, metric in rows[CHANCE].items()}
     assert chance == pytest.approx({"top1": 1 / 8, "top5": 5 / 8, "verdict_accuracy": 1 / 2})
     one = [replace(item, truth=replace(item.truth, verdict="standard")) for item in exercises(ours=named)]
-    assert evaluate_answers(COT_AFA.suite, one)[0][CHANCE]["verdict_accuracy"].value == 1
+    assert evaluate_answers(ASSESSMENTS, one)[0][CHANCE]["verdict_accuracy"].value == 1
     few = [replace(answer, ranking={name: 0.0 for name in CLASSES[:3]}) for answer in ours[:3]]
-    top5 = evaluate_answers(COT_AFA.suite, exercises(ours=[*few, *few])[:3])[0][CHANCE]["top5"]
+    top5 = evaluate_answers(ASSESSMENTS, exercises(ours=[*few, *few])[:3])[0][CHANCE]["top5"]
     assert top5.value == 1, "three classes are among any five"
 
 
@@ -267,22 +267,22 @@ def test_baselines_that_are_told_the_class_get_no_top1() -> None:
         for name in (SHUFFLED_WITHIN, CONSTANT, RANDOM, SHUFFLED)
     }
     told = [replace(item, category=str(item.truth.label)) for item in exercises(**answers)]
-    rows, _ = evaluate_answers(COT_AFA.suite, told)
+    rows, _ = evaluate_answers(ASSESSMENTS, told)
     assert {name for name, row in rows.items() if "top1" in row} == {SHUFFLED}
     assert all("verdict_accuracy" in rows[name] for name in answers), "the verdict is not what they are told"
-    rows, _ = evaluate_answers(COT_AFA.suite, [*told[:5], replace(told[5], category="other")])
+    rows, _ = evaluate_answers(ASSESSMENTS, [*told[:5], replace(told[5], category="other")])
     assert all("top1" in rows[name] for name in answers), "categories are not the classes here"
     unlabelled = [*told[:5], replace(told[5], truth=Answer("t"))]
-    assert not any("top1" in row for row in evaluate_answers(COT_AFA.suite, unlabelled)[0].values())
+    assert not any("top1" in row for row in evaluate_answers(ASSESSMENTS, unlabelled)[0].values())
 
 
 def test_rankings_have_to_hold_every_class() -> None:
     ours = [Answer("x", ranking=ranking(i)) for i in range(6)]
     missing = [replace(a, ranking={n: s for n, s in (a.ranking or {}).items() if n != "class 3"}) for a in ours]
     with pytest.raises(ValueError, match="ours: no item ranks the class 'class 3'; every class needs a score"):
-        evaluate_answers(COT_AFA.suite, exercises(ours=missing))
+        evaluate_answers(ASSESSMENTS, exercises(ours=missing))
     with pytest.raises(ValueError, match="ours: item 'item 2' ranks 7 of 8 classes"):
-        evaluate_answers(COT_AFA.suite, exercises(ours=[*ours[:2], missing[2], *ours[3:]]))
+        evaluate_answers(ASSESSMENTS, exercises(ours=[*ours[:2], missing[2], *ours[3:]]))
 
 
 # --- around the columns ----------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_rankings_have_to_hold_every_class() -> None:
 def test_several_references_are_handed_on(asked: list[tuple[str, Any]]) -> None:
     given = dives(ours=NARRATED)
     given[1] = replace(given[1], references=["one", "two"])
-    evaluate_answers(NAE.suite, given)
+    evaluate_answers(NARRATIVES, given)
     assert asked == [("coco", ["t", ["one", "two"], "t", "t", "t"])], "BERTScore is no column of NAE"
 
 
@@ -337,7 +337,7 @@ def test_a_task_that_names_no_suite_is_scored_by_what_its_answers_have() -> None
     assert Task("own", read_nae, NaeOptions, NaeFormat).suite is GENERAL
     rows, _ = evaluate_answers(GENERAL, dives(ours=NARRATED))
     assert {"cider", "spearman", "relative_l2", "unread"} <= rows["ours"].keys() and "top1" not in rows["ours"]
-    nae, _ = evaluate_answers(NAE.suite, dives(ours=NARRATED))
+    nae, _ = evaluate_answers(NARRATIVES, dives(ours=NARRATED))
     same = [row["ours"]["spearman"] for row in (rows, nae)]
     assert same[0].value == same[1].value and same[0].signature == same[1].signature, (
         "the same number by the same scorer"
@@ -408,17 +408,16 @@ def test_unseen_categories_take_all_training_items_and_are_noted() -> None:
 
 
 def test_the_first_line_of_a_page_has_three_columns_with_their_strongest_rivals() -> None:
-    assert isinstance(NAE.suite, TaskSuite)
     rows, notes = evaluate_answers(
-        NAE.suite, dives(ours=NARRATED, flat=[Answer("fair", 5.0, actions=[])] * len(NARRATED))
+        NARRATIVES, dives(ours=NARRATED, flat=[Answer("fair", 5.0, actions=[])] * len(NARRATED))
     )
     run = Run(
         "mine", [], {"answers": {**rows, "the floor": rows["flat"], "ours, expected score": rows["flat"]}}, {}, notes
     )
-    tiles = NAE.suite.tiles(run)
-    named = [column for column in NAE.suite.columns if column.metric in rows["ours"] and rows["ours"][column.metric].n][
-        :3
-    ]
+    tiles = NARRATIVES.tiles(run)
+    named = [
+        column for column in NARRATIVES.columns if column.metric in rows["ours"] and rows["ours"][column.metric].n
+    ][:3]
     assert [tile.title for tile in tiles] == [column.heading for column in named] and len(tiles) == 3
     assert [tile.value for tile in tiles] == [column.printed(rows["ours"][column.metric].value) for column in named]
     first = named[0].metric
