@@ -51,11 +51,12 @@ def folder_of(
     (work / "videos").mkdir(exist_ok=True)
     if not (work / "videos" / "clip.mp4").exists():
         write_video(work / "videos" / "clip.mp4", [grey(k, (96, 128)) for k in range(60)])
+    named = ["Soccer", *(categories or ["Soccer"] * len(truths))]
     items = [
         TaskItem(
-            f"item {n}", "test" if n else "train", f"take {n}", ["Soccer", *categories][n] if categories else "Soccer",
+            f"item {n}", "test" if n else "train", f"take {n}", named[n],
             VideoClip(f"clip {n}", {"exo": "clip.mp4"}, start, start + 1), truth, further.get("references", [truth.text]),
-            facts={"task": "Soccer", "techpoints": {}, "commentary": {}, **further.get("facts", {})},
+            facts={"task": named[n], "techpoints": {}, "commentary": {}, **further.get("facts", {})},
         )
         for n, truth in enumerate([Answer("Trained.", 50.0, "lunge", "standard", actions=["tuck"]), *truths])
     ]  # fmt: skip
@@ -112,10 +113,12 @@ def test_a_task_without_an_instruction_asks_its_own_first_question(
 
 def test_failures_are_counted_and_stop_above_the_threshold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     items = folder_of(tmp_path, "desccoach", [Answer("Bend.", 7.0), Answer("Turn.", 7.0)], ["serve", "dig"])
+    good = json.dumps({"text": "Bend.", "score": 7.0})
+    refused = answer("", refusal="no")
+    replies = iter([refused, refused, good])  # every run asks twice for what failed
 
     def script(question: str, before: int) -> tuple[int, Any]:
-        good = {"text": "Bend.", "score": 7.0}
-        return 200, answer("", refusal="no") if "serve" in question else json.dumps(good)
+        return 200, next(replies, refused)
 
     with ScriptedEndpoint(script).running() as server:
         assert ask(items, tmp_path / "out", server.url, "--concurrency", "1", "--max-failed", "0.4") == 2

@@ -91,7 +91,7 @@ def test_the_command_decodes_and_refuses(coach: TinyCoach, tmp_path: Path, capsy
     (tmp_path / "wrong.txt").write_text(TEXT)
     assert export("wrong.txt", "x.npy", "--tokenizer", tokenizer) == 2
     assert "codes of shape (2, 2)" in capsys.readouterr().err
-    for content, message in (("", "is empty"), ('{"tuple_id": "a", "pose_codes": null}\n', "a has no poses")):
+    for content, message in (("", "is empty"), ('{"item_id": "a", "poses": null}\n', "a has no poses")):
         (tmp_path / "none.jsonl").write_text(content)
         assert export("none.jsonl", "x.npy", "--tokenizer", tokenizer) == 2 and message in capsys.readouterr().err
     assert export("poses.npy", "x.npy", "--item", "a") == 2 and "--item chooses" in capsys.readouterr().err

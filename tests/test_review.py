@@ -93,9 +93,9 @@ def test_videos_seek_and_stay_inside_the_folder(client: TestClient, tiny: Path, 
     assert client.get("/videos/9999/learner/exo.mp4").status_code == 404
     copied = tmp_path / "tuples"
     shutil.copytree(tiny / "tuples", copied)
-    manifest = json.loads((copied / "manifest.json").read_text())
-    manifest["request"]["source"] = str(tmp_path)
-    (copied / "manifest.json").write_text(json.dumps(manifest))
+    manifest = json.loads((copied / "items.json").read_text())
+    manifest["source"] = str(tmp_path)
+    (copied / "items.json").write_text(json.dumps(manifest))
     elsewhere = TestClient(review_app(copied, tmp_path / "r.jsonl"), base_url="http://127.0.0.1")
     missing = elsewhere.get("/videos/0/learner/exo.mp4")
     assert missing.status_code == 404 and "not downloaded" in missing.json()["error"]
@@ -187,4 +187,4 @@ def test_page_in_a_browser(tiny: Path, decisions: Path) -> None:
 
 def test_the_command_needs_a_finished_folder(tmp_path: Path) -> None:
     done = launch("mm-coach", "data", "review", str(tmp_path), check=False)
-    assert done.returncode == 2 and "holds no finished tuples" in done.stderr
+    assert done.returncode == 2 and "holds no finished items" in done.stderr

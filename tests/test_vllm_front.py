@@ -120,8 +120,14 @@ def test_the_engine_ranks_as_transformers_does(served: Served, server: Server, t
 
 
 def test_a_server_that_runs_already_answers_items(
-    served: Served, server: Server, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    served: Served,
+    server: Server,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", server.client.headers["Authorization"].removeprefix("Bearer "))
     inputs = ["--features", str(tiny / "features"), "--codes", str(tiny / "pose_codes"), "--max-items", "4"]
     command = ["answer", str(served.folder), str(tiny / "tuples"), str(tmp_path), *inputs]
     assert mm_coach([*command, "--engine", str(server.client.base_url).rstrip("/")]) == 0, capsys.readouterr().err

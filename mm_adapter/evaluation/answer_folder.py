@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mm_adapter.checkpoint.run_record import check_same_run, run_record, write_run_record
+from mm_adapter.checkpoint.run_record import check_same_run, read_run_record, run_record, write_run_record
 from mm_adapter.evaluation.item_set import ItemSet
 from mm_adapter.evaluation.neighbours import nearest_items
 from mm_adapter.evaluation.system import System
@@ -52,7 +52,8 @@ def answer_folder(system: System, items: ItemSet, out: Path, progress: Progress)
         features={"features": hash_of(asdict(items.store.manifest)) if items.store else None},
     )
     check_same_run(out, record, _SETTINGS)
-    write_run_record(out, record)
+    if not read_run_record(out):  # a finished run keeps the commit and the versions that made it
+        write_run_record(out, record)
     answers = system.answer(items, form, out, progress)
     if answers is None:
         return None

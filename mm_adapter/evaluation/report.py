@@ -56,7 +56,7 @@ def write_page(
             )
         return False
     scored = open_run(str(run), suite)
-    minutes = (time.time() - started) / 60 if started else None
+    minutes = None if started is None else (time.time() - started) / 60
     out.mkdir(parents=True, exist_ok=True)
     write_metrics(out, {**scored.result, "minutes": minutes, REPORT_OF: made_of})
     write_report(out, run, scored, suite, training, tokenizer_training, minutes)  # last: it marks the end
