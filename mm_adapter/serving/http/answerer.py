@@ -57,7 +57,10 @@ class EngineAnswerer:
             The answers.
         """
         bodies = [self._body(name, asked.messages, "words", asked.limit, sampling) for name, asked in questions]
-        return [text.strip() for text in self.engine.complete(bodies)]
+        decode = (
+            self.coach.processor.tokenizer.decode
+        )  # the engine's own text lacks a character that the limit cuts in two
+        return [decode(ids, skip_special_tokens=True).strip() for _, ids in self.engine.complete(bodies)]  # type: ignore[union-attr]
 
     def answer_choices(self, questions: Sequence[tuple[str, Choice | ClipChoice]]) -> list[Likelihoods]:
         """Computes how likely the candidates of choices are: the engine runs every pair of prompt and candidate in full.
@@ -102,7 +105,7 @@ class EngineAnswerer:
         """
         limit = self.coach.processor.vocabulary.clip_length + 1
         bodies = [self._body(name, asked.messages, "poses", limit, sampling) for name, asked in questions]
-        return [parse_text(text) for text in self.engine.complete(bodies)]
+        return [parse_text(text) for text, _ in self.engine.complete(bodies)]
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Decodes pose codes ``[T, M]`` to joints ``[T, 17, 3]`` in metres."""

@@ -81,22 +81,23 @@ class Engine:
             )
         self.model = reply.json()["data"][0]["id"]
 
-    def complete(self, bodies: Sequence[dict[str, Any]]) -> list[str]:
+    def complete(self, bodies: Sequence[dict[str, Any]]) -> list[tuple[str, list[int]]]:
         """Answers conversations, one engine request each.
 
         Args:
             bodies: Requests of OpenAI's protocol without a model.
 
         Returns:
-            The texts.
+            The texts, and their token ids.
 
         Raises:
             ValueError: The engine refuses a conversation, such as one that is too long.
             EngineError: The engine is not there, or broken.
         """
 
-        def one(body: dict[str, Any]) -> str:
-            return self._ask(body)["choices"][0]["message"]["content"] or ""
+        def one(body: dict[str, Any]) -> tuple[str, list[int]]:
+            choice = self._ask({**body, "return_token_ids": True})["choices"][0]
+            return choice["message"]["content"] or "", choice["token_ids"]
 
         return list(self._workers.map(one, bodies))
 
