@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from tiny_coach import ROOT, launch
 
-from mm_adapter.tasks.table.files import read_items_table
 from mm_data.items.store import read_items
 from mm_eval.answers.test_sets import read_answers
 
@@ -93,47 +92,3 @@ def test_the_same_coach_answers_in_vllm(toured: Path) -> None:
         mine, theirs = one.answers["ours"], other.answers["ours"]
         assert (mine.text, mine.score, mine.unread) == (theirs.text, theirs.score, theirs.unread)
         assert mine.confidence == pytest.approx(theirs.confidence, abs=1e-3)
-
-
-ROW = "clip,person,score,remark\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("clip,person\na.mp4,A\n", "lacks the columns remark"),
-        (ROW + ",A,1,Good.\n", "items.csv:2: the row names no clip"),
-        ("clip,remark,mood\na,Good.,high\n", "items.csv:2: unknown column 'mood'"),
-        ("clip,remark,split,stop\na,Good.,dev,1\n", "items.csv:2: split is 'dev'; give train or test"),
-        ("clip,remark,split,stop\na,Good.,train,1\nb,Bad.,,1\n", "1 clips have no split, such as 'b:0-1'"),
-        ("clip,remark,start,stop\na,Good.,2,1\n", "the clip runs from 2 s to 1 s"),
-        ("clip,remark,score,stop\na,Good.,high,1\n", "score"),
-        ("clip,remark,score,stop\na,Good.,1,1\na,Fine.,2,1\n", "clip 'a:0-1' has score 2 here and 1 above"),
-        ("clip,remark,person,stop\na,Good.,A,1\na,Fine.,B,1\n", "has cluster 'B' here and 'A' above"),
-        ("clip,remark,stop\na,Good.,1\n", "The table has one clip alone"),
-        ("clip,remark\na,Good.\nb,Bad.\n", "2 × neither a video nor where the clip stops"),
-        ("clip,remark,stop\n../a.mp4,Good.,1\n", r"\.\./a\.mp4"),
-    ],
-)
-def test_tables_that_cannot_be_read(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "items.csv").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        read_items_table(tmp_path)
-
-
-def test_a_folder_without_a_table(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no items\.csv and no items\.jsonl"):
-        read_items_table(tmp_path)
-
-
-def test_spreadsheets_and_several_remarks(tmp_path: Path) -> None:
-    (tmp_path / "items.csv").write_bytes(
-        "\ufeffclip;remark;score;start;stop;split\r\na;Good.;;1;2;train\r\na;Better.;7.5;1;2;train\r\nb;Fine;3;0;4;test\r\n".encode()
-    )
-    data = read_items_table(tmp_path)
-    first, second = data.items
-    assert (first.item_id, first.references, first.truth.score) == ("a:1-2", ["Good.", "Better."], 7.5)
-    assert (first.clip.start, first.clip.stop, first.clip.videos) == (1.0, 2.0, {"exo": "a"})
-    assert (second.split, second.cluster, second.person, second.category) == ("test", "b", None, "movement")
-    assert data.knowledge == {"lowest": 7.5, "highest": 7.5, "scores": [7.5]}, "of the training items alone"
-    assert data.funnels[0].noted == {"no video: poses or published features are needed": 3}

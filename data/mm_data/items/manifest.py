@@ -27,7 +27,7 @@ class ItemManifest:
         knowledge: What all items share, as the task's format takes it.
         funnel: Counts of every stage, as `Funnel.summary` gives them.
         digest: Hash of the items.
-        gallery: Experts' clips of the test split beyond those of the items.
+        gallery: Experts' clips beyond those of the test items, among which theirs are looked for.
         request: Everything that decided the items where they were mined: source, labeller, options of pairing; else empty.
         review: Hash of the reviewers' decisions that were applied; None without any.
         reviewed: Test items that a person has looked at.
@@ -53,7 +53,7 @@ class ItemManifest:
     @property
     def counts(self) -> dict[str, int]:
         """Items by split, and where there is one the gallery."""
-        return self.items | ({"gallery": self.gallery} if self.request else {})
+        return self.items | ({"gallery": self.gallery} if self.request or self.gallery else {})
 
     @classmethod
     def read(cls, folder: Path) -> "ItemManifest":

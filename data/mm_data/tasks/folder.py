@@ -11,9 +11,9 @@ from mm_data.ground.files import BEGUN, check_apart, claim_folder, write_atomica
 from mm_data.ground.funnel import Funnel
 from mm_data.ground.safe_load import is_path_component, load_array
 from mm_data.items.card import write_card
-from mm_data.items.item import TaskItem
+from mm_data.items.item import GalleryClip, TaskItem
 from mm_data.items.manifest import MANIFEST, ItemManifest
-from mm_data.items.store import is_item_folder, pose_frames, pose_name, write_items
+from mm_data.items.store import GALLERY, is_item_folder, pose_frames, pose_name, write_gallery, write_items
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.manifest import MANIFEST as POSE_MANIFEST
 from mm_data.poses.manifest import PoseManifest, PoseSequence
@@ -62,7 +62,7 @@ def build_task_folder(
         if not any(item.split == split for item in data.items):
             raise ValueError(f"{root}: the {split} split holds no item that can be used.")
     estimated = PoseArchive(poses) if poses is not None else None
-    names = {pose_name(item.clip) for item in data.items}
+    names = {pose_name(clip) for item in data.items for clip in item.clips}
     if estimated is not None and not any(name in estimated for name in names):
         raise ValueError(
             f"{estimated.folder} holds poses of none of the {len(names)} clips; "
@@ -76,7 +76,8 @@ def build_task_folder(
         raise ValueError(f"{out} holds {' and '.join(derived)} of other items; delete them or give another folder.")
     remove_poses(PoseArchive(out).folder)
     (out / MANIFEST).unlink(missing_ok=True)
-    items, funnel = _with_poses(data, out, estimated, workers, progress)
+    items, funnels = _with_poses(data, out, estimated, workers, progress)
+    gallery = _gallery(items)
     people = {split: {i.person for i in items if i.split == split and i.person is not None} for split in SPLITS}
     manifest = ItemManifest(
         digest=digest,
@@ -90,10 +91,14 @@ def build_task_folder(
         shared_people=len(people["train"] & people["test"]),
         with_poses=sum(item.has_poses for item in items),
         knowledge=data.knowledge,
-        funnel=[stage.summary() for stage in [*data.funnels, *([funnel] if funnel else [])]],
+        funnel=[stage.summary() for stage in [*data.funnels, *funnels]],
+        gallery=len(gallery),
     )
     for split in SPLITS:
         write_items(out / f"{split}.parquet", [item for item in items if item.split == split])
+    (out / GALLERY).unlink(missing_ok=True)
+    if gallery:
+        write_gallery(out, gallery)
     write_card(out, manifest)
     manifest.write(out)
     return manifest
@@ -123,12 +128,13 @@ def shared_sides(task: str, items: Sequence[TaskItem]) -> Funnel:
 
 def _with_poses(
     data: TaskData, out: Path, estimated: PoseArchive | None, workers: int, progress: Callable[[int], None]
-) -> tuple[list[TaskItem], Funnel | None]:
+) -> tuple[list[TaskItem], list[Funnel]]:
     """Copies poses into the folder and notes which items have them."""
     (out / POSE_MANIFEST).unlink(missing_ok=True)
     if estimated is None and data.source is None:
-        return data.items, None
-    archive, funnel, names = PoseArchive(out), Funnel("read poses", 1.0), {pose_name(item.clip) for item in data.items}
+        return _without_lost_experts(data.items, set())
+    archive, funnel = PoseArchive(out), Funnel("read poses", 1.0)
+    names = {pose_name(clip) for item in data.items for clip in item.clips}
     if not all(map(is_path_component, names)):
         raise ValueError(
             f"Clip names become file names; {next(n for n in names if not is_path_component(n))!r} cannot."
@@ -140,7 +146,8 @@ def _with_poses(
     else:
         assert data.source is not None
         posed = set(cache_poses(data.source, sorted(names), archive, funnel, workers, progress=progress))
-    split_of = {pose_name(item.clip): item.split for item in data.items}
+    split_of = {pose_name(clip): item.split for item in data.items for clip in item.clips if item.split != "train"}
+    split_of |= {pose_name(clip): item.split for item in data.items for clip in item.clips if item.split == "train"}
     PoseManifest(data.synthetic, [PoseSequence(name, split_of[name]) for name in sorted(posed)]).write(out)
     items = []
     for item in data.items:
@@ -148,7 +155,29 @@ def _with_poses(
         if pose_name(item.clip) in posed and not usable:
             funnel.note("clips without a frame that shows both hips: shown without poses", item.clip.clip_id)
         items.append(replace(item, has_poses=usable))
-    return items, funnel
+    items, lost = _without_lost_experts(items, posed)
+    return items, [funnel, *lost]
+
+
+def _without_lost_experts(items: Sequence[TaskItem], posed: set[str]) -> tuple[list[TaskItem], list[Funnel]]:
+    """Takes experts' clips that have no poses off their items, as nobody can be shown those; the items stay."""
+    funnel, kept = Funnel("look for the experts' poses", 1.0), []
+    for item in items:
+        if item.expert is not None and pose_name(item.expert) not in posed:
+            funnel.note("experts' clips without poses: their items teach a remark alone", item.expert.clip_id)
+            item = replace(item, expert=None, expert_person=None)
+        kept.append(item)
+    return kept, [funnel] if funnel.noted else []
+
+
+def _gallery(items: Sequence[TaskItem]) -> list[GalleryClip]:
+    """Returns training's experts, among whom those of the test items are looked for."""
+    shown = {item.expert.clip_id for item in items if item.expert is not None and item.split == "test"}
+    others: dict[str, GalleryClip] = {}
+    for item in items:
+        if item.expert is not None and item.expert.clip_id not in shown:
+            others.setdefault(item.expert.clip_id, GalleryClip(item.expert, item.category, item.expert_person))
+    return list(others.values())
 
 
 def _copy_poses(

@@ -14,7 +14,7 @@ from mm_eval.answers.baselines import CONSTANT, RANDOM, SHUFFLED_WITHIN, unseen_
 from mm_eval.answers.test_sets import FILE, OURS, TRAINING, TestItem, is_of_run, material_of, systems_of, texts_of
 from mm_eval.metrics.classification import accuracy, top_k
 from mm_eval.metrics.scores import SPLIT, relative_l2, spearman_correlation
-from mm_eval.metrics.text import BertModel, coco_scores, modern_scores
+from mm_eval.metrics.text import BertModel, TextScores, coco_scores, modern_scores
 from mm_eval.statistics.metric import YES_OR_NO, Metric, item_metric
 from mm_eval.suites.suite import AnsweredRun, Run
 from mm_eval.tables import Column, Row, ScoreTable, cells_of
@@ -127,9 +127,10 @@ def evaluate_answers(
     systems = {name: texts_of(items, name) for name in systems_of(items)}
     references = [item.references or item.truth.text for item in items]
     clusters = [item.cluster for item in items]
-    text = coco_scores(systems, references, clusters)
+    worded = any(item.references or item.truth.text for item in items)
+    text = coco_scores(systems, references, clusters) if worded else TextScores({name: {} for name in systems})
     notes = list(text.notes)
-    if suite.bert:
+    if suite.bert and worded:
         modern = modern_scores(systems, references, clusters, bert)
         notes += [note for note in modern.notes if note not in notes]
         for name, row in modern.rows.items():

@@ -11,10 +11,16 @@ from mm_adapter.tasks.zero_shot import Instruction
 from mm_data.asking.forms import Form, Text
 from mm_data.miniature import write_miniature
 from mm_data.tasks import TaskData
+from mm_data.tasks.item_table import NAMES, find_table, read_item_table, with_experts
 
 
-def _refuse(root: Path) -> TaskData:
-    raise ValueError(f"{root}: ExpertAF's items are mined from remarks and poses; `mm-coach data build` makes them.")
+def _read(root: Path) -> TaskData:
+    if find_table(root) is None:
+        raise ValueError(
+            f"{root}: ExpertAF's items are mined from remarks and poses, and `mm-coach data build` makes them; or they stand in a table "
+            f"whose rows name an expert_clip ({', '.join(NAMES)}), and there is none."
+        )
+    return with_experts(read_item_table(root), root)
 
 
 class _Remark(Form):
@@ -28,7 +34,7 @@ def _instruction(knowledge: dict[str, Any], options: ExpertafOptions) -> Instruc
 
 EXPERTAF = Task(
     name="expertaf",
-    read=_refuse,
+    read=_read,
     options=ExpertafOptions,
     format=ExpertafFormat,
     suite=CoachingSuite(),
