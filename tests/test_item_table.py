@@ -228,9 +228,7 @@ def posed(tmp_path: Path) -> Path:
         np.save(folder / "poses" / f"{name}.npy", poses.astype(np.float32))
     PoseManifest(False, [PoseSequence(name, "train") for name in names]).write(folder)
     rows = [f"c{n},{'ABCD'[n // 2]},{'test' if n > 5 else 'train'},Remark {n}.,e{n % 2},Eva" for n in range(7)]
-    return table(
-        folder, "\n".join(["clip,person,split,remark,expert_clip,expert_person", *rows, "c7,D,test,None.,,"])
-    )
+    return table(folder, "\n".join(["clip,person,split,remark,expert_clip,expert_person", *rows, "c7,D,test,None.,,"]))
 
 
 def test_poses_say_how_long_a_clip_is_and_experts_make_it_expertafs(posed: Path, tmp_path: Path) -> None:

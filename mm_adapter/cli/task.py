@@ -1,4 +1,4 @@
-"""`mm-coach task`: items of NAE, CoT-AFA, DescCoach and tasks of one's own."""
+"""`mm-coach task`: data sets read into items."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mm_data.annotation import Stages
     from mm_data.asking.completions import Estimate
 
-app = App(name="task", help="Make and look at items of NAE, CoT-AFA and DescCoach.")
+app = App(name="task", help="Make and look at items of any task.")
 _ENDPOINT = EndpointFlags()
 _ANSWER_TOKENS = 700
 
@@ -24,8 +24,8 @@ def read(task: str, source: Path, out: Path, *, poses: Path | None = None, worke
     """Turn a data set in its published form into a folder of items.
 
     Args:
-        task: nae, cot-afa, desccoach, or module:NAME for one of your own.
-        source: The data set; docs/tasks.md shows the files.
+        task: nae, cot-afa, desccoach, table, expertaf for a table that names experts' clips, or module:NAME for one of your own.
+        source: The data set; docs/tasks.md and docs/own-data.md show the files.
         out: Folder of items.
         poses: Pose folder (`mm-coach poses import`) with one sequence per clip.
         workers: Number of processes that read poses.
