@@ -292,7 +292,10 @@ def test_what_the_table_says_is_taught_turn_by_turn(everything: tuple[TableForma
     read = form.parse("Push the knees out. To improve: knees, trunk. Score: 3")
     assert read == Answer("Push the knees out.", 3.0, findings=["knees", "Trunk"])
     assert form.parse("Well done. To improve: nothing. Score: 6.5").findings == []
-    assert form.parse("Hm. To improve: ears. Score: 99").unread == ["findings 'ears'", "a score outside the scale"]
+    assert form.parse("Hm. To improve: ears. Score: 99").unread == [
+        "findings that the table does not have",
+        "a score outside the scale",
+    ]
     assert form.parse("Hm.").unread == ["no findings", "no score"]
 
 

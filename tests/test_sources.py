@@ -1,6 +1,7 @@
 """Where samples come from: forms, turns, shares and what is left out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from mm_adapter.samples.sources import (
     tuple_sources,
     without_rejected,
 )
+from mm_adapter.tasks.expertaf.format import ExpertafFormat, ExpertafOptions
 from mm_data.conversation import Conversation, said
 from mm_data.ground.digests import uniform
 from mm_data.records import Clip, CoachingTuple, Provenance, VideoClip
@@ -162,6 +164,20 @@ def test_clips_of_a_task_have_poses_where_they_have() -> None:
     with pytest.raises(KeyError, match="Clip clip 0 has no poses here; give their pose codes"):
         none.poses["clip 0"]
     assert none.poses.missing(iter(["b", "a"])) == ["b", "a"]
+
+
+def test_an_experts_poses_are_an_answer_in_tasks_that_show_them() -> None:
+    """So such clips need poses, and a coach that was trained on them demonstrates."""
+    items = [replace(task_item(n), expert=VideoClip(f"expert {n}", {"exo": "v"}, 0, 1)) for n in range(2)]
+    assert task_source(items, Store()).pose_answers() == set(), "a form that shows no expert"
+    form = ExpertafFormat({}, ExpertafOptions())
+    shows = TaskSource("expertaf", [*items, task_item(2)], form, 1.0, Store("clip 0", "expert 0"), None, 0)  # type: ignore[arg-type]
+    assert shows.pose_answers() == {"expert 0", "expert 1"}
+    assert shows.clips()[0] == {"clip 0", "clip 1", "clip 2", "expert 0", "expert 1"}
+    with pytest.raises(ValueError, match=r"expertaf: 3 of 5 clips have no poses"):
+        check_clips(shows)
+    mute = task_source([task_item(0, references=0)])
+    assert list(mute.variants(0)) == [0] and mute.variant(0, 3) == 0, "an item without a text is taught by its facts"
 
 
 def test_tuples_with_a_rejected_clip_are_left_out_and_counted() -> None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from mm_adapter.samples.clip_stores import ClipPoses, NoPoses
 from mm_data.conversation import Conversation
@@ -118,9 +118,8 @@ class TaskSource:
 
     def clips(self) -> tuple[set[str], set[str]]:
         """Returns the clips with poses, and all clips."""
-        shown = {part["clip_id"] for index in range(len(self.items)) for part in self._pose_answers(index)}
         posed = {item.clip.clip_id for item in self.items if item.has_poses and not isinstance(self.poses, NoPoses)}
-        return posed | shown, {item.clip.clip_id for item in self.items}
+        return posed | self.pose_answers(), {item.clip.clip_id for item in self.items}
 
     def variants(self, index: int) -> Sequence[int]:
         """Returns one form per reference text, or one where there is none, and the short one if training begins with it."""
@@ -140,10 +139,16 @@ class TaskSource:
             return self.form.short(self.items[index])
         return self.form.conversation(self.items[index], variant)
 
-    def _pose_answers(self, index: int) -> list[dict[str, Any]]:
-        """Returns the parts of an item's conversation that are answered in poses: the expert's clip, in tasks that show one."""
-        turns = (turn for turn in self.form.conversation(self.items[index], 0).messages if turn["role"] == "assistant")
-        return [part for turn in turns for part in turn["content"] if part["type"] == "pose"]
+    def pose_answers(self) -> set[str]:
+        """Returns the clips whose poses are an answer: the experts', in tasks that show them."""
+        turns = (turn for item in self.items for turn in self.form.conversation(item, 0).messages)
+        return {
+            part["clip_id"]
+            for turn in turns
+            if turn["role"] == "assistant"
+            for part in turn["content"]
+            if part["type"] == "pose"
+        }
 
 
 SampleSource = TupleSource | TaskSource

@@ -285,15 +285,16 @@ def _items(
     rejected = len(items) - len(usable)
     _refuse_nothing(part.folder, "items", len(items), rejected, len(held_out), len(train))
 
-    def sources(rows: Sequence[TaskItem], short_epochs: int) -> list[SampleSource]:
+    def sources(rows: Sequence[TaskItem], short_epochs: int) -> list[TaskSource]:
         return [TaskSource(task.name, rows, form, part.weight, poses, store, seed, short_epochs)] if rows else []
 
     note = f"{rejected} items of {task.name} left out: feature extraction rejected their clips"
+    training = sources(train, args.short_epochs)
     return TrainingData(
-        sources(train, args.short_epochs),
-        sources(held_out, 0),
+        [*training],
+        [*sources(held_out, 0)],
         [note] if rejected else [],
-        [],
+        ["dialogue"] if any(source.pose_answers() for source in training) else [],
         {task.name: asdict(options)},
         {task.name: {"found_by": manifest.found_by, "knowledge": manifest.knowledge}},
     )

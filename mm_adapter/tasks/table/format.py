@@ -84,8 +84,10 @@ class TableFormat(TaskFormat):
             names = {name.casefold(): name for name in self.findings}
             parts = [part.strip(" .").casefold() for part in listed.split(",")]
             answer = replace(answer, findings=list(dict.fromkeys(names[part] for part in parts if part in names)))
-            unread += [f"findings {part!r}" for part in parts if part and part not in names and part != NOTHING]
-            unread += [] if listed.strip() else ["no findings"]
+            strange = any(part and part not in names and part != NOTHING for part in parts)
+            unread += (
+                ["findings that the table does not have"] if strange else [] if listed.strip() else ["no findings"]
+            )
         if self.scale is not None:
             reading = read_score(f"score {score}", *self.scale)
             answer = replace(answer, score=reading.score)
