@@ -15,10 +15,10 @@ from engine_fixtures import Served, Server, in_transformers
 from test_vllm import check_expertaf
 
 from mm_adapter.cli import main as mm_coach
+from mm_adapter.inference.answering import ANSWER_TOKENS
 from mm_adapter.inference.chat import ChatSession
-from mm_adapter.inference.coach import ANSWER_TOKENS, decode_codes
 from mm_adapter.inference.experts import ExpertGallery, ExpertSearch, ranker_of
-from mm_adapter.inference.own_clip import Stretch, learner_codes
+from mm_adapter.inference.own_clip import Stretch, decode_codes, learner_codes
 from mm_adapter.serving.client import CoachClient
 from mm_adapter.serving.http.answerer import EngineAnswerer
 from mm_adapter.serving.http.exported_coach import Export

@@ -30,7 +30,7 @@ from mm_adapter.model.packed_attention import PACKED_SDPA
 from mm_adapter.samples.dataset import Sample
 
 if TYPE_CHECKING:
-    from mm_adapter.inference.coach import Coach
+    from mm_adapter.inference.answering import AnsweringCoach
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class CandidateScores:
 
 
 def score(
-    coach: "Coach", prefix: Sample, candidates: Sequence[Sequence[int] | str], memory_gib: float = 1.0
+    coach: "AnsweringCoach", prefix: Sample, candidates: Sequence[Sequence[int] | str], memory_gib: float = 1.0
 ) -> CandidateScores:
     """Computes log p(candidate | prefix) for every candidate.
 
     Args:
         coach: The coach.
-        prefix: Prompt that `Coach.prompt` made.
+        prefix: Prompt that `AnsweringCoach.prompt` made.
         candidates: Token ids (`CoachProcessor.answer_ids` gives a pose sequence's), or words.
         memory_gib: GiB that the cache (the prefix's included), activations and logits of the candidates that run at once may
             take; one candidate always runs.
@@ -89,13 +89,13 @@ def score(
 
 @torch.inference_mode()
 def score_choices(
-    coach: "Coach", prefix: Sample, choices: Sequence[Continuations], memory_gib: float = 1.0
+    coach: "AnsweringCoach", prefix: Sample, choices: Sequence[Continuations], memory_gib: float = 1.0
 ) -> list[CandidateScores]:
     """Computes the likelihoods of several choices behind one prefix, which runs once for all of them.
 
     Args:
         coach: The coach.
-        prefix: Prompt that `Coach.prompt` made.
+        prefix: Prompt that `AnsweringCoach.prompt` made.
         choices: What could follow the prefix.
         memory_gib: GiB that candidates at once may take, as `score` has it.
 
@@ -136,7 +136,9 @@ def score_choices(
     return scores
 
 
-def _run_behind(coach: "Coach", cache: DynamicCache, length: int, sequences: Sequence[Sequence[int]]) -> Tensor:
+def _run_behind(
+    coach: "AnsweringCoach", cache: DynamicCache, length: int, sequences: Sequence[Sequence[int]]
+) -> Tensor:
     """Runs sequences behind a cache of this length, to which they are appended; none sees another. Returns states ``[1, S, H]``."""
     model = coach.model
     row = torch.tensor([[token for tokens in sequences for token in tokens]], device=model.device)
@@ -151,7 +153,7 @@ def _run_behind(coach: "Coach", cache: DynamicCache, length: int, sequences: Seq
     ).last_hidden_state
 
 
-def _score_row(coach: "Coach", cache: DynamicCache, length: int, candidates: list[list[int]]) -> list[Tensor]:
+def _score_row(coach: "AnsweringCoach", cache: DynamicCache, length: int, candidates: list[list[int]]) -> list[Tensor]:
     """Computes the log-likelihoods of every token but the first; leaves the cache as it was."""
     read = [candidate[:-1] for candidate in candidates if len(candidate) > 1]
     if not read:

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mm_adapter.inference.coach import ANSWER_TOKENS, Coach
+from mm_adapter.inference.answering import ANSWER_TOKENS
+from mm_adapter.inference.coach import Coach
 from mm_adapter.samples.dataset import CoachDataset
 from mm_adapter.training.trainer import CoachTrainer
 from mm_data.conversation import Conversation

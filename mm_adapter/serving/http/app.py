@@ -24,9 +24,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from mm_adapter.inference.coach import ANSWER_TOKENS, decode_codes
+from mm_adapter.inference.answering import ANSWER_TOKENS
 from mm_adapter.inference.experts import ExpertSearch
-from mm_adapter.inference.own_clip import MAX_SECONDS
+from mm_adapter.inference.own_clip import MAX_SECONDS, decode_codes
 from mm_adapter.model.config import VIEWS
 from mm_adapter.serving import LOOPBACK
 from mm_adapter.serving.http.answerer import EngineAnswerer
