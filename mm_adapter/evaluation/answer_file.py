@@ -39,6 +39,15 @@ class AnswerFile(System):
     def answer(self, items: ItemSet, form: TaskFormat, out: Path, progress: Progress) -> Answers:
         """Reads the file.
 
+        Args:
+            items: The items.
+            form: How they are asked and read.
+            out: Folder of the answers.
+            progress: Is called with (what, done, total).
+
+        Returns:
+            The answers.
+
         Raises:
             ValueError: A row cannot be read or is of no test item, an item has two rows or none; names file, line and item.
         """

@@ -49,6 +49,15 @@ class NearestNeighbours(System):
     def answer(self, items: ItemSet, form: TaskFormat, out: Path, progress: Progress) -> Answers:
         """Answers every item.
 
+        Args:
+            items: The items.
+            form: How they are asked and read.
+            out: Folder of the answers.
+            progress: Is called with (what, done, total).
+
+        Returns:
+            The answers.
+
         Raises:
             ValueError: Not every test item has what is compared.
         """
@@ -100,6 +109,15 @@ class MatcherSystem(System):
     @torch.no_grad()
     def answer(self, items: ItemSet, form: TaskFormat, out: Path, progress: Progress) -> Answers:
         """Answers every item.
+
+        Args:
+            items: The items.
+            form: How they are asked and read.
+            out: Folder of the answers.
+            progress: Is called with (what, done, total).
+
+        Returns:
+            The answers.
 
         Raises:
             ValueError: There are no features, or those of another encoder, or the items have no experts.

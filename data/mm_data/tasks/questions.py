@@ -126,9 +126,6 @@ def ask_for_words(
         limit: Longest answer in tokens.
         score_slot: Says where an answer states its score; None where it states none.
 
-    Yields:
-        The questions.
-
     Returns:
         A record with ``text``, ``confidence`` (mean log-probability per token, its end included; None of an empty answer, and of a
         system that has no likelihoods) and ``expected`` score (None without one).

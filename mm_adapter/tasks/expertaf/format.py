@@ -138,6 +138,14 @@ def _scores(
 ) -> Generator[Sequence[Question], Sequence[Any], dict[str, float]]:
     """Returns candidates' mean log-likelihoods; of a coach that never learned to demonstrate, those of the remark about each (LLaVA-FT).
 
+    Args:
+        reply: Reply to the question about the clips.
+        remark: What the learner was told.
+        pool: Ids of the clips.
+
+    Returns:
+        Clip to mean log-likelihood.
+
     Raises:
         ValueError: Whoever answers has no likelihoods at all.
     """
@@ -158,9 +166,6 @@ def rank(
         learner: Id of the learner's clip.
         remark: What the learner was told.
         pool: Ids of the candidates.
-
-    Yields:
-        The questions.
 
     Returns:
         Candidates' mean log-likelihoods.
