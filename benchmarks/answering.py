@@ -50,7 +50,7 @@ class OneByOne:
             prompt = self.coach.prompt(question.messages, name)
             choice = continuations(self.coach.processor, self.coach.poses, question, name)
             rows = [self._likely(prompt, choice.begun, candidate) for candidate in choice.candidates]
-            replies.append(Likelihoods(np.array([row.sum() for row in rows]), np.array([row.mean() for row in rows])))
+            replies.append(Likelihoods.of_tokens(rows))
         return replies
 
     def decode(self, codes: np.ndarray) -> np.ndarray:

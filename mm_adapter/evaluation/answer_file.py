@@ -37,20 +37,7 @@ class AnswerFile(System):
         return {"file": sha256_of(self.path)}
 
     def answer(self, items: ItemSet, form: TaskFormat, out: Path, progress: Progress) -> Answers:
-        """Reads the file.
-
-        Args:
-            items: The items.
-            form: How they are asked and read.
-            out: Folder of the answers.
-            progress: Is called with (what, done, total).
-
-        Returns:
-            The answers.
-
-        Raises:
-            ValueError: A row cannot be read or is of no test item, an item has two rows or none; names file, line and item.
-        """
+        """Reads the file; a row that cannot be read or is of no test item, and an item with two rows or none, are named in a ``ValueError``."""
         rows: dict[str, Answer] = {}
         known = set(items.ids)
         for where, row in read_table(self.path, ["item_id"]):

@@ -60,22 +60,7 @@ class EndpointSystem(System):
         return self.instruction(items).inputs
 
     def answer(self, items: ItemSet, form: TaskFormat, out: Path, progress: Progress) -> Answers:
-        """Asks what is not in the log yet.
-
-        Args:
-            items: The items.
-            form: How they are asked and read.
-            out: Folder of the answers.
-            progress: Is called with (what, done, total).
-
-        Returns:
-            The answers.
-
-        Raises:
-            EndpointError: The endpoint cannot be used, or the budget is spent; finished answers are kept.
-            ValueError: More answers failed than may, or an item has no clip of a view.
-            VideoError: A clip cannot be read.
-        """
+        """Asks what is not in the log yet; finished answers are kept where the endpoint or the budget (``EndpointError``) ends."""
         answers: Answers = {}
         self.failures.clear()
         instruction, videos = self.instruction(items), Path(items.manifest.videos)

@@ -47,20 +47,7 @@ class NearestNeighbours(System):
         return {"nearest_neighbour": self.kind}
 
     def answer(self, items: ItemSet, form: TaskFormat, out: Path, progress: Progress) -> Answers:
-        """Answers every item.
-
-        Args:
-            items: The items.
-            form: How they are asked and read.
-            out: Folder of the answers.
-            progress: Is called with (what, done, total).
-
-        Returns:
-            The answers.
-
-        Raises:
-            ValueError: Not every test item has what is compared.
-        """
+        """Answers every item with its neighbour; a test item that lacks what is compared is a ``ValueError``."""
         nearest, lacking = nearest_items(items.test, items.training, items.joints, items.store)
         if any(self.kind not in of_item for of_item in nearest.values()):
             needs = "--features" if self.kind == "video" and items.store is None else "; ".join(lacking)
@@ -108,20 +95,7 @@ class MatcherSystem(System):
 
     @torch.no_grad()
     def answer(self, items: ItemSet, form: TaskFormat, out: Path, progress: Progress) -> Answers:
-        """Answers every item.
-
-        Args:
-            items: The items.
-            form: How they are asked and read.
-            out: Folder of the answers.
-            progress: Is called with (what, done, total).
-
-        Returns:
-            The answers.
-
-        Raises:
-            ValueError: There are no features, or those of another encoder, or the items have no experts.
-        """
+        """Answers every item by what lies nearest; lacking features, those of another encoder, and items without experts are a ``ValueError``."""
         matcher, store = load_matcher(self.folder), items.store
         if store is None or store.manifest.made_by != matcher.architecture.video_encoder:
             made_by = "there are none" if store is None else f"these were made by {store.manifest.encoder}"

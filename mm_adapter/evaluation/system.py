@@ -28,7 +28,20 @@ class System(ABC):
 
     @abstractmethod
     def answer(self, items: ItemSet, form: TaskFormat, out: Path, progress: Progress) -> Answers | None:
-        """Returns an answer to every test item; None while other processes still have some."""
+        """Answers every test item.
+
+        Args:
+            items: The items.
+            form: How they are asked and read.
+            out: Folder of the answers, where records of unfinished work lie too.
+            progress: Is called with (what, done, total).
+
+        Returns:
+            The answers; None while other processes still have items.
+
+        Raises:
+            ValueError: The items lack what the system needs, or its answers cannot be read; says what and where.
+        """
 
     def inputs(self, items: ItemSet, form: TaskFormat) -> list[str]:
         """Returns what the system is told beside the clip, in words."""

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,47 +18,28 @@ from mm_adapter.inference.experts import Expert, ExpertGallery, ExpertSearch, ra
 from mm_adapter.inference.own_clip import OwnClip, prepare
 from mm_adapter.inference.own_tasks import OwnTasks
 from mm_adapter.inference.sampling import GREEDY, Sampling
-from mm_adapter.model.coach import CoachModel
-from mm_adapter.model.processor import CoachProcessor
-from mm_adapter.samples.clip_stores import LEARNER, ClipFeatures, ClipPoses, JoinedFeatures, JoinedPoses, NoFeatures
+from mm_adapter.samples.clip_stores import LEARNER, JoinedFeatures, JoinedPoses, NoFeatures
 from mm_data.features import FeatureStore
 from mm_data.items.answer import Answer
 from mm_data.tasks.coaching import ASK_COMMENTARY
-from mm_tokenizers import PoseTokenizer
 from mm_tokenizers.codes import PoseCodeStore
 
 
 class Coach(AnsweringCoach):
-    """A coach with the inputs of the clips that it is asked about.
+    """A coach for people: `from_pretrained` opens one, `clip` prepares a clip of one's own.
 
-    `from_pretrained` opens one. Clips of one's own are prepared by `clip` and asked about with `comment`, `ask`, `experts` and
-    `demonstrate`; questions about clips of a data set, which are named by their ids, go to `answer_words`, `answer_choices` and
-    `answer_poses`.
-
-    Args:
-        model: Network in evaluation mode.
-        processor: Processor that renders conversations for it.
-        poses: Pose codes of the data set's clips, or joints for a coach that reads text; None where no clip has poses.
-        features: Video features of the data set's clips, or None for a pose-only coach.
-        pose_tokenizer: Frozen tokenizer of the pose tokens; needed for clips of one's own.
-
-    Raises:
-        ValueError: Poses or features are not those that the coach was trained on.
+    Such a clip is asked about with `comment`, `ask`, `experts`, `demonstrate` and `answer`; questions about clips of a data set, which are
+    named by their ids, go to `answer_words`, `answer_choices` and `answer_poses`.
     """
 
-    def __init__(
-        self,
-        model: CoachModel,
-        processor: CoachProcessor,
-        poses: ClipPoses | None = None,
-        features: ClipFeatures | None = None,
-        pose_tokenizer: PoseTokenizer | None = None,
-    ) -> None:
-        super().__init__(model, processor, poses, features, pose_tokenizer)
-        self.encoder: tuple[InternVideo2, str] | None = None
-        self.gallery: ExpertGallery | None = None
-        self.tasks = OwnTasks({})
-        self._priors: dict[str, float] = {}
+    encoder: tuple[InternVideo2, str] | None = None
+    gallery: ExpertGallery | None = None
+    tasks = OwnTasks({})
+
+    @cached_property
+    def _priors(self) -> dict[str, float]:
+        """The gallery's priors as far as they were computed, which all clips share."""
+        return {}
 
     @classmethod
     def from_pretrained(

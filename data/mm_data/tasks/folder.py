@@ -146,8 +146,8 @@ def _with_poses(
     else:
         assert data.source is not None
         posed = set(cache_poses(data.source, sorted(names), archive, funnel, workers, progress=progress))
-    split_of = {pose_name(clip): item.split for item in data.items for clip in item.clips if item.split != "train"}
-    split_of |= {pose_name(clip): item.split for item in data.items for clip in item.clips if item.split == "train"}
+    training_last = sorted(data.items, key=lambda item: item.split == "train")  # poses of both sides are training's
+    split_of = {pose_name(clip): item.split for item in training_last for clip in item.clips}
     PoseManifest(data.synthetic, [PoseSequence(name, split_of[name]) for name in sorted(posed)]).write(out)
     items = []
     for item in data.items:

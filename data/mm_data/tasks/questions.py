@@ -82,6 +82,11 @@ class Likelihoods:
     total: np.ndarray
     mean: np.ndarray
 
+    @classmethod
+    def of_tokens(cls, tokens: Sequence[np.ndarray]) -> "Likelihoods":
+        """Sums and averages each candidate's log-likelihoods per token."""
+        return cls(np.array([each.sum() for each in tokens]), np.array([each.mean() for each in tokens]))
+
 
 class Unanswered(Enum):
     """The reply to a question that whoever answers has no means to answer, such as poses of a coach that only comments."""

@@ -47,15 +47,7 @@ class EngineAnswerer:
         self.can_demonstrate = coach.can_demonstrate
 
     def answer_words(self, questions: Sequence[tuple[str, Words]], sampling: Sampling = GREEDY) -> list[str]:
-        """Answers questions in words, as `Coach.answer_words` does.
-
-        Args:
-            questions: An id and the question.
-            sampling: How tokens are drawn.
-
-        Returns:
-            The answers.
-        """
+        """Answers questions in words."""
         bodies = [self._body(name, asked.messages, "words", asked.limit, sampling) for name, asked in questions]
         decode = (
             self.coach.processor.tokenizer.decode
@@ -86,23 +78,13 @@ class EngineAnswerer:
                 texts = [begun + text for text in question.candidates]
             messages = self.conversations.rewrite(question.messages)
             tokens = self.engine.likelihoods(messages, texts, [list(ids) for ids in choice.candidates])
-            replies.append(
-                Likelihoods(np.array([each.sum() for each in tokens]), np.array([each.mean() for each in tokens]))
-            )
+            replies.append(Likelihoods.of_tokens(tokens))
         return replies
 
     def answer_poses(
         self, questions: Sequence[tuple[str, Poses]], sampling: Sampling = GREEDY
     ) -> list[np.ndarray | None]:
-        """Answers questions in poses, as `Coach.answer_poses` does.
-
-        Args:
-            questions: An id and the question.
-            sampling: How tokens are drawn.
-
-        Returns:
-            Codes ``[T, M]``.
-        """
+        """Answers questions in pose codes ``[T, M]``."""
         limit = self.coach.processor.vocabulary.clip_length + 1
         bodies = [self._body(name, asked.messages, "poses", limit, sampling) for name, asked in questions]
         return [parse_text(text) for text, _ in self.engine.complete(bodies)]

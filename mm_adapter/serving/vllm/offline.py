@@ -98,15 +98,7 @@ class VllmCoach:
         self.engine.llm_engine.engine_core.shutdown()  # left to the interpreter's exit, it may wait forever
 
     def answer_words(self, questions: Sequence[tuple[str, Words]], sampling: Sampling = GREEDY) -> list[str]:
-        """Answers questions in words, as `Coach.answer_words` does.
-
-        Args:
-            questions: An id and the question.
-            sampling: How tokens are drawn.
-
-        Returns:
-            The answers.
-        """
+        """Answers questions in words."""
         encoded = [self._encode(question.messages, sample_id) for sample_id, question in questions]
         limits = [question.limit for _, question in questions]
         tokenizer = self.processor.tokenizer
@@ -141,23 +133,12 @@ class VllmCoach:
             counts.append(len(choice.candidates))
         likely = self._likelihoods(pairs)
         groups = [list(islice(likely, count)) for count in counts]
-        return [
-            Likelihoods(np.array([tokens.sum() for tokens in group]), np.array([tokens.mean() for tokens in group]))
-            for group in groups
-        ]
+        return [Likelihoods.of_tokens(group) for group in groups]
 
     def answer_poses(
         self, questions: Sequence[tuple[str, Poses]], sampling: Sampling = GREEDY
     ) -> list[np.ndarray | None]:
-        """Answers questions in poses, as `Coach.answer_poses` does.
-
-        Args:
-            questions: An id and the question.
-            sampling: How tokens are drawn.
-
-        Returns:
-            Codes ``[T, M]``.
-        """
+        """Answers questions in pose codes ``[T, M]``."""
         encoded = [self._encode(question.messages, sample_id) for sample_id, question in questions]
         vocabulary = self.processor.vocabulary
         limits = [vocabulary.clip_length] * len(encoded)

@@ -57,7 +57,7 @@ class TableFormat(TaskFormat):
 
     def questions(self, item: TaskItem) -> Dialogue:
         """Asks for label and verdict by likelihood, then for the words, and for the scores that could stand behind them."""
-        messages, record = self._begun(item), {"text": "", "confidence": None, "expected": None}
+        messages, record = [said("system", SYSTEM)], {"text": "", "confidence": None, "expected": None}
         for part, (question, names) in self.choices.items():
             messages = [*messages, self._ask(question, messages, item)]
             record[part] = yield from _choose(messages, names)
@@ -102,16 +102,13 @@ class TableFormat(TaskFormat):
         """Returns what the table says."""
         return item.truth
 
-    def _begun(self, item: TaskItem) -> list[Message]:
-        return [said("system", SYSTEM)]
-
     def _ask(self, question: str, before: Sequence[Message], item: TaskItem) -> Message:
         """Returns a question; the first one shows the clip."""
         return said("user", item.part, question) if len(before) == 1 else said("user", question)
 
     def _told(self, item: TaskItem, words: str) -> tuple[list[Message], tuple[int, ...]]:
         """Returns questions and true answers, and the places of the answers."""
-        messages = self._begun(item)
+        messages = [said("system", SYSTEM)]
         for part, (question, _) in self.choices.items():
             if (name := getattr(item.truth, part)) is not None:
                 messages += [self._ask(question, messages, item), said("assistant", name)]
