@@ -43,6 +43,11 @@ from mm_data.tasks.numbers import NO_SCORE, RANGE, SEVERAL, read_score
         ("she earns 9 for style and is awarded 1 for the rest", SEVERAL),
         ("She received 70 thanks to her entry.", 70.0),
         ("The judges gave 1 point.", 1.0),
+        ("this is going to be 90 points as well", NO_SCORE),
+        ("is he aiming for a hundred points this time", NO_SCORE),
+        ("86.4 for him, and he picked up 15 points on it", NO_SCORE),
+        ("two and a half with pike, 78 points", 78.0),
+        ("a back two and a half with pike", NO_SCORE),
     ],
 )
 def test_what_stands_beside_a_score_is_none(text: str, wanted: float | str) -> None:

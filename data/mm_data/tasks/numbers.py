@@ -43,7 +43,7 @@ _UNIT = re.compile(
 
 _FORECAST = re.compile(
     r"(?:(?:\b(?:will|won't|could|might|may|can|should|gonna|if|not|never)|'ll|n't)\s+(?:\w+\s+){0,3}|"
-    r"\bto\s+(?:get|have|score|make|reach|take)?\s*)$"
+    r"\bto\s+(?:(?:get|have|score|make|reach|take|be)\s+)?(?:\w+\s+)?|\b(?:aim|go|look|hop)(?:s|es|ing)\s+for\s+(?:an?\s+)?)$"
 )
 """What stands shortly before a score that nobody has given."""
 
@@ -52,7 +52,7 @@ _OTHERS_SCORE = re.compile(
     r"\b(?:high|highest|best|lowest|leading|winning|previous|average|maximum|possible|target)\s*$"
 )
 _DISTANCE = re.compile(
-    r"\b(?:need(?:s|ed)?|requir(?:es?|ed)|wants?|by|another|extra|further|lead(?:s|ing)?|los(?:es?|t|ing)|"
+    r"\b(?:need(?:s|ed)?|requir(?:es?|ed)|wants?|by|another|extra|further|pick(?:s|ed|ing)? up|lead(?:s|ing)?|los(?:es?|t|ing)|"
     r"dropp?(?:s|ed|ing)?|deduct\w*|penalt(?:y|ies)|bonus(?:es)?|difference|gap|margin|advantage|take[sn]? off|took off|within|cost(?:s|ing)?)"
     r"(?:\s+(?:of|at|least|about|around|only|just|a|an|the|him|her|them|it|more|than|some))*\s*[:=]?\s*$"
 )
