@@ -22,7 +22,7 @@ def training_texts(folder: Path) -> list[str]:
     samples = [
         form.conversation(item, reference)
         for item in read_items(folder, "train")
-        for reference in range(len(item.references))
+        for reference in range(max(len(item.references), 1))
     ]
     parts = [part for sample in samples for message in sample.messages for part in message["content"]]
     return [part["text"] for part in parts if part["type"] == "text"]

@@ -74,10 +74,12 @@ def joint_basis(folders: Sequence[Path], frames: int) -> JointBasis:
     values = []
     for folder in folders:
         stretches = pose_stretches(folder)
-        values += [_metres(stretches[clip].read(), frames)[0] for clip in _training_clips(folder) if clip in stretches]
+        values += [clip_metres(stretches[clip].read(), frames)[0] for clip in _training_clips(folder) if clip in stretches]
     if not values:
         raise ValueError(f"None of the training clips of {', '.join(map(str, folders))} has poses.")
     joined = np.concatenate(values).astype(np.float64)
+    seen = np.isfinite(joined).any(axis=0)  # motion capture has no face, say
+    joined[:, ~seen] = 0.0
     mean, spread = np.nanmean(joined, axis=0), np.maximum(np.nanstd(joined, axis=0), _LEAST_SPREAD)
     standard = np.nan_to_num((joined - mean) / spread)
     variances, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
@@ -127,8 +129,16 @@ def _training_clips(folder: Path) -> list[str]:
     return list({clip.clip_id: clip for item in read_items(folder, "train") for clip in item.clips})
 
 
-def _metres(raw: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates ``[T, 54]`` of sampled frames, NaN for joints that were not seen, and which were ``[T, 17]``."""
+def clip_metres(raw: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Measures a clip's canonical joints and where its mid-hip goes.
+
+    Args:
+        raw: Poses ``[n, 17, 4]`` in metres at 30 fps.
+        frames: Number of frames that are sampled (T).
+
+    Returns:
+        Coordinates ``[T, 54]`` in metres, NaN for joints that were not seen, and which joints were seen ``[T, 17]``.
+    """
     poses = np.asarray(raw[sample_frames(raw, frames)])
     canonical = canonical_poses(poses)
     seen = canonical[..., 3] > 0
@@ -143,5 +153,5 @@ def _metres(raw: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _features(raw: np.ndarray, frames: int, basis: JointBasis) -> np.ndarray:
     """``[T, WIDTH]``."""
-    metres, seen = _metres(raw, frames)
+    metres, seen = clip_metres(raw, frames)
     return np.concatenate([basis.project(metres), ~seen], axis=-1, dtype=np.float32).clip(-20, 20)

@@ -95,7 +95,8 @@ def evaluate_tokenizer(
     tokens = encode(poses)
     joints = decode(tokens)
     distance = np.where(visible, np.linalg.norm(joints - poses[..., :3], axis=-1), np.nan) * 1000
-    mean_pose = np.broadcast_to(np.nanmean(np.where(visible[..., None], poses[..., :3], np.nan), axis=0), joints.shape)
+    total = np.where(visible[..., None], poses[..., :3], 0.0).sum(axis=0)
+    mean_pose = np.broadcast_to(total / np.maximum(visible.sum(axis=0), 1)[:, None], joints.shape)
     again = encode(_as_poses(joints, visible))
     mirrored = decode(encode(poses[:, MIRRORED_JOINTS] * _MIRROR))[:, MIRRORED_JOINTS] * _MIRROR[:3]
     used = np.bincount(tokens.ravel(), minlength=num_codes)
