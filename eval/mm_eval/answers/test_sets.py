@@ -95,8 +95,8 @@ class TestItem:
     def from_record(cls, record: dict[str, Any]) -> "TestItem":
         """Builds an item from one line of the file."""
         truth = Answer(**record["truth"])
-        if not truth.text:
-            raise ValueError("the truth has no text")
+        if not truth.text and not truth.stated():
+            raise ValueError("the truth says nothing: it has neither text nor score, label, verdict, actions or findings")
         answers = {name: Answer(**answer) for name, answer in record.get("answers", {}).items()}
         return cls(
             **{
