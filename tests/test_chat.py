@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ from mm_adapter.inference.chat import ChatSession, Demonstration
 from mm_adapter.inference.coach import Coach
 from mm_adapter.inference.experts import ExpertSearch
 from mm_adapter.inference.own_clip import Stretch
-from mm_adapter.inference.pose_estimator import estimate_poses
 from mm_adapter.model.grammar import WordsOnly
 from mm_adapter.samples.clip_stores import LEARNER, JoinedPoses
 from mm_adapter.training.held_out_answers import SampleAnswers
@@ -378,42 +377,3 @@ def test_long_videos_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mm_adapter.inference.own_clip.read_duration", lambda path: 7200.0)
     with pytest.raises(ValueError, match="7200 s are more than 60 s"):
         Stretch.of({"exo": Path("long.mp4")}, 0.0, None)
-
-
-@pytest.mark.parametrize("found_in", [10, 4])
-def test_landmarks_become_poses_in_our_axes(
-    coach: TinyCoach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found_in: int
-) -> None:
-    """MediaPipe's y points down; ours is z up. Too few frames with a person are refused."""
-    calls: list[int] = []
-    landmark = [SimpleNamespace(x=0.1 * i, y=0.2, z=0.3, visibility=0.9 if i != 13 else 0.1) for i in range(33)]
-
-    class Landmarker:
-        def __enter__(self) -> "Landmarker":
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def detect_for_video(self, image: object, milliseconds: int) -> SimpleNamespace:
-            calls.append(milliseconds)
-            return SimpleNamespace(pose_world_landmarks=[landmark] if len(calls) <= found_in else [])
-
-    fake: Any = ModuleType("mediapipe")
-    fake.Image, fake.ImageFormat = lambda **_: None, SimpleNamespace(SRGB=1)
-    made = SimpleNamespace(create_from_options=lambda _: Landmarker())
-    vision = SimpleNamespace(
-        PoseLandmarkerOptions=lambda **_: None, RunningMode=SimpleNamespace(VIDEO=1), PoseLandmarker=made
-    )
-    fake.tasks = SimpleNamespace(vision=vision, BaseOptions=lambda **_: None)
-    monkeypatch.setitem(sys.modules, "mediapipe", fake)
-    model = tmp_path / "model.task"
-    model.write_bytes(b"")
-    video = sorted((coach.folder / "miniature" / "takes").glob("*/frame_aligned_videos/cam01.mp4"))[0]
-    if found_in < 5:
-        with pytest.raises(ValueError, match="found in 4 of 10 frames; at least 50%"):
-            estimate_poses(video, model, 0.0, 10 / 30)
-        return
-    poses = estimate_poses(video, model, 0.0, 10 / 30)
-    assert poses.shape == (10, 17, 4) and calls == [round(1000 * i / 30) for i in range(10)]
-    np.testing.assert_allclose(poses[0, 0, :3], [0.0, 0.3, -0.2], atol=1e-6)  # the nose is landmark 0
-    assert poses[0, 7, 3] == 0 and np.isnan(poses[0, 7, 0]), "the left elbow was not visible"

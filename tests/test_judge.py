@@ -325,7 +325,10 @@ def test_audit_shows_failures_first_and_escapes(tmp_path: Path) -> None:
     [
         ('{"item_id": "a"}', "line 1"),
         ('{"item_id": "a", "cluster": "c", "category": "k", "truth": {"txt": "x"}}', "line 1.*txt"),
-        ('{"item_id": "a", "cluster": "c", "category": "k", "truth": {"text": null}}', "line 1: the truth says nothing"),
+        (
+            '{"item_id": "a", "cluster": "c", "category": "k", "truth": {"text": null}}',
+            "line 1: the truth says nothing",
+        ),
         ("not json", "1 lines are not JSON"),
         ("", "has no items"),
     ],

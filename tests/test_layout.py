@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, dict[str, set[str]]] = {
         "features": {"ground"},
         "items": {"ground"},
         "poses": {"ground"},
+        "estimation": {"ground", "videos", "poses"},
         "labelling": {"ground", "asking", "poses"},
         "release": {"ground", "poses", "videos"},
         "tuples": {"ground", "items", "poses", "release", "labelling"},

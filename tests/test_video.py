@@ -3,21 +3,20 @@
 import base64
 import io
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import av
+import fake_mediapipe
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mm_adapter.features.extract import load_clip
-from mm_adapter.inference.pose_estimator import estimate_poses
+from mm_data.estimation.find import find_poses
 from mm_data.records import VideoClip
 from mm_data.videos.cut import cut_video
 from mm_data.videos.frames import (
@@ -342,34 +341,11 @@ def test_a_cut_decodes_every_frame_once(long_group: Path, decoded: list[float], 
 def test_poses_decode_every_frame_once(
     long_group: Path, decoded: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[int] = []
-    point = SimpleNamespace(x=0.0, y=0.0, z=0.0, visibility=1.0)
-
-    class Landmarker:
-        def __enter__(self) -> "Landmarker":
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def detect_for_video(self, image: np.ndarray, milliseconds: int) -> SimpleNamespace:
-            shown.append(round((image.mean() - 20) / 14))
-            return SimpleNamespace(pose_world_landmarks=[[point] * 33])
-
-    fake: Any = ModuleType("mediapipe")
-    fake.Image, fake.ImageFormat = lambda data, **_: data, SimpleNamespace(SRGB=1)
-    fake.tasks = SimpleNamespace(
-        vision=SimpleNamespace(
-            PoseLandmarkerOptions=lambda **_: None,
-            RunningMode=SimpleNamespace(VIDEO=1),
-            PoseLandmarker=SimpleNamespace(create_from_options=lambda _: Landmarker()),
-        ),
-        BaseOptions=lambda **_: None,
-    )
-    monkeypatch.setitem(sys.modules, "mediapipe", fake)
+    shown = fake_mediapipe.install(monkeypatch, lambda image, index: [fake_mediapipe.StandIn()])
     (tmp_path / "model.task").write_bytes(b"")
     steps: list[tuple[int, int]] = []
-    poses = estimate_poses(long_group, tmp_path / "model.task", 1.0, 4.0, lambda *step: steps.append(step))
-    assert len(poses) == 90 and shown == [(30 + k) % 16 for k in range(90)]
+    found = find_poses(long_group, tmp_path / "model.task", 1.0, 4.0, lambda *step: steps.append(step))
+    assert len(found.poses) == 90 and numbers(np.stack(shown)) == [(30 + k) % 16 for k in range(90)]
     assert steps[-1] == (90, 90) and steps == sorted(steps)
     assert 120 <= len(decoded) <= 123
 

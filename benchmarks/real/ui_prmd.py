@@ -20,11 +20,10 @@ import numpy as np
 from real.ui_prmd_motion import EXERCISES, read_repetitions
 from real.where import find_data, mm_coach
 from record import finish, parse, timed
-from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mm_adapter.features.skeleton import clip_metres
@@ -105,7 +104,7 @@ def baselines(fold: Path) -> dict[str, dict[str, str]]:
     return verdicts
 
 
-def _classifiers(people: Sequence[str]) -> list[tuple[str, ClassifierMixin]]:
+def _classifiers(people: Sequence[str]) -> list[tuple[str, GridSearchCV | Pipeline]]:
     """The classifiers, tuned by leaving out people of the training side."""
     folds = GroupKFold(len(set(people)))
     ridge = make_pipeline(StandardScaler(), RidgeClassifier())

@@ -68,7 +68,7 @@ def markers_to_coco(markers: np.ndarray, names: list[str]) -> np.ndarray:
     """Brings markers ``[T, M, 3]`` to ``[T, 17, 4]`` with flag 0 where a marker that a joint needs was not seen."""
     markers = np.where((markers == 0).all(-1, keepdims=True), np.nan, markers)
     at = {name: markers[:, index] for index, name in enumerate(names)}
-    joints = {joint: sum(at[name] for name in of) / len(of) for joint, of in _AT.items()}
+    joints = {joint: np.mean([at[name] for name in of], axis=0) for joint, of in _AT.items()}
     joints |= _hips(at)
     poses = absent_poses(len(markers))
     for joint, points in joints.items():

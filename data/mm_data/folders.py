@@ -1,6 +1,6 @@
-"""What a folder of any kind holds: the clips to encode and the poses of tuples, of items, of motion, or of a table of one's own."""
+"""What a folder of any kind holds: the clips to encode, the videos to look for poses in, and the poses of tuples, items, motion or a table of one's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from mm_data.items.manifest import ItemManifest
 from mm_data.items.store import is_item_folder, pose_frames, pose_name, read_gallery, read_items
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.manifest import MANIFEST, PoseManifest, PoseSequence
+from mm_data.poses.people import BY_FILE, person_of
 from mm_data.poses.pose_folder import check_poses_apart
-from mm_data.records import SPLITS, VideoClip
+from mm_data.records import SPLITS, SearchedVideo, VideoClip
+from mm_data.release.own_videos import is_own_data
 from mm_data.release.pose_cache import cache_poses
 from mm_data.release.read import read_source, split_by_participant
 
+VIDEO_ENDINGS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mts", ".mpg", ".mpeg", ".3gp")
 _COLUMNS = ("clip", "start", "stop")
 
 
@@ -79,6 +82,74 @@ def read_clips(source: Path, videos: Path | None = None) -> tuple[list[VideoClip
     if not source.is_file():
         raise FileNotFoundError(f"{source} is neither a folder of items nor a table of clips.")
     return _read_table_of_clips(source, videos), videos or source.parent
+
+
+def read_videos(
+    source: Path, pattern: str | None = None, people: Mapping[str, str] | None = None
+) -> list[SearchedVideo]:
+    """Lists videos in which poses are looked for, under the names by which commands look for the poses.
+
+    Args:
+        source: A folder of videos, one's own data set with its tables of takes and remarks, a folder of items (of which only the
+            clips are looked at, and which says itself who moves in them), or one video.
+        pattern: Regular expression whose first group, or whose match, in a video's path is who moves in it.
+        people: Path of a video, or its last part, to who moves in it; of every video.
+
+    Returns:
+        The videos.
+
+    Raises:
+        FileNotFoundError: No such source, or it holds no video.
+        ValueError: Poses of two videos would have the same name, or pattern or table do not say whose they are.
+    """
+    if is_item_folder(source):
+        return _videos_of_items(source)
+    if source.is_file():
+        return [SearchedVideo(source.stem, source, *person_of(source.stem, "", "", pattern, people, str(source)))]
+    own = is_own_data(source)
+    root = source / "videos" if own else source
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in VIDEO_ENDINGS and path.is_file())
+    if not files:
+        raise FileNotFoundError(f"{root} holds no video; looked for are {', '.join(VIDEO_ENDINGS)}.")
+    videos: dict[str, SearchedVideo] = {}
+    for path in files:
+        parts = path.relative_to(root).with_suffix("").parts
+        person = person_of("/".join(parts), "", "", pattern, people, str(path))
+        video = SearchedVideo(("__" if own else "-").join(parts), path, *person)
+        if (other := videos.setdefault(video.name, video)) is not video:
+            raise ValueError(f"Poses of {path} and of {other.path} would both be {video.name}.npy; rename one of them.")
+    return list(videos.values())
+
+
+def _videos_of_items(folder: Path) -> list[SearchedVideo]:
+    """The videos of a folder's clips, filmed from outside where there is such a view, and what of them the clips show."""
+    clips, root = read_clips(folder)
+    people: dict[str, str | None] = {}
+    for item in (item for split in SPLITS for item in read_items(folder, split)):
+        people[pose_name(item.clip)] = item.person
+        if item.expert is not None:
+            people.setdefault(pose_name(item.expert), item.expert_person)
+    known = {name: (person, "items") for name, person in people.items() if person}
+    stretches: dict[str, list[tuple[float, float]]] = {}
+    files: dict[str, Path] = {}
+    for clip in clips:
+        files[pose_name(clip)] = root / (clip.videos.get("exo") or next(iter(clip.videos.values())))
+        stretches.setdefault(pose_name(clip), []).append((clip.start, clip.stop))
+    return [
+        SearchedVideo(name, path, *known.get(name, (name, BY_FILE)), _apart(stretches[name]))
+        for name, path in files.items()
+    ]
+
+
+def _apart(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Stretches in order, joined where they overlap."""
+    joined: list[tuple[float, float]] = []
+    for start, stop in sorted(stretches):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
+        else:
+            joined.append((start, stop))
+    return tuple(joined)
 
 
 def _read_table_of_clips(table: Path, videos: Path | None) -> list[VideoClip]:

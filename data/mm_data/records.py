@@ -145,6 +145,25 @@ class VideoClip:
 
 
 @dataclass(frozen=True)
+class SearchedVideo:
+    """A video in which poses are looked for.
+
+    Attributes:
+        name: Name of its poses.
+        path: The file.
+        person: Who moves in it.
+        known_by: How that is known, as `mm_data.poses.people.person_of` says it.
+        stretches: Seconds ``(start, stop)`` that are looked at, in order and apart; none is the whole video.
+    """
+
+    name: str
+    path: Path
+    person: str
+    known_by: str
+    stretches: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class Clip:
     """A window of a take: frames ``[start, stop)`` of its frame-aligned 30 fps videos and poses."""
 

@@ -1,10 +1,15 @@
 """`mm-coach poses`: motion of any kind as poses, and poses as files and drawings."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App, Parameter
+
+if TYPE_CHECKING:
+    from mm_data.poses.manifest import PoseManifest
 
 app = App(name="poses", help="Bring motion of any kind in as poses, and poses out.")
 
@@ -60,7 +65,7 @@ def import_motion(source: Path, out: Path, *, format: str, motion: MotionFlags =
     from mm_data.folders import import_dataset
     from mm_data.ground.files import check_apart, claim_folder
     from mm_data.poses import pose_folder
-    from mm_data.poses.people import describe_people, read_people
+    from mm_data.poses.people import read_people
 
     check_apart(out, source, motion.joint_map)
     claim_folder(out, {"made_by": "mm-coach poses import"})
@@ -76,6 +81,15 @@ def import_motion(source: Path, out: Path, *, format: str, motion: MotionFlags =
             settings["people"] = read_people(motion.people)
         options = pose_folder.ImportOptions(format, **settings)
         manifest = pose_folder.import_motion(source, out, options, ConsoleReport())
+    _describe(manifest)
+    sides = (f"{len(manifest.names(s))} {s} sequences of {manifest.frames(s)} frames" for s in ("train", "test"))
+    print(f"{out}: {', '.join(sides)}")
+
+
+def _describe(manifest: PoseManifest) -> None:
+    """Prints what was left out, what was irregular and whose motion it is."""
+    from mm_data.poses.people import describe_people
+
     for stage in manifest.funnel:
         for reason, count in stage["dropped"].items():
             print(f"left out {count}: {reason} (such as {stage['examples'][reason][0]})")
@@ -83,8 +97,6 @@ def import_motion(source: Path, out: Path, *, format: str, motion: MotionFlags =
             print(f"{count:,} {what} (such as in {stage['examples'][what][0]})")
     for line in describe_people(manifest):
         print(line)
-    sides = (f"{len(manifest.names(s))} {s} sequences of {manifest.frames(s)} frames" for s in ("train", "test"))
-    print(f"{out}: {', '.join(sides)}")
 
 
 def _read_joint_map(path: Path) -> Any:
@@ -96,6 +108,45 @@ def _read_joint_map(path: Path) -> Any:
         return yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML ({error}).") from error
+
+
+@app.command
+def find(
+    source: Path,
+    out: Path,
+    *,
+    pose_model: Path,
+    person: str | None = None,
+    people: Path | None = None,
+    workers: int = 1,
+    max_bad: float = 0.1,
+) -> None:
+    """Find the poses of people in videos (MediaPipe), with a page of drawings to look at; resumes at the video.
+
+    Args:
+        source: Folder of videos, of one's own takes and remarks, or of items (whose clips alone are looked at); or one video.
+        out: Pose folder, for `task read --poses` and `train pose_tokenizer --poses`.
+        pose_model: File pose_landmarker_*.task.
+        person: Regular expression; its first group in a video's path is who moves in it.
+        people: Table (.csv or .jsonl) of file and person.
+        workers: Number of processes.
+        max_bad: Share of the clips in which nobody may be found.
+    """
+    from mm_adapter.cli.console import ConsoleReport
+    from mm_adapter.cli.quiet import held_back
+    from mm_data.estimation.folder import find_poses_of_videos
+    from mm_data.folders import read_videos
+    from mm_data.ground.files import check_apart
+    from mm_data.poses.people import read_people
+
+    check_apart(out, source, pose_model, people)
+    if workers < 1:
+        raise ValueError(f"--workers is {workers}; it has to be at least 1.")
+    videos = read_videos(source, person, read_people(people) if people else None)
+    with held_back():
+        manifest, statuses = find_poses_of_videos(videos, source, pose_model, out, ConsoleReport(), workers, max_bad)
+    _describe(manifest)
+    print(f"{out}: poses of {len(manifest.sequences)} of {len(statuses)} videos; look at {out / 'index.html'}")
 
 
 @app.command

@@ -74,7 +74,9 @@ def joint_basis(folders: Sequence[Path], frames: int) -> JointBasis:
     values = []
     for folder in folders:
         stretches = pose_stretches(folder)
-        values += [clip_metres(stretches[clip].read(), frames)[0] for clip in _training_clips(folder) if clip in stretches]
+        values += [
+            clip_metres(stretches[clip].read(), frames)[0] for clip in _training_clips(folder) if clip in stretches
+        ]
     if not values:
         raise ValueError(f"None of the training clips of {', '.join(map(str, folders))} has poses.")
     joined = np.concatenate(values).astype(np.float64)

@@ -11,9 +11,9 @@ import numpy as np
 from mm_adapter.features.extract import ExtractionOptions, extract_features, output_read
 from mm_adapter.features.internvideo2 import InternVideo2
 from mm_adapter.inference.chat import ChatSession
-from mm_adapter.inference.pose_estimator import estimate_poses
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.samples.clip_stores import LEARNER
+from mm_data.estimation import find
 from mm_data.features import FeatureStore
 from mm_data.poses.checks import describe
 from mm_data.records import FPS, VideoClip
@@ -232,9 +232,8 @@ def find_poses(
         return poses, [f"{sentence}." for sentence in describe(lost)]
     if pose_model is None:
         return None, []
-    poses = estimate_poses(stretch.filmed_from_outside, pose_model, stretch.start, stretch.stop, progress)
-    seen = int((poses[..., 3] > 0).any(1).sum())
-    return poses, [f"Found a person in {seen} of {len(poses)} frames."]
+    found = find.find_poses(stretch.filmed_from_outside, pose_model, stretch.start, stretch.stop, progress)
+    return found.poses, found.sentences
 
 
 def learner_codes(poses: np.ndarray, tokenizer: PoseTokenizer, frames: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,15 @@
 """Who moves in a file, and which people are kept for testing."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from mm_data.ground.digests import uniform
 from mm_data.ground.hand_tables import read_table
 from mm_data.poses.manifest import PoseManifest
+from mm_data.records import SPLITS
 
 _WORD = re.compile(
     r"(?<![a-z0-9])(subject|subj|sub|person|performer|participant|actor)[-_ ]?(\d+)(?!\d)", re.IGNORECASE
@@ -82,6 +85,26 @@ def choose_test_people(people: Set[str], share: float) -> set[str]:
         return set()
     count = min(max(round(share * len(people)), 1), len(people) - 1)
     return set(sorted(people, key=lambda name: (uniform(name), name))[:count])
+
+
+def people_on_sides(people: Mapping[str, tuple[str, str]], splits: Mapping[str, str], split_by: str) -> dict[str, Any]:
+    """Counts who is on which side of a split, for the manifest.
+
+    Args:
+        people: Sequence to its person and how they are known, as `person_of` says it.
+        splits: Sequence to its split.
+        split_by: What was split: ``person`` or ``sequence``.
+
+    Returns:
+        ``people`` of a `PoseManifest`.
+    """
+    sides = {side: {person for name, (person, _) in people.items() if splits[name] == side} for side in SPLITS}
+    return {
+        "split_by": split_by,
+        "known_by": dict(Counter(how for _, how in set(people.values()))),
+        **{side: len(persons) for side, persons in sides.items()},
+        "on_both_sides": sorted(sides["train"] & sides["test"]),
+    }
 
 
 def read_people(path: Path) -> dict[str, str]:

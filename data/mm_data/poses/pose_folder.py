@@ -22,7 +22,7 @@ from mm_data.poses.bvh import read_bvh
 from mm_data.poses.checks import TURNED, UNITS, check_poses, check_upright, mask_lost, other_axis, trunk
 from mm_data.poses.joint_maps import FORMATS, JointFormat, array_to_coco, match_bvh_joints, to_z_up
 from mm_data.poses.manifest import MANIFEST, PoseManifest, PoseSequence
-from mm_data.poses.people import choose_test_people, person_of
+from mm_data.poses.people import choose_test_people, people_on_sides, person_of
 from mm_data.records import FPS, POSES, SPLITS
 
 _FPS = (1.0, 1000.0)
@@ -201,13 +201,7 @@ def _split(sequences: list[_Sequence], options: ImportOptions) -> tuple[dict[str
     unit = {s.name: s.name if options.split_by == "sequence" else s.person for s in free}
     test = choose_test_people(set(unit.values()), options.test_share)
     splits = {s.name: s.side or ("test" if unit[s.name] in test else "train") for s in sequences}
-    sides = {side: {s.person for s in sequences if splits[s.name] == side} for side in ("train", "test")}
-    return splits, {
-        "split_by": options.split_by,
-        "known_by": dict(Counter(how for _, how in {(s.person, s.how) for s in sequences})),
-        **{side: len(persons) for side, persons in sides.items()},
-        "on_both_sides": sorted(sides["train"] & sides["test"]),
-    }
+    return splits, people_on_sides({s.name: (s.person, s.how) for s in sequences}, splits, options.split_by)
 
 
 def _read(path: Path, options: ImportOptions, notes: Counter[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:

@@ -96,7 +96,9 @@ class TestItem:
         """Builds an item from one line of the file."""
         truth = Answer(**record["truth"])
         if not truth.text and not truth.stated():
-            raise ValueError("the truth says nothing: it has neither text nor score, label, verdict, actions or findings")
+            raise ValueError(
+                "the truth says nothing: it has neither text nor score, label, verdict, actions or findings"
+            )
         answers = {name: Answer(**answer) for name, answer in record.get("answers", {}).items()}
         return cls(
             **{
