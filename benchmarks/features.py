@@ -34,12 +34,11 @@ def extraction(work: Path, clips: list[VideoClip], videos: Path) -> dict[str, fl
     encoder, name = build_encoder("tiny", None)
     encoder.to("cuda" if torch.cuda.is_available() else "cpu")
     options = ExtractionOptions()
-    frames, size = encoder.config.frames, encoder.config.image_size
     spent = {"decode": 0.0, "extract": 0.0}
 
     def decode() -> None:
         with ThreadPoolExecutor(options.workers) as pool:
-            list(pool.map(lambda clip: load_clip(clip, [*clip.videos], videos, frames, size, options.decoder), clips))
+            list(pool.map(lambda clip: load_clip(clip, [*clip.videos], videos, encoder.config, options.decoder), clips))
 
     for turn in range(2):
         spent["decode"] += timed(decode)[0]

@@ -25,7 +25,7 @@ NETWORKS = {
 
 def with_normalisation(content: bytes, mean: float, deviation: float) -> bytes:
     """Adds to a network's file how its pictures are normalised."""
-    model = network.ModelT.InitFromObj(network.Model.GetRootAs(content))
+    model: Any = network.ModelT.InitFromObj(network.Model.GetRootAs(content))
     picture = described.TensorMetadataT()
     picture.content, picture.processUnits = described.ContentT(), [described.ProcessUnitT()]
     picture.content.contentPropertiesType = described.ContentProperties.ImageProperties

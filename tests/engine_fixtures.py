@@ -17,7 +17,8 @@ from transformers import AutoTokenizer
 
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.export.write import export_coach
-from mm_adapter.features.internvideo2 import build_encoder, normalise
+from mm_adapter.features.internvideo2 import build_encoder
+from mm_adapter.features.preprocessing import normalise
 from mm_adapter.inference.coach import Coach
 from mm_adapter.serving.http.engine import MODEL, RunningEngine
 from mm_data.tasks.coaching import commentary_prompt
@@ -114,7 +115,7 @@ def in_transformers(served: Served, codes: np.ndarray, data: list[bytes], limit:
 
     encoder, _ = build_encoder("tiny", None)
     frames = [frames_of_file(np.frombuffer(one, np.uint8), encoder.config) for one in data]
-    features = encoder(normalise(torch.stack(frames)), 1)["tokens"].half().numpy()
+    features = encoder(normalise(torch.stack(frames), encoder.config), 1)["tokens"].half().numpy()
     prompt = served.asked.processor.encode_prompt(commentary_prompt("q"), lambda _: codes, "q")
     sample = {"sample_id": "q", "input_ids": prompt.input_ids, "labels": prompt.labels, "prompt": True}
     inputs = served.asked.inputs([sample | {"ego": features[:1], "exo": features[1:]}])

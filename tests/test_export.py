@@ -18,8 +18,9 @@ from mm_adapter.export import write as export
 from mm_adapter.export.prove import QUANTIZED_BOUND
 from mm_adapter.export.read import check_export, open_encoder, open_llama, open_mappers
 from mm_adapter.export.write import export_coach
+from mm_adapter.features.encoder import encoder_hash
 from mm_adapter.features.extract import as_trained_on
-from mm_adapter.features.internvideo2 import build_encoder, encoder_hash
+from mm_adapter.features.internvideo2 import build_encoder
 from mm_adapter.model.processor import CoachProcessor
 from mm_data.tasks.coaching import ASK_COMMENTARY, ASK_DEMONSTRATION, SYSTEM, commentary_prompt, demonstration_prompt
 

@@ -18,7 +18,8 @@ from tiny_coach import ROOT, launch
 
 from mm_adapter.cli import main
 from mm_adapter.features.extract import ExtractionOptions, extract_features, load_clip
-from mm_adapter.features.internvideo2 import build_encoder, normalise
+from mm_adapter.features.internvideo2 import build_encoder
+from mm_adapter.features.preprocessing import normalise
 from mm_adapter.features.published import feature_file, import_omnivore
 from mm_data.features import (
     FeatureManifest,
@@ -64,11 +65,11 @@ def test_features_are_the_encoder_of_the_right_frames(tiny: Path, clips: list[Vi
     store = FeatureStore(whole)
     assert store.manifest.preprocessing.startswith("middle frames of 2 intervals, pyav, 112 px bicubic")
     for clip in clips[::5]:
-        views = load_clip(clip, ("ego", "exo"), tiny / "miniature", 2, 112, "pyav")
+        views = load_clip(clip, ("ego", "exo"), tiny / "miniature", encoder.config, "pyav")
         assert isinstance(views, torch.Tensor)
         for index, view in enumerate(("ego", "exo")):
             with torch.no_grad():
-                expected = encoder(normalise(views[index][None]), 1)["tokens"][0]
+                expected = encoder(normalise(views[index][None], encoder.config), 1)["tokens"][0]
             np.testing.assert_allclose(store.get(clip.clip_id, view), expected.numpy(), atol=2e-3)
 
 

@@ -13,10 +13,9 @@ from mm_adapter.features.internvideo2 import (
     InternVideo2,
     InternVideo2Config,
     load_published,
-    normalise,
-    resize_frames,
 )
 from mm_adapter.features.internvideo2.weights import interpolate_positions
+from mm_adapter.features.preprocessing import normalise, resize_frames
 
 SMALL = InternVideo2Config(32, 3, 2, 64, frames=4, pool_heads=2, pool_dim=16, embed_dim=8, image_positions=True)
 
@@ -216,11 +215,11 @@ def test_flash_attention_is_refused_where_it_cannot_run() -> None:
 def test_resize_is_cubic_convolution_rounded_to_bytes(height: int, width: int) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     exact = np.einsum("vy,wx,tyxc->ctvw", cubic_matrix(height, 28), cubic_matrix(width, 28), frames.astype(float))
-    difference = np.abs(resize_frames(frames, 28).numpy().astype(float) - exact.clip(0, 255))
+    difference = np.abs(resize_frames(frames, replace(SMALL, image_size=28)).numpy().astype(float) - exact.clip(0, 255))
     assert difference.max() <= 0.5 + 1e-3
 
 
 def test_normalisation_uses_imagenet_statistics() -> None:
     video = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 2, 1, 1).expand(1, 3, 2, 1, 1)
     expected = [[(value - m) / s for value in (0, 1)] for m, s in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)]  # fmt: skip
-    np.testing.assert_allclose(normalise(video)[0, :, :, 0, 0].numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(normalise(video, SMALL)[0, :, :, 0, 0].numpy(), expected, rtol=1e-5)

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from mm_adapter.cli import app
+from mm_adapter.features.encoder import encoder_hash
 from mm_adapter.features.internvideo2 import (
     PRESETS,
     InternVideo2,
     InternVideo2Config,
     build_encoder,
-    encoder_hash,
     load_published,
 )
 

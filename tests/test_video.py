@@ -4,6 +4,7 @@ import base64
 import io
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 from mm_adapter.features.extract import load_clip
+from mm_adapter.features.internvideo2 import PRESETS
 from mm_data.estimation.find import find_poses
 from mm_data.records import VideoClip
 from mm_data.videos.cut import cut_video
@@ -435,7 +437,9 @@ def test_an_encoder_sees_these_frames(numbered: Path) -> None:
     """View by view, at each file's rate: an even number of frames per interval tells the two middles apart."""
     fast = write_video(numbered.with_name("fast.mp4"), [grey(k) for k in range(64)], rate=Fraction(60))
     clip = VideoClip("clip", {"slow": numbered.name, "fast": fast.name}, 0.0, 16 / 30)
-    loaded = load_clip(clip, ("fast", "slow"), numbered.parent, 4, 28, "pyav")
+    loaded = load_clip(
+        clip, ("fast", "slow"), numbered.parent, replace(PRESETS["tiny"], frames=4, image_size=28), "pyav"
+    )
     assert isinstance(loaded, torch.Tensor)
     assert [numbers(view.permute(1, 2, 3, 0).numpy()) for view in loaded] == [
         [k % 16 for k in middle_by_reference(32, 4)],

@@ -16,7 +16,7 @@ from cyclopts import App, ArgumentCollection, Parameter, Token
 if TYPE_CHECKING:
     import torch
 
-    from mm_adapter.features.internvideo2 import InternVideo2
+    from mm_adapter.features.encoder import VideoEncoder
     from mm_adapter.inference.sampling import Sampling
     from mm_eval.metrics.text import BertModel
 
@@ -38,21 +38,21 @@ class EncoderFlags:
     """The frozen video encoder."""
 
     encoder: str | None = None
-    """Size of the video encoder: tiny, S, B, L, 1B or 6B."""
+    """InternVideo2's size (tiny, S, B, L, 1B, 6B), transformers:NAME_OR_FOLDER, timm:NAME, or efficientnet-lite0."""
 
     weights: Path | None = None
-    """Published file or folder of safetensors, which every size but tiny needs."""
+    """InternVideo2's published file or folder of safetensors, which every size but tiny needs; or a file of timm's."""
 
     random_weights: bool = False
-    """Draw random weights for a published size, to try out speed and memory."""
+    """Draw random weights for a size of InternVideo2, to try out speed and memory."""
 
     frames: int | None = None
-    """Frames per clip; by default the number that the weights were trained with."""
+    """Frames per clip; by default the number that the weights were trained with, or 8 where they see one at a time."""
 
     image_size: int | None = None
-    """Pixels along one side, a multiple of 14; by default 224."""
+    """Pixels along one side; by default those that the weights were trained with."""
 
-    def build(self, default: str | None = None, dtype: torch.dtype | None = None) -> tuple[InternVideo2, str] | None:
+    def build(self, default: str | None = None, dtype: torch.dtype | None = None) -> tuple[VideoEncoder, str] | None:
         """Builds the encoder and its name; None where no flag and no default names one.
 
         Args:
@@ -65,10 +65,10 @@ class EncoderFlags:
         size = self.encoder or default
         if size is None:
             return None
-        from mm_adapter.features.internvideo2 import build_encoder
+        from mm_adapter.features.encoders import open_encoder
 
         options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
-        return build_encoder(
+        return open_encoder(
             size, self.weights, self.frames, self.image_size, random_weights=self.random_weights, **options
         )
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from mm_adapter.checkpoint.seal import EXPORT_RECORD, added, identity, problems
-from mm_adapter.features.internvideo2 import InternVideo2, InternVideo2Config
+from mm_adapter.features.encoder import VideoEncoder
+from mm_adapter.features.encoders import empty_encoder, read_encoder_config
 from mm_adapter.model.config import VIEWS, CoachConfig, read_config
 from mm_adapter.model.mappers import FeatureMapper
 from mm_adapter.model.packed_attention import PACKED_SDPA
@@ -69,13 +70,13 @@ def open_mappers(folder: Path) -> dict[str, FeatureMapper]:
     return mappers
 
 
-def open_encoder(folder: Path) -> tuple[InternVideo2, dict[str, Any]] | None:
+def open_encoder(folder: Path) -> tuple[VideoEncoder, dict[str, Any]] | None:
     """Opens an export's video encoder and its description, where it has one."""
     path = folder / "video" / "encoder.json"
     if not path.is_file():
         return None
     description = json.loads(path.read_text())
-    encoder = InternVideo2(InternVideo2Config(**description["architecture"]))
+    encoder = empty_encoder(read_encoder_config(description["architecture"]))
     state = load_file(folder / "video" / "encoder.safetensors")
     encoder.load_state_dict(state)
     return encoder.to(next(iter(state.values())).dtype).eval().requires_grad_(False), description

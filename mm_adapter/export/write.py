@@ -37,8 +37,8 @@ from mm_adapter.export.model_card import model_card
 from mm_adapter.export.prove import prove
 from mm_adapter.export.read import ARCHITECTURE, NUM_PLACEHOLDERS, RECORD, VIDEO_PROCESSOR
 from mm_adapter.export.tokenizer import prove_prompts, write_tokenizer
+from mm_adapter.features.encoder import VideoEncoder
 from mm_adapter.features.extract import as_trained_on, output_read
-from mm_adapter.features.internvideo2 import InternVideo2
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.language_model import LLAMA, public_name, refuse_other_architecture
 from mm_data.ground.files import write_atomically
@@ -48,7 +48,7 @@ LAYOUTS = ("coach", "llama")
 
 
 def export_coach(
-    coach: SavedCoach, out: Path, layout: str, encoder: tuple[InternVideo2, str] | None = None
+    coach: SavedCoach, out: Path, layout: str, encoder: tuple[VideoEncoder, str] | None = None
 ) -> dict[str, Any]:
     """Writes an export and proves it against the coach.
 
@@ -148,7 +148,7 @@ def _write_llama(coach: SavedCoach, out: Path, layout: str, dtype: torch.dtype) 
     save_torch_state_dict({name: value.contiguous() for name, value in weights.items()}, out, max_shard_size="4GB")
 
 
-def _write_video(coach: SavedCoach, out: Path, encoder: tuple[InternVideo2, str] | None) -> None:
+def _write_video(coach: SavedCoach, out: Path, encoder: tuple[VideoEncoder, str] | None) -> None:
     state = {name: value for name, value in coach.model.state_dict().items() if name.startswith(("ego_", "exo_"))}
     if not state:
         return
@@ -166,7 +166,7 @@ def _write_video(coach: SavedCoach, out: Path, encoder: tuple[InternVideo2, str]
 
 
 def _write_configs(
-    coach: SavedCoach, out: Path, layout: str, dtype: torch.dtype, encoder: tuple[InternVideo2, str] | None
+    coach: SavedCoach, out: Path, layout: str, dtype: torch.dtype, encoder: tuple[VideoEncoder, str] | None
 ) -> None:
     config = coach.model.config
     text = copy.deepcopy(config.text_config)

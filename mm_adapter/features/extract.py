@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mm_adapter.features.internvideo2 import InternVideo2, InternVideo2Config, encoder_hash, normalise, resize_frames
+from mm_adapter.features.encoder import IMAGENET, EncoderConfig, VideoEncoder, encoder_hash
+from mm_adapter.features.preprocessing import normalise, resize_frames
 from mm_data.features import SHARD_SIZE, FeatureManifest, FeatureStoreWriter
 from mm_data.records import VideoClip
 from mm_data.videos.frames import VideoError, frame_times, read_frames
@@ -54,7 +55,7 @@ class ExtractionOptions:
 
 
 def extract_features(
-    encoder: InternVideo2,
+    encoder: VideoEncoder,
     encoder_name: str,
     clips: list[VideoClip],
     videos: Path,
@@ -70,7 +71,7 @@ def extract_features(
 
     Args:
         encoder: Frozen encoder on its device.
-        encoder_name: Name that `build_encoder` gave it.
+        encoder_name: Name that `open_encoder` gave it.
         clips: Clips to encode.
         videos: Root that the clips' paths are relative to.
         out: Feature store.
@@ -118,8 +119,7 @@ def extract_features(
     progress(done, total)
 
     def load(clip_id: str) -> torch.Tensor | str:
-        frames, size = encoder.config.frames, encoder.config.image_size
-        return load_clip(by_id[clip_id], manifest.views, videos, frames, size, options.decoder)
+        return load_clip(by_id[clip_id], manifest.views, videos, encoder.config, options.decoder)
 
     with ThreadPoolExecutor(options.workers) as pool:
         loads = _ahead(
@@ -143,7 +143,7 @@ def _shard_size(clips: int, batch_size: int, world_size: int) -> int:
 
 
 def load_clip(
-    clip: VideoClip, views: Sequence[str], videos: Path, frames: int, size: int, decoder: str
+    clip: VideoClip, views: Sequence[str], videos: Path, config: EncoderConfig, decoder: str
 ) -> torch.Tensor | str:
     """Resized frames ``[views, 3, T, size, size]`` uint8 in the order of ``views``, or why the clip cannot be read."""
     loaded = []
@@ -152,15 +152,15 @@ def load_clip(
             return f"{view} view: the clip names no video of it, other clips of the list do; add it or list this clip apart"
         path = videos / clip.videos[view]
         try:
-            times = frame_times(path, clip.start, clip.stop, frames)
-            loaded.append(resize_frames(read_frames(path, times, decoder), size))
+            times = frame_times(path, clip.start, clip.stop, config.frames)
+            loaded.append(resize_frames(read_frames(path, times, decoder), config))
         except (FileNotFoundError, VideoError) as error:
             return f"{view} view: {error}"
     return torch.stack(loaded)
 
 
 def _manifest(
-    encoder: InternVideo2, name: str, clips: Sequence[VideoClip], options: ExtractionOptions
+    encoder: VideoEncoder, name: str, clips: Sequence[VideoClip], options: ExtractionOptions
 ) -> FeatureManifest:
     config = encoder.config
     tokens = options.output == "tokens"
@@ -168,32 +168,40 @@ def _manifest(
         encoder=name,
         encoder_hash=encoder_hash(encoder),
         preprocessing=(
-            f"middle frames of {config.frames} intervals, {options.decoder}, {config.image_size} px bicubic, ImageNet statistics, "
+            f"middle frames of {config.frames} intervals, {options.decoder}, {config.image_size} px bicubic"
+            f"{' antialiased' if config.antialias else ''}, {_statistics(config)}, "
             + (f"tokens on a grid of {options.grid}" if tokens else "pooled")
         ),
-        num_tokens=config.frames * options.grid**2 if tokens else 1,
+        num_tokens=config.steps * options.grid**2 if tokens else 1,
         width=config.width if tokens else config.pooled_dim,
         dtype="float16",
         views=tuple({view for clip in clips for view in clip.videos}),
     )
 
 
+def _statistics(config: EncoderConfig) -> str:
+    if (tuple(config.mean), tuple(config.std)) == IMAGENET:
+        return "ImageNet statistics"
+    mean, deviation = (" ".join(f"{value:.3f}" for value in values) for values in (config.mean, config.std))
+    return f"mean {mean}, deviation {deviation}"
+
+
 @torch.inference_mode()
 def _encode(
-    encoder: InternVideo2, loaded: list[torch.Tensor | str], views: Sequence[str], options: ExtractionOptions
+    encoder: VideoEncoder, loaded: list[torch.Tensor | str], views: Sequence[str], options: ExtractionOptions
 ) -> dict[str, np.ndarray]:
     """Features ``[B, V, C]`` per view; an unreadable clip's row is zero.
 
     The batch is filled up to its full size, so that a clip's bits do not depend on which of its neighbours are readable
     or on where the list ends.
     """
-    size, frames, device = encoder.config.image_size, encoder.config.frames, encoder.cls_token.device
+    size, frames, device = encoder.config.image_size, encoder.config.frames, encoder.device
     video = torch.zeros((options.batch_size, len(views), 3, frames, size, size), dtype=torch.uint8)
     readable = np.zeros((len(loaded), 1, 1), bool)
     for row, clip in enumerate(loaded):
         if isinstance(clip, torch.Tensor):
             video[row], readable[row] = clip, True
-    out = encoder(normalise(video.flatten(0, 1).to(device)), options.grid)[options.output]
+    out = encoder(normalise(video.flatten(0, 1).to(device), encoder.config), options.grid)[options.output]
     features = out.view(options.batch_size, len(views), -1, out.shape[-1])[: len(loaded)].cpu().numpy()
     return {view: np.where(readable, features[:, i], 0).astype(np.float16) for i, view in enumerate(views)}
 
@@ -214,7 +222,7 @@ ENCODER_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """Types that `mm-coach features extract` runs encoders in."""
 
 
-def as_trained_on(encoder: InternVideo2, name: str, made_by: str) -> InternVideo2:
+def as_trained_on(encoder: VideoEncoder, name: str, made_by: str) -> VideoEncoder:
     """Casts an encoder to the type of weights that the coach's features were made with.
 
     Args:
@@ -238,7 +246,7 @@ def as_trained_on(encoder: InternVideo2, name: str, made_by: str) -> InternVideo
     )
 
 
-def output_read(tokens: int, width: int, encoder: InternVideo2Config) -> dict[str, Any]:
+def output_read(tokens: int, width: int, encoder: EncoderConfig) -> dict[str, Any]:
     """Finds the output of an encoder that has the shape of a coach's features.
 
     Args:
@@ -252,8 +260,8 @@ def output_read(tokens: int, width: int, encoder: InternVideo2Config) -> dict[st
     Raises:
         ValueError: None has.
     """
-    grid = math.isqrt(tokens // encoder.frames)
-    if width == encoder.width and tokens == encoder.frames * grid**2:
+    grid = math.isqrt(tokens // encoder.steps)
+    if width == encoder.width and tokens == encoder.steps * grid**2:
         return {"output": "tokens", "grid": grid}
     if width == encoder.pooled_dim and tokens == 1 and encoder.pooling:
         return {"output": "pooled", "grid": 1}

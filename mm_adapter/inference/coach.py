@@ -10,8 +10,9 @@ import torch
 
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.distributed import device_and_dtype
+from mm_adapter.features.encoder import VideoEncoder
+from mm_adapter.features.encoders import open_encoder
 from mm_adapter.features.extract import as_trained_on
-from mm_adapter.features.internvideo2 import InternVideo2, build_encoder
 from mm_adapter.inference.answering import AnsweringCoach
 from mm_adapter.inference.chat import ChatSession
 from mm_adapter.inference.experts import Expert, ExpertGallery, ExpertSearch, ranker_of
@@ -32,7 +33,7 @@ class Coach(AnsweringCoach):
     named by their ids, go to `answer_words`, `answer_choices` and `answer_poses`.
     """
 
-    encoder: tuple[InternVideo2, str] | None = None
+    encoder: tuple[VideoEncoder, str] | None = None
     gallery: ExpertGallery | None = None
     tasks = OwnTasks({})
 
@@ -50,7 +51,7 @@ class Coach(AnsweringCoach):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         revision: str | None = None,
-        encoder: str | tuple[InternVideo2, str] | None = None,
+        encoder: str | tuple[VideoEncoder, str] | None = None,
         gallery: str | Path | None = None,
         activity: str | None = None,
         codes: str | Path | None = None,
@@ -64,8 +65,8 @@ class Coach(AnsweringCoach):
             device: Device of the model; by default the accelerator, or the CPU where there is none.
             dtype: Type of the language model's weights; by default bfloat16 where the device has it, else float32.
             revision: Branch, tag or commit on the Hub.
-            encoder: Video encoder that the coach was trained on, for one that sees video: a size that needs no weights (tiny),
-                or what `mm_adapter.features.internvideo2.build_encoder` returned.
+            encoder: Video encoder that the coach was trained on, for one that sees video: a name that needs no weights beside it
+                (tiny, ``transformers:FOLDER``, ``efficientnet-lite0``), or what `mm_adapter.features.encoders.open_encoder` returned.
             gallery: Tuple folder whose experts are looked for.
             activity: The only activity whose experts are looked for; None takes all.
             codes: Pose codes of the gallery.
@@ -88,7 +89,7 @@ class Coach(AnsweringCoach):
         coach = cls(saved.model, saved.processor, *stores, saved.pose_tokenizer)
         coach.can_demonstrate, coach.tasks = saved.can_demonstrate, OwnTasks(saved.run_config)
         if encoder is not None and sees_video:
-            network, encoder_name = build_encoder(encoder, None) if isinstance(encoder, str) else encoder
+            network, encoder_name = open_encoder(encoder) if isinstance(encoder, str) else encoder
             coach.encoder = as_trained_on(network, encoder_name, config.video_encoder).to(place), encoder_name
         if gallery is not None:
             coach.gallery = ExpertGallery.open(Path(gallery), poses, store, activity, sees_video)

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from mm_adapter.features.encoder import VideoEncoder
 from mm_adapter.features.extract import ExtractionOptions, extract_features, output_read
-from mm_adapter.features.internvideo2 import InternVideo2
 from mm_adapter.inference.chat import ChatSession
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.samples.clip_stores import LEARNER
@@ -156,7 +156,7 @@ def prepare(
     pose_model: Path | None,
     config: CoachConfig,
     tokenizer: PoseTokenizer,
-    encoder: tuple[InternVideo2, str] | None,
+    encoder: tuple[VideoEncoder, str] | None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ClipInputs:
     """Prepares a clip of one's own by the code that prepared training clips.
@@ -259,7 +259,7 @@ def decode_codes(tokenizer: PoseTokenizer, codes: np.ndarray) -> np.ndarray:
     return numpy_codec(tokenizer)[1](codes)
 
 
-def learner_features(stretch: Stretch, encoder: InternVideo2, name: str, config: CoachConfig) -> dict[str, np.ndarray]:
+def learner_features(stretch: Stretch, encoder: VideoEncoder, name: str, config: CoachConfig) -> dict[str, np.ndarray]:
     """Encodes a stretch by the code that fills feature stores.
 
     Args:

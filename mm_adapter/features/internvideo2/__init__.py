@@ -1,7 +1,6 @@
-"""InternVideo2: the frozen video encoder, its published files, and what it sees of a frame."""
+"""InternVideo2: the frozen video encoder of the paper, and its published files."""
 
-from mm_adapter.features.internvideo2.modeling import PRESETS, InternVideo2, InternVideo2Config, encoder_hash
-from mm_adapter.features.internvideo2.preprocessing import normalise, resize_frames
+from mm_adapter.features.internvideo2.modeling import PRESETS, InternVideo2, InternVideo2Config
 from mm_adapter.features.internvideo2.weights import build_encoder, load_published
 
 __all__ = [
@@ -9,8 +8,5 @@ __all__ = [
     "InternVideo2",
     "InternVideo2Config",
     "build_encoder",
-    "encoder_hash",
     "load_published",
-    "normalise",
-    "resize_frames",
 ]

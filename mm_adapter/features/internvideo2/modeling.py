@@ -4,14 +4,14 @@ Names follow the published files (`systems.md` §2). Shapes: ``B`` clips, ``T`` 
 ``S`` patches per frame, ``D`` width.
 """
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mm_adapter.features.encoder import IMAGENET, VideoEncoder
 
 ATTENTION = ("sdpa", "flash")
 
@@ -54,6 +54,26 @@ class InternVideo2Config:
     def grid(self) -> int:
         """Patches along one side."""
         return self.image_size // self.patch
+
+    @property
+    def steps(self) -> int:
+        """Moments that tokens stand for: every frame."""
+        return self.frames
+
+    @property
+    def antialias(self) -> bool:
+        """Frames are made smaller as in training, without."""
+        return False
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """ImageNet's mean."""
+        return IMAGENET[0]
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """ImageNet's standard deviation."""
+        return IMAGENET[1]
 
     @property
     def pooled_dim(self) -> int:
@@ -173,12 +193,14 @@ class _AttentionPool(nn.Module):
         return self.cross_attn(query, self.norm1_k(x), self.norm1_v(x))[:, 0]
 
 
-class InternVideo2(nn.Module):
+class InternVideo2(VideoEncoder):
     """The encoder with its two outputs.
 
     Args:
         config: Architecture of the encoder.
     """
+
+    config: InternVideo2Config
 
     def __init__(self, config: InternVideo2Config) -> None:
         super().__init__()
@@ -224,7 +246,7 @@ class InternVideo2(nn.Module):
         """Encodes clips.
 
         Args:
-            video: ``[B, 3, T, H, W]``, from `mm_adapter.features.internvideo2.preprocessing.normalise`. T is the configuration's
+            video: ``[B, 3, T, H, W]``, from `mm_adapter.features.preprocessing.normalise`. T is the configuration's
                 number of frames, or 1 for images.
             grid: g; each frame's patches are averaged to a g×g grid.
 
@@ -262,22 +284,3 @@ class InternVideo2(nn.Module):
         raise ValueError(
             f"{frames} frames, but the encoder's positions are for {self.config.frames} (or 1); build it with frames={frames}."
         )
-
-
-def encoder_hash(encoder: InternVideo2, dtype: torch.dtype | None = None) -> str:
-    """Computes a hash over configuration and weights, in the type they are used in.
-
-    Args:
-        encoder: Video encoder; not changed.
-        dtype: Type in which the weights are hashed; by default their own.
-
-    Returns:
-        SHA-256 in hexadecimal.
-    """
-    digest = hashlib.sha256(json.dumps(asdict(encoder.config), sort_keys=True).encode())
-    for name, value in sorted(encoder.state_dict().items()):
-        if dtype is not None and value.is_floating_point():  # as `Module.to` does
-            value = value.to(dtype)
-        digest.update(f"{name} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

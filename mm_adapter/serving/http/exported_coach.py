@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mm_adapter.export.read import RECORD
-from mm_adapter.features.internvideo2 import InternVideo2Config
+from mm_adapter.features.encoder import EncoderConfig
+from mm_adapter.features.encoders import read_encoder_config
 from mm_adapter.inference.own_tasks import OwnTasks
 from mm_adapter.model.config import CoachConfig, read_config
 from mm_adapter.model.processor import CoachProcessor
@@ -35,7 +36,7 @@ class Export:
     config: CoachConfig
     processor: CoachProcessor
     pose_tokenizer: PoseTokenizer
-    encoder: InternVideo2Config | None
+    encoder: EncoderConfig | None
     can_demonstrate: bool
     tasks: OwnTasks
 
@@ -62,7 +63,7 @@ class Export:
                 raise ValueError(
                     f"{folder} holds no video encoder, or is in layout llama; export again with --encoder (and --weights) in layout coach."
                 )
-            encoder = InternVideo2Config(**entry)
+            encoder = read_encoder_config(entry)
         source = json.loads((folder / RECORD).read_text())["source"]
         processor = CoachProcessor.load(folder, config)
         tokenizer = load_tokenizer(folder / "pose_tokenizer")

@@ -91,7 +91,7 @@ def _prepare(
         clip = VideoClip(
             LEARNER, {view: str(path) for view, path in complete.videos.items()}, stretch.start, stretch.stop
         )
-        loaded = load_clip(clip, needed, Path("/"), encoder.frames, encoder.image_size, "pyav")
+        loaded = load_clip(clip, needed, Path("/"), encoder, "pyav")
         if isinstance(loaded, str):
             raise ValueError(loaded)
         images = {view: video.permute(1, 2, 3, 0).numpy() for view, video in zip(needed, loaded, strict=True)}

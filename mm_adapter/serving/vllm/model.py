@@ -33,7 +33,9 @@ from vllm.multimodal.processing import (
 from vllm.sequence import IntermediateTensors
 
 from mm_adapter.export.read import check_export, open_encoder
-from mm_adapter.features.internvideo2 import InternVideo2Config, normalise, resize_frames
+from mm_adapter.features.encoder import EncoderConfig
+from mm_adapter.features.encoders import read_encoder_config
+from mm_adapter.features.preprocessing import normalise, resize_frames
 from mm_adapter.inference.own_clip import MAX_SECONDS
 from mm_adapter.model.config import CoachConfig
 from mm_adapter.model.mappers import FeatureMapper
@@ -49,7 +51,7 @@ MAX_CLIPS = 4
 _DUMMY = "dummy"
 
 
-def frames_of_file(data: np.ndarray, encoder: InternVideo2Config) -> Tensor:
+def frames_of_file(data: np.ndarray, encoder: EncoderConfig) -> Tensor:
     """Resized frames ``[3, T, size, size]`` uint8 of a video file's bytes, chosen as feature extraction does."""
     with tempfile.NamedTemporaryFile(suffix=".video") as file:
         file.write(data.tobytes())
@@ -60,7 +62,7 @@ def frames_of_file(data: np.ndarray, encoder: InternVideo2Config) -> Tensor:
             if (seconds := read_duration(path)) > MAX_SECONDS:
                 raise ValueError(f"The video is {seconds:.1f} s long; at most {MAX_SECONDS:.0f} s are taken.")
             times = frame_times(path, 0.0, seconds, encoder.frames)
-            return resize_frames(read_frames(path, times), encoder.image_size)
+            return resize_frames(read_frames(path, times), encoder)
         except ValueError as error:
             raise ValueError(str(error).replace(file.name, "The video")) from error
 
@@ -75,9 +77,7 @@ class ViewItems(ModalityDataItems[list[Any], Any]):
         whole_clips: Whether every view of a clip has to be there.
     """
 
-    def __init__(
-        self, data: list[Any], config: CoachConfig, encoder: InternVideo2Config | None, whole_clips: bool
-    ) -> None:
+    def __init__(self, data: list[Any], config: CoachConfig, encoder: EncoderConfig | None, whole_clips: bool) -> None:
         super().__init__(data, "video")
         self.config, self.encoder, self.whole_clips = config, encoder, whole_clips
 
@@ -129,7 +129,7 @@ class ViewItems(ModalityDataItems[list[Any], Any]):
         if array.ndim == 1 and array.dtype == torch.uint8:
             return frames_of_file(array.numpy(), self.encoder)
         if array.ndim == 4 and array.dtype == torch.uint8 and array.shape[0] == self.encoder.frames:
-            return resize_frames(array.numpy(), self.encoder.image_size)
+            return resize_frames(array.numpy(), self.encoder)
         raise ValueError(
             f"A video of shape {tuple(array.shape)} and type {array.dtype} cannot be used: give a file's bytes, "
             f"{self.encoder.frames} RGB frames as uint8, or features {shape}."
@@ -144,7 +144,7 @@ class ViewParser(MultiModalDataParser):
         encoder: Architecture of the export's encoder, or None.
     """
 
-    def __init__(self, config: CoachConfig, encoder: InternVideo2Config | None) -> None:
+    def __init__(self, config: CoachConfig, encoder: EncoderConfig | None) -> None:
         super().__init__()
         self.config, self.encoder = config, encoder
 
@@ -166,10 +166,10 @@ class CoachInfo(BaseProcessingInfo):
         """Its configuration."""
         return self.ctx.get_hf_config(CoachConfig)
 
-    def encoder_config(self) -> InternVideo2Config | None:
+    def encoder_config(self) -> EncoderConfig | None:
         """Returns the architecture of the export's encoder, or None."""
         entry = getattr(self.get_hf_config(), "encoder", None)
-        return InternVideo2Config(**entry) if entry else None
+        return read_encoder_config(entry) if entry else None
 
     def get_data_parser(self) -> MultiModalDataParser:
         """Reads a request's videos."""
@@ -292,7 +292,9 @@ class VllmModel(nn.Module, SupportsMultiModal):
         else:
             assert self.encoder is not None
             frames = torch.stack([*kwargs["frames"]])  # type: ignore[misc]
-            features = self.encoder(normalise(frames), self.encoder_output["grid"])[self.encoder_output["output"]]
+            features = self.encoder(normalise(frames, self.encoder.config), self.encoder_output["grid"])[
+                self.encoder_output["output"]
+            ]
             shape = len(frames), self.config.video_tokens, self.config.video_width
             features = features.view(shape).half()  # as a feature store keeps them
         names = [self.config.shown_views[int(view)] for view in views]  # type: ignore[attr-defined]

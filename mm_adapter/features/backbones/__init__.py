@@ -1,0 +1,1 @@
+"""Other libraries' frozen networks as video encoders."""
