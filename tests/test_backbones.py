@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -24,6 +26,7 @@ from transformers import (
     VJEPA2Model,
 )
 
+from mm_adapter.export.read import open_encoder as open_exported
 from mm_adapter.features.backbones.backbone import patch_maps
 from mm_adapter.features.encoder import encoder_hash
 from mm_adapter.features.encoders import empty_encoder, open_encoder, read_encoder_config
@@ -117,16 +120,20 @@ def test_weights_and_what_is_seen_make_the_fingerprint(folder: Path, tmp_path: P
         as_trained_on(again, name, f"{name} {digest}")
 
 
-def test_an_encoder_goes_through_json_and_weights(folder: Path) -> None:
-    """As an export keeps it."""
-    encoder, _ = open_encoder(f"transformers:{folder}", image_size=32)
-    config = read_encoder_config(json.loads(json.dumps(vars(encoder.config))))
-    assert config == encoder.config
-    empty = empty_encoder(config)
-    empty.load_state_dict(encoder.state_dict())
-    assert encoder_hash(empty.eval()) == encoder_hash(encoder)
-    video = torch.zeros(1, 3, config.frames, 32, 32)
-    torch.testing.assert_close(empty(video, 1)["tokens"], encoder(video, 1)["tokens"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_an_export_opens_what_was_packed(folder: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    encoder, name = open_encoder(f"transformers:{folder}", image_size=32, dtype=dtype)
+    (tmp_path / "export" / "video").mkdir(parents=True)
+    description = {"name": name, "architecture": asdict(encoder.config), "output": "tokens", "grid": 1}
+    (tmp_path / "export" / "video" / "encoder.json").write_text(json.dumps(description))
+    save_file(dict(encoder.state_dict()), tmp_path / "export" / "video" / "encoder.safetensors")
+    opened = open_exported(tmp_path / "export")
+    assert (
+        opened is not None and opened[0].config == encoder.config and encoder_hash(opened[0]) == encoder_hash(encoder)
+    )
+    video = torch.zeros(1, 3, encoder.config.frames, 32, 32)
+    torch.testing.assert_close(opened[0](video, 1)["tokens"], encoder(video, 1)["tokens"])
 
 
 @pytest.mark.parametrize("folder", ["dinov2"], indirect=True)

@@ -74,16 +74,22 @@ def test_what_a_clip_of_ones_own_needs(tiny: Path, quickstart: Path) -> None:
     coach = Coach.from_pretrained(run, codes=quickstart / "pose_codes")
     video = next((quickstart / "miniature" / "takes").glob("*/frame_aligned_videos/cam01.mp4"))
     poses = next((quickstart / "tuples" / "poses").glob("*.npy"))
+    named = coach.config.video_encoder
+    coach.config.video_encoder = "transformers:siglip2 0123"
     with pytest.raises(ValueError, match="open it with the encoder"):
         coach.clip(exo=video, poses=poses, stop=1)
+    coach.config.video_encoder = named
     with pytest.raises(ValueError, match="Give the learner's video"):
         coach.clip(poses=poses)
     with pytest.raises(KeyError, match=r"has no (ego|exo) features here"):
         coach.answer_words([ask_commentary(TinyCoach(tiny).test[0].learner.clip_id)])
+    by_name = Coach.from_pretrained(run).clip(exo=video, poses=poses, stop=1)
     coach = Coach.from_pretrained(run, encoder="tiny")
     with pytest.raises(ValueError, match="Give the learner's poses"):
         coach.clip(exo=video, stop=1)
     clip = coach.clip(exo=video, poses=poses, stop=1)
+    for view, features in clip.inputs.features.items():
+        np.testing.assert_array_equal(by_name.inputs.features[view], features, err_msg="its name is enough")
     with pytest.raises(ValueError, match="There is no gallery"):
         coach.experts(clip)
     coach.can_demonstrate = False

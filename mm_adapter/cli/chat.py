@@ -80,7 +80,7 @@ def chat(
         coach: A run's coach/ or checkpoint-N folder, a name on the Hub, or the address of `mm-coach serve`.
         base_model: Folder or Hub name of the coach's language model, where it is not where training had it.
         clip: The learner's clip.
-        encoder: Encoder of the videos, by default tiny.
+        encoder: Encoder that the coach was trained on; it finds tiny and efficientnet-lite0 by itself.
         gallery: Experts among whom a demonstration is looked for.
         ask: Questions to ask and end, instead of waiting for questions.
         save: Folder for demonstrations.

@@ -76,7 +76,7 @@ def here(
     """Begins a conversation with a coach that is loaded here; notes go to the console."""
     experts = {"activity": gallery.activity, "codes": gallery.codes, "features": gallery.features}
     coach = Coach.from_pretrained(
-        folder, base_model=base_model, encoder=encoder.build("tiny"), gallery=gallery.gallery, **experts
+        folder, base_model=base_model, encoder=encoder.build(), gallery=gallery.gallery, **experts
     )
     with stage_progress(quiet=clip.pose_model is None) as progress:
         talk = coach.clip(

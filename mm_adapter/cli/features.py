@@ -29,13 +29,13 @@ def extract(
     max_bad: float = 0.02,
     retry_bad: bool = False,
 ) -> None:
-    """Encode clips, with the tiny encoder if none is named; resumes. Several processes: accelerate launch -m mm_adapter.cli features extract.
+    """Encode clips; resumes. Several processes: accelerate launch -m mm_adapter.cli features extract.
 
     Args:
         source: Tuple or task folder, or a .csv/.jsonl of clip, start, stop and a column per view.
         out: Feature store.
         videos: Root of the videos; by default the data set, or the table's folder.
-        encoder: Encoder of the videos; by default tiny.
+        encoder: Encoder of the videos; by default efficientnet-lite0 (ImageNet's weights).
         output: g×g tokens per frame, or one embedding per clip.
         grid: Number of tokens per frame along one side.
         dtype: dtype of the weights; auto is bfloat16 on GPUs that have it, else float32.
@@ -71,7 +71,7 @@ def extract(
     )
     check_apart(out, source, videos, encoder.weights, inside=True)
     clips, root = read_clips(source, videos)
-    built = encoder.build("tiny", precision)
+    built = encoder.build("efficientnet-lite0", precision)
     assert built is not None  # there is a default
     model, name = built
     report = ConsoleReport(quiet=not state.is_main_process)

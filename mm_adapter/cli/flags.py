@@ -61,9 +61,14 @@ class EncoderFlags:
 
         Returns:
             The encoder and its name, or None.
+
+        Raises:
+            ValueError: Weights, frames or a size are given and no encoder; or as `open_encoder` has it.
         """
         size = self.encoder or default
         if size is None:
+            if alone := [name for name, value in vars(self).items() if value not in (None, False)]:
+                raise ValueError(f"--{alone[0].replace('_', '-')} says something of an --encoder; name it too.")
             return None
         from mm_adapter.features.encoders import open_encoder
 

@@ -79,7 +79,10 @@ def open_encoder(folder: Path) -> tuple[VideoEncoder, dict[str, Any]] | None:
     encoder = empty_encoder(read_encoder_config(description["architecture"]))
     state = load_file(folder / "video" / "encoder.safetensors")
     encoder.load_state_dict(state)
-    return encoder.to(next(iter(state.values())).dtype).eval().requires_grad_(False), description
+    dtype = next(
+        value.dtype for value in state.values() if value.is_floating_point()
+    )  # counts of batches are whole numbers
+    return encoder.to(dtype).eval().requires_grad_(False), description
 
 
 def check_export(folder: Path) -> None:

@@ -63,6 +63,16 @@ def open_encoder(
     return encoder.to(dtype), f"{label} ({weights.name})" if weights else label
 
 
+def name_without_weights(made_by: str) -> str | None:
+    """Returns the name by which `open_encoder` opens the encoder of a coach's features; None for one that needs a file or folder too.
+
+    Args:
+        made_by: Name and hash of the encoder, as a coach keeps them.
+    """
+    label = made_by.rpartition(" ")[0]
+    return {efficientnet_lite.NAME: efficientnet_lite.NAME, "InternVideo2-tiny (random weights)": "tiny"}.get(label)
+
+
 def read_encoder_config(entry: dict[str, Any]) -> InternVideo2Config | BackboneConfig:
     """Reads what `dataclasses.asdict` made of an encoder's configuration, from JSON."""
     if "library" not in entry:

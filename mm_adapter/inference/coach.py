@@ -11,7 +11,7 @@ import torch
 from mm_adapter.checkpoint.coach import SavedCoach
 from mm_adapter.distributed import device_and_dtype
 from mm_adapter.features.encoder import VideoEncoder
-from mm_adapter.features.encoders import open_encoder
+from mm_adapter.features.encoders import name_without_weights, open_encoder
 from mm_adapter.features.extract import as_trained_on
 from mm_adapter.inference.answering import AnsweringCoach
 from mm_adapter.inference.chat import ChatSession
@@ -42,6 +42,15 @@ class Coach(AnsweringCoach):
         """The gallery's priors as far as they were computed, which all clips share."""
         return {}
 
+    @cached_property
+    def _encoder_by_name(self) -> tuple[VideoEncoder, str] | None:
+        """The encoder that the coach was trained on, where its name is enough to open it."""
+        name = name_without_weights(self.config.video_encoder)
+        if name is None:
+            return None
+        network, label = open_encoder(name)
+        return as_trained_on(network, label, self.config.video_encoder).to(self.model.device), label
+
     @classmethod
     def from_pretrained(
         cls,
@@ -66,7 +75,8 @@ class Coach(AnsweringCoach):
             dtype: Type of the language model's weights; by default bfloat16 where the device has it, else float32.
             revision: Branch, tag or commit on the Hub.
             encoder: Video encoder that the coach was trained on, for one that sees video: a name that needs no weights beside it
-                (tiny, ``transformers:FOLDER``, ``efficientnet-lite0``), or what `mm_adapter.features.encoders.open_encoder` returned.
+                (``transformers:FOLDER``), or what `mm_adapter.features.encoders.open_encoder` returned. None opens tiny and
+                efficientnet-lite0 where a clip needs them.
             gallery: Tuple folder whose experts are looked for.
             activity: The only activity whose experts are looked for; None takes all.
             codes: Pose codes of the gallery.
@@ -129,8 +139,9 @@ class Coach(AnsweringCoach):
         if self.pose_tokenizer is None:
             raise ValueError("Clips of one's own need a coach that Coach.from_pretrained opened.")
         videos = {view: Path(path) for view, path in (("ego", ego), ("exo", exo)) if path is not None}
+        encoder = self.encoder or self._encoder_by_name
         files = None if poses is None else Path(poses), None if pose_model is None else Path(pose_model)
-        inputs = prepare(videos, start, stop, *files, self.config, self.pose_tokenizer, self.encoder, progress)
+        inputs = prepare(videos, start, stop, *files, self.config, self.pose_tokenizer, encoder, progress)
         coach = copy.copy(self)
         coach.poses = JoinedPoses(self.poses, {} if inputs.codes is None else {LEARNER: inputs.codes})
         if self.features is not None:
