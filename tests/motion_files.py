@@ -61,7 +61,7 @@ def wiggle(frames: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def standing(frames: int, joints: int, scale: float = 1.0) -> np.ndarray:
-    """An upright figure in HumanML3D's order and axes."""
+    """An upright figure in HumanML3D's order and axes, its knees a little forward: joints of a picture have no depth at all."""
     array = np.zeros((frames, joints, 3))
     array[..., 0] = 0.1 * np.arange(joints)
     for joint, height in {
@@ -78,5 +78,5 @@ def standing(frames: int, joints: int, scale: float = 1.0) -> np.ndarray:
         20: 0.85,
         21: 0.85,
     }.items():
-        array[:, joint] = (0.1 if joint in (1, 4, 7, 16, 18, 20) else -0.1, height, 0.0)
+        array[:, joint] = (0.1 if joint in (1, 4, 7, 16, 18, 20) else -0.1, height, 0.01 * (joint in (4, 5)))
     return array * scale

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from tiny_coach import Silent, launch
 
 from mm_data.poses.bvh import read_bvh
-from mm_data.poses.joint_maps import match_bvh_joints
+from mm_data.poses.joint_maps import match_named_joints
 from mm_data.poses.manifest import PoseSequence
 from mm_data.poses.pose_folder import ImportOptions, import_motion
 from mm_data.poses.skeleton import JOINT_INDEX, JOINTS
@@ -63,7 +63,7 @@ def test_bvh_becomes_coco_in_metres_at_30_fps(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_rigs_are_recognised_by_their_names(rename: Any, shoulder: str) -> None:
     names = [rename(name) for name, _, _ in RIG]
-    found = match_bvh_joints(names, {}, "a.bvh")
+    found = match_named_joints(names, {}, "a.bvh")
     assert found["left-shoulder"] == shoulder
     assert set(found) == {name for name in JOINTS if not name.endswith(("nose", "eye", "ear"))}
 
@@ -71,9 +71,9 @@ def test_rigs_are_recognised_by_their_names(rename: Any, shoulder: str) -> None:
 def test_unusual_rigs_need_a_map(tmp_path: Path) -> None:
     names = [f"bone{i}" for i in range(len(RIG))]
     with pytest.raises(ValueError, match=r"no joint for left-shoulder, .*--joint-map"):
-        match_bvh_joints(names, {}, "a.bvh")
+        match_named_joints(names, {}, "a.bvh")
     with pytest.raises(ValueError, match="names what is not there: left-hip: hip"):
-        match_bvh_joints(names, {"left-hip": "hip"}, "a.bvh")
+        match_named_joints(names, {"left-hip": "hip"}, "a.bvh")
     angles, root = wiggle(5)
     index = {name: f"bone{i}" for i, (name, _, _) in enumerate(RIG)}
     (tmp_path / "source").mkdir()

@@ -32,7 +32,7 @@ class MotionFlags:
     """Frame rate of arrays; by default the format's convention."""
 
     joint_map: Path | None = None
-    """YAML of COCO joint: BVH joint, for rigs with unusual names."""
+    """YAML of COCO joint: the file's joint or marker, for BVH, TRC and C3D with unusual names."""
 
     person: str | None = None
     """Regular expression; its first group in a file's path is the performer."""
@@ -52,12 +52,12 @@ _MOTION = MotionFlags()
 
 @app.command(name="import")
 def import_motion(source: Path, out: Path, *, format: str, motion: MotionFlags = _MOTION, workers: int = 2) -> None:
-    """Turn BVH, joint arrays or a data set into a folder of COCO-17 poses.
+    """Turn BVH, TRC, C3D, joint arrays or a data set into a folder of COCO-17 poses.
 
     Args:
         source: File or folder of motion, or a data set.
         out: Pose folder.
-        format: bvh, coco17, wholebody, humanml3d, smpl, mediapipe, or dataset (what `data build` reads).
+        format: bvh, trc, c3d, coco17, wholebody, humanml3d, smpl, mediapipe, or dataset (what `data build` reads).
         motion: What foreign motion does not say about itself.
         workers: Number of processes that read a data set.
     """

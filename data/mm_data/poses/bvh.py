@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mm_data.poses.joint_maps import NamedMotion
+
 MAX_BVH_BYTES = 2**29
 """Larger files are refused; an hour of motion at 120 fps is a quarter of this."""
 
@@ -21,29 +23,14 @@ class _Joint:
     channels: list[tuple[str, int]] = field(default_factory=list)  # (channel, column)
 
 
-@dataclass(frozen=True)
-class BvhMotion:
-    """Joint positions over time.
-
-    Attributes:
-        names: Joint names in file order, without end sites.
-        positions: ``[T, J, 3]`` in the file's unit and axes.
-        fps: Frames per second.
-    """
-
-    names: list[str]
-    positions: np.ndarray
-    fps: float
-
-
-def read_bvh(path: Path) -> BvhMotion:
+def read_bvh(path: Path) -> NamedMotion:
     """Reads a file and computes joint positions by forward kinematics.
 
     Args:
         path: The file.
 
     Returns:
-        Positions of all joints.
+        Positions of all joints without end sites, in the file's unit.
 
     Raises:
         FileNotFoundError: No such file.
@@ -57,7 +44,7 @@ def read_bvh(path: Path) -> BvhMotion:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     joints, row = _read_hierarchy(path, lines)
     values, fps = _read_motion(path, lines, row, sum(len(joint.channels) for joint in joints))
-    return BvhMotion([joint.name for joint in joints], _forward_kinematics(joints, values), fps)
+    return NamedMotion([joint.name for joint in joints], _forward_kinematics(joints, values), fps)
 
 
 def _read_hierarchy(path: Path, lines: list[str]) -> tuple[list[_Joint], int]:

@@ -103,7 +103,7 @@ def check_poses(
         A copy with NaN and flag 0 where a joint is absent.
 
     Raises:
-        ValueError: Another unit, joints far from the origin, or more than half of the joints or frames are lost.
+        ValueError: Another unit, joints far from the origin or all in one plane, or more than half of the joints or frames are lost.
     """
     visible = poses[..., 3] > 0
     if not visible.any() and any(notes[what] for what in (AT_ORIGIN, SHARED, COLLAPSED)):
@@ -112,6 +112,7 @@ def check_poses(
         )
     _check_size(poses, where, unit, remedy)
     _check_places(poses, where)
+    _check_depth(poses, where)
     lengths = _limb_lengths(poses)
     usual = _usual_lengths(lengths)
     resized = _resized(lengths, usual)
@@ -243,6 +244,19 @@ def _check_places(poses: np.ndarray, where: str) -> None:
         raise ValueError(
             f"{where}: frame {frame}, joint {joint} is {far.max():.3g} m from the origin, more than {_FAR:.0f}; "
             "move the poses nearer, or take the joint as absent (NaN)."
+        )
+
+
+def _check_depth(poses: np.ndarray, where: str) -> None:
+    """Refuses joints of a picture that were given a third coordinate."""
+    seen = poses[..., :3][poses[..., 3] > 0]
+    flat = (
+        [axis for axis, spread in zip("xyz", np.ptp(seen, axis=0), strict=True) if spread == 0] if len(seen) > 3 else []
+    )
+    if flat:
+        raise ValueError(
+            f"{where}: {flat[0]} is the same for all joints of all frames, so these are joints in a picture, not in space. "
+            "Lift them to 3-D first, or find poses in the video: mm-coach poses find."
         )
 
 

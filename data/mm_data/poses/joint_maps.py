@@ -42,6 +42,21 @@ class JointFormat:
     min_visibility: float = 0.0
 
 
+@dataclass(frozen=True)
+class NamedMotion:
+    """Positions over time of joints or markers that a file names.
+
+    Attributes:
+        names: Their names, in the file's order.
+        positions: ``[T, J, 3]`` in the file's axes; NaN where one was not seen.
+        fps: Frames per second.
+    """
+
+    names: list[str]
+    positions: np.ndarray
+    fps: float
+
+
 FORMATS = {
     "coco17": JointFormat(17, JOINT_INDEX, "z", 30.0),
     "wholebody": JointFormat(133, JOINT_INDEX, "z", 30.0),
@@ -116,7 +131,7 @@ def array_to_coco(array: np.ndarray, form: JointFormat, where: str) -> np.ndarra
 
 
 # Names of a limb's joints after lower-casing and removing separators; {side} is left or right, {s} its first letter.
-_BVH_CONVENTIONS: tuple[dict[str, str], ...] = (
+_CONVENTIONS: tuple[dict[str, str], ...] = (
     {"shoulder": "{side}arm", "elbow": "{side}forearm", "wrist": "{side}hand"},
     {"shoulder": "{side}shoulder", "elbow": "{side}elbow", "wrist": "{side}wrist"},
     {"shoulder": "{s}shoulder", "elbow": "{s}elbow", "wrist": "{s}wrist"},
@@ -125,22 +140,22 @@ _BVH_CONVENTIONS: tuple[dict[str, str], ...] = (
     {"hip": "{side}thigh", "knee": "{side}shin", "ankle": "{side}foot"},
     {"hip": "{s}hip", "knee": "{s}knee", "ankle": "{s}ankle"},
 )
-_BVH_FACE = {"nose": "nose", "eye": "{side}eye", "ear": "{side}ear"}
+_FACE = {"nose": ("nose",), "eye": ("{side}eye", "{s}eye"), "ear": ("{side}ear", "{s}ear")}
 
 
-def match_bvh_joints(names: list[str], by_hand: Mapping[str, str], where: str) -> dict[str, str]:
-    """Finds the BVH joint that stands for each COCO joint.
+def match_named_joints(names: list[str], by_hand: Mapping[str, str], where: str) -> dict[str, str]:
+    """Finds the named joint that stands for each COCO joint.
 
-    Knows the names of CMU, Mixamo and LAFAN1 rigs, and Left/RightHip-Knee-Ankle. A limb is matched by one convention as a whole, because
+    Knows the names of CMU, Mixamo and LAFAN1 rigs, Left/RightHip-Knee-Ankle, and L/RHip-Knee-Ankle as Pose2Sim writes them. A limb is matched by one convention as a whole, because
     ``LeftShoulder`` is the collar bone in some rigs and the shoulder joint in others.
 
     Args:
         names: Joints of the file.
-        by_hand: COCO names that the user mapped by hand; they win.
+        by_hand: COCO names that the user mapped by hand; they win, and the rest of their limb is still matched by name.
         where: File, for the error.
 
     Returns:
-        COCO joint name to the name of the BVH joint.
+        COCO joint name to the name of the file's joint.
 
     Raises:
         ValueError: A hip, knee or shoulder cannot be matched, or the user's map names what does not exist.
@@ -156,14 +171,16 @@ def match_bvh_joints(names: list[str], by_hand: Mapping[str, str], where: str) -
     plain = {_plain(name): name for name in reversed(names)}
     matches: dict[str, str] = {}
     for side in ("left", "right"):
-        for convention in _BVH_CONVENTIONS:
+        for convention in _CONVENTIONS:
             limb = {f"{side}-{part}": name.format(side=side, s=side[0]) for part, name in convention.items()}
-            if all(name in plain for name in limb.values()) and not limb.keys() & matches.keys():
-                matches |= {ours: plain[name] for ours, name in limb.items()}
-        for part, name in _BVH_FACE.items():
+            left = {ours: name for ours, name in limb.items() if ours not in by_hand}
+            if all(name in plain for name in left.values()) and not left.keys() & matches.keys():
+                matches |= {ours: plain[name] for ours, name in left.items()}
+        for part, spellings in _FACE.items():
             ours = part if part == "nose" else f"{side}-{part}"
-            if name.format(side=side) in plain:
-                matches[ours] = plain[name.format(side=side)]
+            there = [plain[spelt] for name in spellings if (spelt := name.format(side=side, s=side[0])) in plain]
+            if there:
+                matches[ours] = there[0]
     matches |= by_hand
     needed = [name for name in JOINTS if name.endswith(("shoulder", "hip", "knee"))]
     if lacking := [name for name in needed if name not in matches]:

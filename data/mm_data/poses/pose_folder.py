@@ -20,15 +20,19 @@ from mm_data.ground.safe_load import is_path_component, load_archive, load_array
 from mm_data.poses.archive import PoseArchive
 from mm_data.poses.bvh import read_bvh
 from mm_data.poses.checks import TURNED, UNITS, check_poses, check_upright, mask_lost, other_axis, trunk
-from mm_data.poses.joint_maps import FORMATS, JointFormat, array_to_coco, match_bvh_joints, to_z_up
+from mm_data.poses.joint_maps import FORMATS, JointFormat, array_to_coco, match_named_joints, to_z_up
 from mm_data.poses.manifest import MANIFEST, PoseManifest, PoseSequence
+from mm_data.poses.marker_files import read_c3d, read_trc
 from mm_data.poses.people import choose_test_people, people_on_sides, person_of
 from mm_data.records import FPS, POSES, SPLITS
 
 _FPS = (1.0, 1000.0)
 _ROUNDING = 2e-4  # of a frame rate; 29.97 is 1e-3 from 30
 _SCALE = (1e-6, 1e3)  # metres per unit
-_ENDINGS = {"bvh": (".bvh",)} | dict.fromkeys(FORMATS, (".npy", ".npz"))
+_NAMED = {"bvh": (read_bvh, "y"), "trc": (read_trc, "y"), "c3d": (read_c3d, "z")}
+"""Formats whose files name their joints and say their frame rate: how they are read, and which axis is up by convention."""
+
+_ENDINGS = {name: (f".{name}",) for name in _NAMED} | dict.fromkeys(FORMATS, (".npy", ".npz"))
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,12 @@ class ImportOptions:
     """How foreign motion is read.
 
     Attributes:
-        format: ``bvh`` or a key of `mm_data.poses.joint_maps.FORMATS`.
+        format: ``bvh``, ``trc``, ``c3d`` or a key of `mm_data.poses.joint_maps.FORMATS`.
         unit: Key of `mm_data.poses.checks.UNITS`.
         scale: Metres per unit, for units without a name; goes with the unit ``m``.
-        up: Axis that points up, or None for the format's convention (BVH: y).
-        fps: Frame rate of arrays, or None for the format's convention. BVH files say theirs.
-        joint_map: COCO joint to BVH joint, for rigs with unusual names.
+        up: Axis that points up, or None for the format's convention (BVH and TRC: y, C3D: z).
+        fps: Frame rate of arrays, or None for the format's convention. Files that name their joints say theirs.
+        joint_map: COCO joint to the file's, for files with unusual names.
         person: Regular expression whose first group, or whose match, in a file's path is the performer.
         people: Path below the source, or its last part, to performer; of every file.
         split_by: ``person``, or ``sequence`` where everything is one person's.
@@ -82,10 +86,12 @@ class ImportOptions:
             and all(isinstance(v, str) for item in self.joint_map.items() for v in item)
         ):
             raise ValueError(f"The joint map has to be lines like 'left-hip: LeftUpLeg', not {self.joint_map!r}.")
-        if self.format == "bvh" and self.fps is not None:
-            raise ValueError("BVH files say their own frame rate; leave --fps out.")
-        if self.format != "bvh" and self.joint_map is not None:
-            raise ValueError(f"--joint-map is for BVH; the joints of {self.format} are known.")
+        if self.format in _NAMED and self.fps is not None:
+            raise ValueError(f"{self.format.upper()} files say their own frame rate; leave --fps out.")
+        if self.format in ("trc", "c3d") and (self.unit != "m" or self.scale is not None):
+            raise ValueError(f"{self.format.upper()} files say their own unit; leave --unit and --scale out.")
+        if self.format not in _NAMED and self.joint_map is not None:
+            raise ValueError(f"--joint-map is for {', '.join(_NAMED)}; the joints of {self.format} are known.")
 
 
 def import_motion(root: Path, out: Path, options: ImportOptions, report: Report) -> PoseManifest:
@@ -127,7 +133,7 @@ def import_motion(root: Path, out: Path, options: ImportOptions, report: Report)
             f"{root}: {len(twice)} sequences would have the same name, such as {twice[0]}; rename their files."
         )
     funnel.check()
-    up = options.up or ("y" if options.format == "bvh" else FORMATS[options.format].up)
+    up = options.up or (_NAMED[options.format][1] if options.format in _NAMED else FORMATS[options.format].up)
     check_upright((sequence.trunk for sequence in sequences), str(root), up, "Set --up.")
     for sequence in sequences:
         if axis := other_axis(sequence.trunk, up):
@@ -206,11 +212,12 @@ def _split(sequences: list[_Sequence], options: ImportOptions) -> tuple[dict[str
 
 def _read(path: Path, options: ImportOptions, notes: Counter[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(key inside the file, poses ``[T, 17, 4]``, trunk in the file's axes) of every sequence of a file."""
-    if options.format == "bvh":
-        motion = read_bvh(path)
-        joints = match_bvh_joints(motion.names, options.joint_map or {}, str(path))
+    if options.format in _NAMED:
+        read, up = _NAMED[options.format]
+        motion = read(path)
+        joints = match_named_joints(motion.names, options.joint_map or {}, str(path))
         source = {ours: motion.names.index(theirs) for ours, theirs in joints.items()}
-        form = JointFormat(len(motion.names), source, up="y", fps=motion.fps)
+        form = JointFormat(len(motion.names), source, up, motion.fps)
         yield "", *_normalise(array_to_coco(motion.positions, form, str(path)), options, form, str(path), notes)
         return
     form = FORMATS[options.format]
