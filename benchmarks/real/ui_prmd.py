@@ -11,15 +11,14 @@ Not shown: faults of patients (these are acted by healthy people), and motion fo
 """
 
 import csv
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from real.coach import FRAMES, ask_coach
 from real.ui_prmd_motion import EXERCISES, read_repetitions
 from real.where import find_data, mm_coach
-from record import finish, parse, timed
+from record import finish, parse
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.neighbors import KNeighborsClassifier
@@ -33,7 +32,6 @@ from mm_eval.answers.test_sets import OURS, read_answers
 from mm_eval.metrics.classification import accuracy
 from mm_eval.statistics.comparison import compare
 
-FRAMES = 16
 RIDGE, LOGISTIC, NEAREST = "ridge", "logistic regression", "pose nearest neighbour"
 STRENGTHS = tuple(10.0**power for power in range(1, 7))
 
@@ -62,22 +60,6 @@ def write_table(people: Path, left_out: str) -> Path:
             exercise = EXERCISES[int(movement[1:]) - 1]
             rows.writerow((name, person, exercise, "test" if person == left_out else "train", exercise, verdict))
     return table
-
-
-def ask_coach(people: Path, work: Path, person: str, steps: int) -> tuple[Path, float]:
-    """Trains a coach without a person and asks it about them; returns items and answers, and the seconds of training."""
-    fold = work / person
-    items, model = fold / "items", work / "language_model"
-    if not (items / "items.json").is_file():
-        mm_coach("task", "read", "table", write_table(people, person), items, "--poses", people)
-    mm_coach("features", "from-poses", items, items / "features", "--frames", str(FRAMES))
-    if not model.exists():
-        script = Path(__file__).resolve().parents[2] / "scripts" / "make_small_llama.py"
-        subprocess.run([sys.executable, script, items, model, "--vocabulary", "512"], check=True)
-    flags = ("--language_model", model, "--items", items, "--output_dir", fold / "run", "--max_steps", str(steps))
-    seconds, _ = timed(mm_coach, "train", "task", "--config", "small", *flags)
-    mm_coach("answer", fold / "run" / "coach", items, fold / "answers")
-    return fold, seconds
 
 
 def baselines(fold: Path) -> dict[str, dict[str, str]]:
@@ -125,8 +107,8 @@ def main() -> None:
     truth, clusters, seconds = [], [], []
     said: dict[str, list[str | None]] = {}
     for person in everybody:
-        fold, lasted = ask_coach(people, args.work, person, args.steps)
-        seconds.append(lasted)
+        fold, table = args.work / person, write_table(people, person)
+        seconds.append(ask_coach(table, people, fold, args.work / "language_model", args.steps))
         others = baselines(fold)
         for item in read_answers(fold / "answers"):
             truth.append(item.truth.verdict)
