@@ -16,6 +16,8 @@ EXTRAS = {
     "review": "the page for reviewing tuples",
     "serve": "mm-coach serve",
     "pose": "poses found in videos",
+    "motion": "motion capture in C3D files",
+    "encoders": "EfficientNet-Lite0, the encoder that downloads nothing",
     "miniature": "synthetic videos",
 }
 """Optional parts of the package and what they are for."""
