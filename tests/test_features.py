@@ -78,7 +78,7 @@ def test_killed_three_times_the_store_is_the_same(
 ) -> None:
     """SIGKILL at random moments of the real command."""
     listed = table(tmp_path / "clips.jsonl", clips)
-    command = ["mm-coach", "features", "extract", str(listed), str(tmp_path / "store"), "--videos", str(tiny / "miniature"), "--batch-size", "4", "--decoder", "pyav"]  # fmt: skip
+    command = ["mm-coach", "features", "extract", "--encoder", "tiny", str(listed), str(tmp_path / "store"), "--videos", str(tiny / "miniature"), "--batch-size", "4", "--decoder", "pyav"]  # fmt: skip
     moments = random.Random(0)
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     kills = 0
@@ -108,12 +108,12 @@ def test_two_processes_equal_one(tiny: Path, clips: list[VideoClip], whole: Path
     plan = json.loads((whole / "plan.json").read_text()) | {"shard_size": 7}
     listed = table(tmp_path / "clips.jsonl", clips)
     for folder, launcher in (
-        ("one", ["mm-coach", "features", "extract"]),
+        ("one", ["mm-coach", "features", "extract", "--encoder", "tiny"]),
         (
             "two",
             [
                 "accelerate", "launch", "--config_file", "recipes/accelerate/ddp.yaml", "-m", "mm_adapter.cli",
-                "features", "extract",
+                "features", "extract", "--encoder", "tiny",
             ],
         ),
     ):  # fmt: skip
@@ -186,7 +186,7 @@ def test_bad_clips_are_reported_and_can_be_mended(
     missing.unlink()
     bad = {c.clip_id for c in clips if clips[0].videos["ego"] in c.videos.values() or clips[-1].videos["exo"] in c.videos.values()}  # fmt: skip
     listed, out = table(tmp_path / "clips.jsonl", clips), tmp_path / "store"
-    command = ["mm-coach", "features", "extract", str(listed), str(out), "--videos", str(videos), "--batch-size", "4", "--decoder", "pyav"]  # fmt: skip
+    command = ["mm-coach", "features", "extract", "--encoder", "tiny", str(listed), str(out), "--videos", str(videos), "--batch-size", "4", "--decoder", "pyav"]  # fmt: skip
     refused = launch(*command, "--max-bad", "0.01", check=False)
     assert refused.returncode == 2 and "of 36 clips could not be encoded (at most 1% may fail)" in refused.stderr
     assert not (out / "manifest.json").exists()
@@ -271,7 +271,17 @@ def test_views_of_a_store_have_no_order(tmp_path: Path) -> None:
 def test_one_view_and_own_tables(tiny: Path, clips: list[VideoClip], tmp_path: Path) -> None:
     listed = tmp_path / "clips.csv"
     listed.write_text(f"clip,start,stop,video\nfirst,0.0,1.0,{clips[0].videos['exo']}\n")
-    launch("mm-coach", "features", "extract", str(listed), str(tmp_path / "store"), "--videos", str(tiny / "miniature"))
+    launch(
+        "mm-coach",
+        "features",
+        "extract",
+        "--encoder",
+        "tiny",
+        str(listed),
+        str(tmp_path / "store"),
+        "--videos",
+        str(tiny / "miniature"),
+    )
     assert FeatureStore(tmp_path / "store").manifest.views == ("video",)
     for row, message in (
         ("a,1.0,0.5,x.mp4", "runs from 1.0 s to 0.5 s"),

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import av
 import httpx
@@ -23,6 +24,7 @@ from mm_adapter.evaluation.coach_system import RECORDS, SHARED
 from mm_adapter.evaluation.item_set import ItemSet
 from mm_adapter.export.read import ARCHITECTURE
 from mm_adapter.export.write import export_coach
+from mm_adapter.features.internvideo2 import PRESETS
 from mm_adapter.inference.asking import hold
 from mm_adapter.inference.coach import Coach
 from mm_adapter.model.mappers import FeatureMapper
@@ -210,8 +212,9 @@ def test_pooled_features_are_one_token_per_view() -> None:
     mappers = torch.nn.ModuleDict({view: FeatureMapper(32, 16) for view in ("ego", "exo")})
     config = SimpleNamespace(video_tokens=1, video_width=32, shown_views=["ego", "exo"])
     pooled = torch.randn(2, 32)
+    encoder = Mock(return_value={"pooled": pooled}, config=PRESETS["tiny"])
     stand_in: Any = SimpleNamespace(
-        encoder=lambda frames, grid: {"pooled": pooled},
+        encoder=encoder,
         encoder_output={"output": "pooled", "grid": 1},
         config=config,
         mappers=mappers,
